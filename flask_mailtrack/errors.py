@@ -1,0 +1,81 @@
+"""Everything that flask_mailtrack raises.
+
+.. code-block:: text
+
+    MailtrackError
+    ├── ConfigError             a MAILTRACK_* key, or the order of set-up, is wrong; raised at start-up
+    ├── NotInitialised          used with an app that has not seen ``init_app``
+    ├── RewriteError            a body cannot be tracked without risk; the mail goes out as written
+    ├── TokenError              a link was not signed by this app
+    ├── SpoolError              nothing could be written to the local disk
+    ├── DatabaseBusy            the host holds the only connection; our rows wait in the spool
+    └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
+"""
+
+from __future__ import annotations
+
+
+class MailtrackError(Exception):
+    """The root: catch this to catch everything of ours."""
+
+
+class ConfigError(MailtrackError):
+    """A mistake of the programmer, found at start-up.
+
+    :param code: stable identifier such as ``"E003"``; ``flask mailtrack check`` prints the same one.
+    :param key: the configuration key, or the argument, that is wrong.
+    :param problem: what is wrong, with the value where it is not a secret.
+    :param cure: what to write instead, in one sentence.
+    """
+
+    def __init__(self, code: str, key: str, problem: str, cure: str) -> None:
+        super().__init__(f"[{code}] {key}: {problem} {cure}")
+        self.code = code
+        self.key = key
+        self.problem = problem
+        self.cure = cure
+
+
+class NotInitialised(MailtrackError):
+    """The current app has no Mailtrack: ``init_app`` was not called for it."""
+
+
+class RewriteError(MailtrackError):
+    """A body cannot be rewritten with certainty, so it must go out as the author wrote it.
+
+    :param reason: short machine-readable word, kept on the message row.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class TokenError(MailtrackError):
+    """A token that this app did not sign, or that is damaged beyond reading.
+
+    :param reason: why, in one word: ``long`` (too much text to look at), ``short`` (no token in it),
+        ``version`` (not one that we ever wrote), ``key`` (of a secret that we do not have, or have no
+        more), ``signature`` (not ours: another app, another kind of link, a forgery, damage) or
+        ``destination`` (a good token, but nobody knows any more where it led).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"token refused: {reason}")
+        self.reason = reason
+
+
+class SpoolError(MailtrackError):
+    """The local journal could not take a record; the cause is chained."""
+
+
+class DatabaseBusy(MailtrackError):
+    """The host's transaction holds the only connection there is; writing now would commit it."""
+
+
+class OptOutsUnavailable(MailtrackError):
+    """The opt-outs of a list could not be read, so its message was not sent to anybody.
+
+    The one failure of ours that stops a mail: sending to somebody who has unsubscribed is worse
+    than sending later. The cause is chained.
+    """

@@ -1,0 +1,125 @@
+"""Whatever soup of tags is thrown at the rewriter: it keeps its promises or declines."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.outgoing.attributes import browser_url
+from flask_mailtrack.outgoing.rewrite import compile
+from tests.outgoing.html5_oracle import assert_invariants, refuse
+
+LINKS = [
+    '<a href="https://one.test/?a=1&amp;b=2">one</a>',
+    "<a href='https://two.test/\"x\"'>two</a>",
+    "<a href=https://three.test/>three</a>",
+    '<A HREF = "HTTP://FOUR.test"title=x>four</A>',
+    '<a title="<a href=\'https://decoy.test\'>" href="https://five.test/&copy=1&lang;&#38;">five</a>',
+    '<a href="https://six.test/" href="https://seven.test/">six</a>',
+    '<a href="\n https://eight.\ttest/ ">eight',
+    '<a/href="https://nine.test/"/>',
+    '<area href="https://ten.test/{{ x }}">',
+    '<v:rect href="https://eleven.test/">',
+    '<a href="mailto:x@y.test">mail</a>',
+    '<a class="b untracked" href="https://twelve.test/">no</a>',
+    "<a href>bare</a>",
+    '<a href="">empty</a>',
+    "<a =href='https://decoy.test/'>",
+    "<a data-href=https://decoy.test/>",
+    "<link href=https://decoy.test/>",
+]
+OUTLOOK = [
+    '<!--[if mso]><v:rect href="https://one.test/?a=1&amp;b=2"><o:p>&nbsp;</o:p></v:rect><![endif]-->',
+    "<!--[if gte mso 9]><a href=https://three.test/><![endif]-->",
+    "<!--[if !mso]><!-->",
+    "<!--<![endif]-->",
+    "<![if !mso]>",
+    "<![endif]>",
+    '<!-- [if mso]><a href="https://decoy.test/">-->',
+]
+STRUCTURE = re.findall(
+    "<[^>]*>",
+    "<table><tr><td></td></table><p></p><div></div><b></b><ul><li><h1></h1><center><br/><hr><html><head>"
+    "<body></body></html></head><meta charset=latin1><!doctype html><form><button></a><noscript></noscript>"
+    "<font color=red></font><nobr><tbody><caption><o:p></o:p>",
+)
+COMMENTS = [
+    "<!--",
+    "-->",
+    "<!-->",
+    "<!--->",
+    "--!>",
+    "-- >",
+    "<!-- x -->",
+    "<?php x ?>",
+    "<% x %>",
+    "</ x>",
+    "</>",
+    "<!x>",
+]
+CHARACTERS = [*"<>&\"'=/ \n\r\t\f\v", "\r\n", "&amp", "&nbsp;", "é", "😀", "text"]
+RAW_TEXT = ["title", "style", "textarea", "xmp", "iframe", "noembed", "noframes", "script"]
+DECOYS = [f'<{name}><a href="https://decoy.test/"></{name}>' for name in RAW_TEXT]
+SCRAPS = [
+    "<title>",
+    "<style>",
+    "<script>",
+    "<script><!--<script>",
+    "<textarea>",
+    "<plaintext>",
+    "<!--[if mso]>",
+    "<a ",
+]
+
+soup = st.lists(
+    st.one_of(*map(st.sampled_from, (LINKS, OUTLOOK, STRUCTURE, COMMENTS + CHARACTERS + DECOYS))),
+    max_size=12,
+).map("".join)
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def keeps_promises_or_declines(html: str) -> None:
+    """Run all invariants, unless the judge declines: then the mail is sent as written anyway."""
+    try:
+        assert_invariants(html)
+    except RewriteError as error:
+        if error.reason not in ("unverified", "empty"):
+            raise
+
+
+@settings(relaxed, max_examples=600)
+@given(soup)
+def test_soup_of_tags_keeps_every_promise(html: str) -> None:
+    """However tags are thrown together, only links and the pixel change, or the body is declined."""
+    keeps_promises_or_declines(html)
+
+
+@settings(relaxed, max_examples=300)
+@given(soup, st.sampled_from(SCRAPS), st.sampled_from(["", "x", "<a href='https://decoy.test/'>", "</body>"]))
+def test_document_that_breaks_off_keeps_every_promise(html: str, scrap: str, rest: str) -> None:
+    """A document that ends inside a tag, a comment or a script is rewritten rightly or declined."""
+    keeps_promises_or_declines(html + scrap + rest)
+
+
+@settings(relaxed, max_examples=300)
+@given(st.text(alphabet="<>/=\"'!-&;# \n\r\tahrefA[]if", max_size=60))
+@example('<a href="https://x.test/')
+def test_any_text_at_all_never_raises_anything_else(text: str) -> None:
+    """No text makes the rewriter fail in a way that its caller does not know."""
+    keeps_promises_or_declines(text)
+
+
+@settings(relaxed, max_examples=300)
+@given(st.text(max_size=40))
+def test_any_url_can_be_rendered_without_leaving_its_attribute(url: str) -> None:
+    """Whatever URL is rendered, it is read back as the same URL and ends no attribute."""
+    template = compile("<p><a href='https://x.test/'>x</a></p>", refuse=refuse)
+    sent = template.render([url], {})
+    assert sent.startswith("<p><a href='")
+    assert sent.endswith("'>x</a></p>")
+    value = sent[len("<p><a href='") : -len("'>x</a></p>")]
+    assert not set(value) & set("\"'<>` \t\n\r")
+    assert browser_url(value) == browser_url(url.replace("&", "&amp;"))
