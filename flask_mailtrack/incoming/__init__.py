@@ -1,0 +1,1 @@
+"""The hit side, in reading order: views (the blueprint), hits, verdict."""

@@ -1,0 +1,230 @@
+"""Who was behind a hit: a person, an image proxy, or one of the machines that read mail before people do.
+
+The verdict is a label and never changes the answer: the pixel is served and the redirect done whatever it
+says. It is read from one request alone; what needs the history of a message is no part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from flask_mailtrack.events import EventType, Verdict
+from flask_mailtrack.incoming.agents import IMAGE_PROXIES, Agent, recognise
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where machines end and people begin. Zero switches off the sign in question.
+
+    :param instant: seconds after sending in which no person can have reacted.
+    :param open_window: seconds after sending in which an open is a weak sign of a machine.
+    :param click_window: the same for a click; shorter, since people who wait for a mail click at once.
+    :param oldest_chrome: major version below which Chrome is a weak sign: scanners invent 60 to 99.
+    """
+
+    instant: float = 3
+    open_window: float = 60
+    click_window: float = 30
+    oldest_chrome: int = 100
+
+
+DEFAULTS = Thresholds()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one request tells.
+
+    :param type: ``OPENED``, or anything else, which is judged like a click.
+    :param user_agent: the User-Agent header as it came, of any length and content.
+    :param headers: the request's headers; the case of their names does not matter.
+    :param age: seconds since the mail was sent. ``None`` where that is unknown; negative where clocks
+        disagree. Either way time says nothing then.
+    :param method: the HTTP method.
+    """
+
+    type: EventType
+    user_agent: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    age: float | None = None
+    method: str = "GET"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The label of one hit."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Why, in stable words; never empty."""
+    provider: str
+    """Whose machine it was: ``google``, ``apple``, ``barracuda``, …; empty where unknown, or a person's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """The evidence, with what every rule asks of it worked out once."""
+
+    evidence: Evidence
+    agent: Agent
+    headers: Mapping[str, str]
+    thresholds: Thresholds
+
+    @property
+    def is_open(self) -> bool:
+        return self.evidence.type == EventType.OPENED
+
+    @property
+    def provider(self) -> str:
+        # What a mail client is called is no provider: that is a person's own program.
+        return "" if self.agent.reason == "ua_mail_client" else self.agent.name
+
+    def within(self, seconds: float) -> bool:
+        """Whether the hit came less than *seconds* after the mail; false if that cannot be known."""
+        return self.evidence.age is not None and 0 <= self.evidence.age < seconds
+
+    def judged(self, verdict: Verdict, reason: str, provider: str | None = None) -> Judgement:
+        return Judgement(verdict, (reason,), self.provider if provider is None else provider)
+
+
+Rule = Callable[[_Case], Judgement | None]
+
+
+def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS) -> Judgement:
+    """Say who was behind a hit; never fails, whatever a client sends.
+
+    :param evidence: what the request tells.
+    :param thresholds: where the signs taken from time and version begin.
+    """
+    headers = {name.lower(): value for name, value in evidence.headers.items()}
+    case = _Case(evidence, recognise(evidence.user_agent), headers, thresholds)
+    return next(judgement for rule in RULES if (judgement := rule(case)))
+
+
+def counts_as_person(verdict: Verdict, provider: str) -> bool:
+    """Return whether a hit stands for a person who looked.
+
+    Gmail, Yahoo and their like fetch an image when their user opens the mail: it is the only sign they give,
+    so it counts. Apple fetches every image of every mail, read or not: it does not.
+
+    :param verdict: the verdict of :func:`judge`.
+    :param provider: the provider that came with it.
+    """
+    return verdict == Verdict.HUMAN or (verdict == Verdict.PROXY and provider in IMAGE_PROXIES)
+
+
+def _head(case: _Case) -> Judgement | None:
+    """Link checkers ask with HEAD; browsers and mail clients never do."""
+    return case.judged(Verdict.SCANNER, "method_head") if case.evidence.method.upper() == "HEAD" else None
+
+
+_AHEAD = re.compile("prefetch|prerender|preview", re.IGNORECASE)
+_AHEAD_HEADERS = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+
+
+def _ahead(case: _Case) -> Judgement | None:
+    """Believe a browser that says it loads the page before anybody asked for it.
+
+    ``Sec-Purpose`` is the standard (https://fetch.spec.whatwg.org/#sec-purpose-header); ``Purpose`` is
+    Chrome's, ``X-Purpose`` Safari's and ``X-Moz`` Firefox's older word for it.
+    """
+    for name in _AHEAD_HEADERS:
+        if _AHEAD.search(case.headers.get(name, "")):
+            return case.judged(Verdict.PREFETCH, f"header_{name.replace('-', '_')}")
+    return None
+
+
+def _proxy_click(case: _Case) -> Judgement | None:
+    """Tell apart an image proxy that follows a link: it is not showing a mail to anybody."""
+    seen = case.agent.reason == "ua_image_proxy" and not case.is_open
+    return case.judged(Verdict.SCANNER, "proxy_on_click") if seen else None
+
+
+def _proxy_at_once(case: _Case) -> Judgement | None:
+    """Gmail's proxy also fetches some images within seconds of delivery, without a view."""
+    seen = case.agent.reason == "ua_image_proxy" and case.within(case.thresholds.instant)
+    return case.judged(Verdict.PREFETCH, "timing_instant") if seen else None
+
+
+def _apple_privacy(case: _Case) -> Judgement | None:
+    """Apple Mail Privacy Protection loads all images through proxies that say ``Mozilla/5.0`` and no more.
+
+    https://postmarkapp.com/support/article/1257-open-tracking-and-apple-mail
+    """
+    seen = case.agent.reason == "ua_bare_mozilla" and case.is_open
+    return case.judged(Verdict.PROXY, "ua_apple_mpp", "apple") if seen else None
+
+
+def _at_once(case: _Case) -> Judgement | None:
+    """Nobody reads that fast: gateways that open every link look like an ordinary browser otherwise."""
+    seen = case.within(case.thresholds.instant)
+    return case.judged(Verdict.SCANNER, "timing_instant") if seen else None
+
+
+def _window(case: _Case) -> bool:
+    return case.within(case.thresholds.open_window if case.is_open else case.thresholds.click_window)
+
+
+def _stale_browser(case: _Case) -> bool:
+    """Scanners invent a Chrome of years ago; mail programs really contain one, so they are not asked."""
+    major = case.agent.chrome[:1]
+    return bool(major) and int(major[0] or 0) < case.thresholds.oldest_chrome
+
+
+def _malformed_version(case: _Case) -> bool:
+    """Chrome's version has had four parts since 2008; three are a forgery (CIDRAM issue 682)."""
+    return len(case.agent.chrome) == 3
+
+
+def _no_language(case: _Case) -> bool:
+    """Every browser sends Accept-Language when a link is followed; image requests and apps may not."""
+    browser_click = case.agent.reason == "ua_browser" and not case.is_open
+    return browser_click and not case.headers.get("accept-language", "").strip()
+
+
+WEAK_SIGNALS: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
+    ("timing_window", _window),
+    ("ua_stale_browser", _stale_browser),
+    ("ua_malformed_version", _malformed_version),
+    ("header_no_accept_language", _no_language),
+)
+"""Signs that a person may give as well: it takes two."""
+
+
+def _weak_signals(case: _Case) -> Judgement | None:
+    """Two weak signs together; one alone would cost the reader who clicks a password mail at once."""
+    found = [name for name, present in WEAK_SIGNALS if present(case)]
+    return case.judged(Verdict.SCANNER, f"weak:{'+'.join(found)}") if len(found) > 1 else None
+
+
+def _known(reason: str, verdict: Verdict) -> Rule:
+    """Return the rule that a kind of program, as :func:`.agents.recognise` names it, has this verdict."""
+    return lambda case: case.judged(verdict, reason) if case.agent.reason == reason else None
+
+
+RULES: tuple[Rule, ...] = (
+    _head,
+    _ahead,
+    _known("ua_missing", Verdict.BOT),
+    _known("ua_gmail_prefetch", Verdict.PREFETCH),
+    _known("ua_security_scanner", Verdict.SCANNER),
+    _proxy_click,
+    _proxy_at_once,
+    _known("ua_image_proxy", Verdict.PROXY),
+    _apple_privacy,
+    _known("ua_bare_mozilla", Verdict.BOT),
+    _known("ua_link_preview", Verdict.BOT),
+    _known("ua_headless", Verdict.BOT),
+    _known("ua_cdn_masked", Verdict.UNKNOWN),
+    _known("ua_http_library", Verdict.BOT),
+    _known("ua_generic_bot", Verdict.BOT),
+    _known("ua_native_http", Verdict.UNKNOWN),
+    # From here on it looks like a person, unless the circumstances speak against it.
+    _at_once,
+    _weak_signals,
+    _known("ua_mail_client", Verdict.HUMAN),
+    _known("ua_browser", Verdict.HUMAN),
+)
+"""The order is the meaning: the first rule that has an answer gives it, and the last one always has."""
