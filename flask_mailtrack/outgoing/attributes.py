@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from html import entities
 from string import ascii_lowercase, ascii_uppercase
 
-OWN = frozenset({"data-mailtrack", "data-mailtrack-name"})
+NAME = "data-mailtrack-name"
+"""What the author calls a link."""
+
+UTM = "data-mailtrack-utm"
+"""Campaign parameters of one link."""
+
+OWN = frozenset({"data-mailtrack", NAME, UTM})
 """Our own attributes: they speak to this package, not to the reader, so they are taken out."""
 
 NO = frozenset({"0", "false", "no", "off"})
@@ -50,6 +56,9 @@ BAN_CLASSES = frozenset(
     }
 )
 """Words in ``class`` that forbid tracking."""
+
+TELLING = OWN | SWITCHES | BANS | {"class"}
+"""All attributes that say something to this package."""
 
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _REFERENCE = re.compile("&(?:#([xX][0-9a-fA-F]+|[0-9]+);?|([a-zA-Z][a-zA-Z0-9]*)(;?))")
@@ -101,7 +110,8 @@ def _decode_number(number: str) -> str:
 
 def strip_url(decoded: str) -> str:
     """Drop what a browser drops from a URL: newlines, tabs, and blank ends (URL Standard, 4.4)."""
-    return decoded.translate(_NEWLINES_AND_TABS).strip(_C0_AND_SPACE)
+    stripped = decoded.strip(_C0_AND_SPACE)
+    return stripped if stripped.isprintable() else decoded.translate(_NEWLINES_AND_TABS).strip(_C0_AND_SPACE)
 
 
 def browser_url(value: str) -> str:
@@ -115,11 +125,14 @@ def opts_out(attributes: Mapping[str, str]) -> bool:
     :param attributes: decoded values by lower-case name; a bare attribute has the value ``""``.
     """
     for name, value in attributes.items():
-        word = lower(value.strip())
-        if name in SWITCHES and word in NO:
+        if name in SWITCHES and _says_no(value):
             return True
-        if name in BANS and word not in NO:
+        if name in BANS and not _says_no(value):
             return True
         if name == "class" and not BAN_CLASSES.isdisjoint(value.split()):
             return True
     return False
+
+
+def _says_no(value: str) -> bool:
+    return lower(value.strip()) in NO

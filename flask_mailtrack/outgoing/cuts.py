@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flask_mailtrack.errors import RewriteError
 
 from .attributes import OWN
-from .scan import Page
+from .scan import Attribute, LinkTag, Page
+from .syntax import read_attributes
+
+START = "start"
+"""The name of the value that goes to the start of the body."""
 
 END = "end"
 """The name of the value that goes to the end of the body."""
@@ -24,10 +29,22 @@ class Link:
     """As a browser reads the ``href``."""
     name: str
     """The author's ``data-mailtrack-name``, else empty."""
+    text: str = field(default="", compare=False)
+    """What a reader sees of it where it occurs first, shortened."""
+    utm: str = ""
+    """The author's ``data-mailtrack-utm``, else empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Place(NamedTuple):
+    """Where a link stands in the source: the value of its ``href``, without quotes."""
+
+    offset: int
+    end: int
+    link: int
+    """Its number among the links of the template."""
+
+
+class Cut(NamedTuple):
     """A stretch of the source that is not sent as it stands."""
 
     start: int
@@ -36,6 +53,31 @@ class Cut:
     """What comes instead: the URL of a link, the value of that name, or nothing."""
     quoted: bool = True
     """False for an attribute value without quotes, which gains a pair."""
+    text: str = ""
+    """Markup that stands there for every recipient."""
+
+
+def attribute_names(markup: str) -> frozenset[str]:
+    """Return the name of the attribute that links are to gain, if any.
+
+    :param markup: one attribute and the blank behind it, or nothing.
+    :raises ValueError: it is anything else.
+    """
+    names = frozenset(attribute.name for attribute in read_attributes(markup, 0, len(markup)))
+    if markup and (len(names) != 1 or markup[-1] not in _BLANKS or set(markup) & set("<>")):
+        raise ValueError(f"attribute is {markup!r}: give one attribute and a blank behind it.")
+    return names
+
+
+def added_attribute(tags: Iterable[tuple[LinkTag, Attribute]], markup: str) -> Iterator[Cut]:
+    """Put an attribute before the ``href`` of tracked links, unless they have it; comments stay as they are.
+
+    :param markup: one for which :func:`attribute_names` has no complaint; the tags were read with its name.
+    """
+    names = attribute_names(markup)
+    for tag, href in tags if markup else ():
+        if not tag.hidden and names.isdisjoint(attribute.name for attribute in tag.attributes):
+            yield Cut(href.start, href.start, text=markup)
 
 
 def own_attributes(page: Page) -> Iterator[Cut]:
@@ -60,7 +102,7 @@ def in_order(cuts: Iterable[Cut]) -> list[Cut]:
     for cut in sorted(cuts, key=lambda cut: (cut.start, cut.end)):
         if not ordered or cut.start >= ordered[-1].end:
             ordered.append(cut)
-        elif cut.end > ordered[-1].end or cut.value == END:
+        elif cut.end > ordered[-1].end or cut.value in (START, END):
             raise RewriteError("unverified", "a slot reaches across a tag")
     return ordered
 
@@ -80,6 +122,8 @@ def split(source: str, cuts: Iterable[Cut]) -> tuple[list[str], list[Cut]]:
             stretches[-1].append(quote)
             gaps.append(cut)
             stretches.append([quote])
+        else:
+            stretches[-1].append(cut.text)
         position = cut.end
     stretches[-1].append(source[position:])
     return ["".join(pieces) for pieces in stretches], gaps

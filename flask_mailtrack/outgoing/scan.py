@@ -1,67 +1,39 @@
 """Where things stand in an HTML text: a tokenizer after the HTML Standard, 13.2.5, in linear time.
 
-It builds no tree. It walks from one ``<`` to the next and notes the exact position of the few
+It builds no tree. It walks from one telling ``<`` to the next and notes the exact position of the few
 things a rewriter needs, so that everything else can be sent byte for byte as the author wrote it.
-Every regular expression is possessive (``*+``): no backtracking, hence no input that makes it slow.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from .attributes import decode, lower
+from .attributes import TELLING, decode, lower
+from .deadline import Deadline
+from .syntax import COMMENT_END, CONDITION, RAW_TEXT, STEP, Attribute, raw_text_end, read_attributes
 
-_S = r"[ \t\n\f\r]"
-_NAME = r"=?[^ \t\n\f\r/>=]*+"
-_QUOTED = r""""[^"]*+"|'[^']*+'"""
-_ATTRIBUTES = (
-    rf"(?:[ \t\n\f\r/]|(?=[^ \t\n\f\r/>]){_NAME}"
-    rf"(?:{_S}*+={_S}*+(?:{_QUOTED}|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+|(?=>))|(?!{_S}*+=)))*+"
-)
-_TOKEN = re.compile(
-    r"<(?:(?P<comment>!--)|(?P<bogus>[!?]|/(?![a-zA-Z]))"
-    rf"|(?P<slash>/?)(?P<name>[a-zA-Z][^ \t\n\f\r/>]*+)(?P<attributes>{_ATTRIBUTES})(?P<end>>)?)"
-)
-# Runs only over text that _TOKEN has accepted, hence the simpler form of an unquoted value.
-_ATTRIBUTE = re.compile(rf"(?=[^ \t\n\f\r/>])(?P<name>{_NAME})(?:{_S}*+={_S}*+(?P<value>{_QUOTED}|[^ \t\n\f\r>]*+))?")
-_COMMENT_END = re.compile("--!?>")
-CONDITION = re.compile(r"\[if\b[^\]>]*+\]>", re.I | re.A)
-"""How the inside of a comment begins that Outlook reads on."""
-_RAW_TEXT_END = {
-    name: re.compile(rf"</{name}(?=[ \t\n\f\r/>])", re.I | re.A)
-    for name in ("iframe", "noembed", "noframes", "style", "textarea", "title", "xmp")
-}
-_SCRIPT_STEP = re.compile(
-    r"(?P<close></script(?=[ \t\n\f\r/>]))|(?P<nested><script(?=[ \t\n\f\r/>]))"
-    r"|(?P<escape><!--)|(?P<unescape>-->)",
-    re.I | re.A,
-)
+__all__ = ["CONDITION", "Attribute", "LinkTag", "Page", "scan"]
+
 _AMP_MARKS = frozenset({"amp4email", "\u26a14email"})
+_NAMES = TELLING | {"alt", "href"}
+_BETWEEN_LOOKS = 256
+"""Tokens between two looks at the clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """One attribute of a start tag; all positions count characters of the scanned text."""
-
-    name: str
-    """In lower case."""
-    start: int
-    end: int
-    """Behind the value and its closing quote."""
-    value_start: int
-    value_end: int
-    """The value without its quotes."""
-    quoted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LinkTag:
+class LinkTag(NamedTuple):
     """A start tag that may carry a link: ``a``, ``area`` or one of Outlook's ``v:`` shapes."""
 
     attributes: tuple[Attribute, ...]
+    """Those that a rewriter looks at."""
     hidden: bool
     """Inside a conditional comment: Outlook reads it, an HTML parser does not."""
+    name: str = "a"
+    inside_start: int = 0
+    inside_end: int = 0
+    """Where the content ends: at its end tag, at the next link, or where the document breaks off."""
 
     @property
     def href(self) -> Attribute | None:
@@ -87,6 +59,8 @@ class Page:
     """Start of a tag, comment or raw text that the document ends in."""
     amp: bool
     """The page declares itself AMP for e-mail, where a plain ``<img>`` is not valid."""
+    body_start: int | None = None
+    """Behind the first ``<body>``."""
 
     @property
     def pixel_point(self) -> int:
@@ -96,17 +70,22 @@ class Page:
                 return point
         return len(self.text)
 
-    def values(self, tag: LinkTag) -> dict[str, str]:
-        """Return the decoded attributes of a tag; of two with one name the first counts."""
+    def values(self, tag: LinkTag, names: Container[str] | None = None) -> dict[str, str]:
+        """Return the decoded attributes of a tag, all or some; of two with one name the first counts."""
         values: dict[str, str] = {}
         for attribute in tag.attributes:
-            values.setdefault(attribute.name, decode(self.text[attribute.value_start : attribute.value_end]))
+            if (names is None or attribute.name in names) and attribute.name not in values:
+                values[attribute.name] = decode(self.text[attribute.value_start : attribute.value_end])
         return values
 
 
-def scan(text: str) -> Page:
-    """Read a document once, from front to back."""
-    scanner = _Scanner(text)
+def scan(text: str, deadline: Deadline | None = None, names: Set[str] = frozenset()) -> Page:
+    """Read a document once, from front to back.
+
+    :param names: further attributes of links to look at, in lower case.
+    :raises RewriteError: ``too_slow``, if there is a deadline and it has passed.
+    """
+    scanner = _Scanner(text, deadline, names)
     unclosed = scanner.walk(0, len(text), hidden=False)
     return Page(
         text=text,
@@ -115,124 +94,121 @@ def scan(text: str) -> Page:
         html_end=scanner.last_end_tag.get("html"),
         unclosed=unclosed,
         amp=scanner.amp,
+        body_start=scanner.body_start,
     )
 
 
-def read_attributes(text: str, start: int, end: int) -> list[Attribute]:
-    """Split the inside of an accepted tag, without its name and ``>``, into attributes."""
-    found = []
-    for match in _ATTRIBUTE.finditer(text, start, end):
-        value_start, value_end = match.span("value")
-        if value_start < 0:  # a bare attribute
-            value_start = value_end = match.end()
-        quoted = value_start < value_end and text[value_start] in "\"'"
-        found.append(
-            Attribute(
-                name=lower(match["name"]),
-                start=match.start(),
-                end=match.end(),
-                value_start=value_start + quoted,
-                value_end=value_end - quoted,
-                quoted=quoted,
-            )
-        )
-    return found
-
-
 class _UnclosedError(Exception):
-    """The document ends inside the construct that starts at the current token."""
+    """The document ends inside the construct that starts at a position."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
 
 
 class _Scanner:
     """The state of one walk; every ``_after_*`` method returns where the next token may start."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, deadline: Deadline | None, names: Set[str]) -> None:
         self.text = text
         self.tags: list[LinkTag] = []
         self.last_end_tag: dict[str, int] = {}
+        self.body_start: int | None = None
         self.amp = False
+        self._deadline = deadline
+        self._names = _NAMES | names
+        self._steps = 0
 
     def walk(self, position: int, end: int, *, hidden: bool) -> int | None:
         """Collect from a stretch of text; return the start of a construct that it cuts off."""
-        while token := _TOKEN.search(self.text, position, end):
-            try:
-                position = self._after(token, end, hidden)
-            except _UnclosedError:
-                return token.start()
+        opened: dict[str, int] = {}
+        unclosed = self._walk(position, end, hidden, opened)
+        stop = end if unclosed is None else unclosed
+        for name in list(opened):
+            self._close(opened, name, stop)
+        return unclosed
+
+    def _walk(self, position: int, end: int, hidden: bool, opened: dict[str, int]) -> int | None:
+        try:
+            while position < end and (step := STEP.match(self.text, position, end)):
+                self._steps += 1
+                if self._deadline and self._steps % _BETWEEN_LOOKS == 0:
+                    self._deadline.check()
+                position = self._after(step, end, hidden, opened)
+        except _UnclosedError as error:
+            return error.position
         return None
 
-    def _after(self, token: re.Match[str], end: int, hidden: bool) -> int:
-        if token["name"]:
-            if not token["end"]:
-                raise _UnclosedError
-            if token["slash"]:
-                return self._after_end_tag(token, hidden)
-            return self._after_start_tag(token, end, hidden)
-        if token["comment"]:
-            return self._after_comment(token, end, hidden)
-        return self._behind_next_bracket(token.start("bogus"), end)
+    def _after(self, step: re.Match[str], end: int, hidden: bool, opened: dict[str, int]) -> int:
+        name, slash, closed, comment, bogus = step.group("name", "slash", "end", "comment", "bogus")
+        if name:
+            if not closed:
+                raise _UnclosedError(step.start("slash") - 1)
+            name = lower(name)
+            if not slash:
+                return self._after_start_tag(step, name, end, hidden, opened)
+            position = step.start("slash") - 1
+            if name in opened:
+                self._close(opened, name, position)
+            if not hidden:
+                self.last_end_tag[name] = position
+        elif comment:
+            return self._after_comment(step.end(), end, hidden)
+        elif bogus:
+            return self._behind_next_bracket(step.start("bogus") - 1, end)
+        return step.end()
 
-    def _behind_next_bracket(self, position: int, end: int) -> int:
-        bracket = self.text.find(">", position, end)
+    def _behind_next_bracket(self, start: int, end: int) -> int:
+        bracket = self.text.find(">", start, end)
         if bracket < 0:
-            raise _UnclosedError
+            raise _UnclosedError(start)
         return bracket + 1
 
-    def _after_comment(self, token: re.Match[str], end: int, hidden: bool) -> int:
-        inside = token.end()
+    def _after_comment(self, inside: int, end: int, hidden: bool) -> int:
+        start = inside - len("<!--")
         if self.text.startswith((">", "->"), inside, end):  # <!--> and <!---> close themselves
-            return self._behind_next_bracket(inside, end)
-        closing = _COMMENT_END.search(self.text, inside, end)
+            return self._behind_next_bracket(start, end)
+        closing = COMMENT_END.search(self.text, inside, end)
         stop = closing.start() if closing else end
         # Outlook reads on behind the condition; conditional comments do not nest.
         if not hidden and (condition := CONDITION.match(self.text, inside, stop)):
             self.walk(condition.end(), stop, hidden=True)
         if not closing:
-            raise _UnclosedError
+            raise _UnclosedError(start)
         return closing.end()
 
-    def _after_end_tag(self, token: re.Match[str], hidden: bool) -> int:
-        if not hidden:
-            self.last_end_tag[lower(token["name"])] = token.start()
-        return token.end()
-
-    def _after_start_tag(self, token: re.Match[str], end: int, hidden: bool) -> int:
-        name = lower(token["name"])
+    def _after_start_tag(self, token: re.Match[str], name: str, end: int, hidden: bool, opened: dict[str, int]) -> int:
+        behind = token.end()
         if name in ("a", "area") or name.startswith("v:"):
-            self.tags.append(LinkTag(tuple(read_attributes(self.text, *token.span("attributes"))), hidden))
-        elif name in _RAW_TEXT_END:
-            closing = _RAW_TEXT_END[name].search(self.text, token.end(), end)
-            if not closing:
-                raise _UnclosedError
-            return closing.start()
-        elif name == "script":
-            return self._script_end(token.end(), end)
+            self._open(opened, token, name, hidden)
+        elif name == "script" or name in RAW_TEXT:
+            closing = raw_text_end(name, self.text, behind, end)
+            if closing is None:
+                raise _UnclosedError(token.start("slash") - 1)
+            return closing
         elif name == "plaintext":
-            raise _UnclosedError
+            raise _UnclosedError(token.start("slash") - 1)
         elif name == "html" and not hidden:
             self.amp = self.amp or self._declares_amp(token)
-        return token.end()
+        elif name == "body" and not hidden and self.body_start is None:
+            self.body_start = behind
+        return behind
+
+    def _open(self, opened: dict[str, int], token: re.Match[str], name: str, hidden: bool) -> None:
+        if name in opened:
+            self._close(opened, name, token.start("slash") - 1)
+        attributes = tuple(read_attributes(self.text, *token.span("attributes"), self._names))
+        # <v:rect/> is XML, where the slash counts.
+        if name != "area" and not (name != "a" and self.text[token.end() - 2] == "/"):
+            opened[name] = len(self.tags)
+        self.tags.append(LinkTag(attributes, hidden, name, token.end(), token.end()))
+
+    def _close(self, opened: dict[str, int], name: str, position: int) -> None:
+        k = opened.pop(name)
+        attributes, hidden, _, start, _ = self.tags[k]
+        self.tags[k] = LinkTag(attributes, hidden, name, start, position)
 
     def _declares_amp(self, token: re.Match[str]) -> bool:
         names = (attribute.name for attribute in read_attributes(self.text, *token.span("attributes")))
         # An emoji keyboard adds U+FE0F to the lightning sign.
         return any(name.replace("\ufe0f", "") in _AMP_MARKS for name in names)
-
-    def _script_end(self, position: int, end: int) -> int:
-        """Find ``</script>`` through the "script data escaped" states (HTML Standard, 13.2.5.15 to 31)."""
-        state = "data"
-        while step := _SCRIPT_STEP.search(self.text, position, end):
-            position = step.end()
-            match step.lastgroup, state:
-                case "close", "data" | "escaped":
-                    return step.start()
-                case "close", _:
-                    state = "escaped"
-                case "escape", "data":
-                    state = "escaped"
-                    position -= 2  # <!--> closes itself
-                case "nested", "escaped":
-                    state = "double escaped"
-                case "unescape", _:
-                    state = "data"
-        raise _UnclosedError

@@ -10,16 +10,22 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import html5lib
 
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.outgoing import judge, rewrite
 from flask_mailtrack.outgoing.attributes import OWN, browser_url, opts_out, strip_url
+from flask_mailtrack.outgoing.marks import Marks
 from flask_mailtrack.outgoing.rewrite import Template, compile
 from flask_mailtrack.outgoing.scan import scan
 
 TRACKER = "https://t.test/"
 PIXEL = '<img src="https://t.test/pixel" alt="">'
+FIRST = '<img src="https://t.test/first" alt="">'
+ADDED = 'data-added="1" '
 _TRACKED = re.compile(r"https://t\.test/(\d+)/")
 # What HTML5 opens again around an image that stands behind an unclosed <b> or <a>; empty, they show nothing.
 _REOPENED = frozenset(("a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"))
@@ -55,7 +61,8 @@ def refuse(url: str) -> str | None:
 
 def is_link(tag: object) -> bool:
     """Tell whether a tag name is one that carries links in a mail."""
-    return isinstance(tag, str) and (tag in ("a", "area") or tag.startswith("v:"))
+    name = tag.rpartition("}")[2] if isinstance(tag, str) else ""
+    return name in ("a", "area") or name.startswith("v:")
 
 
 def links(html: str) -> list[tuple[str, dict[str, str]]]:
@@ -66,6 +73,11 @@ def links(html: str) -> list[tuple[str, dict[str, str]]]:
     return [(url, data) for url, data in found if url]
 
 
+def tree_links(html: str) -> set[str]:
+    """Return the URLs of all links in the document that a browser would build."""
+    return {strip_url(node.get("href", "")) for node in tree(html).iter() if is_link(node.tag)} - {""}
+
+
 def tree(html: str) -> ElementTree.Element:
     """Return the document that a browser without scripts would build."""
     root: ElementTree.Element = _Recorder().parse(html)
@@ -73,27 +85,59 @@ def tree(html: str) -> ElementTree.Element:
 
 
 def render(template: Template) -> str:
-    """Render with one recognisable URL for each link, and the pixel."""
-    return template.render([f"{TRACKER}{k}/" for k in range(len(template.links))], {"end": PIXEL})
+    """Render with one recognisable URL for each link, and the pixels."""
+    urls = [f"{TRACKER}{k}/" for k in range(len(template.links))]
+    return template.render(urls, {"start": FIRST, "end": PIXEL})
 
 
-def assert_invariants(html: str) -> Template:
+def compile_twice_judged(html: str, **options: Any) -> Template:
+    """Compile, and let the long comparison look at whatever the short proof believes."""
+    overruled: list[str] = []
+
+    def proves(original: str, copy: str, marks: Marks, left_alone: judge.LeftAlone) -> bool:
+        believed = judge.proves(original, copy, marks, left_alone)
+        if believed:
+            try:
+                judge.check(original, marks.without_probes(copy), marks, left_alone)
+            except RewriteError as error:
+                overruled.append(str(error))
+        return believed
+
+    with patch.object(rewrite, "proves", proves):
+        template = compile(html, refuse=refuse, **options)
+    assert overruled == [], "the short proof believes what the long comparison does not"
+    return template
+
+
+def assert_invariants(html: str, *, start: bool = False, attribute: str = "") -> Template:
     """Compile, render, and hold the result against every promise of the rewriter."""
-    template = compile(html, refuse=refuse)
+    template = compile_twice_judged(html, start=start, attribute=attribute)
     sent = render(template)
     assert render(template) == sent, "rendering twice gives two results"
+    assert (FIRST in sent, PIXEL in sent) == (start and template.pixel, template.pixel), "an image too many or too few"
     assert undo(html, sent, template) == html, "undoing the changes does not give the input"
-    assert compile(html, clicks=False, refuse=refuse).render([], {}) == html, "nothing to do, yet a change"
+    assert compile_twice_judged(html, clicks=False).render([], {}) == html, "nothing to do, yet a change"
+    _assert_places(html, template)
     _assert_links(html, sent)
     _assert_same_tree(html, sent)
     assert compile(sent, refuse=refuse).links == (), "a tracked link would be tracked again"
     return template
 
 
+def _assert_places(html: str, template: Template) -> None:
+    for place in template.places:
+        assert browser_url(html[place.offset : place.end]) == template.links[place.link].url
+    for skipped in template.skipped:
+        rest = html[skipped.offset :]
+        # Up to the quote, if there is one; else the value ends at a blank or a bracket.
+        ends = [html[skipped.offset - 1]] if html[skipped.offset - 1] in "\"'" else [*" \t\n\f\r>"]
+        value = rest[: min(rest.index(end) for end in ends if end in rest)]
+        assert browser_url(value) == skipped.url
+
+
 def undo(html: str, sent: str, template: Template) -> str:
     """Put the source back, reading each value from the input as HTML delimits it."""
-    before, _, after = sent.partition(PIXEL)
-    pieces = _TRACKED.split(before + after)
+    pieces = _TRACKED.split(sent.replace(PIXEL, "").replace(FIRST, "").replace(ADDED, ""))
     restored = pieces[0]
     for number, text in zip(pieces[1::2], pieces[2::2], strict=True):
         quote = restored[-1]
@@ -123,18 +167,23 @@ def _assert_links(html: str, sent: str) -> None:
 
 def _assert_same_tree(html: str, sent: str) -> None:
     before, after = tree(html), tree(sent)
-    parents = {child: parent for parent in after.iter() for child in parent}
-    pixels = [node for node in parents if node.get("src") == f"{TRACKER}pixel"]
-    assert len(pixels) == 1, "the pixel is not shown exactly once"
-    path = [pixels[0]]
-    while path[-1] in parents:
-        path.append(parents[path[-1]])
-    assert not {"head", "title", "style"}.intersection(node.tag for node in path), "the pixel is not shown"
-    page = scan(html)
-    if not sent.endswith(PIXEL) and (page.pixel_point == page.unclosed or _is_fostered(path)):
-        # What the document breaks off in, or what follows an open table, may move along; nobody sees it.
-        return _assert_same_tree(html[: page.pixel_point], sent[: sent.index(PIXEL) + len(PIXEL)])
-    _remove(path[1], path[0])
+    for image in (FIRST, PIXEL):
+        parents = {child: parent for parent in after.iter() for child in parent}
+        images = [node for node in parents if node.get("src") == image.split('"')[1]]
+        if image not in sent:
+            assert images == []
+            continue
+        assert len(images) == 1, "the pixel is not shown exactly once"
+        path = [images[0]]
+        while path[-1] in parents:
+            path.append(parents[path[-1]])
+        assert not {"head", "title", "style"}.intersection(node.tag for node in path), "the pixel is not shown"
+        page = scan(html)
+        fostered = page.pixel_point == page.unclosed or _is_fostered(path)
+        if image == PIXEL and not sent.endswith(PIXEL) and fostered:
+            # What the document breaks off in, or what follows an open table, may move along; nobody sees it.
+            return _assert_same_tree(html[: page.pixel_point], sent[: sent.index(PIXEL) + len(PIXEL)])
+        _remove(path[1], path[0])
     _drop_reopened(before)
     _drop_reopened(after)
     assert list(_events(before)) == list(_events(after)), "the document differs in more than its links"
@@ -169,6 +218,7 @@ def _events(root: ElementTree.Element) -> Iterator[tuple[object, ...]]:
     """Flatten a tree, with tracked links taken for what they stand for."""
     for node in root.iter():
         data = {name: value for name, value in node.attrib.items() if name not in OWN or not is_link(node.tag)}
+        data.pop("data-added", None)
         if is_link(node.tag) and "href" in data:
             url = strip_url(data["href"])
             data["href"] = "tracked" if refuse(url) in (None, "own_link") else url

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from flask_mailtrack.errors import RewriteError
-from tests.outgoing.html5_oracle import assert_invariants
+from flask_mailtrack.outgoing.rewrite import compile
+from flask_mailtrack.outgoing.scan import scan
+from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
 
 CORPUS = Path(os.environ.get("MAILTRACK_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
 
@@ -36,13 +38,14 @@ def corpus() -> list[Mail]:
     return [Mail(row["path"], (CORPUS / row["path"]).read_bytes().decode(row["charset"])) for row in rows]
 
 
-def test_real_mails_keep_every_promise() -> None:
+@pytest.mark.parametrize(("start", "attribute"), [(False, ""), (True, ADDED)], ids=["plain", "everything on"])
+def test_real_mails_keep_every_promise(start: bool, attribute: str) -> None:
     """In each real mail only links and the pixel change; what cannot be proved is declined, and rarely."""
     outcomes: Counter[str] = Counter()
     wrong = []
     for mail in corpus():
         try:
-            template = assert_invariants(mail.html)
+            template = assert_invariants(mail.html, start=start, attribute=attribute)
             outcomes["links" if template.links else "no links"] += 1
         except RewriteError as error:
             outcomes[error.reason] += 1
@@ -52,3 +55,13 @@ def test_real_mails_keep_every_promise() -> None:
     declined = outcomes["unverified"] + outcomes["empty"]
     assert declined <= sum(outcomes.values()) * 0.005, outcomes
     assert outcomes["links"] > 0
+
+
+def test_amp_mails_are_tracked_without_a_pixel() -> None:
+    """AMP mails keep their rules: their links are tracked, and no image is put in."""
+    templates = [compile(mail.html, refuse=refuse) for mail in corpus() if scan(mail.html).amp]
+    assert len(templates) > 0
+    for template in templates:
+        assert not template.pixel
+        bodies = [template.render(["/"] * len(template.links), fill) for fill in ({}, {"start": "x", "end": "y"})]
+        assert bodies[0] == bodies[1]

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.attributes import browser_url
+from flask_mailtrack.outgoing.cuts import END, START, Cut, Link, in_order, split
+from flask_mailtrack.outgoing.judge import check, proves
+from flask_mailtrack.outgoing.marks import Marks
 from flask_mailtrack.outgoing.rewrite import compile
-from tests.outgoing.html5_oracle import assert_invariants, refuse
+from flask_mailtrack.outgoing.scan import scan
+from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
 
 LINKS = [
     '<a href="https://one.test/?a=1&amp;b=2">one</a>',
@@ -44,7 +48,8 @@ STRUCTURE = re.findall(
     "<[^>]*>",
     "<table><tr><td></td></table><p></p><div></div><b></b><ul><li><h1></h1><center><br/><hr><html><head>"
     "<body></body></html></head><meta charset=latin1><!doctype html><form><button></a><noscript></noscript>"
-    "<font color=red></font><nobr><tbody><caption><o:p></o:p>",
+    "<font color=red></font><nobr><tbody><caption><o:p></o:p><select><option></select><template></template>"
+    "<svg></svg><math></math><html amp4email>",
 )
 COMMENTS = [
     "<!--",
@@ -81,10 +86,10 @@ soup = st.lists(
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def keeps_promises_or_declines(html: str) -> None:
+def keeps_promises_or_declines(html: str, *, start: bool = False, attribute: str = "") -> None:
     """Run all invariants, unless the judge declines: then the mail is sent as written anyway."""
     try:
-        assert_invariants(html)
+        assert_invariants(html, start=start, attribute=attribute)
     except RewriteError as error:
         if error.reason not in ("unverified", "empty"):
             raise
@@ -95,6 +100,13 @@ def keeps_promises_or_declines(html: str) -> None:
 def test_soup_of_tags_keeps_every_promise(html: str) -> None:
     """However tags are thrown together, only links and the pixel change, or the body is declined."""
     keeps_promises_or_declines(html)
+
+
+@settings(relaxed, max_examples=600)
+@given(soup, st.booleans(), st.sampled_from(["", ADDED]))
+def test_soup_of_tags_keeps_every_promise_with_everything_on(html: str, start: bool, attribute: str) -> None:
+    """The place at the start and the added attribute cost none of the promises."""
+    keeps_promises_or_declines(html, start=start, attribute=attribute)
 
 
 @settings(relaxed, max_examples=300)
@@ -123,3 +135,28 @@ def test_any_url_can_be_rendered_without_leaving_its_attribute(url: str) -> None
     value = sent[len("<p><a href='") : -len("'>x</a></p>")]
     assert not set(value) & set("\"'<>` \t\n\r")
     assert browser_url(value) == browser_url(url.replace("&", "&amp;"))
+
+
+@settings(relaxed, max_examples=1500)
+@given(soup, st.data())
+def test_short_proof_never_believes_what_the_long_comparison_would_not(html: str, data: st.DataObject) -> None:
+    """However wrong the scanner may be, the quick road is no way around the judge."""
+    point = data.draw(st.integers(0, len(html)))
+    start, end = sorted((data.draw(st.integers(0, len(html))), data.draw(st.integers(0, len(html)))))
+    cuts = [Cut(point, point, data.draw(st.sampled_from((START, END))))]
+    if start < end and not start < point < end and data.draw(st.booleans()):
+        cuts.append(Cut(start, end, Link("", ""), data.draw(st.booleans())))
+    cuts += [Cut(*span, Link("", "")) for span in _values(html) if data.draw(st.booleans())]
+    try:
+        texts, gaps = split(html, in_order(cuts))
+    except RewriteError:
+        return
+    marks = Marks.for_cuts(html, gaps)
+    copy = marks.write(html, texts, gaps)
+    if proves(html, copy, marks, lambda links: True):
+        check(html, marks.without_probes(copy), marks, lambda links: True)
+
+
+def _values(html: str) -> list[tuple[int, int]]:
+    hrefs = [tag.href for tag in scan(html).tags]
+    return [(href.value_start, href.value_end) for href in hrefs if href]

@@ -1,0 +1,122 @@
+"""How HTML is written: the tokens of the HTML Standard, 13.2.5, as regular expressions.
+
+Every one of them is possessive (``*+``): no backtracking, hence no input that makes it slow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import NamedTuple
+
+from .attributes import lower
+
+RAW_TEXT = frozenset({"iframe", "noembed", "noframes", "style", "textarea", "title", "xmp"})
+"""Elements whose content is text, whatever it looks like; ``script`` has rules of its own."""
+
+
+def _either_case(*names: str) -> str:
+    # Spelled out, for the flag that ignores case costs several times as much and lets a Kelvin sign be a "k".
+    spelled = ("".join(f"[{char}{char.upper()}]" for char in name) for name in names)
+    return rf"(?:{'|'.join(spelled)})(?=[ \t\n\f\r/>])"
+
+
+_S = r"[ \t\n\f\r]"
+_NAME = r"=?[^ \t\n\f\r/>=]*+"
+_QUOTED = r""""[^"]*+"|'[^']*+'"""
+_TAG_NAME = r"[a-zA-Z][^ \t\n\f\r/>]*+"
+ATTRIBUTES = (
+    # The first alternative is one case of those that follow, and by far the most frequent.
+    rf"(?:{_S}++[a-zA-Z-]++=\"[^\"]*+\"|[ \t\n\f\r/]|(?=[^ \t\n\f\r/>]){_NAME}"
+    rf"(?:{_S}*+={_S}*+(?:{_QUOTED}|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+|(?=>))|(?!{_S}*+=)))*+"
+)
+_TOKEN = (
+    r"<(?:(?P<comment>!--)|(?P<bogus>[!?]|/(?![a-zA-Z]))"
+    rf"|(?P<slash>/?)(?P<name>{_TAG_NAME})(?P<attributes>{ATTRIBUTES})(?P<end>>)?)"
+)
+TOKEN = re.compile(_TOKEN)
+_TELLING = _either_case("a", "area", "body", "html", "plaintext", "script", *sorted(RAW_TEXT))
+# The most frequent names come first: they need no look at those that tell something.
+_DULL_NAME = (
+    rf"(?:t[dr]|table|span|br|img|p(?=[ \t\n\f\r/>])|[c-gj-moqruwyzC-GJ-MOQRUWYZ]|(?!{_TELLING}|[vV]:)[a-zA-Z])"
+    r"[^ \t\n\f\r/>]*+"
+)
+STEP = re.compile(
+    rf"[^<]*+(?:<(?:/?{_DULL_NAME}(?:>|{ATTRIBUTES}>)|(?![a-zA-Z/!?]))[^<]*+){{0,1000}}+"
+    rf"(?:{_TOKEN})?"
+)
+"""Text and tags that hold nothing for a rewriter, up to a thousand in one go, and the next token, if it is near."""
+COMMENT_END = re.compile("--!?>")
+CONDITION = re.compile(r"\[if\b[^\]>]*+\]>", re.I | re.A)
+"""How the inside of a comment begins that Outlook reads on."""
+
+# Runs only over text that TOKEN has accepted, hence the simpler form of an unquoted value.
+_ATTRIBUTE = re.compile(rf"(?=[^ \t\n\f\r/>])(?P<name>{_NAME})(?:{_S}*+={_S}*+(?P<value>{_QUOTED}|[^ \t\n\f\r>]*+))?")
+_RAW_TEXT_END = {name: re.compile(f"</{_either_case(name)}") for name in RAW_TEXT}
+_SCRIPT = _either_case("script")
+_SCRIPT_STEP = re.compile(
+    rf"(?P<close></{_SCRIPT})|(?P<nested><{_SCRIPT})|(?P<escape><!--)|(?P<unescape>-->)",
+)
+
+
+class Attribute(NamedTuple):
+    """One attribute of a start tag; all positions count characters of the scanned text."""
+
+    name: str
+    """In lower case."""
+    start: int
+    end: int
+    """Behind the value and its closing quote."""
+    value_start: int
+    value_end: int
+    """The value without its quotes."""
+    quoted: bool
+
+
+def read_attributes(text: str, start: int, end: int, names: Container[str] | None = None) -> list[Attribute]:
+    """Split the inside of an accepted tag, without its name and ``>``, into attributes.
+
+    :param names: the only ones to return, in lower case.
+    """
+    found = []
+    for match in _ATTRIBUTE.finditer(text, start, end):
+        (first, last), (_, name_end), (value_start, value_end) = match.regs
+        name = lower(text[first:name_end])
+        if names is not None and name not in names:
+            continue
+        if value_start < 0:  # a bare attribute
+            value_start = value_end = last
+        quoted = value_start < value_end and text[value_start] in "\"'"
+        found.append(Attribute(name, first, last, value_start + quoted, value_end - quoted, quoted))
+    return found
+
+
+def raw_text_end(name: str, text: str, position: int, end: int) -> int | None:
+    """Return where the end tag of an element begins whose start tag ends at *position*, if it has one.
+
+    :param name: ``script`` or one of :data:`RAW_TEXT`, in lower case.
+    """
+    if name == "script":
+        return _script_end(text, position, end)
+    closing = _RAW_TEXT_END[name].search(text, position, end)
+    return closing.start() if closing else None
+
+
+def _script_end(text: str, position: int, end: int) -> int | None:
+    """Find ``</script>`` through the "script data escaped" states (HTML Standard, 13.2.5.15 to 31)."""
+    state = "data"
+    while step := _SCRIPT_STEP.search(text, position, end):
+        position = step.end()
+        match step.lastgroup, state:
+            case "close", "data" | "escaped":
+                return step.start()
+            case "close", _:
+                state = "escaped"
+            case "escape", "data":
+                state = "escaped"
+                position -= 2  # <!--> closes itself
+            case "nested", "escaped":
+                state = "double escaped"
+            case "unescape", _:
+                state = "data"
+    return None

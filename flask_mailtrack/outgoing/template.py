@@ -1,0 +1,105 @@
+"""A compiled body: what stays the same for everybody, and the gaps between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .cuts import END, START, Cut, Link, Place
+
+# Blanks too: in a quoted value they are harmless, but no client should have to know that.
+_UNSAFE = "&\"'<>` \t\n\f\r\v"
+_REFERENCES = str.maketrans({character: f"&#{ord(character)};" for character in _UNSAFE})
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A link that is sent as written."""
+
+    url: str
+    reason: str
+    """``opted_out``, ``has_slot``, or the word with which ``refuse`` or ``refuse_text`` declined it."""
+    offset: int = field(default=0, compare=False)
+    """Where its ``href`` value stands first in the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A body cut open at the places that differ per recipient; immutable, so threads may share it."""
+
+    links: tuple[Link, ...]
+    """Distinct, in document order; ``render`` takes one URL for each."""
+    skipped: tuple[Skipped, ...]
+    """Distinct, in document order."""
+    slots: frozenset[str]
+    """Names of the slots that occur in the body."""
+    places: tuple[Place, ...]
+    """Every stretch of the source that a URL replaces, in document order."""
+    pixel: bool
+    """False for an AMP page, where no image may be inserted: it has no ``start`` and no ``end``."""
+    _points: tuple[str, ...]
+    """Names of the values that follow the URLs, for the start and the end of the body."""
+    _fills: tuple[str, ...]
+    """Names of the values that follow those: the slots."""
+    _parts: tuple[str, ...]
+    """Source text at even places; at odd places a gap for a value."""
+    _gaps: tuple[int, ...]
+    """For each gap, which value belongs there."""
+
+    def render(self, urls: Sequence[str], fill: Mapping[str, str]) -> str:
+        """Write the body for one recipient.
+
+        :param urls: ``urls[k]`` replaces each occurrence of ``links[k]``; escaped where it needs to be.
+        :param fill: markup by slot name, inserted as it is; also ``"start"`` and ``"end"`` (default:
+            nothing), which go to the start and the end of the body, where it has these places.
+        :raises ValueError: there is not one URL for each link.
+        :raises KeyError: a slot is left without a value.
+        """
+        if len(urls) != len(self.links):
+            raise ValueError(f"This body has {len(self.links)} links, but {len(urls)} URLs were given.")
+        values = _escape(urls)
+        for name in self._points:
+            values.append(fill.get(name, ""))
+        for name in self._fills:
+            values.append(fill[name])
+        parts = list(self._parts)
+        parts[1::2] = [values[gap] for gap in self._gaps]
+        return "".join(parts)
+
+
+def _escape(urls: Sequence[str]) -> list[str]:
+    """Make URLs fit for an attribute with quotes of either kind."""
+    # Tracked URLs are plain ASCII that needs nothing; twelve looks at one text prove it in under 1 µs.
+    together = "".join(urls)
+    if not any(character in together for character in _UNSAFE):
+        return list(urls)
+    return [url.translate(_REFERENCES) for url in urls]
+
+
+def assemble(
+    texts: Sequence[str], gaps: Sequence[Cut], links: tuple[Link, ...], skipped: tuple[Skipped, ...], pixel: bool
+) -> Template:
+    """Make the template of a body that has been split.
+
+    :param texts: the stretches that stay, one more than there are gaps.
+    :param pixel: whether an image may be inserted.
+    """
+    names = dict.fromkeys(cut.value for cut in gaps if isinstance(cut.value, str))
+    points = tuple(name for name in names if name in (START, END))
+    fills = tuple(name for name in names if name not in points)
+    values: list[Link | str | None] = [*links, *points, *fills]
+    number = {value: k for k, value in enumerate(values)}
+    numbers = [number[cut.value] for cut in gaps]
+    parts = [""] * (2 * len(gaps) + 1)
+    parts[::2] = texts
+    return Template(
+        links=links,
+        skipped=skipped,
+        slots=frozenset(fills),
+        places=tuple(Place(cut.start, cut.end, k) for cut, k in zip(gaps, numbers, strict=True) if k < len(links)),
+        pixel=pixel,
+        _points=points,
+        _fills=fills,
+        _parts=tuple(parts),
+        _gaps=tuple(numbers),
+    )

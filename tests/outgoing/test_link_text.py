@@ -1,0 +1,106 @@
+"""What a reader sees of a link: for the report, and to catch a text that names another address."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.outgoing.link_text import link_text
+from flask_mailtrack.outgoing.rewrite import Link, Skipped, compile
+from flask_mailtrack.outgoing.scan import scan
+from tests.outgoing.html5_oracle import refuse
+
+TEXTS = {
+    "plain": ("<a href=https://x.test/>Buy now</a> later", "Buy now"),
+    "white space": ("<a href=https://x.test/>\n  Buy\t&nbsp;\n now </a>", "Buy now"),
+    "references": ("<a href=https://x.test/>&lt;A&amp;B&gt; &copy2025 &#8364;5</a>", "<A&B> ©2025 €5"),
+    "tags within a word": ("<a href=https://x.test/>exam<b>ple</b>.te<!-- x -->st</a>", "example.test"),
+    "tags between words": ("<a href=https://x.test/>Buy<br>now<td>here</td>!</a>", "Buy now here !"),
+    "an image": ("<a href=https://x.test/><img src=x alt=' Our &amp; shop '><img alt=y></a>", "Our & shop"),
+    "text before its image": ("<a href=https://x.test/><img alt=logo>Shop</a>", "Shop"),
+    "an image without alt": ("<a href=https://x.test/><img src=x><img alt=second></a>", ""),
+    "an image in a comment": ("<a href=https://x.test/><!-- <img alt=no> --><img alt=yes></a>", "yes"),
+    "an image behind the link": ("<a href=https://x.test/></a><img alt=no>", ""),
+    "nothing": ("<a href=https://x.test/></a>no", ""),
+    "an image map": ("<map><area href=https://x.test/ alt=' North  pole '></map>", "North pole"),
+    "a style inside": ("<a href=https://x.test/><style>b{}</style>Shop<script>'</a>'</script></a>", "Shop"),
+    "Outlook's share": ("<a href=https://x.test/><!--[if mso]>no<![endif]-->Shop</a>", "Shop"),
+    "revealed": ("<a href=https://x.test/><!--[if !mso]><!-->Shop<!--<![endif]--></a>", "Shop"),
+    "never closed": ("<a href=https://x.test/>Shop", "Shop"),
+    "closed by the next": ("<a href=https://x.test/>Shop <a href=#>no</a>", "Shop"),
+    "breaks off in a tag": ("<a href=https://x.test/>Shop <b title='no", "Shop"),
+    "a bracket that opens no tag": ("<a href=https://x.test/>1 < 2 <3</a>", "1 < 2 <3"),
+    "decoys": ("<a href=https://x.test/ title='>no'>Shop<b title='</a>no'> on</b></a>", "Shop on"),
+    "upper case": ("<A HREF=https://x.test/><IMG ALT=Shop></A>", "Shop"),
+    "half a character": ("<a href=https://x.test/>a\ud800b \ud83d\ude00</a>", "a\ufffdb 😀"),
+    "NUL": ("<a href=https://x.test/>a\0b&#0;</a>", "ab\ufffd"),
+    "too long": (f"<a href=https://x.test/>{'😀' * 200}</a>", "😀" * 80),
+    "cut at a blank": (f"<a href=https://x.test/>{'x' * 79} y</a>", "x" * 79),
+    "a button for Outlook": (
+        "<p>x<!--[if mso]><v:roundrect href='https://x.test/'><v:fill/><center>Buy</center></v:roundrect>no<![endif]-->",
+        "Buy",
+    ),
+    "a shape that closes itself": ("<p>x<!--[if mso]><v:rect href='https://x.test/'/>no<![endif]-->", ""),
+    "never closed, for Outlook": ("<p>x<!--[if mso]><a href='https://x.test/'>Buy<![endif]-->no", "Buy"),
+}
+
+
+@pytest.mark.parametrize(("html", "text"), TEXTS.values(), ids=TEXTS)
+def test_text_is_what_a_reader_sees(html: str, text: str) -> None:
+    """The report shows a link by the words that the reader clicked on, or by what its image shows."""
+    assert [link.text for link in compile(html, refuse=refuse).links] == [text]
+
+
+def test_a_link_has_the_text_of_its_first_occurrence() -> None:
+    """One destination stays one link, whatever it is called, unless the author names it."""
+    html = (
+        "<a href=https://x.test/>one</a><a href=https://x.test/>two</a><a href=https://x.test/ data-mailtrack-name=n>c"
+    )
+    links = compile(html, refuse=refuse).links
+    assert links == (Link("https://x.test/", ""), Link("https://x.test/", "n"))
+    assert [link.text for link in links] == ["one", "c"]
+
+
+def test_each_occurrence_may_be_refused_by_its_text() -> None:
+    """A text that names another address keeps its own link as written, and no other."""
+    long = "y" * 300
+    html = f"<a href=https://x.test/>https://bank.test</a><a href=https://x.test/>{long}</a><!--[if mso]><a href='https://x.test/'>https://bank.test</a><![endif]-->"
+    seen: list[tuple[str, str]] = []
+
+    def refuse_text(url: str, text: str) -> str | None:
+        seen.append((url, text))
+        return "scam" if text.startswith("https://") else None
+
+    template = compile(html, refuse=refuse, refuse_text=refuse_text)
+    assert seen == [("https://x.test/", text) for text in ("https://bank.test", long, "https://bank.test")]
+    assert template.skipped == (Skipped("https://x.test/", "scam"),)
+    assert [skipped.offset for skipped in template.skipped] == [8]
+    assert template.render(["/0"], {}) == html.replace(f"https://x.test/>{long}", f'"/0">{long}')
+
+
+def test_text_is_asked_about_only_where_the_address_may_be_tracked() -> None:
+    """What is left alone anyway keeps its first reason."""
+    html = "<a href=mailto:x>x</a><a href=https://x.test/ data-mailtrack=off>x</a><p>x"
+    template = compile(html, refuse=refuse, refuse_text=lambda url, text: "never")
+    assert [skipped.reason for skipped in template.skipped] == ["not_http", "opted_out"]
+
+
+def test_mistake_about_texts_declines_the_body() -> None:
+    """A check of texts that fails does not stop the mail."""
+    with pytest.raises(RewriteError, match="unverified"):
+        compile("<a href=https://x.test/>x</a>", refuse=refuse, refuse_text=lambda url, text: str(1 // 0))
+
+
+@pytest.mark.parametrize("inside", ["<b ", "<b '", "<!-- ", "<style>", "&", "<", "<a href=h>", "<img>", "</", "x<b>"])
+def test_no_content_makes_the_text_slow(inside: str) -> None:
+    """Links that are never closed are read no further than to the next one, and never far."""
+    times = []
+    for size in (20_000, 160_000):
+        page = scan(("<a href=https://x.test/>" + inside * 20) * (size // 20 // len(inside)))
+        start = time.process_time()
+        for tag in page.tags:
+            link_text(page, tag)
+        times.append(time.process_time() - start)
+    assert times[1] < 24 * times[0] + 0.05
