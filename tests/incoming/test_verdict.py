@@ -20,9 +20,7 @@ from flask_mailtrack.incoming.verdict import (
 )
 
 OPEN, CLICK = EventType.OPENED, EventType.CLICKED
-CHROME = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{} Safari/537.36"
-)
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{} Safari/537.36"
 BROWSER = CHROME.format("126.0.0.0")
 STALE = CHROME.format("88.0.4324.150")
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
@@ -121,8 +119,7 @@ AGENTS = [
         Verdict.BOT,
         "ua_link_preview",
         CLICK,
-        "Mozilla/5.0 (compatible; Yahoo Link Preview; "
-        "https://help.yahoo.com/kb/mail/yahoo-link-preview-SLN23615.html)",
+        "Mozilla/5.0 (compatible; Yahoo Link Preview; https://help.yahoo.com/kb/mail/yahoo-link-preview-SLN23615.html)",
     ),
     (Verdict.BOT, "ua_link_preview", CLICK, "Chrome Privacy Preserving Prefetch Proxy"),
     (Verdict.BOT, "ua_link_preview", CLICK, "WhatsApp"),
@@ -320,9 +317,7 @@ def test_one_weak_sign(type: EventType, user_agent: str, age: float | None, head
 
 
 @pytest.mark.parametrize("name", ["Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"])
-@pytest.mark.parametrize(
-    "value", ["prefetch", "prefetch;prerender", "Preview", "prefetch;anonymous-client-ip"]
-)
+@pytest.mark.parametrize("value", ["prefetch", "prefetch;prerender", "Preview", "prefetch;anonymous-client-ip"])
 def test_prefetch_headers(name: str, value: str) -> None:
     """A page that a browser loads ahead is a prefetch, in the old words for it and the new ones."""
     judgement = of(headers={**NORMAL, name: value})
@@ -468,9 +463,7 @@ def test_nul_does_not_hide_a_name() -> None:
 headers = st.dictionaries(
     st.sampled_from(["Sec-Purpose", "x-moz", "ACCEPT-LANGUAGE", "Purpose"]) | st.text(), st.text()
 )
-words = st.sampled_from(
-    [*(ua for *_, ua in AGENTS), "Chrome/", "Chrome/..", "Chrome/1.2.3 ", "bot", "\0", "+http://"]
-)
+words = st.sampled_from([*(ua for *_, ua in AGENTS), "Chrome/", "Chrome/..", "Chrome/1.2.3 ", "bot", "\0", "+http://"])
 
 
 @settings(deadline=None)

@@ -1,0 +1,178 @@
+"""What a setting may be: one small check for each kind. Each returns the value in its final form.
+
+:raises ConfigError: with the key, its value unless that may be a secret, and the cure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import ConfigError
+
+_BASE_URL = re.compile(
+    r"(?P<origin>https?://(?:[a-z0-9._-]*[a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?)"
+    r"(?P<path>(?:/[a-z0-9._~%-]+)*)/*",
+    re.IGNORECASE | re.ASCII,
+)
+_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+", re.ASCII)
+_DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
+
+Check = Callable[[str, Any], Any]
+
+
+def bad(code: str, key: str, problem: str, cure: str) -> ConfigError:
+    """Return the error, for the caller to raise."""
+    return ConfigError(code, key, problem, cure)
+
+
+def boolean(key: str, value: Any) -> bool:
+    """True or False, and nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise bad("E101", key, f"is {value!r}.", "Write True or False.")
+    return value
+
+
+def text(key: str, value: Any) -> str:
+    """A printable string."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise bad("E102", key, f"is {value!r}.", "Write a string of printable characters.")
+    return value
+
+
+def directory(key: str, value: Any) -> str:
+    """A path, as a string or a ``Path``."""
+    return text(key, os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+def one_of(*words: str) -> Check:
+    """One of *words*."""
+
+    def check(key: str, value: Any) -> str:
+        if value not in words:
+            raise bad("E103", key, f"is {value!r}.", f"Write one of: {', '.join(words)}.")
+        return str(value)
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """A number from *low* to *high*."""
+
+    def check(key: str, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise bad("E104", key, f"is {value!r}.", f"Write a number from {low:g} to {high:g}.")
+        return value
+
+    return check
+
+
+def integer(low: int, high: int) -> Check:
+    """A whole number from *low* to *high*."""
+
+    def check(key: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise bad("E104", key, f"is {value!r}.", f"Write a whole number from {low} to {high}.")
+        return value
+
+    return check
+
+
+def url_path(key: str, value: Any) -> str:
+    """A path of at least one segment."""
+    path = text(key, value).rstrip("/")
+    if not _PATH.fullmatch(path):
+        cure = "Write a path of its own such as '/m', of ASCII letters, digits, '-' and '_'."
+        raise bad("E105", key, f"is {value!r}.", cure)
+    return path
+
+
+def base_url(key: str, value: Any) -> str:
+    """An http(s) address without query, fragment or user, normalised."""
+    cure = "Write the https address under which readers reach this app, such as 'https://links.example.com'."
+    if not value:
+        raise bad("E106", key, "is missing: links cannot be built from a request.", cure)
+    if "@" in str(value):  # what is before it may be a password
+        raise bad("E107", key, "has a user name or an '@'.", cure)
+    match = _BASE_URL.fullmatch(text(key, value))
+    if not match or int(match["port"] or 0) > 65535:
+        raise bad("E107", key, f"is {value!r}.", cure)
+    return match["origin"].lower() + match["path"]
+
+
+def sender_domains(key: str, value: Any) -> dict[str, dict[str, Any]]:
+    """Options by sender domain."""
+    rules: dict[str, Check] = dict.fromkeys(("opens", "clicks", "unsubscribe"), boolean)
+    rules["base_url"] = base_url
+    if not isinstance(value, Mapping) or not all(isinstance(options, Mapping) for options in value.values()):
+        raise bad("E108", key, f"is {value!r}.", "Write {'news.example.com': {'opens': False}}.")
+    checked: dict[str, dict[str, Any]] = {}
+    for domain, options in value.items():
+        for name in options:
+            if name not in rules:
+                raise bad("E108", f"{key}[{domain!r}]", f"has {name!r}.", f"Known: {', '.join(rules)}.")
+        checked[sender_domain(key, domain)] = {n: rules[n](f"{key}[{domain!r}][{n!r}]", v) for n, v in options.items()}
+    return checked
+
+
+def sender_domain(key: str, value: Any) -> str:
+    """Return a sender's domain in the spelling in which senders are looked up."""
+    try:
+        domain = text(key, value).lower()
+        domain = domain if domain.isascii() else domain.encode("idna").decode()
+    except UnicodeError:
+        domain = ""
+    if not _DOMAIN.fullmatch(domain):
+        raise bad("E108", key, f"has {value!r}.", "Write what stands behind the '@', such as 'news.example.com'.")
+    return domain
+
+
+def mailing_lists(key: str, value: Any) -> dict[str, dict[str, str]]:
+    """Title and description by list."""
+    cure = "Write {'news': {'title': 'News', 'description': '…'}}."
+    if not isinstance(value, Mapping):
+        raise bad("E109", key, f"is {value!r}.", cure)
+    for name, about in value.items():
+        good = isinstance(name, str) and isinstance(about, Mapping) and "title" in about
+        if not good or not all(n in ("title", "description") and isinstance(v, str) for n, v in about.items()):
+            raise bad("E109", f"{key}[{name!r}]", f"is {about!r}.", cure)
+    return {name: dict(about) for name, about in value.items()}
+
+
+def utm_parameters(key: str, value: Any) -> dict[str, str]:
+    """Names without the prefix ``utm_``, and values."""
+    good = isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
+    if not good or not all(k.isidentifier() and k.isascii() and v.isprintable() and v for k, v in value.items()):
+        raise bad("E113", key, f"is {value!r}.", "Write {'source': 'mail'}, without the prefix utm_.")
+    return dict(value)
+
+
+def pattern(key: str, value: Any) -> str:
+    """A regular expression."""
+    try:
+        re.compile(text(key, value))
+    except (re.error, RecursionError, OverflowError) as error:
+        raise bad("E114", key, f"is {value!r}: {error}.", "Write a regular expression.") from None
+    return str(value)
+
+
+def secret_list(key: str, value: Any) -> tuple[str | bytes, ...]:
+    """A list of signing keys."""
+    if not isinstance(value, list | tuple) or not all(map(is_secret, value)):
+        raise bad("E110", key, "is not a list of strings, none of them empty.", "Write a list, newest key first.")
+    return tuple(value)
+
+
+def is_secret(value: Any) -> bool:
+    """Say whether *value* can be a signing key."""
+    return isinstance(value, str | bytes) and size_of(value) > 0
+
+
+def size_of(secret: str | bytes) -> int:
+    """Return the bytes of a secret; 0 if it cannot be used for half an emoji in it."""
+    try:
+        return len(secret if isinstance(secret, bytes) else secret.encode())
+    except UnicodeEncodeError:
+        return 0

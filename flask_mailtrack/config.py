@@ -1,0 +1,174 @@
+"""Every ``MAILTRACK_*`` key: its meaning, unit, default and check. Read once, at ``init_app``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .checks import (
+    Check,
+    bad,
+    base_url,
+    boolean,
+    directory,
+    integer,
+    is_secret,
+    mailing_lists,
+    number,
+    one_of,
+    pattern,
+    secret_list,
+    sender_domains,
+    size_of,
+    text,
+    url_path,
+    utm_parameters,
+)
+
+PREFIX = "MAILTRACK_"
+MIN_SECRET_BYTES = 16
+
+
+def _setting(default: Any, check: Check, doc: str) -> Any:
+    metadata = {"check": check, "doc": doc, "default": default}
+    return (
+        field(default_factory=dict, metadata=metadata) if default == {} else field(default=default, metadata=metadata)
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one app: checked, typed, and never changed after start-up."""
+
+    base_url: str = _setting(
+        "", base_url, "Public https address of this app, as readers reach it. Required; never taken from a request."
+    )
+    url_prefix: str = _setting("/m", url_path, "Path under which pixel, redirect and unsubscribe live.")
+    secret_keys: tuple[str | bytes, ...] = _setting(
+        (), secret_list, "Signing keys, newest first; each reads for ever. Default: SECRET_KEY + SECRET_KEY_FALLBACKS."
+    )
+    app_id: str = _setting("", text, "Tells apps apart that share a secret. Never change it while links are out.")
+    opens: bool = _setting(True, boolean, "Put an open pixel into HTML mail.")
+    clicks: bool = _setting(True, boolean, "Track http(s) links in HTML mail.")
+    unsubscribe: bool = _setting(True, boolean, "Headers, footer and opt-outs for messages that name a list.")
+    sender_domains: dict[str, dict[str, Any]] = _setting(
+        {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, base_url."
+    )
+    lists: dict[str, dict[str, str]] = _setting({}, mailing_lists, "Titles and descriptions of lists, for the pages.")
+    footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")
+    foreign_placeholders: bool = _setting(
+        True, boolean, "Resolve the unsubscribe placeholders of other services in list messages."
+    )
+    text_clicks: bool = _setting(False, boolean, "Track links in the plain-text part too.")
+    pixel: str = _setting(
+        "bottom", one_of("bottom", "top", "both"), "Where the pixel stands, unless tracking_pixel() says it."
+    )
+    utm: dict[str, str] = _setting(
+        {}, utm_parameters, "utm_… parameters for tracked links that lack them: {'source': 'mail'}."
+    )
+    skip_links: str = _setting(
+        r"[/?&=_.-](reset|verify|verification|confirm|activate|magic|one-?time|otp|sign-?in|log-?in)([/?&=_.-]|$)",
+        pattern,
+        "Regular expression of URLs that are left alone because they work once; empty: none.",
+    )
+    scam_guard: bool = _setting(True, boolean, "Leave links alone whose visible text is itself an address.")
+    downstream: str = _setting(
+        "",
+        one_of("", "alidm", "mailgun", "mailjet", "mandrill", "postmark", "sendgrid", "ses", "sparkpost"),
+        "The service that relays the mail, so that it is told not to wrap our links again.",
+    )
+    foreign_headers: bool = _setting(False, boolean, "Obey, and remove, the tracking headers of other services.")
+    clip_bytes: int = _setting(102_000, integer(0, 100_000_000), "Warn of HTML longer than this, as Gmail cuts it.")
+    split: bool = _setting(True, boolean, "One copy per recipient; off: events of several people are marked shared.")
+    ip: str = _setting(
+        "truncate",
+        one_of("truncate", "full", "hash", "none"),
+        "What is kept of an IP address: /24 and /48 by default.",
+    )
+    user_agent: str = _setting("full", one_of("full", "family", "none"), "What is kept of a user agent.")
+    spool_dir: str = _setting("", directory, "Directory of the journal. Default: mailtrack/ in the instance folder.")
+    spool_sync: str = _setting(
+        "group", one_of("each", "group", "off"), "fdatasync before each answer, every 50 ms, or never."
+    )
+    drain: str = _setting(
+        "thread",
+        one_of("thread", "inline", "manual"),
+        "Who moves the journal to the database: a thread, each hit and send itself (default under TESTING), or you.",
+    )
+    drain_seconds: float = _setting(2, number(0.05, 3600), "Seconds between two runs of the drain thread.")
+    instant_seconds: float = _setting(
+        3, number(0, 3600), "A hit sooner than this after sending is a machine's. 0 under TESTING."
+    )
+    drain_batch: int = _setting(500, integer(1, 10_000), "Rows in one database transaction.")
+    max_html_bytes: int = _setting(2_000_000, integer(1_000, 100_000_000), "Longer bodies go out untracked.")
+    max_links: int = _setting(2_000, integer(1, 100_000), "Bodies with more links go out untracked.")
+
+    max_seconds: float = _setting(2, number(0.05, 60), "Bodies that take longer to prepare go out untracked.")
+
+    @property
+    def https(self) -> bool:
+        """Whether links are https, without which RFC 8058 one-click must not be offered."""
+        return self.base_url.startswith("https://")
+
+    def base_urls(self) -> list[str]:
+        """Return every base URL that our links may have, the default first."""
+        return [self.base_url, *(o["base_url"] for o in self.sender_domains.values() if "base_url" in o)]
+
+    def __repr__(self) -> str:  # never shows a key, not even on an error page
+        return f"<Settings base_url={self.base_url!r}>"
+
+
+def keys() -> list[tuple[str, Any, str]]:
+    """Return name, default and meaning of every key, for ``flask mailtrack check`` and the README."""
+    return [(PREFIX + f.name.upper(), f.metadata["default"], f.metadata["doc"]) for f in dataclasses.fields(Settings)]
+
+
+def load(config: Mapping[str, Any], *, instance_path: str, testing: bool) -> Settings:
+    """Read and check all keys.
+
+    :param config: the app's config.
+    :param instance_path: where the journal lives unless ``MAILTRACK_SPOOL_DIR`` says otherwise.
+    :param testing: drains inline and takes instant hits for people's by default, and takes short secrets.
+    :raises ConfigError: with the key, the cure, and its value unless that may be a secret.
+    """
+    given = {k.removeprefix(PREFIX): v for k, v in config.items() if k.startswith(PREFIX)}
+    known = {f.name.upper(): f for f in dataclasses.fields(Settings)}
+    for name in given:
+        if name not in known:
+            _unknown(name, list(known))
+    values = {f.name: f.metadata["check"](PREFIX + n, given[n]) for n, f in known.items() if n in given}
+    values.setdefault("base_url", "")
+    values["base_url"] = base_url(PREFIX + "BASE_URL", values["base_url"])
+    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing)
+    values["spool_dir"] = values.get("spool_dir") or os.path.join(instance_path, "mailtrack")
+    if testing:
+        values.setdefault("drain", "inline")
+        values.setdefault("instant_seconds", 0)
+    return Settings(**values)
+
+
+def _unknown(name: str, known: list[str]) -> None:
+    close = difflib.get_close_matches(name.upper(), known, 1)
+    raise bad("E100", PREFIX + name, "is not a key.", f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it.")
+
+
+def _key_list(own: tuple[str | bytes, ...], config: Mapping[str, Any], testing: bool) -> tuple[str | bytes, ...]:
+    name = "MAILTRACK_SECRET_KEYS" if own else "SECRET_KEY"
+    cure = "Set it to the output of: python -c 'import secrets; print(secrets.token_hex())'"
+    keys = own
+    if not own:
+        if not (newest := config.get("SECRET_KEY")):
+            raise bad("E111", name, "is missing, so no link can be signed.", cure)
+        if not is_secret(newest):
+            raise bad("E110", name, "is not a string.", cure)
+        older = config.get("SECRET_KEY_FALLBACKS") or []
+        # A string here would be taken for a list of keys of one letter, which anybody can guess.
+        used = [k for k in older if k] if isinstance(older, list | tuple) else older
+        keys = (newest, *secret_list("SECRET_KEY_FALLBACKS", used))
+    if not testing and size_of(keys[0]) < MIN_SECRET_BYTES:
+        raise bad("E112", name, f"has fewer than {MIN_SECRET_BYTES} bytes, so links can be forged.", cure)
+    return keys

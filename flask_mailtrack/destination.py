@@ -1,0 +1,86 @@
+"""Where a tracked link may lead, and how that is written in a ``Location`` header.
+
+Both sides ask the same question: the send side before it wraps a link, the hit side before it
+redirects. What is not certain to mean the same thing to every browser is never wrapped, so the
+author's link stays as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from ipaddress import IPv6Address
+from urllib.parse import quote
+
+MAX_LENGTH = 1_400
+"""Bytes of UTF-8. Longer URLs are left alone: wrapped they pass the 2,083 characters at which Outlook cuts links."""
+
+# Everything that ends an authority in a browser, or that browsers and libraries read differently there.
+_DESTINATION = re.compile(
+    r"""https?://
+        (?P<host>\[[0-9a-f:.]+\]|[^\s/?\#@\\:\[\]%<>"^`{|}]+)  # the latter: _NOT_IN_HOST
+        (?::(?P<port>[0-9]{1,5}))?
+        (?P<rest>[/?\#].*)?""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_NOT_IN_HOST = re.compile(r"""[\s/?#@\\:\[\]%<>"^`{|}]""")
+_LONGEST_LABEL = 63  # RFC 1035, section 2.3.4
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\u3000]")
+_TEMPLATE_LEFTOVERS = re.compile(r"\{\{|\}\}|\{%|<%|%%|\*\||\[\[|\[%|\$\{|://\$")
+_PRINTABLE = string.ascii_letters + string.digits + string.punctuation
+
+
+def refusal(url: str) -> str | None:
+    """Say why *url* must not be a destination, or ``None`` if it may be one.
+
+    :param url: a URL as a browser reads it from an attribute: entities decoded, stripped.
+    :return: ``not_http``, ``placeholder`` (a template variable that somebody else fills in),
+        ``too_long`` (over :data:`MAX_LENGTH` bytes) or ``unsafe`` (control characters,
+        backslashes, userinfo, a host that is not one).
+    """
+    if not url[:8].lower().startswith(("http://", "https://")):
+        return "not_http"
+    if _TEMPLATE_LEFTOVERS.search(url):
+        return "placeholder"
+    try:
+        length = len(url.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return "unsafe"
+    if length > MAX_LENGTH:
+        return "too_long"
+    match = _DESTINATION.fullmatch(url)
+    if not match or _UNSAFE.search(url) or int(match["port"] or 0) > 65535:
+        return "unsafe"
+    return None if _is_host(match["host"]) else "unsafe"
+
+
+def host_of(url: str) -> str:
+    """Return the lower-case host of *url*, or ``""`` if it is not an http(s) URL with a certain one."""
+    match = _DESTINATION.fullmatch(url)
+    return match["host"].lower() if match else ""
+
+
+def location(url: str) -> str:
+    """Return *url* for a ``Location`` header: pure ASCII, and to a browser the same address.
+
+    :param url: one that :func:`refusal` lets pass.
+
+    Only what ASCII cannot hold is percent-encoded, as UTF-8, the host too: the URL standard has a
+    browser decode a host before it applies IDNA, so it ends where the author's link would have
+    ended, whichever version of IDNA that browser follows.
+    """
+    return quote(url, safe=_PRINTABLE)
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("["):
+        try:
+            return IPv6Address(host[1:-1]) is not None
+        except ValueError:
+            return False
+    # Werkzeug measures each label of a Location, percent signs and all, and raises where one is too long.
+    if not all(0 < len(quote(label)) <= _LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+        return False
+    # A browser folds "℀" to "a/c", and then there is no such host.
+    return not _NOT_IN_HOST.search(unicodedata.normalize("NFKC", host))

@@ -1,0 +1,299 @@
+"""The extension: the one place where the rooms are joined."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from flask import Flask, current_app
+
+from . import signals
+from .config import Settings, load
+from .errors import ConfigError, NotInitialised
+from .incoming.hits import Recorder
+from .incoming.views import create_blueprint, exempt_from_csrf
+from .models import Models, models_for
+from .outgoing import placeholders
+from .outgoing.ledger import Ledger
+from .outgoing.mail import Office, install, is_mail
+from .outgoing.options import ATTRIBUTE, Options, block
+from .outgoing.prepare import Preparer
+from .reporting.cli import create_commands
+from .reporting.stats import Stats, stats
+from .storage.database import Database
+from .storage.drain import Drain, DrainThread
+from .storage.optouts import OptOuts
+from .storage.records import Record
+from .storage.spool import Spool
+from .tokens import Signer
+
+log = logging.getLogger("flask_mailtrack")
+
+KEY = "mailtrack"
+NOBODY_SECONDS = 5
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What one app has. It does not hold the app, so an app that is dropped is freed."""
+
+    settings: Settings
+    signer: Signer
+    database: Database
+    spools: tuple[Spool, Spool]
+    drain: Drain
+    optouts: OptOuts
+    office: Office
+
+
+class Mailtrack:
+    """Tracks what Flask-Mail sends.
+
+    :param app: an app to set up at once; else call :meth:`init_app`.
+    :param mail: the host's ``flask_mail.Mail``.
+    :param db: the host's ``flask_sqlalchemy.SQLAlchemy``. The tables are added to its metadata, for
+        ``create_all`` and Flask-Migrate to find; they are never created by themselves.
+    :param bind_key: the entry of ``SQLALCHEMY_BINDS`` for the default tables.
+    :param message_model: the host's own model, made with
+        :class:`~flask_mailtrack.models.MessageMixin`; likewise the others.
+
+    One object may serve several apps; each has its own settings.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        mail: Any,
+        db: Any,
+        bind_key: str | None = None,
+        message_model: Any = None,
+        event_model: Any = None,
+        optout_model: Any = None,
+        link_model: Any = None,
+    ) -> None:
+        if not is_mail(mail):
+            raise ConfigError("E201", "mail", f"is {mail!r}.", "Pass the app's flask_mail.Mail object.")
+        if not hasattr(db, "Model") or not hasattr(type(db), "engines"):
+            raise ConfigError("E202", "db", f"is {db!r}.", "Pass the app's flask_sqlalchemy.SQLAlchemy object.")
+        self._mail = mail
+        self._db = db
+        self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
+        self.models: Models = models_for(
+            db, bind_key, Message=message_model, Event=event_model, OptOut=optout_model, Link=link_model
+        )
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up *app*: check its configuration, add the routes, catch its mail.
+
+        :raises ConfigError: a ``MAILTRACK_*`` key is wrong or missing; ``Mail`` or ``SQLAlchemy`` has not
+            seen the app yet; or the app has a Mailtrack already.
+        """
+        self._check_order(app)
+        settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
+        state = self._build(app, settings)
+        self._states[app] = state
+        app.extensions[KEY] = self
+        blueprint = create_blueprint(settings, *self._counter(app, state))
+        app.register_blueprint(blueprint)
+        exempt_from_csrf(app, blueprint)
+        install([self._mail, app.extensions["mail"]], _office)
+        app.jinja_env.globals.update(placeholders.JINJA_GLOBALS)
+        app.cli.add_command(create_commands(self))
+
+    def track(
+        self,
+        message: M,
+        *,
+        opens: bool | None = None,
+        clicks: bool | None = None,
+        unsubscribe: bool | None = None,
+        tag: str | None = None,
+        list_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        utm: Mapping[str, str] | None = None,
+        transactional: bool | None = None,
+    ) -> M:
+        """Say how one message is tracked, and return it. What is not given is left to wider settings.
+
+        :param message: a ``flask_mail.Message``; it carries the options until it is sent.
+        :param opens: put in a pixel.
+        :param clicks: track links.
+        :param unsubscribe: headers, footer and opt-outs; default: if a list is named.
+        :param tag: a name for :meth:`stats`; at most 255 characters.
+        :param list_id: the list that the recipient can leave; at most 255 characters.
+        :param metadata: kept as JSON on the message row.
+        :param utm: ``{"source": "news"}`` adds ``utm_source=news`` to tracked links that lack it.
+        :param transactional: leave links alone and offer no unsubscribe, as in a password reset.
+        :raises TypeError: a value of the wrong type.
+        :raises ValueError: a value that cannot be stored.
+        """
+        own = Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional)
+        said: Options | None = getattr(message, ATTRIBUTE, None)
+        setattr(message, ATTRIBUTE, own.within(said) if said else own)
+        return message
+
+    def options(
+        self,
+        *,
+        opens: bool | None = None,
+        clicks: bool | None = None,
+        unsubscribe: bool | None = None,
+        tag: str | None = None,
+        list_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        utm: Mapping[str, str] | None = None,
+        transactional: bool | None = None,
+    ) -> AbstractContextManager[None]:
+        """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
+
+        Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
+        """
+        return block(Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional))
+
+    def flush(self) -> int:
+        """Move everything that is in the spool to the database, now.
+
+        :return: the number of records moved.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database did not take them; they stay in the spool.
+        """
+        return self.state().drain.run()
+
+    def stats(
+        self,
+        *,
+        tag: str | None = None,
+        list_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Stats:
+        """Return sent, opened, clicked and unsubscribed, by people, with their rates.
+
+        :param tag: only messages with this tag.
+        :param list_id: only messages of this list.
+        :param since: only messages created at or after this moment; naive times are UTC.
+        :param until: only messages created before this moment.
+        """
+        return stats(self.state().database, tag=tag, list_id=list_id, since=since, until=until)
+
+    def state(self) -> State:
+        """Return what the current app has.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self.state_of(current_app._get_current_object())  # type: ignore[attr-defined]
+
+    def state_of(self, app: Flask) -> State:
+        """Return what *app* has.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        try:
+            return self._states[app]
+        except KeyError:
+            raise NotInitialised(
+                f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
+            ) from None
+
+    def _check_order(self, app: Flask) -> None:
+        if KEY in app.extensions:
+            raise ConfigError("E203", "init_app", "was called twice for this app.", "Call it once.")
+        for name, code, owner in (("mail", "E204", "mail"), ("sqlalchemy", "E205", "db")):
+            if name not in app.extensions:
+                cure = f"Call {owner}.init_app(app) before mailtrack.init_app(app)."
+                raise ConfigError(code, "init_app", f"the app has no {owner} yet.", cure)
+        if app.extensions["sqlalchemy"] is not self._db:
+            raise ConfigError("E206", "db", "is not the one that the app uses.", "Pass the app's own db.")
+
+    def _build(self, app: Flask, settings: Settings) -> State:
+        signer = Signer(settings.secret_keys, settings.app_id)
+        with app.app_context():
+            bind = self.models.Message.__table__.metadata.info.get("bind_key")
+            database = Database(self._db.engines[bind], self.models)
+        # What waits for a database that dies with the process must not wait for the next one.
+        own = "MAILTRACK_SPOOL_DIR" in app.config
+        passing = (app.testing or database.shared) and not own
+        directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
+        spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
+        announce, failed = _announcer(app), _failer(app)
+        drain = Drain(spools, database, settings.drain_batch, announce)
+        optouts = OptOuts(
+            database,
+            signer.recipient_refs,
+            catch_up=lambda: spools[1].pending() and drain.run(),
+            remember=0 if app.testing else NOBODY_SECONDS,
+        )
+        preparer = Preparer(settings, signer, optouts, _footer)
+        ledger = Ledger(spools[0], failed, _mover(settings, database, drain))
+        state = State(settings, signer, database, spools, drain, optouts, Office(preparer, ledger, failed))
+        if passing:
+            weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
+        return state
+
+    def _counter(self, app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
+        """Return what serves readers: the recorder, and the look-up for the pages."""
+        optouts, move = state.optouts, _mover(state.settings, state.database, state.drain)
+
+        def written() -> None:
+            optouts.forget()
+            move()
+
+        recorder = Recorder(
+            state.settings,
+            state.signer,
+            *state.spools,
+            state.database.link_url,
+            _failer(app),
+            written,
+        )
+        return recorder, lambda token: optouts.standing(token.message_id, token.ref)
+
+
+def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], None]:
+    """Return what is called when something is in the spool."""
+    if settings.drain == "manual":
+        return lambda: None
+    if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
+        return lambda: drain.try_run(patient=False)
+    return DrainThread(drain, settings.drain_seconds).ensure
+
+
+def _announcer(app: Flask) -> Callable[[Record], None]:
+    reference = weakref.ref(app)
+
+    def announce(record: Record) -> None:
+        if (owner := reference()) is None:
+            return
+        try:
+            with owner.app_context():
+                signals.announce(owner, record)
+        except Exception:  # a teardown function of the host; the record is committed all the same
+            log.exception("the end of the app context fails")
+
+    return announce
+
+
+def _failer(app: Flask) -> Callable[[str, Exception], None]:
+    reference = weakref.ref(app)
+    return lambda reason, error: signals.send(reference(), signals.tracking_failed, reason=reason, error=error)
+
+
+def _office(door: Any) -> Office | None:
+    # Flask-Mail, too, prefers the app that a Mail object was made with to the current one.
+    app = vars(door).get("app") or current_app._get_current_object()  # type: ignore[attr-defined]
+    extension: Mailtrack | None = app.extensions.get(KEY)
+    return extension.state_of(app).office if extension else None
+
+
+def _footer(part: str, url: str) -> str:
+    return current_app.jinja_env.get_template(f"mailtrack/footer.{part}").render(unsubscribe_url=url)

@@ -1,0 +1,180 @@
+"""From a request to a record in the spool: token, verdict, privacy, journal. No database."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.destination import refusal
+from flask_mailtrack.errors import SpoolError, TokenError
+from flask_mailtrack.events import EVERYTHING, EventType, Hit, Kind, Verdict, born, new_id, now
+from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
+from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.tokens import Signer, Token
+
+from .agents import identify
+from .verdict import Evidence, Thresholds, judge
+
+log = logging.getLogger("flask_mailtrack.hit")
+
+MAX_COMMENT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """What a request tells of whoever makes it."""
+
+    ip: str | None = None
+    user_agent: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person asks for on a page, or a mail client in their name."""
+
+    type: EventType
+    method: str
+    everything: bool = False
+    reason: str = ""
+    comment: str = ""
+
+
+class Recorder:
+    """Verifies and writes down what readers do.
+
+    :param events: spool of opens and clicks.
+    :param choices: spool of opt-outs, always synced before the answer.
+    :param link_url: looks up a link reference in the database; for damaged links only.
+    :param failed: told when a record could not be kept.
+    :param written: told when a record is in a spool and the database may have it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        signer: Signer,
+        events: Spool,
+        choices: Spool,
+        link_url: Callable[[str], str | None],
+        failed: Callable[[str, Exception], None],
+        written: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._signer = signer
+        self._events = events
+        self._choices = choices
+        self._link_url = link_url
+        self._failed = failed
+        self._written = written
+        self._thresholds = Thresholds(instant=settings.instant_seconds)
+        self._salt = signer.recipient_refs("ip")[0].encode()
+
+    def opened(self, path: str, visitor: Visitor) -> None:
+        """Record an open; a token that is not ours records nothing.
+
+        :raises TokenError: it is not ours.
+        """
+        token = self._signer.read(Kind.OPEN, path)
+        self._record(token, EventType.OPENED, visitor)
+
+    def clicked(self, path: str, visitor: Visitor, *, counts: bool = True) -> str:
+        """Record a click and return where it leads.
+
+        :param counts: off for HEAD, which must answer the same but is no click.
+        :raises TokenError: the token is not ours, or nobody knows any more where the link led.
+        :raises Exception: the destination was damaged on the way, and the database cannot be asked.
+        """
+        token, url = self._signer.read_click(path)
+        if url is None:
+            url = self._link_url(token.ref)
+        if url is None or refusal(url) is not None:
+            raise TokenError("destination")
+        if counts:
+            self._record(token, EventType.CLICKED, visitor, url)
+        return url
+
+    def token(self, kind: Kind, path: str) -> Token:
+        """Return what an unsubscribe or preferences link says.
+
+        :raises TokenError: it is not ours.
+        """
+        return self._signer.read(kind, path)
+
+    def choose(self, token: Token, choice: Choice, visitor: Visitor) -> None:
+        """Write down a person's choice, on disk before this returns.
+
+        :raises SpoolError: it could not be; then nobody may be told that it was.
+        """
+        hit = Hit(
+            id=new_id(),
+            message_id=token.message_id,
+            type=choice.type,
+            occurred_at=now(),
+            ip=self._ip(visitor),
+            user_agent=self._agent(visitor),
+            verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
+            list_id=EVERYTHING if choice.everything else "",
+            method=choice.method,
+            reason=clean(choice.reason, 32),
+            comment=clean(choice.comment, MAX_COMMENT),
+            ref=token.ref,
+        )
+        self._choices.append(to_json(hit), sync=True)
+        self._pass_on()
+
+    def _hit(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> Hit:
+        age = (now() - born(token.message_id)).total_seconds()
+        verdict = judge(Evidence(kind, visitor.user_agent, visitor.headers, age), self._thresholds)
+        proxied = verdict.verdict == Verdict.PROXY
+        client = identify(visitor.user_agent)
+        return Hit(
+            id=new_id(),
+            message_id=token.message_id,
+            type=kind,
+            occurred_at=now(),
+            url=url,
+            link=token.link if kind == EventType.CLICKED else None,
+            ip="" if proxied else self._ip(visitor),  # a proxy's address says nothing of the reader
+            user_agent=self._agent(visitor),
+            client=client.name,
+            os=client.os,
+            device=client.device,
+            verdict=verdict.verdict,
+            reasons=verdict.reasons,
+            provider=verdict.provider,
+            ref=token.ref if kind == EventType.CLICKED else "",
+        )
+
+    def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
+        """Keep a hit. Whatever goes wrong here, the reader is served."""
+        try:
+            body = to_json(self._hit(token, kind, visitor, url))
+            self._events.append(body)
+        except SpoolError as error:
+            log.critical("not in the spool: %s", json.dumps(body, default=str))
+            self._failed("spool", error)
+        except Exception as error:
+            log.exception("a hit was not recorded")
+            self._failed("hit", error)
+        else:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Say that there is something to drain. It is on disk, so what fails now is not the reader's trouble."""
+        try:
+            self._written()
+        except Exception:
+            log.exception("what is in the spool waits there")
+
+    def _ip(self, visitor: Visitor) -> str:
+        return keep_ip(visitor.ip, self._settings.ip, self._salt, now().date())
+
+    def _agent(self, visitor: Visitor) -> str:
+        if self._settings.user_agent == "full":
+            return clean(visitor.user_agent, MAX_USER_AGENT)
+        return identify(visitor.user_agent).name if self._settings.user_agent == "family" else ""

@@ -1,0 +1,128 @@
+"""Compiles the bodies of messages, stamps their links, and remembers both."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.events import LinkTarget
+from flask_mailtrack.privacy import clean
+from flask_mailtrack.tokens import LinkStamp, Signer
+
+from . import placeholders, rewrite, text, text_links
+from .links import Links, parse_utm, with_utm
+from .options import Choice
+from .policy import Policy
+from .services import RELAYS
+
+REMEMBERED = 64
+MAX_NAME = 255
+
+
+class Template(Protocol):
+    """A body with gaps."""
+
+    def render(self, urls: list[str], fill: Mapping[str, str]) -> str:
+        """Return it with a URL for each link and a text for each placeholder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the preparation of a body depends on, besides the body."""
+
+    opens: bool
+    clicks: bool
+    foreign: bool
+    utm: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, choice: Choice, settings: Settings) -> Plan:
+        """Return the plan for a message."""
+        foreign = choice.unsubscribe and settings.foreign_placeholders
+        return cls(choice.opens, choice.clicks, foreign, choice.utm)
+
+    @property
+    def slots(self) -> re.Pattern[str]:
+        """What stands for a personal link in this body."""
+        return placeholders.ALL if self.foreign else placeholders.OWN
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A prepared body: the same for all recipients."""
+
+    template: Template
+    found: frozenset[str]
+    """Names of the placeholders that occur."""
+    stamps: tuple[LinkStamp, ...] = ()
+    targets: tuple[LinkTarget, ...] = ()
+    pixel: bool = False
+    """Whether there is room for a pixel."""
+    failure: RewriteError | None = None
+    """Why it goes out as the author wrote it, if it does."""
+
+    def render(self, links: Links, tracked: bool, fill: Mapping[str, str]) -> str:
+        """Return the body of one copy.
+
+        :param tracked: off: the author's own links, for somebody who does not want to be measured.
+        """
+        urls = links.clicks(self.stamps) if tracked else [target.url for target in self.targets]
+        return self.template.render(urls, fill)
+
+
+class Bodies:
+    """Prepares bodies; a newsletter has one, and many recipients."""
+
+    def __init__(self, settings: Settings, signer: Signer) -> None:
+        self._settings = settings
+        self._signer = signer
+        self._policy = Policy(settings)
+        self.html = functools.lru_cache(REMEMBERED)(self._html)
+        self.text = functools.lru_cache(REMEMBERED)(self._text)
+
+    def _html(self, source: str, plan: Plan) -> Body:
+        if not plan.opens and not plan.clicks:
+            return _as_written(source, plan)
+        settings = self._settings
+        try:
+            template = rewrite.compile(
+                source,
+                clicks=plan.clicks,
+                refuse=self._policy.refuse,
+                refuse_text=self._policy.refuse_text,
+                slots=plan.slots,
+                limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
+                start=plan.opens and settings.pixel != "bottom",
+                attribute=RELAYS[settings.downstream].attribute,
+            )
+        except RewriteError as error:
+            return replace(_as_written(source, plan), failure=error)
+        links = [
+            (with_utm(link.url, parse_utm(link.utm) or plan.utm), clean(link.name or link.text, MAX_NAME))
+            for link in template.links
+        ]
+        return self._stamped(template, template.slots, links, "html", template.pixel)
+
+    def _text(self, source: str, plan: Plan) -> Body:
+        if not plan.clicks or not self._settings.text_clicks:
+            return _as_written(source, plan)
+        template = text_links.compile(source, self._policy.refuse, plan.slots)
+        found = text.slots_in(source, plan.slots)
+        links = [(with_utm(url, plan.utm), "") for url in template.links]
+        return self._stamped(text.Filled(template, plan.slots), found, links, "text", False)
+
+    def _stamped(
+        self, template: Template, found: frozenset[str], links: list[tuple[str, str]], part: str, pixel: bool
+    ) -> Body:
+        stamps = tuple(self._signer.stamp(i, url, name, part) for i, (url, name) in enumerate(links))
+        targets = tuple(LinkTarget(s.ref, url, name, part) for s, (url, name) in zip(stamps, links, strict=True))
+        return Body(template, found, stamps, targets, pixel)
+
+
+def _as_written(source: str, plan: Plan) -> Body:
+    return Body(text.AsWritten(source, plan.slots), text.slots_in(source, plan.slots))

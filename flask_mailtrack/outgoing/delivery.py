@@ -1,0 +1,138 @@
+"""Hands the copies of one message to SMTP, and finds out what became of each."""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask_mailtrack.events import Status
+from flask_mailtrack.privacy import normalise
+
+from .ledger import Ledger
+from .prepare import Copy
+
+log = logging.getLogger("flask_mailtrack.send")
+
+
+@dataclass
+class Delivery:
+    """Sends the copies of one message over one connection, and writes down the fate of each."""
+
+    connection: Any
+    transmit: Callable[..., None]
+    envelope_from: Any
+    ledger: Ledger
+    delivered: int = 0
+    failures: list[Exception] = field(default_factory=list)
+
+    def send(self, message: Any, copy: Copy) -> None:
+        """Send *message*, which carries *copy*. What goes wrong waits for :meth:`report`: the others still go out."""
+        watch = Watch()
+        try:
+            self._attempt(message, watch)
+        except Exception as error:
+            self.failures.append(error)
+            status, text = watch.fate(error)
+            self.ledger.fate(copy.rows, status, text)
+        else:
+            self._accepted(copy, watch)
+            self.delivered += 1
+
+    def _accepted(self, copy: Copy, watch: Watch) -> None:
+        rows = copy.rows
+        refused = [row for row in rows if row.recipient in watch.refused]
+        self.ledger.fate([row for row in rows if row not in refused], Status.SENT)
+        for row in refused:
+            self.ledger.fate([row], Status.FAILED, _reply(*watch.refused[row.recipient]))
+
+    def report(self) -> None:
+        """Raise what the host would have seen without us.
+
+        One message to many is refused as a whole only if every recipient is: then smtplib raises,
+        else it returns. Anything but a refused recipient is the server's trouble, and is raised.
+        """
+        refusals = [e for e in self.failures if isinstance(e, smtplib.SMTPRecipientsRefused)]
+        for error in self.failures:
+            if not isinstance(error, smtplib.SMTPRecipientsRefused):
+                raise error
+        if refusals and not self.delivered:
+            raise smtplib.SMTPRecipientsRefused({k: v for e in refusals for k, v in e.recipients.items()})
+
+    def _attempt(self, message: Any, watch: Watch) -> None:
+        try:
+            with watch.over(self.connection.host):
+                self.transmit(message, self.envelope_from)
+        except smtplib.SMTPException as error:
+            # Servers limit the messages of one connection. Without us this would have been one message,
+            # so a connection that ends between two copies is ours to renew, once.
+            between = self.delivered or self.failures
+            if not between or watch.in_data or watch.done or not _connection_ended(error):
+                raise
+            log.info("the server ended the connection between two copies: connecting again")
+            self.connection.host = self.connection.configure_host()
+            with watch.over(self.connection.host):
+                self.transmit(message, self.envelope_from)
+
+
+@dataclass
+class Watch:
+    """Sees what Flask-Mail does not tell: which recipients were refused, and how far a copy came."""
+
+    in_data: bool = False
+    done: bool = False
+    refused: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+
+    @contextmanager
+    def over(self, host: Any) -> Iterator[None]:
+        """Watch ``sendmail`` and ``data`` of this one connection while a copy is sent."""
+        if host is None:  # MAIL_SUPPRESS_SEND
+            yield
+            return
+        sendmail, data = host.sendmail, host.data
+
+        def watched_data(*args: Any, **kwargs: Any) -> Any:
+            self.in_data = True
+            reply = data(*args, **kwargs)
+            self.in_data = False
+            return reply
+
+        def watched_sendmail(*args: Any, **kwargs: Any) -> Any:
+            refused = sendmail(*args, **kwargs)
+            self.done = True
+            if isinstance(refused, dict):
+                self.refused = {normalise(address): reply for address, reply in refused.items()}
+            return refused
+
+        host.sendmail, host.data = watched_sendmail, watched_data
+        try:
+            yield
+        finally:
+            host.sendmail, host.data = sendmail, data
+
+    def fate(self, error: Exception) -> tuple[Status, str]:
+        """Return what became of a copy whose sending raised *error*."""
+        if self.done:  # a receiver of email_dispatched raised, or the reconnect after it did
+            return Status.SENT, ""
+        if isinstance(error, smtplib.SMTPRecipientsRefused):
+            return Status.FAILED, "; ".join(_reply(*reply) for reply in error.recipients.values())
+        if isinstance(error, smtplib.SMTPResponseException):
+            return Status.FAILED, _reply(error.smtp_code, error.smtp_error)
+        if self.in_data:
+            return Status.UNKNOWN, f"connection lost after DATA: {error}"
+        return Status.FAILED, f"{type(error).__name__}: {error}"
+
+
+def _connection_ended(error: smtplib.SMTPException) -> bool:
+    code = getattr(error, "smtp_code", None)
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(reply[0] == 421 for reply in error.recipients.values())
+    return code == 421 or isinstance(error, smtplib.SMTPServerDisconnected)
+
+
+def _reply(code: int, text: bytes | str) -> str:
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return f"{code} {words}"

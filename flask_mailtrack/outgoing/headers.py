@@ -1,0 +1,87 @@
+"""The headers of a list message: RFC 2369, RFC 2919 and RFC 8058."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.policy import Policy
+from zlib import crc32
+
+LIST_UNSUBSCRIBE = "List-Unsubscribe"
+LIST_UNSUBSCRIBE_POST = "List-Unsubscribe-Post"
+LIST_ID = "List-Id"
+
+_DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE | re.ASCII)
+_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2: printable ASCII but the colon
+# Python 3.11 and 3.12 write a new line wherever str.splitlines() sees one, not only at CR and LF.
+_BREAKS = re.compile(r"[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
+_MAX_LABEL, _MAX_DOMAIN = 120, 134  # RFC 2919, section 3: with the dot between them at most 255 octets
+
+
+class Unfolded(str):
+    """A header value that is written as it stands.
+
+    Flask-Mail writes headers with :data:`email.policy.SMTP`, which turns a URL longer than a line
+    into RFC 2047 words. No mail client reads a URL out of those, so its unsubscribe button would be
+    gone. A value with ``name`` and ``fold`` is left to fold itself, and ours is one token, short of
+    the 998 octets of RFC 5322, section 2.1.1.
+    """
+
+    name: str
+
+    def __new__(cls, name: str, value: str) -> Unfolded:
+        """Return *value* as the value of the header *name*."""
+        self = super().__new__(cls, value)
+        self.name = name
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # of str: the value alone
+        return self.name, str(self)
+
+    def fold(self, *, policy: Policy) -> str:
+        """Return the whole header, on one line."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+def for_list(url: str, list_id: str, sender_domain: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers by which a mail client offers to unsubscribe.
+
+    :param url: the recipient's own unsubscribe URL. Only an https one may be offered for one-click
+        (RFC 8058, section 3.1).
+    :param list_id: becomes ``List-Id`` under the sender's domain; empty: none.
+    :param sender_domain: in IDNA spelling; what is no domain becomes ``localhost``.
+    :param given: the author's headers. A ``List-Unsubscribe`` among them is kept, and then nothing
+        is added that would speak for it.
+    """
+    present = {name.lower() for name in given}
+    headers: dict[str, str] = {}
+    if LIST_UNSUBSCRIBE.lower() not in present:
+        headers[LIST_UNSUBSCRIBE] = Unfolded(LIST_UNSUBSCRIBE, f"<{url}>")
+        if url.startswith("https://") and LIST_UNSUBSCRIBE_POST.lower() not in present:
+            headers[LIST_UNSUBSCRIBE_POST] = "List-Unsubscribe=One-Click"
+    if list_id and LIST_ID.lower() not in present:
+        headers[LIST_ID] = Unfolded(LIST_ID, f"<{_label(list_id)}.{_namespace(sender_domain)}>")
+    return headers
+
+
+def bad_header(headers: Mapping[str, str]) -> str | None:
+    """Return the name of a header that would break out of its line, or ``None``.
+
+    Flask-Mail looks at subject, sender and recipients only, and Python writes the rest as it is, with
+    a new line for everything that Unicode takes for one.
+    """
+    for name, value in headers.items():
+        if not _NAME.fullmatch(str(name)) or _BREAKS.search(str(value)):
+            return str(name)
+    return None
+
+
+def _label(list_id: str) -> str:
+    """Write a list's name as a dot-atom; one without a Latin letter or digit becomes a number of its own."""
+    atoms = re.sub(r"[^a-z0-9.-]+", "-", list_id.lower()).split(".")
+    label = ".".join(filter(None, (atom.strip("-") for atom in atoms)))
+    return label[:_MAX_LABEL].rstrip(".-") or f"list-{crc32(list_id.encode('utf-8', 'replace')):08x}"
+
+
+def _namespace(domain: str) -> str:
+    return domain if len(domain) <= _MAX_DOMAIN and _DOMAIN.fullmatch(domain) else "localhost"

@@ -1,0 +1,60 @@
+"""What the send side writes down: each copy before it goes to SMTP, and its fate afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable
+
+from flask_mailtrack.errors import SpoolError
+from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
+from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.spool import Spool
+
+log = logging.getLogger("flask_mailtrack.send")
+
+_REMEMBERED = 10_000
+
+
+class Ledger:
+    """Writes rows to the spool. A mail never fails because a row could not be written.
+
+    :param failed: told when a row could not be written.
+    :param written: told when rows are in the spool and the database may have them.
+    """
+
+    def __init__(self, spool: Spool, failed: Callable[[str, Exception], None], written: Callable[[], None]) -> None:
+        self._spool = spool
+        self._failed = failed
+        self._written = written
+        self._links: dict[str, None] = {}
+
+    def begin(self, rows: Iterable[SentMessage], targets: Iterable[LinkTarget]) -> None:
+        """Write down what is about to be sent, and links that no mail of this process has carried yet."""
+        fresh = [target for target in targets if target.ref not in self._links]
+        if self._write([*fresh, *rows]):
+            self._links.update(dict.fromkeys(target.ref for target in fresh))
+            while len(self._links) > _REMEMBERED:
+                del self._links[next(iter(self._links))]
+
+    def fate(self, rows: Iterable[SentMessage], status: Status, error: str = "") -> None:
+        """Write down what became of *rows*."""
+        sent_at = now() if status in (Status.SENT, Status.UNKNOWN) else None
+        self._write(
+            [dataclasses.replace(row, status=status, error=error or row.error, sent_at=sent_at) for row in rows]
+        )
+
+    def close(self) -> None:
+        """The send call is over: its rows may go to the database."""
+        self._written()
+
+    def _write(self, records: list[LinkTarget | SentMessage]) -> bool:
+        if not records:
+            return True
+        try:
+            self._spool.append(*map(to_json, records))
+        except SpoolError as error:
+            log.exception("message rows could not be written")
+            self._failed("spool", error)
+            return False
+        return True

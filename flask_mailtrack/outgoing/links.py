@@ -1,0 +1,70 @@
+"""The addresses that go into a mail. Built from configuration, never from a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from flask_mailtrack.destination import refusal
+from flask_mailtrack.events import Kind
+from flask_mailtrack.tokens import LinkStamp, MessageTokens
+
+PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p"}
+"""The first segment behind the prefix; old mails hold these, so they never change."""
+
+
+class Links:
+    """The links of one copy.
+
+    :param root: base URL and prefix, such as ``https://links.example.com/m``.
+    :param tokens: of the copy.
+    :param ref: the recipient's reference.
+    """
+
+    def __init__(self, root: str, tokens: MessageTokens, ref: str) -> None:
+        self._root = root
+        self._tokens = tokens
+        self._ref = ref
+
+    def clicks(self, stamps: Sequence[LinkStamp]) -> list[str]:
+        """Return the tracked URL of each link."""
+        return self._tokens.clicks(f"{self._root}/c/", stamps)
+
+    def pixel(self) -> str:
+        """Return the markup of the pixel, invisible to a reader and silent to a screen reader."""
+        url = f"{self._root}/o/{self._tokens.open()}.gif"
+        return f'<img src="{url}" width="1" height="1" alt="" style="display:block;border:0;width:1px;height:1px">'
+
+    def unsubscribe(self) -> str:
+        """Return the URL that shows the page on GET and acts on POST."""
+        return f"{self._root}/u/{self._tokens.recipient(Kind.UNSUBSCRIBE, self._ref)}"
+
+    def preferences(self) -> str:
+        """Return the URL of the recipient's choices."""
+        return f"{self._root}/p/{self._tokens.recipient(Kind.PREFERENCES, self._ref)}"
+
+
+def parse_utm(said: str) -> tuple[tuple[str, str], ...]:
+    """Read ``content=hero; term=x`` from the ``data-mailtrack-utm`` of a link."""
+    items = (item.partition("=") for item in said.split(";"))
+    return tuple((k.strip(), v.strip()) for k, _, v in items if k.strip().isidentifier() and k.isascii() and v.strip())
+
+
+def with_utm(url: str, utm: tuple[tuple[str, str], ...]) -> str:
+    """Return *url* with ``utm_…`` parameters, before the fragment; those it already has are kept.
+
+    Nothing else of the URL changes: a query is not re-encoded, for the server may be particular. A
+    URL that would be too long for a destination with the parameters goes without them.
+
+    :param url: one that :func:`~flask_mailtrack.destination.refusal` lets pass.
+    :param utm: names without the prefix, and values as people read them.
+    """
+    head, hash_, fragment = url.partition("#")
+    path, _, query = head.partition("?")
+    present = {item.partition("=")[0].lower() for item in query.split("&")}
+    added = [f"utm_{k}={quote(v, safe='')}" for k, v in utm if f"utm_{k}".lower() not in present]
+    if not added:
+        return url
+    kept = [query.rstrip("&")] if query.strip("&") else []
+    longer = f"{path}?{'&'.join([*kept, *added])}{hash_}{fragment}"
+    return longer if refusal(longer) is None else url

@@ -1,0 +1,174 @@
+"""The one door to Flask-Mail: it catches what is sent, and sends the copies.
+
+Flask-Mail has no hook before the bytes leave, so ``connect`` of the host's own ``Mail`` object, and
+of the state that Flask-Mail keeps for the app, returns a connection of a subclass. Nothing else of
+Flask-Mail is touched, and an app without Mailtrack on the same ``Mail`` object gets its own back.
+"""
+
+from __future__ import annotations
+
+import copy as copying
+import functools
+import logging
+from binascii import b2a_qp
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.mime.text import MIMEText
+from typing import Any, cast
+
+from flask_mail import BadHeaderError, Connection, Mail, Message
+
+from flask_mailtrack.errors import OptOutsUnavailable
+
+from . import headers, options, prepare
+from .delivery import Delivery
+from .ledger import Ledger
+
+log = logging.getLogger("flask_mailtrack.send")
+
+MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
+
+
+@dataclass(frozen=True)
+class Office:
+    """What a tracked connection needs; one per app."""
+
+    preparer: prepare.Preparer
+    ledger: Ledger
+    failed: Callable[[str, Exception], None]
+
+
+def install(doors: list[Any], office: Callable[[Any], Office | None]) -> None:
+    """Make ``connect`` of *doors* return tracked connections.
+
+    :param doors: the host's ``Mail`` and ``app.extensions["mail"]``.
+    :param office: returns what the current app needs, or ``None`` if it is not tracked.
+    """
+    for door in doors:
+        if "connect" not in vars(door):  # two apps may share one Mail object
+            door.connect = functools.partial(_connect, door, door.connect, office)
+
+
+def is_mail(candidate: object) -> bool:
+    """Say whether *candidate* is a Flask-Mail ``Mail`` object."""
+    return isinstance(candidate, Mail)
+
+
+def _connect(door: Any, connect: Callable[[], Connection], office: Callable[[Any], Office | None]) -> Connection:
+    connection = connect()
+    found = office(door)
+    if found is not None and not isinstance(connection, TrackedConnection):
+        # The host may have a Connection class of its own: ours goes on top of it.
+        connection.__class__ = _on_top_of(type(connection), TrackedConnection)
+        cast("TrackedConnection", connection).office = found
+    return connection
+
+
+_classes: dict[tuple[type[Any], type[Any]], type[Any]] = {}
+
+
+def _on_top_of(base: type[Any], mixin: type[Any]) -> type[Any]:
+    """Return *mixin* on top of the host's own class, the same one each time."""
+    if base in mixin.__mro__:
+        return mixin
+    if (base, mixin) not in _classes:
+        _classes[base, mixin] = type(mixin.__name__, (mixin, base), {"__module__": __name__})
+    return _classes[base, mixin]
+
+
+class TrackedCopy(Message):
+    """One recipient's copy: the author's message with an envelope of its own."""
+
+    prepared: prepare.Copy
+
+    @classmethod
+    def of(cls, message: Message, prepared: prepare.Copy) -> TrackedCopy:
+        """Return the copy of *message* that *prepared* describes."""
+        clone = copying.copy(message)
+        clone.__class__ = _on_top_of(type(message), cls)
+        clone.alts = dict(message.alts)
+        clone.html = prepared.html
+        clone.body = prepared.body
+        clone.extra_headers = prepared.extra_headers or None
+        vars(clone).pop(options.ATTRIBUTE, None)
+        tracked = cast("TrackedCopy", clone)
+        tracked.prepared = prepared
+        return tracked
+
+    @property
+    def send_to(self) -> set[str | tuple[str, str]]:
+        """The envelope's recipient; the headers show what the author wrote."""
+        return set(self.prepared.recipients)
+
+    def _mimetext(self, text: str | None, subtype: str = "plain") -> MIMEText:
+        """Flask-Mail writes lines as long as they come; a mail server may cut or refuse them."""
+        charset = self.charset or "utf-8"
+        octets = (text or "").encode(charset, "replace")
+        if max(map(len, octets.splitlines()), default=0) <= MAX_LINE:
+            return super()._mimetext(text, subtype)
+        part = MIMEText("", _subtype=subtype, _charset=charset)
+        part.replace_header("Content-Transfer-Encoding", "quoted-printable")
+        part.set_payload(b2a_qp(octets, istext=True).decode("ascii"))
+        return part
+
+
+class TrackedConnection(Connection):
+    """A connection that sends tracked copies."""
+
+    office: Office
+
+    def send(self, message: Message, envelope_from: str | tuple[str, str] | None = None) -> None:
+        """Send *message*, a copy for each recipient.
+
+        :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
+        :raises BadHeaderError: a header of it would break out of its line.
+        :raises smtplib.SMTPException: as without us: all recipients were refused, or the server
+            failed; then too every copy that can still be sent has been.
+        """
+        if isinstance(message, TrackedCopy) or _is_unsendable(message):
+            super().send(message, envelope_from)
+            return
+        if bad := headers.bad_header(_headers(message)):
+            raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
+        try:
+            batch = self.office.preparer.prepare(message)
+        except OptOutsUnavailable:
+            raise
+        except Exception as error:
+            log.exception("a message goes out untracked")
+            self.office.failed("prepare", error)
+            super().send(_untracked(message), envelope_from)
+            return
+        self._send_batch(message, batch, envelope_from)
+
+    def _send_batch(self, message: Message, batch: prepare.Batch, envelope_from: str | tuple[str, str] | None) -> None:
+        if batch.failure is not None:
+            log.warning("the HTML goes out as written: %s", batch.failure)
+            self.office.failed("rewrite", batch.failure)
+        rows = [row for copy in batch.copies for row in copy.rows]
+        self.office.ledger.begin([*batch.suppressed, *rows], batch.targets)
+        delivery = Delivery(self, super().send, envelope_from, self.office.ledger)
+        try:
+            for copy in batch.copies:
+                delivery.send(TrackedCopy.of(message, copy), copy)
+        finally:
+            self.office.ledger.close()
+        delivery.report()
+
+
+def _headers(message: Message) -> dict[str, str]:
+    """Return the headers that come from the author, with a folded subject (which Flask-Mail allows) unfolded."""
+    found = {"Subject": str(message.subject or "").replace("\r\n", ""), "Sender": str(message.sender)}
+    return {**found, "Reply-To": str(message.reply_to or ""), **(message.extra_headers or {})}
+
+
+def _is_unsendable(message: Message) -> bool:
+    """Flask-Mail's own checks come first, so that its own errors are what a host sees."""
+    return not message.send_to or not message.sender or message.has_bad_headers()
+
+
+def _untracked(message: Message) -> Message:
+    clone = copying.copy(message)
+    given = message.extra_headers or {}
+    clone.extra_headers = {k: v for k, v in given.items() if k.lower() != options.HEADER.lower()} or None
+    return clone

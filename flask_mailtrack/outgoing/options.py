@@ -1,0 +1,208 @@
+"""What is tracked of a message: five places may say so, and the narrowest wins."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from typing import Any
+
+from flask_mailtrack.config import Settings
+
+log = logging.getLogger("flask_mailtrack.send")
+
+HEADER = "X-Mailtrack"
+ATTRIBUTE = "_mailtrack_options"
+MAX_NAME = 255
+
+_UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
+_SWITCHES = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one place says; ``None`` leaves it to the wider ones.
+
+    :param opens: put in a pixel.
+    :param clicks: track links.
+    :param unsubscribe: headers, footer and opt-outs; without a list, an unsubscribe means everything.
+    :param tag: a campaign's name, for statistics; at most 255 characters.
+    :param list_id: the list that a recipient can leave; at most 255 characters.
+    :param metadata: JSON that is kept on the message row.
+    :param utm: ``utm_…`` parameters that are added to tracked links, without the prefix.
+    :param transactional: the mail is about the recipient's own doings, such as a password reset: its
+        links, which may work once only, are left alone, and there is nothing to unsubscribe from.
+    :raises TypeError: a value of the wrong type.
+    :raises ValueError: a name that is too long or has control characters, metadata that is not JSON or
+        that databases do not take (NaN, NUL, half an emoji), or a utm name of other than letters,
+        digits and underscores.
+    """
+
+    opens: bool | None = None
+    clicks: bool | None = None
+    unsubscribe: bool | None = None
+    tag: str | None = None
+    list_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    utm: Mapping[str, str] | None = None
+    transactional: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("opens", "clicks", "unsubscribe", "transactional"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise TypeError(f"{name} is {getattr(self, name)!r}: write True or False.")
+        for name in ("tag", "list_id"):
+            _check_name(name, getattr(self, name))
+        for name in ("metadata", "utm"):
+            if not isinstance(getattr(self, name), Mapping | None):
+                raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
+        _check_metadata(self.metadata or {})
+        for key, value in (self.utm or {}).items():
+            _check_name(f"utm[{key!r}]", value, required=True)
+            if not isinstance(key, str) or not _UTM.fullmatch(key):
+                raise ValueError(f"utm has {key!r}: write a name such as 'source', of letters, digits and underscores.")
+
+    def within(self, wider: Options) -> Options:
+        """Return these options, completed by *wider* ones; dicts are merged."""
+        return Options(**{f.name: _narrower(getattr(self, f.name), getattr(wider, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What holds for one message, all places asked."""
+
+    opens: bool
+    clicks: bool
+    unsubscribe: bool
+    tag: str
+    list_id: str
+    metadata: Mapping[str, Any]
+    utm: tuple[tuple[str, str], ...]
+    base_url: str
+
+
+_block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
+
+
+@contextmanager
+def block(options: Options) -> Iterator[None]:
+    """Apply *options* to whatever is sent inside; blocks nest."""
+    wider = _block.get()
+    reset = _block.set(options.within(wider) if wider else options)
+    try:
+        yield
+    finally:
+        _block.reset(reset)
+
+
+def choose(
+    settings: Settings,
+    sender_domain: str,
+    header: str,
+    own: Options | None,
+    foreign: Mapping[str, Any] | None = None,
+) -> Choice:
+    """Ask account, sender domain, block, header and message, in this order of growing weight.
+
+    :param header: the value of :data:`HEADER`, or ``""``.
+    :param own: what :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` left on the message.
+    :param foreign: what the headers of other services say; ours is stronger.
+    """
+    domain = dict(settings.sender_domains.get(sender_domain, {}))
+    base_url = domain.pop("base_url", settings.base_url)
+    said = Options(utm=settings.utm, **domain) if settings.utm or domain else _NOTHING
+    for narrower in (_block.get(), _lenient(foreign), parse(header), own):
+        if narrower is not None and narrower is not _NOTHING:
+            said = narrower.within(said)
+    listed = settings.unsubscribe and bool(said.list_id)
+    clicks = settings.clicks if said.clicks is None else said.clicks
+    unsubscribe = listed if said.unsubscribe is None else said.unsubscribe
+    return Choice(
+        opens=settings.opens if said.opens is None else said.opens,
+        clicks=clicks and not said.transactional,
+        unsubscribe=unsubscribe and not said.transactional,
+        tag=said.tag or "",
+        list_id=said.list_id or "",
+        metadata=said.metadata or {},
+        utm=tuple(sorted((said.utm or {}).items())),
+        base_url=base_url,
+    )
+
+
+def parse(header: str) -> Options:
+    """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which is for opens and clicks.
+
+    A header may come from far away, so what cannot be read is logged and passed over.
+    """
+    said = _NOTHING
+    for item in filter(None, map(str.strip, header.split(";"))):
+        key, _, value = (part.strip() for part in item.partition("="))
+        try:
+            said = _one(key.lower(), value).within(said)
+        except ValueError as error:
+            log.warning("%s: %r is passed over: %s", HEADER, item[:80], error)
+    return said
+
+
+def _lenient(values: Mapping[str, Any] | None) -> Options:
+    """Return the options of *values*, one by one; what cannot be one is logged."""
+    said = _NOTHING
+    for name, value in (values or {}).items():
+        try:
+            said = Options(**{name: value}).within(said)
+        except ValueError as error:
+            log.warning("%s is passed over: %s", name, error)
+    return said
+
+
+def _one(key: str, value: str) -> Options:
+    if not value and key in _SWITCHES:
+        return Options(opens=_SWITCHES[key], clicks=_SWITCHES[key])
+    switch = _SWITCHES.get(value.lower())
+    match key:
+        case "tag":
+            return Options(tag=value)
+        case "list":
+            return Options(list_id=value)
+        case "opens" if switch is not None:
+            return Options(opens=switch)
+        case "clicks" if switch is not None:
+            return Options(clicks=switch)
+        case "unsubscribe" if switch is not None:
+            return Options(unsubscribe=switch)
+        case "transactional" if switch is not None:
+            return Options(transactional=switch)
+        case _:
+            raise ValueError("it is not an option")
+
+
+def _check_name(name: str, value: Any, *, required: bool = False) -> None:
+    if value is None and not required:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}: write a string.")
+    if len(value) > MAX_NAME or not value.isprintable():
+        raise ValueError(f"{name} is {value[:40]!r}: write up to {MAX_NAME} printable characters.")
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    try:
+        text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"metadata cannot be kept as JSON: {error}") from error
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise ValueError("metadata cannot be kept as JSON: it has a NUL character, which PostgreSQL refuses.")
+
+
+def _narrower(own: Any, wider: Any) -> Any:
+    if isinstance(own, Mapping) and isinstance(wider, Mapping):
+        return {**wider, **own}
+    return wider if own is None else own
+
+
+_NOTHING = Options()

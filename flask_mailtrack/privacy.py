@@ -1,0 +1,84 @@
+"""What is kept of an address and of a user agent, decided before anything touches the disk."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import date
+from email.utils import parseaddr
+from functools import lru_cache
+from hashlib import blake2b
+
+MAX_USER_AGENT = 512
+
+_ANGLE_ADDRESS = re.compile(r"<([^<>]+)>\s*\Z")
+
+
+def keep_ip(address: str | None, mode: str, salt: bytes, day: date) -> str:
+    """Return what may be stored of an IP address.
+
+    :param address: ``request.remote_addr``; anything that is not an IP address gives ``""``.
+    :param mode: ``truncate`` keeps the /24 of IPv4 and the /48 of IPv6; ``full`` keeps all;
+        ``hash`` keeps a keyed hash that cannot be compared across days; ``none`` keeps nothing.
+    :param salt: the key of ``hash``.
+    :param day: what ``hash`` is bound to.
+    """
+    if mode == "none":
+        return ""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        # A zone is a name inside one machine, and free text in a forged header.
+        ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip))
+    if mode == "full":
+        return str(ip)
+    if mode == "hash":
+        return blake2b(f"{day}/{ip}".encode(), key=salt[:64], digest_size=12).hexdigest()
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.sixtofour or ip  # the first 48 bits of 6to4 are somebody's whole IPv4 address
+    return str(ipaddress.ip_network((int(ip), 24 if ip.version == 4 else 48), strict=False).network_address)
+
+
+def clean(text: str, limit: int) -> str:
+    """Return *text* fit for any database: no NUL (PostgreSQL refuses it), no lone surrogates, cut to *limit*."""
+    return text[:limit].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+@lru_cache(1_024)
+def normalise(address: str) -> str:
+    """Return the spelling under which an address is compared: bare, lower-case, IDNA domain.
+
+    What is no address comes back as it is, but for case and blank ends.
+
+    The local part is lower-cased too. RFC 5321, section 2.4, lets a server tell the cases apart, but
+    hardly any does, and mailing somebody who has unsubscribed is the worse mistake.
+    """
+    # What is in angle brackets is the address, also behind a name that looks like another one:
+    # the parser takes the name for it, or, since Python 3.13, neither.
+    angle = _ANGLE_ADDRESS.search(address)
+    bare = (angle[1] if angle else parseaddr(address)[1] or address).strip().lower()
+    local, at, domain = bare.rpartition("@")
+    if not at or domain.isascii():
+        return bare
+    try:
+        return f"{local}@{domain.encode('idna').decode()}"
+    except UnicodeError:
+        return bare
+
+
+def mask(address: str) -> str:
+    """Return an address as its owner will know it and a stranger will not: ``a•••@e•••.org``.
+
+    One letter is shown of what has at least two, and the top-level domain of what has one.
+    """
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return "•••"
+    name, _, top = domain.rpartition(".")
+    return f"{_first(local)}•••@{_first(name)}•••.{top}" if name and top else f"{_first(local)}•••@{_first(domain)}•••"
+
+
+def _first(text: str) -> str:
+    return text[0] if len(text) > 1 else ""

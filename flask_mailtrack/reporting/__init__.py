@@ -1,0 +1,1 @@
+"""The read side: stats and the command line."""

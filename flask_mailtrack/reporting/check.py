@@ -1,0 +1,98 @@
+"""What is wrong with a set-up that started: the findings of ``flask mailtrack check``."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.spool import Spool
+
+GOOD_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    code: str
+    level: str
+    """``ok``, ``warning`` or ``error``."""
+    text: str
+
+
+def findings(app: Flask, settings: Settings, database: Database, spools: Sequence[Spool]) -> Iterator[Finding]:
+    """Look at links, keys, spool, tables and routes, one after the other."""
+    yield from _links(settings)
+    yield from _spool(spools)
+    yield _guarded("C30", lambda: _tables(database))
+    yield _guarded("C40", lambda: _pixel(app, settings))
+    yield _guarded("C41", lambda: _one_click(app, settings))
+
+
+def _links(settings: Settings) -> Iterator[Finding]:
+    if settings.https:
+        yield Finding("C10", "ok", f"links are built on {settings.base_url}{settings.url_prefix}")
+    else:
+        yield Finding("C10", "warning", f"{settings.base_url} is not https: no one-click unsubscribe (RFC 8058)")
+    if min(len(key) for key in settings.secret_keys) < GOOD_SECRET_BYTES:
+        yield Finding("C11", "warning", f"a signing key has fewer than {GOOD_SECRET_BYTES} bytes")
+    else:
+        yield Finding("C11", "ok", f"{len(settings.secret_keys)} signing key(s), new links by the first")
+
+
+def _spool(spools: Sequence[Spool]) -> Iterator[Finding]:
+    directory = spools[0].directory
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = directory.stat()
+        with tempfile.TemporaryFile(dir=directory) as probe:  # permissions tell nothing of a full disk
+            probe.write(bytes(4096))
+    except OSError as error:
+        yield Finding("C20", "error", f"the spool {directory} cannot be used: {error}")
+        return
+    if stat.S_IMODE(state.st_mode) & 0o077 or state.st_uid != os.geteuid():
+        yield Finding("C20", "warning", f"the spool {directory} is open to other users: chmod 700 it")
+    else:
+        yield Finding("C20", "ok", f"spool {directory}, {sum(s.size() for s in spools)} bytes wait")
+    if bad := [path.name for path in Path(directory).glob("bad-*.jsonl")]:
+        yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(sorted(bad))}")
+
+
+def _tables(database: Database) -> Finding:
+    if missing := database.missing_tables():
+        return Finding("C30", "error", f"no table {', '.join(missing)}: run db.create_all() or a migration")
+    return Finding("C30", "ok", "the tables are there")
+
+
+def _pixel(app: Flask, settings: Settings) -> Finding:
+    response = app.test_client().get(f"{settings.url_prefix}/o/check.gif", base_url=settings.base_url)
+    if response.status_code != 200 or response.mimetype != "image/gif":
+        return Finding("C40", "error", f"the pixel answers {response.status_code}: something stands before the routes")
+    if "Set-Cookie" in response.headers:
+        return Finding("C40", "error", "the pixel sets a cookie")
+    return Finding("C40", "ok", "the pixel answers, without a cookie")
+
+
+def _one_click(app: Flask, settings: Settings) -> Finding:
+    # A token that is not ours must come as far as the token check; a login wall or CSRF is earlier.
+    response = app.test_client().post(
+        f"{settings.url_prefix}/u/check", base_url=settings.base_url, data={"List-Unsubscribe": "One-Click"}
+    )
+    if response.status_code != 404:
+        return Finding("C41", "error", f"a one-click POST is answered {response.status_code} before its token is read")
+    return Finding("C41", "ok", "a one-click POST comes through")
+
+
+def _guarded(code: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except Exception as error:
+        return Finding(code, "error", f"{type(error).__name__}: {error}".splitlines()[0])

@@ -1,0 +1,151 @@
+"""``flask mailtrack …``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from flask_mailtrack.errors import TokenError
+from flask_mailtrack.events import Kind, born
+
+from .check import findings
+from .stats import Stats, Tally
+
+if TYPE_CHECKING:
+    from flask_mailtrack.storage.database import Database
+    from flask_mailtrack.tokens import Signer, Token
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+
+def create_commands(extension: Any) -> AppGroup:
+    """Return the command group of an app.
+
+    :param extension: its :class:`~flask_mailtrack.Mailtrack`.
+    """
+    group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
+    for command in (_stats_command, _check_command, _drain_command, _inspect_command):
+        group.add_command(command(extension))
+    return group
+
+
+def _stats_command(extension: Any) -> click.Command:
+    @click.command("stats")
+    @click.option("--tag", help="Only messages with this tag.")
+    @click.option("--list", "list_id", help="Only messages of this list.")
+    @click.option("--since", type=_TIME, help="Created at or after this moment, UTC.")
+    @click.option("--until", type=_TIME, help="Created before this moment, UTC.")
+    @click.option("--json", "as_json", is_flag=True, help="For machines.")
+    def command(
+        tag: str | None, list_id: str | None, since: datetime | None, until: datetime | None, as_json: bool
+    ) -> None:
+        """Show what became of the mails, by people."""
+        figures = extension.stats(tag=tag, list_id=list_id, since=since, until=until)
+        click.echo(json.dumps(dataclasses.asdict(figures)) if as_json else _table(figures))
+
+    return command
+
+
+def _check_command(extension: Any) -> click.Command:
+    @click.command("check")
+    def command() -> None:
+        """Look for what would keep tracking from working; exit code 1 if there is an error."""
+        state = extension.state()
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        failed = False
+        for finding in findings(app, state.settings, state.database, state.spools):
+            click.secho(f"{finding.level:8}", fg=_COLOURS[finding.level], nl=False)
+            click.echo(f"{finding.code}  {finding.text}")
+            failed |= finding.level == "error"
+        click.get_current_context().exit(1 if failed else 0)
+
+    return command
+
+
+def _drain_command(extension: Any) -> click.Command:
+    @click.command("drain")
+    @click.option("--watch", is_flag=True, help="Go on until interrupted.")
+    def command(watch: bool) -> None:
+        """Move what is in the spool to the database."""
+        while True:
+            try:
+                click.echo(f"{extension.flush()} records moved")
+            except Exception as error:
+                click.secho(f"the database does not take them: {type(error).__name__}", fg="red", err=True)
+                if not watch:
+                    raise SystemExit(1) from error
+            if not watch:
+                return
+            time.sleep(extension.state().settings.drain_seconds)
+
+    return command
+
+
+def _inspect_command(extension: Any) -> click.Command:
+    @click.command("inspect")
+    @click.argument("token")
+    def command(token: str) -> None:
+        """Say what a TOKEN, or a whole link, stands for."""
+        state = extension.state()
+        try:
+            found, url = _read(state.signer, token)
+        except TokenError as error:
+            raise click.ClickException(f"{error}. Was it signed with another SECRET_KEY?") from None
+        about = _row(state.database, found, url)
+        sent = born(found.message_id).isoformat(timespec="seconds")
+        for name, value in {
+            "kind": found.kind.value,
+            "message": f"{found.message_id}, made {sent}",
+            "key": "the newest" if found.key == 0 else f"number {found.key + 1} of {len(state.settings.secret_keys)}",
+            "link": f"{found.link}, reference {found.ref}" if found.kind == Kind.CLICK else "",
+            **about,
+        }.items():
+            if value:
+                click.echo(f"{name + ':':12}{_printable(value)}")
+
+    return command
+
+
+def _read(signer: Signer, text: str) -> tuple[Token, str | None]:
+    """Try each kind; the path before the token, if any, is passed over by reading the last parts."""
+    path = "/".join(text.split("?")[0].rstrip("/").split("/")[-2:])
+    for kind in Kind:
+        try:
+            return (signer.read_click(path)) if kind == Kind.CLICK else (signer.read(kind, path), None)
+        except TokenError as error:
+            last = error
+    raise last
+
+
+def _row(database: Database, token: Token, url: str | None) -> dict[str, str]:
+    """Return what the database adds, above all where a damaged click link leads."""
+    found = {"leads to": url or ""}
+    try:
+        if token.kind == Kind.CLICK and url is None:
+            found["leads to"] = database.link_url(token.ref) or "nobody knows any more"
+        about = database.message_about(token.message_id)
+    except Exception as error:
+        return found | {"row": f"the database cannot be asked: {type(error).__name__}"}
+    return found | {name: about.get(name, "") for name in ("recipient", "subject", "status")}
+
+
+def _printable(text: str) -> str:
+    """Return *text* without what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _table(figures: Stats) -> str:
+    lines = [f"{name:14}{getattr(figures, name):>10}" for name in ("sent", "failed", "unknown", "suppressed")]
+    for name in ("opened", "clicked", "unsubscribed"):
+        tally: Tally = getattr(figures, name)
+        rate = "no rate" if tally.rate is None else f"{tally.rate:.1%}"
+        lines.append(f"{name:14}{tally.unique:>10}  {rate} of {tally.of}, {tally.total} in all")
+    return "\n".join([*lines, f"{'by machines':14}{figures.machine:>10}"])

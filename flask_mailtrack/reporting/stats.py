@@ -1,0 +1,109 @@
+"""What became of the mails: counts, and rates with what they are a rate of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, case, func, select
+
+from flask_mailtrack.events import Status
+from flask_mailtrack.storage.database import Database
+
+_OUT = (Status.SENT, Status.UNKNOWN, Status.SENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often something happened, by people."""
+
+    total: int
+    """Each time counts."""
+    unique: int
+    """Each recipient's copy counts once."""
+    of: int
+    """Copies by which it could have happened at all: the denominator of :attr:`rate`."""
+
+    @property
+    def rate(self) -> float | None:
+        """``unique / of``, from 0 to 1; ``None`` where nothing could have happened."""
+        return self.unique / self.of if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The figures of one selection of messages. Opens by machines are in ``machine`` only."""
+
+    sent: int
+    failed: int
+    unknown: int
+    suppressed: int
+    opened: Tally
+    clicked: Tally
+    unsubscribed: Tally
+    machine: int
+    """Opens and clicks by proxies that nobody looked through, prefetchers, scanners and bots."""
+
+
+def stats(
+    database: Database,
+    *,
+    tag: str | None = None,
+    list_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Stats:
+    """Return the figures of the messages that match all that is given.
+
+    :param tag: of the message.
+    :param list_id: of the message.
+    :param since: created at or after this moment; naive times are UTC.
+    :param until: created before this moment.
+    """
+    table = database.message
+    conditions: list[ColumnElement[bool]] = []
+    if tag is not None:
+        conditions.append(table.c.tag == tag)
+    if list_id is not None:
+        conditions.append(table.c.list_id == list_id)
+    if since is not None:
+        conditions.append(table.c.created_at >= _utc(since))
+    if until is not None:
+        conditions.append(table.c.created_at < _utc(until))
+    names = [column.name for column in _columns(table)]
+    row = dict(zip(names, database.rows(select(*_columns(table)).where(*conditions))[0], strict=True))
+    found = {name: int(value or 0) for name, value in row.items()}
+    return Stats(
+        sent=found["sent"],
+        failed=found["failed"],
+        unknown=found["unknown"],
+        suppressed=found["suppressed"],
+        opened=Tally(found["open_total"], found["open_unique"], found["open_of"]),
+        clicked=Tally(found["click_total"], found["click_unique"], found["click_of"]),
+        unsubscribed=Tally(found["gone"], found["gone"], found["out"]),
+        machine=found["machine"],
+    )
+
+
+def _columns(table: Table) -> list[Any]:
+    def count(condition: ColumnElement[bool], name: str) -> Any:
+        return func.sum(case((condition, 1), else_=0)).label(name)
+
+    out = table.c.status.in_(_OUT)
+    return [
+        *(count(table.c.status == status, status.value) for status in Status if status != Status.SENDING),
+        count(out, "out"),
+        count(out & table.c.opens, "open_of"),
+        count(out & table.c.clicks, "click_of"),
+        count(table.c.opened_at.is_not(None), "open_unique"),
+        count(table.c.clicked_at.is_not(None), "click_unique"),
+        count(table.c.unsubscribed_at.is_not(None), "gone"),
+        func.sum(table.c.open_count).label("open_total"),
+        func.sum(table.c.click_count).label("click_total"),
+        func.sum(table.c.machine_count).label("machine"),
+    ]
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

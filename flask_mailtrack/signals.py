@@ -1,0 +1,69 @@
+"""Blinker signals. The sender is always the Flask app.
+
+Signals about rows are sent after the row has been committed, at least once: a receiver that must
+not act twice looks at ``event.id``. An exception in a receiver is logged and stops nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from blinker import NamedSignal, Namespace
+
+from .events import EventType, Hit, SentMessage, Status
+
+log = logging.getLogger("flask_mailtrack.signals")
+
+_signals = Namespace()
+
+message_sent = _signals.signal("message-sent")
+"""A server accepted a copy. ``event``: :class:`~flask_mailtrack.events.SentMessage`."""
+
+message_failed = _signals.signal("message-failed")
+"""A copy was refused, lost, or its fate is unknown. ``event``: ``SentMessage`` with ``error``."""
+
+message_opened = _signals.signal("message-opened")
+"""A pixel was fetched, by a person or a machine. ``event``: :class:`~flask_mailtrack.events.Hit`."""
+
+link_clicked = _signals.signal("link-clicked")
+"""A link was followed, by a person or a machine. ``event``: ``Hit``."""
+
+recipient_unsubscribed = _signals.signal("recipient-unsubscribed")
+"""A person unsubscribed. ``event``: ``Hit`` with ``list_id``, ``method``, ``reason`` and ``comment``."""
+
+recipient_resubscribed = _signals.signal("recipient-resubscribed")
+"""A person took an unsubscribe back. ``event``: ``Hit``."""
+
+tracking_failed = _signals.signal("tracking-failed")
+"""A message went out untracked, or a record could not be kept. ``reason``: a word; ``error``: the exception."""
+
+
+_OF_MESSAGE = {
+    Status.SENT: message_sent,
+    Status.FAILED: message_failed,
+    Status.UNKNOWN: message_failed,
+}
+_OF_HIT = {
+    EventType.OPENED: message_opened,
+    EventType.CLICKED: link_clicked,
+    EventType.UNSUBSCRIBED: recipient_unsubscribed,
+    EventType.SUBSCRIBED: recipient_resubscribed,
+}
+
+
+def announce(app: Any, record: object) -> None:
+    """Send the signal that belongs to a committed *record*, if there is one."""
+    if isinstance(record, Hit) and record.type in _OF_HIT:
+        send(app, _OF_HIT[record.type], event=record)
+    elif isinstance(record, SentMessage) and record.status in _OF_MESSAGE:
+        send(app, _OF_MESSAGE[record.status], event=record)
+
+
+def send(app: Any, signal: NamedSignal, **details: Any) -> None:
+    """Call the receivers of *signal*, each on its own: what one raises is logged."""
+    for receiver in signal.receivers_for(app):
+        try:
+            receiver(app, **details)
+        except Exception:
+            log.exception("a receiver of %s failed", signal.name)

@@ -1,0 +1,1 @@
+"""Where rows live: spool (local, durable, append-only), drain (spool to database), optouts."""

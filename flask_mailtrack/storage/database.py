@@ -1,0 +1,264 @@
+"""The host's database, seen through the four tables. The only place that writes to them.
+
+Everything runs on connections of our own, never on ``db.session``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Executable,
+    FromClause,
+    Select,
+    StaticPool,
+    Table,
+    bindparam,
+    case,
+    func,
+    inspect,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from flask_mailtrack.errors import ConfigError, DatabaseBusy
+from flask_mailtrack.events import EventType, Status
+from flask_mailtrack.models import Models, by_people
+
+HURRY_MS = 50
+PATIENCE_MS = 5_000
+_CHUNK = 500
+_MYSQL = ("mysql", "mariadb")
+_DIALECTS = ("sqlite", "postgresql", *_MYSQL)
+_FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and asks for it each time
+# Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
+_CLASHES = {"40001", "40P01", 1020, 1213}
+
+
+class Database:
+    """Reads and writes the four tables.
+
+    :param engine: of the bind the tables live on.
+    :param models: whose ``__table__`` are used, so host columns stay out of our way.
+    """
+
+    def __init__(self, engine: Engine, models: Models) -> None:
+        if engine.dialect.name not in _DIALECTS:
+            cure = "Use SQLite, PostgreSQL, MySQL or MariaDB; with bind_key, for our tables only."
+            raise ConfigError("E207", "db", f"is on {engine.dialect.name}, which cannot ignore duplicates.", cure)
+        self.engine = engine
+        self.message: Table = models.Message.__table__
+        self.event: Table = models.Event.__table__
+        self.optout: Table = models.OptOut.__table__
+        self.link: Table = models.Link.__table__
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is one connection for all: SQLite in memory."""
+        return isinstance(self.engine.pool, StaticPool)
+
+    @contextmanager
+    def transaction(self, patient: bool = True) -> Iterator[Connection]:
+        """Yield a connection and commit it.
+
+        :param patient: off: wait for a lock no longer than 50 ms, because it may be the caller's own
+            transaction that holds it; on: no longer than 5 s (SQLite: what the host has set).
+        :raises DatabaseBusy: the host is in a transaction on the only connection there is, so that
+            our commit would be its commit.
+        """
+        if self._host_is_using_it():
+            raise DatabaseBusy("the in-memory database is inside a transaction of the host")
+        with self.engine.connect() as connection:
+            if connection.dialect.name != "sqlite":
+                # Each statement must see what other drainers have committed, or counts are too low.
+                connection.execution_options(isolation_level="READ COMMITTED")
+            with self._waiting(connection, patient):
+                try:
+                    yield connection
+                    connection.commit()
+                except BaseException:
+                    connection.rollback()
+                    raise
+
+    @contextmanager
+    def _waiting(self, connection: Connection, patient: bool) -> Iterator[None]:
+        """Bound the time that *connection* waits for locks, and leave it as it was."""
+        milliseconds = PATIENCE_MS if patient else HURRY_MS
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
+            yield
+            return
+        if connection.dialect.name == "sqlite":
+            look, change = "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}"
+            limit = None if patient or self.shared else HURRY_MS
+        else:
+            look, change = "SELECT @@innodb_lock_wait_timeout", "SET innodb_lock_wait_timeout = {}"
+            limit = max(1, milliseconds // 1_000)  # MySQL counts in seconds
+        if limit is None:
+            yield
+            return
+        usual = connection.exec_driver_sql(look).scalar()
+        connection.exec_driver_sql(change.format(limit))
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.exec_driver_sql(change.format(usual))
+
+    def rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of *query*, which sees what the host has not committed only if it must."""
+        if self._host_is_using_it():
+            return self._rows_beside_the_host(query)
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
+    def missing_tables(self) -> list[str]:
+        """Return the names of our tables that the database lacks."""
+        present = set(inspect(self.engine).get_table_names())
+        return [t.name for t in (self.message, self.event, self.optout, self.link) if t.name not in present]
+
+    def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert *rows*; those whose key is already there are left as they are."""
+        if rows:
+            connection.execute(_insert_or_ignore(connection.dialect.name, table), _in_order(table, rows))
+
+    def add_messages(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert message rows; one that is already there takes the fate, if its own is still open.
+
+        In one statement, so that a fate cannot be lost between two drainers.
+        """
+        if rows:
+            statement = _insert_or_settle(connection.dialect.name, self.message)
+            connection.execute(statement, _in_order(self.message, rows))
+
+    def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
+        """Keep other drainers from what belongs to these messages until the transaction ends.
+
+        Without it two drainers count events that they do not see of each other, and the later count
+        wins. A host's foreign keys to the rows are not held up. SQLite has one writer anyway.
+        """
+        if connection.dialect.name == "sqlite":
+            return
+        column = self.message.c.id
+        for ids in _chunked(message_ids):
+            query = select(column).where(column.in_(ids)).order_by(column).with_for_update(key_share=True)
+            connection.execute(query).all()
+
+    def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
+        """Set the state columns of messages from their events: right however often it is run."""
+        for ids in _chunked(message_ids):
+            found = connection.execute(self._state(ids)).mappings().all()
+            if found:
+                connection.execute(
+                    _executemany(update(self.message), self.message, found[0].keys()),
+                    [{"key_" if k == "message_id" else f"new_{k}": v for k, v in row.items()} for row in found],
+                )
+
+    @staticmethod
+    def is_clash(error: DBAPIError) -> bool:
+        """Say whether the database gave up this transaction only because of another one: it may be repeated."""
+        cause: Any = error.orig
+        codes = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1]}
+        return not codes.isdisjoint(_CLASHES)
+
+    def message_about(self, message_id: uuid.UUID) -> dict[str, Any]:
+        """Return the row of a message by column name; empty if there is none."""
+        columns = list(self.message.columns)
+        found = self.rows(select(*columns).where(self.message.c.id == message_id))
+        return dict(zip((c.name for c in columns), found[0], strict=True)) if found else {}
+
+    def link_url(self, ref: str) -> str | None:
+        """Return the URL behind a link reference."""
+        found = self.rows(select(self.link.c.url).where(self.link.c.ref == ref))
+        return str(found[0][0]) if found else None
+
+    def _state(self, ids: list[uuid.UUID]) -> Select[Any]:
+        event = self.event
+        people = by_people(event)
+
+        def when(kind: EventType, value: Any) -> Any:
+            return case(((event.c.type == kind) & people, value))
+
+        machine = case(((event.c.type.in_([EventType.OPENED, EventType.CLICKED])) & ~people, 1), else_=0)
+        gone = case((event.c.type == EventType.UNSUBSCRIBED, event.c.occurred_at))
+        return (
+            select(
+                event.c.message_id,
+                func.min(when(EventType.OPENED, event.c.occurred_at)).label("opened_at"),
+                func.min(when(EventType.CLICKED, event.c.occurred_at)).label("clicked_at"),
+                func.min(gone).label("unsubscribed_at"),
+                func.count(when(EventType.OPENED, 1)).label("open_count"),
+                func.count(when(EventType.CLICKED, 1)).label("click_count"),
+                func.sum(machine).label("machine_count"),
+            )
+            .where(event.c.message_id.in_(ids))
+            .group_by(event.c.message_id)
+        )
+
+    def _host_is_using_it(self) -> bool:
+        pool = self.engine.pool
+        if not isinstance(pool, StaticPool):
+            return False
+        return bool(getattr(pool.connection.dbapi_connection, "in_transaction", False))
+
+    def _rows_beside_the_host(self, query: Select[Any]) -> list[tuple[Any, ...]]:
+        # A connection from the pool would roll the host's transaction back when it is returned.
+        dialect = self.engine.dialect
+        compiled = query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        types = [column.type.dialect_impl(dialect) for column in query.selected_columns]
+        readers = [kind.result_processor(dialect, None) or (lambda value: value) for kind in types]
+        cursor = self.engine.pool.connection.dbapi_connection.cursor()  # type: ignore[attr-defined]
+        try:
+            rows = cursor.execute(str(compiled)).fetchall()
+        finally:
+            cursor.close()
+        return [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows]
+
+
+def _insert_or_ignore(dialect: str, table: Table) -> Executable:
+    if dialect in _MYSQL:
+        key = next(iter(table.primary_key.columns))
+        # Not INSERT IGNORE, which also swallows values that do not fit.
+        return mysql.insert(table).on_duplicate_key_update({key.name: key})
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing()
+
+
+def _insert_or_settle(dialect: str, table: Table) -> Executable:
+    # Spelled out: PyMySQL takes no parameter after VALUES when it makes one statement of many rows.
+    open_still = table.c.status == literal_column(f"'{Status.SENDING.value}'")
+    if dialect in _MYSQL:
+        adding = mysql.insert(table)
+        return adding.on_duplicate_key_update(
+            [(name, case((open_still, adding.inserted[name]), else_=table.c[name])) for name in _FATE]
+        )
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    new = insert(table)
+    fate = {name: new.excluded[name] for name in _FATE}
+    return new.on_conflict_do_update(index_elements=[table.c.id], set_=fate, where=open_still)
+
+
+def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two drainers that take locks in the same order do not wait for each other in a circle."""
+    keys = [column.name for column in table.primary_key.columns]
+    return sorted(rows, key=lambda row: [row[key] for key in keys])
+
+
+def _chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    every = sorted(set(ids))
+    for start in range(0, len(every), _CHUNK):
+        yield every[start : start + _CHUNK]
+
+
+def _executemany(statement: Any, table: FromClause, names: Iterable[str]) -> Executable:
+    changes: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names if name != "message_id"}
+    result: Executable = statement.where(table.c.id == bindparam("key_")).values(changes)
+    return result

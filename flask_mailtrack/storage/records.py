@@ -1,0 +1,108 @@
+"""The frozen records of :mod:`flask_mailtrack.events` as lines of the spool, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_mailtrack.events import EventType, Hit, LinkTarget, SentMessage, Status, Verdict
+
+Record = SentMessage | Hit | LinkTarget
+
+_TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget}
+_NAMES = {cls: name for name, cls in _TYPES.items()}
+_FIELDS = {cls: [(f.name, f.default) for f in dataclasses.fields(cls)] for cls in _NAMES}
+
+
+def _just(*kinds: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) not in kinds:
+            raise ValueError(f"{value!r} is not {kinds[0].__name__}")
+        return value
+
+    return read
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment.astimezone(UTC)  # SQLite and MySQL drop the zone, so it must be this one
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(_just(str), _just(list)(value)))
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "uuid.UUID": uuid.UUID,
+    "datetime": _moment,
+    "datetime | None": _moment,
+    "Status": Status,
+    "EventType": EventType,
+    "Verdict": Verdict,
+    "tuple[str, ...]": _words,
+    "Mapping[str, Any]": _just(dict),
+    "int | None": _just(int, type(None)),
+    "bool": _just(bool),
+    "str": _just(str),
+}
+"""How a field is read, by its annotation: a new kind of field fails at import, not in the drain."""
+
+_READERS = {cls: {f.name: _READ[str(f.type)] for f in dataclasses.fields(cls)} for cls in _NAMES}
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Return *record* for the spool; what is at its default is left out."""
+    cls = type(record)
+    body: dict[str, Any] = {"k": _NAMES[cls]}
+    for name, default in _FIELDS[cls]:
+        value = getattr(record, name)
+        if isinstance(value, Mapping):
+            body[name] = dict(value)
+        elif value != default:
+            body[name] = value.isoformat() if isinstance(value, datetime) else value
+    return body
+
+
+def from_json(body: dict[str, Any]) -> Record:
+    """Return the record of a spool line. Fields that a later version has added are passed over.
+
+    :raises ValueError: it is not a record of ours, or a field is missing or of the wrong kind.
+    """
+    try:
+        cls = _TYPES[body["k"]]
+        readers = _READERS[cls]
+        record: Record = cls(**{name: readers[name](value) for name, value in body.items() if name in readers})
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ValueError(f"not a record: {error!r}") from error
+    return record
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """Return the line of *record*: a CRC-32 in eight hex digits, a space, JSON, a newline."""
+    text = json.dumps(record, separators=(",", ":"), default=str).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Return the record of a line.
+
+    :raises ValueError: the line is torn, altered, or not one of ours.
+    """
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or b"%08x" % zlib.crc32(text) != checksum:
+        raise ValueError("checksum")
+    try:
+        # NaN and Infinity, which a host may have put into its metadata, are not JSON to a database.
+        record = json.loads(text, parse_constant=lambda name: None)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError("not an object")
+    return record

@@ -1,0 +1,258 @@
+"""Sign and read the links that go out: opens, clicks, unsubscribes, preferences.
+
+A token is 68 lower-case base32 characters, so it survives whatever changes the case of a link, and
+needs no escaping anywhere:
+
+.. code-block:: text
+
+    28  head: version (4 bits), key id (8 bits), message id (128 bits)
+     4  link: position of the link in the message
+    16  ref:  keyed hash of what the token is about: a link, or a recipient
+    20  tag:  keyed BLAKE2b (RFC 7693) over the three above, 100 bits
+
+Head, link and ref begin at whole characters, so a message encodes its head once, a body encodes its
+links once, and only the tag is computed for each link of each copy. Kind and app are not in the
+text: they choose the key, so that a token of one kind is noise to the reader of another.
+
+A click carries its destination in a second segment, under a tag of its own that is bound to link
+and ref. If that segment is damaged, the id still says which link it was.
+
+Tokens never expire. ``tests/golden/`` holds tokens of every released version; they verify for ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest, digest
+
+from .errors import TokenError
+from .events import Kind
+
+VERSION = 1
+LENGTH = 68
+MAX_LINKS = 1 << 20
+
+_HEAD, _LINK, _REF, _TAG = 28, 4, 16, 20
+_DESTINATION_TAG = 12
+_LONGEST_PATH = 4_096
+_NO_REF = "a" * _REF
+# Each byte of a digest gives one character, by its low five bits: uniform, and without spare bits.
+_BASE32 = b"abcdefghijklmnopqrstuvwxyz234567" * 8
+_TOKEN = re.compile(rf"[a-zA-Z2-7]{{{LENGTH}}}")
+_SEGMENT = re.compile(r"/+([A-Za-z0-9_-]+)")
+# Quoted-printable soft breaks that a gateway left in the link.
+_SOFT_BREAK = re.compile(r"=?[\r\n]+[ \t]*|=(?=[a-zA-Z0-9_/-])")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a valid token says."""
+
+    kind: Kind
+    message_id: uuid.UUID
+    link: int
+    ref: str
+    key: int
+    """Which key signed it: 0 is the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStamp:
+    """The part of a click link that is the same for every recipient of a body."""
+
+    ref: str
+    middle: bytes
+    text: str
+    """The middle as it stands in a link."""
+    tail: str
+    """What follows the tag: a slash and the destination."""
+
+
+class MessageTokens:
+    """Makes the tokens of one copy; get it from :meth:`Signer.message`."""
+
+    __slots__ = ("_head", "_keys")
+
+    def __init__(self, head: bytes, keys: dict[Kind, bytes]) -> None:
+        self._head = head
+        self._keys = keys
+
+    def sign(self, kind: Kind, middle: bytes) -> str:
+        """Return the token of *kind* for *middle*, the 20 characters of link and ref."""
+        body = self._head + middle
+        tag = blake2b(body, key=self._keys[kind], digest_size=_TAG).digest().translate(_BASE32)
+        return (body + tag).decode("ascii")
+
+    def click(self, stamp: LinkStamp) -> str:
+        """Return ``<token>/<destination>`` for a link stamped by :meth:`Signer.stamp`."""
+        return self.clicks("", [stamp])[0]
+
+    def clicks(self, prefix: str, stamps: Iterable[LinkStamp]) -> list[str]:
+        """Return *prefix* and :meth:`click` for each of *stamps*; what they share is computed once."""
+        begun = blake2b(self._head, key=self._keys[Kind.CLICK], digest_size=_TAG)
+        start = prefix + self._head.decode("ascii")
+        urls = []
+        for stamp in stamps:
+            mac = begun.copy()
+            mac.update(stamp.middle)
+            urls.append(start + stamp.text + mac.digest().translate(_BASE32).decode() + stamp.tail)
+        return urls
+
+    def open(self) -> str:
+        """Return the token of the pixel."""
+        return self.sign(Kind.OPEN, _middle(0, _NO_REF))
+
+    def recipient(self, kind: Kind, ref: str) -> str:
+        """Return the token by which a person unsubscribes or sets preferences.
+
+        :param ref: :meth:`Signer.recipient_refs` of the recipient, so that the opt-out can be kept
+            even when the message row is gone.
+        """
+        return self.sign(kind, _middle(0, ref))
+
+
+class Signer:
+    """Signs with the newest key and reads what any of them has signed.
+
+    :param secrets: newest first, at least one.
+    :param app_id: apps that share a secret but not their readers get different ids
+        (``MAILTRACK_APP_ID``); it must never change while links are out.
+    :raises ValueError: there is no secret, or an empty one, with which anybody could sign.
+    """
+
+    def __init__(self, secrets: Sequence[str | bytes], app_id: str = "") -> None:
+        raw = [s.encode() if isinstance(s, str) else s for s in secrets]
+        if not raw or not all(raw):
+            raise ValueError("secrets has none, or an empty one: give at least one, newest first.")
+        self._rings = [_KeyRing(secret, app_id) for secret in raw]
+
+    def message(self, message_id: uuid.UUID) -> MessageTokens:
+        """Return the maker of the tokens of one copy."""
+        ring = self._rings[0]
+        head = VERSION << 136 | ring.id << 128 | message_id.int
+        return MessageTokens(_base32(head << 20, 20)[:_HEAD], ring.kinds)
+
+    def stamp(self, position: int, url: str, name: str = "", part: str = "html") -> LinkStamp:
+        """Prepare a link for any number of recipients.
+
+        :param position: of the link in the message, 0 to :data:`MAX_LINKS` - 1.
+        :param url: the destination, one that :func:`.destination.refusal` lets pass.
+        :param name: what the author calls the link.
+        :param part: ``html`` or ``text``.
+        :raises ValueError: there is no such position.
+        """
+        if not 0 <= position < MAX_LINKS:
+            raise ValueError(f"position is {position}: a link's is from 0 to {MAX_LINKS - 1}.")
+        ring = self._rings[0]
+        ref = ring.ref("link", url, name, part)
+        middle = _middle(position, ref)
+        raw = url.encode()
+        tag = blake2b(middle + raw, key=ring.destination, digest_size=_DESTINATION_TAG).digest()
+        tail = "/" + base64.urlsafe_b64encode(tag + raw).decode().rstrip("=")
+        return LinkStamp(ref, middle, middle.decode("ascii"), tail)
+
+    def recipient_refs(self, address: str) -> list[str]:
+        """Return the reference of a normalised address under each key, newest first."""
+        return [ring.ref("recipient", address) for ring in self._rings]
+
+    def read(self, kind: Kind, path: str) -> Token:
+        """Return what the token at the beginning of *path* says.
+
+        It is read as a damaged link allows: the first 68 legal characters in any case, whatever
+        follows them, and across a soft line break.
+
+        :param path: what follows the route's prefix, percent-decoded once.
+        :raises TokenError: no key of ours signed such a token of this kind.
+        """
+        return self._find(kind, path)[0]
+
+    def read_click(self, path: str) -> tuple[Token, str | None]:
+        """Return the token and its destination; ``None`` if only that segment is damaged or missing.
+
+        :raises TokenError: as :meth:`read`.
+        """
+        token, rest = self._find(Kind.CLICK, path)
+        for text in _spellings(rest):
+            segment = _SEGMENT.match(text)
+            if segment and (url := self._destination(token, segment[1])) is not None:
+                return token, url
+        return token, None
+
+    def _find(self, kind: Kind, path: str) -> tuple[Token, str]:
+        if len(path) > _LONGEST_PATH:
+            raise TokenError("long")
+        reason = "short"
+        for text in _spellings(path):
+            if match := _TOKEN.search(text):
+                try:
+                    return self._verify(kind, match[0].lower()), text[match.end() :]
+                except TokenError as error:
+                    reason = error.reason
+        raise TokenError(reason)
+
+    def _verify(self, kind: Kind, text: str) -> Token:
+        head = int.from_bytes(base64.b32decode(text[:_HEAD].upper() + "AAAA")) >> 20
+        if head >> 136 != VERSION:
+            raise TokenError("version")
+        body, tag = text[:-_TAG].encode("ascii"), text[-_TAG:].encode("ascii")
+        reason = "key"
+        for index, ring in enumerate(self._rings):
+            if ring.id == head >> 128 & 0xFF:
+                reason = "signature"
+                good = blake2b(body, key=ring.kinds[kind], digest_size=_TAG).digest().translate(_BASE32)
+                if compare_digest(good, tag):
+                    link = int.from_bytes(base64.b32decode(text[_HEAD : _HEAD + _LINK].upper() + "AAAA")) >> 20
+                    message_id = uuid.UUID(int=head & (1 << 128) - 1)
+                    return Token(kind, message_id, link, text[_HEAD + _LINK : -_TAG], index)
+        raise TokenError(reason)
+
+    def _destination(self, token: Token, segment: str) -> str | None:
+        key = self._rings[token.key].destination
+        middle = _middle(token.link, token.ref)
+        # Markdown and chat clients glue "_" or "-" to the end of a link, and both are legal here.
+        for text in dict.fromkeys((segment, segment.rstrip("_-"), segment[:-1])):
+            try:
+                raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            except (binascii.Error, ValueError):
+                continue
+            tag, url = raw[:_DESTINATION_TAG], raw[_DESTINATION_TAG:]
+            if compare_digest(blake2b(middle + url, key=key, digest_size=_DESTINATION_TAG).digest(), tag):
+                return url.decode()
+        return None
+
+
+class _KeyRing:
+    """The keys derived from one secret, one for each purpose."""
+
+    def __init__(self, secret: bytes, app_id: str) -> None:
+        def derive(purpose: str) -> bytes:
+            return digest(secret, f"flask-mailtrack/{VERSION}/{purpose}/{app_id}".encode(), "sha256")
+
+        self.id = derive("id")[0]
+        self.kinds = {kind: derive(kind) for kind in Kind}
+        self.destination = derive("destination")
+        self._ref = derive("ref")
+
+    def ref(self, *parts: str) -> str:
+        text = "\0".join(parts).encode("utf-8", "surrogatepass")
+        return blake2b(text, key=self._ref, digest_size=_REF).digest().translate(_BASE32).decode("ascii")
+
+
+def _middle(link: int, ref: str) -> bytes:
+    return _base32(link << 20, 5)[:_LINK] + ref.encode("ascii")
+
+
+def _base32(value: int, size: int) -> bytes:
+    return base64.b32encode(value.to_bytes(size, "big")).lower()
+
+
+def _spellings(path: str) -> Iterator[str]:
+    yield path
+    if "=" in path or "\n" in path or "\r" in path:
+        yield _SOFT_BREAK.sub("", path)

@@ -1,0 +1,148 @@
+"""How fast is one recipient? Ours against pytracking, on the same real mails in the same run.
+
+Run by hand: ``python tests/benchmarks/render.py [CORPUS_DIR]``. Both sides track clicks and opens; ours
+signs each link for each recipient, pytracking does not sign. pytracking parses the body again for every
+recipient; ours is compiled once, and that cost is shown apart. Where every recipient has a body of their
+own, there is nothing to compile once: "own body" is ours with compiling, checking and signing, each time.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytracking import Configuration
+from pytracking.html import adapt_html
+
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.outgoing.rewrite import Template, compile
+from flask_mailtrack.tokens import LinkStamp, Signer
+
+HOME = Path(__file__).parents[3] / "shared" / "corpus"
+BASE = "https://mail.example.com/t"
+ROUNDS = 7
+SIGNER = Signer(["x" * 32])
+PYTRACKING = Configuration(
+    base_open_tracking_url=f"{BASE}/o/", base_click_tracking_url=f"{BASE}/c/", include_webhook_url=False
+)
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One real mail, with what is prepared once for all recipients."""
+
+    html: str
+    template: Template
+    stamps: list[LinkStamp]
+
+    def ready(self) -> list[str]:
+        """Make tracked URLs, so that rendering can be measured alone."""
+        tokens = SIGNER.message(uuid.uuid4())
+        return [f"{BASE}/c/{tokens.click(stamp)}" for stamp in self.stamps]
+
+
+def refuse(url: str) -> str | None:
+    """Track what pytracking tracks."""
+    return None if url.startswith(("http://", "https://", "//")) else "not_http"
+
+
+def load(folder: Path) -> list[Mail]:
+    """Read the mails of 30 to 80 KB that have a link and can be handled by both."""
+    with (folder / "MANIFEST.tsv").open(encoding="utf-8", newline="") as manifest:
+        rows = list(csv.DictReader(manifest, delimiter="\t"))
+    mails = []
+    for row in rows:
+        if 30_000 <= int(row["bytes"]) <= 80_000 and int(row["http_href"]):
+            html = (folder / row["path"]).read_bytes().decode(row["charset"])
+            try:
+                template = compile(html, refuse=refuse)
+                adapt_html(html, {}, configuration=PYTRACKING)
+            except (RewriteError, AttributeError, ValueError) as error:
+                print(f"left out: {row['path']}: {error}")
+                continue
+            if template.links:
+                stamps = [SIGNER.stamp(k, link.url, link.name) for k, link in enumerate(template.links)]
+                mails.append(Mail(html, template, stamps))
+    return mails
+
+
+def signed(mail: Mail) -> str:
+    """Do all that one recipient costs: tokens for each link and for the pixel, and the body."""
+    tokens = SIGNER.message(uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF))
+    urls = [f"{BASE}/c/{tokens.click(stamp)}" for stamp in mail.stamps]
+    pixel = f'<img src="{BASE}/o/{tokens.open()}" alt="" width="1" height="1">'
+    return mail.template.render(urls, {"end": pixel})
+
+
+def own_body(html: str) -> str:
+    """Do all that one recipient costs whose body nobody else gets."""
+    template = compile(html, refuse=refuse)
+    stamps = [SIGNER.stamp(k, link.url, link.name) for k, link in enumerate(template.links)]
+    return signed(Mail(html, template, stamps))
+
+
+def personal(html: str) -> str:
+    """Make a body that is nobody else's, so that no cache can help."""
+    return f"{html}<!-- {uuid.uuid4()} -->"
+
+
+def pytracking(mail: Mail) -> str:
+    """Do the same with pytracking."""
+    text: str = adapt_html(mail.html, {"recipient": 1}, configuration=PYTRACKING)
+    return text
+
+
+def microseconds(work: Callable[[], object], repeat: int) -> float:
+    """Time one call, in microseconds."""
+    start = time.perf_counter()
+    for _ in range(repeat):
+        work()
+    return (time.perf_counter() - start) / repeat * 1e6
+
+
+def measure(mails: list[Mail]) -> dict[str, list[float]]:
+    """Time every side on every mail, in random order, and keep the best of some rounds."""
+    best: dict[tuple[str, int], float] = {}
+    for _ in range(ROUNDS):
+        for k in random.sample(range(len(mails)), len(mails)):
+            mail, urls = mails[k], mails[k].ready()
+            sides: list[tuple[str, Callable[[], object], int]] = [
+                ("ready URLs", lambda: mail.template.render(urls, {"end": "<img>"}), 200),  # noqa: B023
+                ("signed", lambda: signed(mail), 50),  # noqa: B023
+                ("pytracking", lambda: pytracking(mail), 3),  # noqa: B023
+                ("own body", lambda: own_body(personal(mail.html)), 2),  # noqa: B023
+                ("compile", lambda: compile(mail.html, refuse=refuse), 2),  # noqa: B023
+            ]
+            for name, work, repeat in random.sample(sides, len(sides)):
+                best[name, k] = min(best.get((name, k), float("inf")), microseconds(work, repeat))
+    return {name: [best[name, k] for k in range(len(mails))] for name, _ in best}
+
+
+def main(folder: Path) -> None:
+    """Print the comparison."""
+    mails = load(folder)
+    sizes = [len(mail.html) for mail in mails]
+    links = [len(mail.stamps) for mail in mails]
+    size, count = statistics.mean(sizes) / 1000, statistics.mean(links)
+    print(f"{len(mails)} mails, mean {size:.1f} KB, mean {count:.1f} links")
+    times = measure(mails)
+    for name in ("ready URLs", "signed", "own body", "pytracking"):
+        print(f"{name:>11}: {statistics.mean(times[name]):8.1f} µs per recipient")
+    for name in ("ready URLs", "signed", "own body"):
+        ratios = [theirs / ours for ours, theirs in zip(times[name], times["pytracking"], strict=True)]
+        total = sum(times["pytracking"]) / sum(times[name])
+        middle, least = statistics.median(ratios), min(ratios)
+        print(f"{name:>11}: {total:.3g}x faster in total, median {middle:.3g}x, min {least:.3g}x")
+    print(f"    compile: {sum(times['compile']) / sum(sizes) * 50:.2f} ms per 50 KB, once per body")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MAILTRACK_CORPUS") or HOME))

@@ -1,0 +1,166 @@
+"""Fixtures: a small app, a real SMTP server, real databases."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from aiosmtpd.controller import Controller
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_mail import Mail, Message
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_mailtrack import Mailtrack
+
+BASE_URL = "https://links.example.com"
+SECRET = "a secret that is long enough for anybody"
+URLS = {
+    "postgresql": os.environ.get("MAILTRACK_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"),
+    "mariadb": os.environ.get("MAILTRACK_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306/"),
+}
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def missing(what: str) -> None:
+    """A newcomer without a service is told so; in CI that is a failure."""
+    if os.environ.get("MAILTRACK_REQUIRE_SERVICES"):
+        pytest.fail(f"{what} is required here (MAILTRACK_REQUIRE_SERVICES is set)")
+    pytest.skip(f"{what} is not there")
+
+
+@dataclass
+class Site:
+    """A host app with everything it needs."""
+
+    app: Flask
+    db: SQLAlchemy
+    mail: Mail
+    mailtrack: Mailtrack
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def send(self, html: str | None = "<p>Hello</p>", to: str | list[str] = "ada@example.com", **options: Any) -> Any:
+        """Send one message with tracking *options* and return what went out: one copy, or a list of them."""
+        recipients = [to] if isinstance(to, str) else to
+        keys = ("subject", "body", "cc", "bcc", "sender", "extra_headers", "attachments", "charset", "reply_to", "alts")
+        parts = {key: options.pop(key) for key in keys if key in options}
+        parts.setdefault("subject", "Hello")
+        message = Message(recipients=recipients, html=html, **parts)
+        with self.mail.record_messages() as outbox:
+            self.mail.send(self.mailtrack.track(message, **options) if options else message)
+        return outbox[0] if isinstance(to, str) and outbox else outbox
+
+    def rows(self, name: str) -> list[Any]:
+        """All rows of a model, by the time of their ids."""
+        model = getattr(self.mailtrack.models, name)
+        self.db.session.rollback()
+        return list(self.db.session.execute(sa.select(model).order_by(*model.__table__.primary_key.columns)).scalars())
+
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(name="make_site")
+def _make_site(tmp_path: Path) -> Iterator[MakeSite]:
+    """Make apps; ``tables=False`` leaves the tables out, other keywords are configuration."""
+    sites: list[tuple[Site, Any]] = []
+
+    def make(tables: bool = True, mailtrack: dict[str, Any] | None = None, **config: Any) -> Site:
+        app = Flask("host", instance_path=str(tmp_path / f"instance{len(sites)}"))
+        app.config.update(
+            TESTING=True,
+            SECRET_KEY=SECRET,
+            SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / f'app{len(sites)}.sqlite3'}",
+            MAILTRACK_BASE_URL=BASE_URL,
+            MAIL_DEFAULT_SENDER="news@example.org",
+        )
+        app.config.update(config)
+        db, mail = SQLAlchemy(app), Mail(app)
+        site = Site(app, db, mail, Mailtrack(app, mail=mail, db=db, **(mailtrack or {})))
+        context = app.app_context()
+        context.push()
+        sites.append((site, context))
+        if tables:
+            db.create_all()
+        return site
+
+    yield make
+    for site, context in reversed(sites):
+        site.db.session.remove()
+        for engine in site.db.engines.values():
+            engine.dispose()
+        context.pop()
+
+
+@pytest.fixture(name="site")
+def _site(make_site: MakeSite) -> Site:
+    """A host app on an SQLite file, under TESTING, with its context pushed."""
+    return make_site()
+
+
+@pytest.fixture(name="database_url", params=["sqlite", "postgresql", "mariadb"])
+def _database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database of each kind, gone afterwards."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'each.sqlite3'}"
+        return
+    url = sa.make_url(URLS[request.param])
+    name = f"mailtrack_{uuid.uuid4().hex[:12]}"
+    server = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    except sa.exc.OperationalError:
+        server.dispose()
+        missing(f"a {request.param} server at {url.host}:{url.port}")
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        force = " WITH (FORCE)" if request.param == "postgresql" else ""
+        connection.execute(sa.text(f"DROP DATABASE {name}{force}"))
+    server.dispose()
+
+
+@dataclass
+class Envelope:
+    """What an SMTP server was given."""
+
+    sender: str
+    recipients: list[str]
+    content: bytes
+
+
+@dataclass
+class Inbox:
+    """A real SMTP server on loopback that keeps what it gets."""
+
+    envelopes: list[Envelope] = field(default_factory=list)
+    port: int = 0
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.envelopes.append(Envelope(envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content))
+        return "250 OK"
+
+
+@pytest.fixture(name="smtp")
+def _smtp() -> Iterator[Inbox]:
+    """A running :class:`Inbox`."""
+    inbox = Inbox(port=free_port())
+    controller = Controller(inbox, hostname="127.0.0.1", port=inbox.port)
+    controller.start()
+    yield inbox
+    controller.stop()

@@ -1,0 +1,210 @@
+"""What became of each recipient's copy, on servers that refuse, hang up and give up."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable, Iterator
+
+import pytest
+from conftest import Inbox, MakeSite, Site
+from flask_mail import Mail, Message, email_dispatched
+from smtp_server import Answer, RawServer, Script
+
+THREE = ["ada@example.com", "bob@example.com", "cyd@example.com"]
+Connect = Callable[[Script], tuple[Site, RawServer]]
+
+
+@pytest.fixture(name="connect")
+def _connect(make_site: MakeSite) -> Iterator[Connect]:
+    """Start a scripted server and a site that sends to it."""
+    servers: list[RawServer] = []
+
+    def connect(script: Script) -> tuple[Site, RawServer]:
+        server = RawServer(script).__enter__()
+        servers.append(server)
+        return make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port), server
+
+    yield connect
+    for server in servers:
+        server.__exit__()
+
+
+def states(site: Site) -> dict[str, tuple[str, str]]:
+    """Status and error by recipient."""
+    return {row.recipient: (row.status, row.error) for row in site.rows("Message")}
+
+
+def only(address: str, answer: Answer) -> Callable[[str, int], Answer]:
+    """Give *answer* to one recipient and 250 to the others."""
+    return lambda argument, number: answer if address in argument else "250 OK"
+
+
+def message(to: list[str]) -> Message:
+    return Message("Hello", recipients=to, html="<p>Hello</p>")
+
+
+def test_one_refused_recipient_is_known_and_the_others_get_their_mail(connect: Connect) -> None:
+    """A server that refuses one of three: two rows say sent, one says failed with the server's own words."""
+    site, server = connect(Script(rcpt=only("bob@", "550 5.1.1 no such user")))
+    site.mail.send(message(THREE))
+    assert states(site) == {
+        "ada@example.com": ("sent", ""),
+        "bob@example.com": ("failed", "550 5.1.1 no such user"),
+        "cyd@example.com": ("sent", ""),
+    }
+    assert [recipients for recipients, _ in server.accepted] == [["TO:<ada@example.com>"], ["TO:<cyd@example.com>"]]
+
+
+def test_all_refused_is_the_same_exception_as_without_us(connect: Connect) -> None:
+    """When nobody is accepted the host sees smtplib's own exception, with every recipient in it."""
+    script = Script(rcpt=lambda argument, number: "550 no")
+    site, _ = connect(script)
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as ours:
+        site.mail.send(message(THREE))
+    with RawServer(script) as plain:
+        site.app.extensions["mail"].port = plain.port
+        untouched = Mail()
+        untouched.app = site.app
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as theirs:
+            untouched.send(message(THREE))
+    assert ours.value.recipients == theirs.value.recipients
+    assert {status for status, _ in states(site).values()} == {"failed"}
+
+
+def test_a_connection_lost_after_data_is_unknown_and_never_sent_again(connect: Connect) -> None:
+    """Nobody can know whether a copy arrived whose connection broke after the content: it is not repeated."""
+    site, server = connect(Script(content=lambda argument, number: None if number == 2 else "250 queued"))
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        site.mail.send(message(THREE))
+    found = states(site)
+    assert [found[a][0] for a in THREE] == ["sent", "unknown", "sent"]
+    assert "connection lost after DATA" in found["bob@example.com"][1]
+    assert len(server.accepted) == 2
+
+
+def test_a_connection_lost_before_data_is_a_failure(connect: Connect) -> None:
+    """A server that hangs up before it saw the content has not got the mail."""
+    site, _ = connect(Script(rcpt=lambda argument, number: None))
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        site.mail.send(message(THREE[:1]))
+    ((status, error),) = states(site).values()
+    assert status == "failed"
+    assert "SMTPServerDisconnected" in error
+
+
+def test_421_between_two_copies_is_answered_by_a_new_connection(connect: Connect) -> None:
+    """A limit of messages per connection, which only our splitting reaches, costs nobody their mail."""
+    site, server = connect(Script(mail=lambda argument, number: "421 too many" if number == 3 else "250 OK"))
+    site.mail.send(message(THREE))
+    assert {status for status, _ in states(site).values()} == {"sent"}
+    assert server.connections == 2
+    assert len(server.accepted) == 3
+
+
+def test_421_on_the_third_message_of_a_connection_is_the_hosts_to_see(connect: Connect) -> None:
+    """In a loop of the host's own, the third message fails with the server's answer, as without us."""
+    site, _ = connect(Script(mail=lambda argument, number: "421 too many" if number == 3 else "250 OK"))
+
+    def loop() -> None:
+        with site.mail.connect() as connection:
+            for address in THREE:
+                connection.send(message([address]))
+
+    with pytest.raises(smtplib.SMTPServerDisconnected) as seen:
+        loop()
+    # Flask-Mail says goodbye on the dead connection, and that is what a host sees first, with us or without.
+    assert isinstance(seen.value.__context__, smtplib.SMTPSenderRefused)
+    assert [states(site)[a][0] for a in THREE] == ["sent", "sent", "failed"]
+    assert states(site)["cyd@example.com"][1] == "421 too many"
+
+
+def test_a_refused_content_is_a_failure_with_the_servers_words(connect: Connect) -> None:
+    """A copy that is refused after DATA failed; the server said so, and the host sees its exception."""
+    site, _ = connect(Script(content=lambda argument, number: "554 spam" if number == 1 else "250 queued"))
+    with pytest.raises(smtplib.SMTPDataError):
+        site.mail.send(message(THREE[:2]))
+    assert states(site) == {"ada@example.com": ("failed", "554 spam"), "bob@example.com": ("sent", "")}
+
+
+def test_unsplit_mail_still_has_a_state_for_each_recipient(make_site: MakeSite) -> None:
+    """With one envelope for all, what smtplib knows of each recipient is kept, and the rows say they are shared."""
+    with RawServer(Script(rcpt=only("bob@", "550 no"))) as server:
+        site = make_site(
+            MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port, MAILTRACK_SPLIT=False
+        )
+        site.mail.send(message(THREE))
+        assert len(server.accepted) == 1
+    assert [states(site)[a][0] for a in THREE] == ["sent", "failed", "sent"]
+    assert all(row.shared for row in site.rows("Message"))
+
+
+def test_a_failing_listener_does_not_unsend_a_mail(connect: Connect) -> None:
+    """What a receiver of Flask-Mail's signal raises reaches the host, and the row says what is true: sent."""
+    site, server = connect(Script())
+
+    def listener(app: object, message: Message) -> None:
+        raise RuntimeError("the listener's own trouble")
+
+    with email_dispatched.connected_to(listener), pytest.raises(RuntimeError):
+        site.mail.send(message(THREE[:1]))
+    assert states(site) == {"ada@example.com": ("sent", "")}
+    assert len(server.accepted) == 1
+
+
+def test_each_copy_has_one_recipient_and_the_same_headers(make_site: MakeSite, smtp: Inbox) -> None:
+    """To and Cc are what the author wrote on every copy, Bcc is on none, and each envelope has one name."""
+    site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port)
+    site.send(to=["ada@example.com"], cc=["bob@example.com"], bcc=["secret@example.com"])
+    assert [e.recipients for e in smtp.envelopes] == [["ada@example.com"], ["bob@example.com"], ["secret@example.com"]]
+    for envelope in smtp.envelopes:
+        assert b"\r\nTo: ada@example.com\r\n" in envelope.content
+        assert b"\r\nCc: bob@example.com\r\n" in envelope.content
+        assert b"secret" not in envelope.content
+    tokens = [e.content.split(b"/m/o/")[1][:68] for e in smtp.envelopes]
+    assert len(set(tokens)) == 3
+
+
+def test_the_callers_message_is_never_changed(site: Site) -> None:
+    """Sent twice, a message makes two batches of fresh links; nothing of the first is in the second."""
+    html = '<a href="https://example.com/">x</a>'
+    original = Message("Hi", recipients=["ada@example.com"], html=html, extra_headers={"X-Mailtrack": "tag=a"})
+    before = dict(vars(original), alts=dict(original.alts), extra_headers=dict(original.extra_headers or {}))
+    with site.mail.record_messages() as outbox:
+        site.mail.send(original)
+        site.mail.send(original)
+    assert vars(original) == before
+    first, second = (sent.html for sent in outbox)
+    assert first.count("/m/c/") == second.count("/m/c/") == second.count("/m/o/") == 1
+    rows = site.rows("Message")
+    assert len({row.batch_id for row in rows}) == 2
+    assert {row.tag for row in rows} == {"a"}
+
+
+def test_a_sent_copy_sent_again_is_not_wrapped_again(site: Site) -> None:
+    """A host that sends again what it recorded sends the same copy, with the links it had."""
+    copy = site.send('<a href="https://example.com/">x</a>')
+    with site.mail.record_messages() as outbox:
+        site.mail.send(copy)
+    assert outbox[0].html == copy.html
+    assert len(site.rows("Message")) == 1
+
+
+def test_a_thousand_octets_in_a_line_become_quoted_printable(make_site: MakeSite, smtp: Inbox) -> None:
+    """A line longer than SMTP allows is encoded, and read back it is what the author wrote."""
+    site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port)
+    long = "wörd " * 400
+    site.send(f"<p>{long}</p>", body=long)
+    (envelope,) = smtp.envelopes
+    assert max(map(len, envelope.content.split(b"\r\n"))) <= 998
+    assert envelope.content.count(b"Content-Transfer-Encoding: quoted-printable") == 2
+
+
+def test_a_suppressed_recipient_is_not_in_any_envelope(make_site: MakeSite, smtp: Inbox) -> None:
+    """Who has unsubscribed gets no copy, has a row that says why, and the others get theirs."""
+    site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port)
+    site.send(to=["ada@example.com"], list_id="news")
+    link = smtp.envelopes[0].content.split(b"List-Unsubscribe: <")[1].split(b">")[0].decode()
+    site.client.post(link.removeprefix("https://links.example.com"))
+    site.send(to=["Ada <ADA@example.com>", "bob@example.com"], list_id="news")
+    assert [e.recipients for e in smtp.envelopes[1:]] == [["bob@example.com"]]
+    assert [row.status for row in site.rows("Message")].count("suppressed") == 1

@@ -1,0 +1,134 @@
+"""Which links are left alone, and why."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import BASE_URL, MakeSite, Site
+
+from flask_mailtrack.config import load
+from flask_mailtrack.outgoing.policy import Policy
+
+
+def policy(**config: object) -> Policy:
+    keys = {"SECRET_KEY": "k" * 40, "MAILTRACK_BASE_URL": BASE_URL} | {f"MAILTRACK_{k}": v for k, v in config.items()}
+    return Policy(load(keys, instance_path="instance", testing=False))
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://example.com/article", None),
+        ("https://example.com/account/reset/abc", "one_time"),
+        ("https://example.com/verify?token=1", "one_time"),
+        ("https://example.com/users/confirm", "one_time"),
+        ("https://example.com/magic-link/1", "one_time"),
+        ("https://example.com/sign-in", "one_time"),
+        ("https://example.com/?action=activate&id=3", "one_time"),
+        ("https://example.com/blog/how-to-confirmation-bias", None),
+        ("https://example.com/magical-places", None),
+        (f"{BASE_URL}/m/c/abc", "own_link"),
+        ("https://LINKS.example.com/m/u/abc", "own_link"),
+        (f"{BASE_URL}/other", None),
+        ("mailto:a@example.com", "not_http"),
+    ],
+)
+def test_which_urls_are_left_alone(url: str, reason: str | None) -> None:
+    """Links that work once, our own, and what is no web address stay as the author wrote them."""
+    assert policy().refuse(url) == reason
+
+
+def test_the_pattern_of_one_time_links_is_the_hosts_to_choose() -> None:
+    """A host names its own one-time links, or switches the rule off."""
+    assert policy(SKIP_LINKS="/t/").refuse("https://example.com/t/1") == "one_time"
+    assert policy(SKIP_LINKS="").refuse("https://example.com/reset/1") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("https://shop.example/offer", "looks_elsewhere"),
+        (" HTTP://shop.example ", "looks_elsewhere"),
+        ("www.shop.example", "looks_elsewhere"),
+        ("shop.example", "looks_elsewhere"),
+        ("shop.example/offer", "looks_elsewhere"),
+        ("https://links.example.com/x", None),
+        ("Node.js", None),
+        ("Read on", None),
+        ("See https://shop.example for more", None),
+        ("", None),
+    ],
+)
+def test_a_link_that_would_look_like_a_scam_is_left_alone(text: str, reason: str | None) -> None:
+    """Where the reader sees an address, the link leads to that address and not through us."""
+    assert policy().refuse_text("https://shop.example/offer", text) == reason
+    assert policy(SCAM_GUARD=False).refuse_text("https://shop.example/offer", text) is None
+
+
+def test_a_shown_address_stays_and_a_named_link_is_tracked(site: Site) -> None:
+    """In one mail, the address in plain sight keeps its href while the button beside it is tracked."""
+    url = "https://shop.example/offer"
+    sent = site.send(f'<a href="{url}">{url}</a> <a href="{url}">Our offer</a>')
+    assert f'<a href="{url}">{url}</a>' in sent.html
+    assert re.search(r'<a href="https://links\.example\.com/m/c/[^"]+">Our offer</a>', sent.html)
+
+
+def test_transactional_mail_keeps_its_links(site: Site) -> None:
+    """A password reset is counted as opened, but its links are the author's and nothing can be unsubscribed."""
+    html = '<a href="https://example.com/x">x</a>'
+    sent = site.send(html, transactional=True, list_id="news")
+    assert html in sent.html
+    assert "/m/o/" in sent.html
+    assert not sent.extra_headers
+
+
+@pytest.mark.parametrize(("place", "count"), [("bottom", 1), ("top", 1), ("both", 2)])
+def test_the_pixel_stands_where_it_is_asked_to(make_site: MakeSite, place: str, count: int) -> None:
+    """The pixel is at the bottom, the top or both; the events it makes are the same."""
+    sent = make_site(MAILTRACK_PIXEL=place).send("<html><body><p>Hello</p></body></html>")
+    pixel = r'<img src="https://links\.example\.com/m/o/[a-z2-7]{68}\.gif" width="1" height="1" alt=""[^>]*>'
+    assert len(re.findall(pixel, sent.html)) == count
+    assert bool(re.search(f"<body>{pixel}", sent.html)) is (place != "bottom")
+    assert bool(re.search(f"{pixel}</body>", sent.html)) is (place != "top")
+
+
+def test_a_pixel_that_the_author_placed_is_the_only_one(make_site: MakeSite) -> None:
+    """Where tracking_pixel() stands in a template, there the pixel is, once, whatever the setting says."""
+    site = make_site(MAILTRACK_PIXEL="both")
+    sent = site.send(site.app.jinja_env.from_string("<p>a</p>{{ tracking_pixel() }}<p>b</p>").render())
+    assert sent.html.count("/m/o/") == 1
+    assert sent.html.index("<p>a</p>") < sent.html.index("/m/o/") < sent.html.index("<p>b</p>")
+
+
+def test_text_links_are_tracked_when_asked(make_site: MakeSite) -> None:
+    """With MAILTRACK_TEXT_CLICKS the plain-text part has tracked links, and the row says which part it was."""
+    body = "See https://example.com/a, or <https://example.com/b>.\n"
+    assert make_site().send(None, body=body).body == body
+    site = make_site(MAILTRACK_TEXT_CLICKS=True)
+    sent = site.send(None, body=body)
+    first, second = re.findall(r"https://links\.example\.com(/m/c/[a-z2-7/A-Z0-9_-]+)", sent.body)
+    assert site.client.get(first).location == "https://example.com/a"
+    assert site.client.get(second).location == "https://example.com/b"
+    assert {event.part for event in site.rows("Event")} == {"text"}
+    assert re.sub(r"https://links\S+?(?=[,>])", "URL", sent.body) == "See URL, or <URL>.\n"
+
+
+def test_utm_comes_from_account_message_and_link(make_site: MakeSite) -> None:
+    """A link gets the utm parameters of the account, of the message over them, and a link's own alone."""
+    site = make_site(MAILTRACK_UTM={"source": "mail", "medium": "email"})
+    sent = site.send(
+        '<a href="https://example.com/#top">a</a><a href="https://example.com/?utm_source=x" '
+        'data-mailtrack-utm="content=hero">b</a>',
+        utm={"source": "spring"},
+    )
+    assert "data-mailtrack" not in sent.html
+    first, second = re.findall(r"https://links\.example\.com(/m/c/[^\"]+)", sent.html)
+    assert site.client.get(first).location == "https://example.com/?utm_medium=email&utm_source=spring#top"
+    assert site.client.get(second).location == "https://example.com/?utm_source=x&utm_content=hero"
+
+
+def test_html_that_gmail_would_cut_is_warned_of(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Over 102 KB Gmail hides the end of a mail, and the pixel with it: the log says so."""
+    site.send(f"<p>{'x ' * 60_000}</p>")
+    assert "Gmail" in caplog.text

@@ -1,0 +1,362 @@
+"""Every setting is checked at start-up, and a mistake says what is wrong and what to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_mailtrack.config import Settings, keys, load
+from flask_mailtrack.errors import ConfigError
+
+SECRET = "a secret that is long enough for anybody"
+BASE_URL = "https://links.example.com"
+OLDER = "an older secret, long enough for anybody"
+
+
+def configured(*, testing: bool = False, **config: Any) -> Settings:
+    """Load a config that is complete but for what is given; ``None`` leaves ``SECRET_KEY`` out."""
+    given = {"SECRET_KEY": SECRET, "MAILTRACK_BASE_URL": BASE_URL} | config
+    return load(given, instance_path=os.path.join("var", "instance"), testing=testing)
+
+
+def mistake(**config: Any) -> ConfigError:
+    """Load a config that must be refused."""
+    with pytest.raises(ConfigError) as caught:
+        configured(**config)
+    return caught.value
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """With nothing but a base URL and a secret every setting has the default that the README prints."""
+    loaded = configured()
+    special = {
+        "MAILTRACK_BASE_URL": BASE_URL,
+        "MAILTRACK_SECRET_KEYS": (SECRET,),
+        "MAILTRACK_SPOOL_DIR": os.path.join("var", "instance", "mailtrack"),
+    }
+    for key, default, doc in keys():
+        assert getattr(loaded, key.removeprefix("MAILTRACK_").lower()) == special.get(key, default), key
+        assert doc.endswith(".")
+
+
+def test_the_list_of_keys_is_complete() -> None:
+    """Every documented key can be set, and nothing can be set that is not documented."""
+    assert [key for key, _, _ in keys()] == [f"MAILTRACK_{name.upper()}" for name in Settings.__dataclass_fields__]
+
+
+WRONG: dict[str, list[Any]] = {
+    "APP_ID": [1, None, b"shop", "a\0b", "\ud800", ["a"]],
+    "BASE_URL": [1, b"https://x.com", ["https://x.com"], True],
+    "CLICKS": [1, "yes", None, "true"],
+    "CLIP_BYTES": [-1, 1.5, "102000", None, True],
+    "DOWNSTREAM": [None, "smtp", "SendGrid", True],
+    "DRAIN": ["threads", True, None, ["thread"], {}],
+    "DRAIN_BATCH": [0, 10_001, 1.5, "500", True, None, float("nan")],
+    "DRAIN_SECONDS": [0, 3601, "2", True, None, float("nan"), float("inf"), [2]],
+    "FOOTER": [0, "off", None],
+    "FOREIGN_PLACEHOLDERS": [0, "off", None],
+    "FOREIGN_HEADERS": [0, "off", None],
+    "INSTANT_SECONDS": [-1, 3601, "3", False, None, float("nan")],
+    "IP": ["", "Truncate", None, True, ["full"]],
+    "LISTS": [None, [], "news", {"news": "News"}, {"news": {}}, {"news": {"title": 1}}, {1: {"title": "News"}}],
+    "MAX_SECONDS": [0, 61, "2", None, True, float("nan")],
+    "PIXEL": ["", "middle", None, True],
+    "SCAM_GUARD": [1, "on", None],
+    "SKIP_LINKS": ["(", "[a", 1, None, "a\0"],
+    "TEXT_CLICKS": [1, "on", None],
+    "UTM": [None, [], "source", {"source": 1}, {1: "x"}, {"sour ce": "x"}, {"source": ""}, {"source": "a\nb"}],
+    "MAX_HTML_BYTES": [999, 100_000_001, 2e6, "2000000", None, True],
+    "MAX_LINKS": [0, 100_001, 10.0, "10", None, True],
+    "OPENS": [1, "yes", None],
+    "SENDER_DOMAINS": [
+        None,
+        [],
+        "example.com",
+        {"example.com": None},
+        {"example.com": ["opens"]},
+        {"example.com": {"opens": 1}},
+        {"example.com": {"opening": True}},
+        {"example.com": {1: True}},
+        {"example.com": {"base_url": "ftp://x"}},
+        {"example.com": {"base_url": ""}},
+        {"@example.com": {}},
+        {"ada@example.com": {}},
+        {"": {}},
+        {"example..com": {}},
+        {"*.example.com": {}},
+        {"ü" * 64: {}},
+        {1: {}},
+    ],
+    "SPLIT": [0, "off", None],
+    "SPOOL_DIR": [1, None, b"spool", "a\0b", ["spool"]],
+    "SPOOL_SYNC": ["always", True, False, None],
+    "UNSUBSCRIBE": [1, "yes", None],
+    "URL_PREFIX": [1, None, "", "/", "m", "//m", "/m//n", "/é", "/m n", "/m?", "/m\n", "/..", "/<m>", "/٣"],
+    "USER_AGENT": ["all", None, 1],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_explained(name: str, value: Any) -> None:
+    """A value of the wrong type or range is refused with key, value and cure."""
+    error = mistake(**{f"MAILTRACK_{name}": value})
+    assert error.key.startswith(f"MAILTRACK_{name}")
+    assert error.code.startswith("E1")
+    assert error.cure.startswith(("Write ", "Known: "))
+    shown = [repr(value), *(map(repr, value.values()) if isinstance(value, dict) else ())]
+    shown += [
+        repr(v)
+        for inner in (value.values() if isinstance(value, dict) else ())
+        if isinstance(inner, dict)
+        for v in (*inner, *inner.values())
+    ]
+    shown += map(repr, value) if isinstance(value, dict) else ()
+    assert any(text in str(error) for text in shown) or not value
+    assert str(error) == f"[{error.code}] {error.key}: {error.problem} {error.cure}"
+
+
+def test_every_key_has_wrong_values() -> None:
+    """No key is without a check; the secrets have tests of their own, for they are never shown."""
+    assert {f"MAILTRACK_{name}" for name in WRONG} | {"MAILTRACK_SECRET_KEYS"} == {key for key, _, _ in keys()}
+
+
+@pytest.mark.parametrize(
+    ("key", "cure"),
+    [
+        ("MAILTRACK_OPEN", "Did you mean MAILTRACK_OPENS?"),
+        ("MAILTRACK_UNSUBSCRIBES", "Did you mean MAILTRACK_UNSUBSCRIBE?"),
+        ("MAILTRACK_SECRET_KEY", "Did you mean MAILTRACK_SECRET_KEYS?"),
+        ("MAILTRACK_BASEURL", "Did you mean MAILTRACK_BASE_URL?"),
+        ("MAILTRACK_opens", "Did you mean MAILTRACK_OPENS?"),
+        ("MAILTRACK_QUUX", "Remove it."),
+        ("MAILTRACK_", "Remove it."),
+    ],
+)
+def test_an_unknown_key_suggests_the_close_one(key: str, cure: str) -> None:
+    """A misspelt key is refused with the key that was meant."""
+    error = mistake(**{key: "its value, perhaps a secret"})
+    assert (error.code, error.key, error.cure) == ("E100", key, cure)
+    assert "perhaps a secret" not in str(error)
+
+
+def test_keys_of_other_extensions_are_left_alone() -> None:
+    """Only keys that begin with MAILTRACK_ are ours."""
+    assert configured(MAIL_SERVER="localhost", mailtrack_opens=1, MAILTRACKS=2).opens
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("https://links.example.com", "https://links.example.com"),
+        ("https://links.example.com/", "https://links.example.com"),
+        ("https://links.example.com//", "https://links.example.com"),
+        ("HTTPS://Links.Example.COM", "https://links.example.com"),
+        ("https://example.com/App/x/", "https://example.com/App/x"),
+        ("http://localhost:5000", "http://localhost:5000"),
+        ("https://[2001:DB8::1]:8443/", "https://[2001:db8::1]:8443"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_a_base_url_has_one_spelling(given: str, expected: str) -> None:
+    """Attack 91: scheme and host are lower-cased, the closing slash goes, a path stays."""
+    loaded = configured(MAILTRACK_BASE_URL=given, MAILTRACK_SENDER_DOMAINS={"a.example": {"base_url": given}})
+    assert loaded.base_urls() == [expected, expected]
+    assert loaded.https == expected.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "links.example.com",
+        "//links.example.com",
+        "ftp://links.example.com",
+        "javascript:alert(1)",
+        "https://",
+        "https:///m",
+        "https://...",
+        "https://links.example.com?x=1",
+        "https://links.example.com?",
+        "https://links.example.com/#top",
+        "https://links.example.com#",
+        "https://bücher.example",
+        "https://links.example.com:99999",
+        "https://links.example.com:port",
+        "https://links example.com",
+        "https://links.example.com/a b",
+        'https://links.example.com/">',
+        "https://links.example.com\\evil",
+        "https://links.example.com\r\nBcc: x",
+        "https://links.exa\tmple.com",
+        " https://links.example.com",
+        "https://links.example.com\n",
+        "\0https://links.example.com",
+        "https://[::1",
+        "https://{{ host }}",
+    ],
+)
+def test_a_base_url_that_is_none_is_refused(url: str) -> None:
+    """Attack 91: what cannot be the beginning of a link is refused at start-up, with its value."""
+    error = mistake(MAILTRACK_BASE_URL=url)
+    assert error.key == "MAILTRACK_BASE_URL"
+    assert repr(url) in str(error)
+
+
+@pytest.mark.parametrize("url", ["", None, False])
+def test_a_base_url_is_required(url: Any) -> None:
+    """Attack 45: without a base URL there is no start, since a request's host may be forged."""
+    assert mistake(MAILTRACK_BASE_URL=url).code == "E106"
+
+
+def test_a_password_in_a_base_url_is_not_repeated() -> None:
+    """A base URL with user name and password is refused without showing them."""
+    assert "hunter2" not in str(mistake(MAILTRACK_BASE_URL="https://ada:hunter2@example.com"))
+    domains = {"a.example": {"base_url": "https://ada:hunter2@example.com"}}
+    assert "hunter2" not in str(mistake(MAILTRACK_SENDER_DOMAINS=domains))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, (SECRET,)),
+        ({"SECRET_KEY_FALLBACKS": [OLDER, b"bytes too"]}, (SECRET, OLDER, b"bytes too")),
+        ({"SECRET_KEY_FALLBACKS": ("short", None, "")}, (SECRET, "short")),
+        ({"SECRET_KEY_FALLBACKS": None}, (SECRET,)),
+        ({"SECRET_KEY": SECRET.encode()}, (SECRET.encode(),)),
+        ({"MAILTRACK_SECRET_KEYS": []}, (SECRET,)),
+        ({"MAILTRACK_SECRET_KEYS": [OLDER, "x"], "SECRET_KEY_FALLBACKS": ["y"]}, (OLDER, "x")),
+        ({"MAILTRACK_SECRET_KEYS": (OLDER,), "SECRET_KEY": None}, (OLDER,)),
+    ],
+)
+def test_keys_are_read_newest_first(config: dict[str, Any], expected: tuple[str | bytes, ...]) -> None:
+    """Links are signed by MAILTRACK_SECRET_KEYS, or else by SECRET_KEY and then its fallbacks."""
+    assert configured(**config).secret_keys == expected
+
+
+SECRETS: list[tuple[dict[str, Any], str]] = [
+    ({"SECRET_KEY": None}, "SECRET_KEY"),
+    ({"SECRET_KEY": ""}, "SECRET_KEY"),
+    ({"SECRET_KEY": None, "SECRET_KEY_FALLBACKS": [OLDER]}, "SECRET_KEY"),
+    ({"SECRET_KEY": "hunter2"}, "SECRET_KEY"),
+    ({"SECRET_KEY": 31337313373133731337}, "SECRET_KEY"),
+    ({"SECRET_KEY": "hunter2\ud800" * 9}, "SECRET_KEY"),
+    ({"SECRET_KEY_FALLBACKS": "hunter2 hunter2 hunter2"}, "SECRET_KEY_FALLBACKS"),
+    ({"SECRET_KEY_FALLBACKS": {"hunter2": 1}}, "SECRET_KEY_FALLBACKS"),
+    ({"SECRET_KEY_FALLBACKS": [31337]}, "SECRET_KEY_FALLBACKS"),
+    ({"MAILTRACK_SECRET_KEYS": "hunter2 hunter2 hunter2"}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": b"hunter2 hunter2 hunter2"}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": None}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": 31337}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": {"hunter2 hunter2 hunter2"}}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": {"hunter2 hunter2 hunter2": 1}}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": [""]}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": [OLDER, ""]}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": [OLDER, b""]}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": [OLDER, None]}, "MAILTRACK_SECRET_KEYS"),
+    ({"MAILTRACK_SECRET_KEYS": ["hunter2"]}, "MAILTRACK_SECRET_KEYS"),
+]
+
+
+@pytest.mark.parametrize(("config", "key"), SECRETS)
+def test_a_bad_secret_is_refused_and_not_shown(config: dict[str, Any], key: str) -> None:
+    """Attack 88 and 89: a missing, weak or mistyped key stops the app, and the text has no part of it."""
+    error = mistake(**config)
+    assert error.key == key
+    assert not any(secret in f"{error} {error!r}" for secret in ("hunter2", "31337", SECRET, OLDER))
+
+
+def test_a_string_of_fallbacks_is_not_a_list_of_letters() -> None:
+    """A string where a list belongs would make each of its letters a key with which anybody can sign."""
+    with pytest.raises(ConfigError, match="SECRET_KEY_FALLBACKS"):
+        configured(testing=True, SECRET_KEY_FALLBACKS=OLDER)
+
+
+def test_a_secret_is_measured_in_bytes() -> None:
+    """A short secret is refused, but not under TESTING."""
+    assert mistake(SECRET_KEY="x" * 15).code == "E112"
+    assert configured(SECRET_KEY="x" * 16).secret_keys == ("x" * 16,)
+    assert configured(SECRET_KEY="é" * 8).secret_keys == ("é" * 8,)
+    assert configured(SECRET_KEY="dev", testing=True).secret_keys == ("dev",)
+
+
+def test_no_key_is_shown() -> None:
+    """Attack 89: an error page or a log that prints the settings prints no secret."""
+    loaded = configured(MAILTRACK_SECRET_KEYS=[OLDER])
+    for text in (repr(loaded), str(loaded), f"{loaded}"):
+        assert text == f"<Settings base_url={BASE_URL!r}>"
+
+
+def test_testing_has_gentler_defaults() -> None:
+    """Under TESTING rows arrive at once and a fast click is a person's, unless the host says otherwise."""
+    assert (configured(testing=True).drain, configured(testing=True).instant_seconds) == ("inline", 0)
+    own = configured(testing=True, MAILTRACK_DRAIN="manual", MAILTRACK_INSTANT_SECONDS=5)
+    assert (own.drain, own.instant_seconds) == ("manual", 5)
+
+
+@pytest.mark.parametrize("given", ["spool/here", Path("spool") / "here"])
+def test_the_spool_may_be_anywhere(given: str | Path) -> None:
+    """The directory of the journal is a string or a path."""
+    assert configured(MAILTRACK_SPOOL_DIR=given).spool_dir == os.path.join("spool", "here")
+
+
+@pytest.mark.parametrize(("given", "expected"), [("/m", "/m"), ("/m/", "/m"), ("/a/b_c-1", "/a/b_c-1")])
+def test_a_prefix_is_a_path(given: str, expected: str) -> None:
+    """The prefix is one or more segments, without a closing slash."""
+    assert configured(MAILTRACK_URL_PREFIX=given).url_prefix == expected
+
+
+def test_sender_domains_are_found_in_any_spelling() -> None:
+    """A domain is kept as senders are compared: lower-case, and international ones in ASCII."""
+    domains = {"News.Example.COM": {"opens": False}, "Bücher.example": {"clicks": False, "base_url": f"{BASE_URL}/"}}
+    assert configured(MAILTRACK_SENDER_DOMAINS=domains).sender_domains == {
+        "news.example.com": {"opens": False},
+        "xn--bcher-kva.example": {"clicks": False, "base_url": BASE_URL},
+    }
+
+
+def test_lists_have_titles() -> None:
+    """A list has a title and perhaps a description; a misspelt word is not passed over."""
+    about = {"news": {"title": "News", "description": "Every week"}, "tips": {"title": "Tips"}}
+    assert configured(MAILTRACK_LISTS=about).lists == about
+    assert mistake(MAILTRACK_LISTS={"news": {"title": "News", "descripton": "x"}}).key == "MAILTRACK_LISTS['news']"
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+words = st.sampled_from(
+    [
+        "opens",
+        "title",
+        "base_url",
+        "https://a.example",
+        "a.example",
+        "full",
+        "/m",
+        SECRET,
+        "description",
+    ]
+)
+hashable = words | scalars
+anything = st.recursive(
+    hashable, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(hashable, inner, max_size=3), max_leaves=8
+)
+names = st.sampled_from([key for key, _, _ in keys()] + ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+
+
+@settings(max_examples=400)
+@given(config=st.dictionaries(names, anything, max_size=3))
+def test_any_config_is_taken_or_explained(config: dict[str, Any]) -> None:
+    """Whatever stands in a config file, it gives settings or an explanation, never another error."""
+    for testing in (True, False):
+        try:
+            loaded = configured(testing=testing, **config)
+        except ConfigError as error:
+            seen = str(error)
+            assert "SECRET_KEY" in seen or "MAILTRACK_" in seen
+        else:
+            assert loaded.secret_keys
+            assert all(loaded.secret_keys)
+            assert SECRET not in repr(loaded)

@@ -1,0 +1,246 @@
+"""A link leads where the author's link led, or it was never tracked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from werkzeug import Response
+from werkzeug.test import create_environ
+
+from flask_mailtrack.destination import MAX_LENGTH, host_of, location, refusal
+
+NEVER = {
+    "23 other schemes": (
+        "not_http",
+        [
+            "javascript:alert(1)",
+            "JaVaScRiPt:x",
+            "data:text/html,x",
+            "vbscript:x",
+            "file:///etc/passwd",
+            "blob:https://x/1",
+        ],
+    ),
+    "23 other uses of a link": ("not_http", ["", "#top", "/path", "?a=1", "mailto:a@b.c", "tel:+1", "sms:1", "cid:x"]),
+    "24 no host of its own": (
+        "not_http",
+        ["https:\\\\evil.com", "//evil.com", "/\\evil.com", "\\\\evil.com", "https:evil.com", "https:/evil.com"],
+    ),
+    "24 an empty host": (
+        "unsafe",
+        ["https://", "http:///evil.com", "https://?a", "https://#a", "https://.", "https://../"],
+    ),
+    "25 userinfo and backslashes": (
+        "unsafe",
+        [
+            "https://good.com\\@evil.com",
+            "https://good.com@evil.com",
+            "https://good.com:pw@evil.com/",
+            "https://good.com\\evil",
+            "https://good.com/\\evil.com",
+            "https://@evil.com",
+        ],
+    ),
+    "26 control characters and blanks": (
+        "unsafe",
+        [f"https://good.com/{c}x" for c in "\t\n\r\0\x0b\x0c\x1b\x7f\x85\xa0\u2028\u2029\u3000 "]
+        + [
+            "https://go\tod.com",
+            "https://good.com\n",
+            "https://good.com ",
+            "https://good .com",
+            "https://good\u3000.com",
+        ],
+    ),
+    "27 a header of its own": ("unsafe", ["https://good.com/\r\nSet-Cookie: a=1", "https://good.com\r\n\r\n<script>"]),
+    "28 hosts that are none": (
+        "unsafe",
+        [
+            "https://[::1",
+            "https://::1]/",
+            "https://[::1]x/",
+            "https://[evil]/",
+            "https://good.com:99999/",
+            "https://good.com:123456/",
+            "https://good.com:80:80/",
+            "https://good.com:x/",
+            "https://good.com:/",
+            "https://g%6fod.com/",
+            "https://good.com%2f.evil.com/",
+            "https://<b>/",
+            "https://{host}/",
+            "https://a|b/",
+            "https://a^b/",
+            "https://a..b/",
+            "https://.a/",
+            "https://[:::]/",
+            "https://[1.2.3.4]/",
+            "https://[.]/",
+            "https://exa℀mple.com/",
+            "https://％41.com/",
+            f"https://{'a' * 64}.com/",
+            f"https://{'例' * 8}.com/",
+            "https://\ud800.com/",
+            "https://good.com/\udfff",
+        ],
+    ),
+    "94 other people's placeholders": (
+        "placeholder",
+        [
+            "https://x.com/{{ id }}",
+            "https://x.com/}}",
+            "https://x.com/{% url %}",
+            "https://x.com/<%= id %>",
+            "https://x.com/%%id%%",
+            "https://x.com/*|ID|*",
+            "https://x.com/[[id]]",
+            "https://x.com/[%id%]",
+            "https://x.com/${id}",
+            "https://{{ host }}/",
+            "https://$UNSUB$",
+        ],
+    ),
+    "157 too long": (
+        "too_long",
+        ["https://x.com/" + "a" * 4_096, "https://x.com/" + "a" * (MAX_LENGTH - 13), "https://x.com/" + "é" * 694],
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", NEVER)
+def test_what_is_not_certain_is_not_tracked(attack: str) -> None:
+    """Attacks 23 to 28: such a link stays as it was written, and if it is signed by old data it is not followed."""
+    reason, urls = NEVER[attack]
+    for url in urls:
+        assert refusal(url) == reason, url
+
+
+ALWAYS = {
+    "134 any case": ["HTTPS://EXAMPLE.ORG/A", "Http://Example.Org"],
+    "137 odd paths": ["https://e.org/@,!*$|'()[]{}", "https://e.org/~a;b=c+d&e", 'https://e.org/"<>`^'],
+    "138 no slash": ["https://e.org?x=1", "https://e.org#top", "https://e.org"],
+    "139 what looks like entities": ["https://e.org/?a=1&copy=2&reg=eu&lt=3", "https://e.org/?a&amp;b"],
+    "140 foreign letters": ["https://e.org/#é", "https://e.org/日本?q=ü&e=😀", "https://e.org/%E2%82%AC%"],
+    "141 and 28 hosts": [
+        "https://bücher.example/",
+        "https://xn--bcher-kva.example/",
+        "https://例え。テスト/",
+        "https://[2001:db8::1]:8080/",
+        "https://127.0.0.1:65535/",
+        "https://localhost",
+        "https://a_b.example./",
+        f"https://{'a' * 63}.{'例' * 7}.com/",
+        "https://e.org:0080/",
+    ],
+    "96 one in another": ["https://e.org/?u=https://other.example/?a=1#b", "https://e.org/https://other.example"],
+    "2083 at the limit": ["https://x.com/" + "a" * (MAX_LENGTH - 14), "https://x.com/" + "é" * 693],
+}
+
+
+@pytest.mark.parametrize("sort", ALWAYS)
+def test_ordinary_links_are_tracked(sort: str) -> None:
+    """Whatever a browser reads in one way only may be a destination."""
+    for url in ALWAYS[sort]:
+        assert refusal(url) is None, url
+
+
+@pytest.mark.parametrize("sort", ALWAYS)
+def test_an_ascii_url_is_not_changed(sort: str) -> None:
+    """A destination in plain ASCII is sent to the browser byte for byte."""
+    for url in ALWAYS[sort]:
+        if url.isascii():
+            assert location(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://e.org/é", "https://e.org/%C3%A9"),
+        ("https://e.org/%C3%A9?é=%E9#é", "https://e.org/%C3%A9?%C3%A9=%E9#%C3%A9"),
+        ("https://bücher.example/", "https://b%C3%BCcher.example/"),
+        ("https://例え。テスト", "https://%E4%BE%8B%E3%81%88%E3%80%82%E3%83%86%E3%82%B9%E3%83%88"),
+        ("https://e.org/😀", "https://e.org/%F0%9F%98%80"),
+        ("https://e.org/\u202ex\u200b", "https://e.org/%E2%80%AEx%E2%80%8B"),
+    ],
+)
+def test_foreign_letters_are_percent_encoded(url: str, expected: str) -> None:
+    """What ASCII cannot hold is written as UTF-8 in percent signs, and nothing else is."""
+    assert refusal(url) is None
+    assert location(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Example.ORG:443/x", "example.org"),
+        ("http://[2001:DB8::1]/", "[2001:db8::1]"),
+        ("https://bücher.example", "bücher.example"),
+        ("https://good.com@evil.com/", ""),
+        ("https://good.com\\@evil.com/", ""),
+        ("mailto:ada@example.org", ""),
+        ("", ""),
+    ],
+)
+def test_the_host_is_the_one_a_browser_goes_to(url: str, host: str) -> None:
+    """A link has a host, in lower case, or none where programs would disagree."""
+    assert host_of(url) == host
+
+
+pieces = st.sampled_from(
+    [
+        "https://",
+        "HTTP://",
+        "good.com",
+        "@",
+        ":",
+        "/",
+        "\\",
+        "?",
+        "#",
+        "[",
+        "]",
+        "::1",
+        "%",
+        "%2f",
+        "é",
+        "。",
+        ".",
+        "\r\n",
+        "\t",
+        " ",
+        "\0",
+        "\ud800",
+        "\u2028",
+        ":80",
+        "evil.com",
+        "xn--",
+        "$",
+        "{",
+        "|",
+    ]
+)
+any_url = (
+    st.text(st.characters())
+    | st.lists(pieces | st.text(st.characters(), max_size=2), max_size=10).map("".join)
+    | st.text(st.characters(), max_size=40).map("https://example.com/".__add__)
+    | st.text(st.characters(), max_size=20).map("https://".__add__)
+)
+
+
+@settings(max_examples=600)
+@given(url=any_url)
+@example(url="https://" + "a" * 100_000)
+def test_every_accepted_url_is_a_location(url: str) -> None:
+    """Any text is refused with a word or fits a Location header, in ASCII, on one line, for Werkzeug too."""
+    if (reason := refusal(url)) is not None:
+        assert reason in ("not_http", "placeholder", "too_long", "unsafe")
+        return
+    header = location(url)
+    assert header.isascii()
+    assert header.isprintable()
+    assert " " not in header
+    assert Response(status=302, headers={"Location": header}).get_wsgi_headers(create_environ())["Location"]
+    assert header == url or not url.isascii()
+    assert location(header) == header
+    assert host_of(url)

@@ -1,0 +1,71 @@
+"""Flask-Migrate: our tables come with the host's migrations, and stay out of the later ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import flask_migrate
+import pytest
+import sqlalchemy as sa
+from conftest import MakeSite, Site
+
+pytestmark = [
+    # Flask-Migrate's own env.py and template, on recent Flask-SQLAlchemy and Alembic.
+    pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning"),
+]
+TABLES = {"mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"}
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Alembic's env.py sets up logging for a command line; a test suite wants its own back."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    for logger in list(logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
+
+
+def scripts(directory: Path) -> list[str]:
+    """The migrations that were written; Flask-Migrate writes none if there is nothing to change."""
+    return [path.read_text() for path in (directory / "versions").glob("*.py")]
+
+
+def migrate(site: Site, directory: Path, message: str) -> None:
+    """Write a migration and run it."""
+    flask_migrate.migrate(str(directory), message=message)
+    flask_migrate.upgrade(str(directory))
+
+
+def test_the_second_migration_is_empty(database_url: str, make_site: MakeSite, tmp_path: Path) -> None:
+    """The first makes the tables without an edit, mail is tracked in them, and the next finds nothing to change."""
+    site = make_site(tables=False, SQLALCHEMY_DATABASE_URI=database_url)
+    directory = tmp_path / "migrations"
+    flask_migrate.Migrate(site.app, site.db)
+    flask_migrate.init(str(directory))
+    migrate(site, directory, "first")
+    assert set(sa.inspect(site.db.engine).get_table_names()) == TABLES | {"alembic_version"}
+    site.send(tag="welcome")
+    assert [message.tag for message in site.rows("Message")] == ["welcome"]
+    site.db.session.rollback()
+    migrate(site, directory, "second")
+    assert len(scripts(directory)) == 1
+    flask_migrate.downgrade(str(directory), revision="base")
+    assert set(sa.inspect(site.db.engine).get_table_names()) == {"alembic_version"}
+
+
+def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: Path) -> None:
+    """It imports nothing of ours, so an old migration still runs when the package has moved on, or gone."""
+    site = make_site(tables=False)
+    directory = tmp_path / "migrations"
+    flask_migrate.Migrate(site.app, site.db)
+    flask_migrate.init(str(directory))
+    flask_migrate.migrate(str(directory))
+    (script,) = scripts(directory)
+    assert "flask_mailtrack" not in script
+    assert script.count("op.create_table") == 4

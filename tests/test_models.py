@@ -1,0 +1,282 @@
+"""The models: on every kind of declarative base that Flask-SQLAlchemy knows, and as the host's own."""
+
+from __future__ import annotations
+
+import gc
+import uuid
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import BASE_URL, SECRET, MakeSite
+from flask import Flask
+from flask_mail import Mail, Message
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import DeclarativeBase, DeclarativeBaseNoMeta, MappedAsDataclass, mapped_column, relationship
+
+from flask_mailtrack import Mailtrack
+from flask_mailtrack.models import EventMixin, LinkMixin, MessageMixin, OptOutMixin, models_for
+
+TABLES = ["mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"]
+
+
+def plain() -> SQLAlchemy:
+    """As most apps have it."""
+    return SQLAlchemy()
+
+
+def declarative() -> SQLAlchemy:
+    """As Flask-SQLAlchemy's quick start has it."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    return SQLAlchemy(model_class=Base)
+
+
+def no_meta() -> SQLAlchemy:
+    """Without a metaclass."""
+
+    class Base(DeclarativeBaseNoMeta):
+        pass
+
+    return SQLAlchemy(model_class=Base)
+
+
+def dataclass() -> SQLAlchemy:
+    """With models that are dataclasses."""
+
+    class Base(MappedAsDataclass, DeclarativeBase):
+        pass
+
+    return SQLAlchemy(model_class=Base)
+
+
+def dataclass_no_meta() -> SQLAlchemy:
+    """With models that are dataclasses, without a metaclass."""
+
+    class Base(MappedAsDataclass, DeclarativeBaseNoMeta):
+        pass
+
+    return SQLAlchemy(model_class=Base)
+
+
+def possible(base: Callable[[], SQLAlchemy]) -> bool:
+    """Flask-SQLAlchemy 3.1 takes no dataclass base on SQLAlchemy 2.1."""
+    try:
+        base()
+    except sa.exc.InvalidRequestError:
+        return False
+    return True
+
+
+BASES = [base for base in (plain, declarative, no_meta, dataclass, dataclass_no_meta) if possible(base)]
+
+
+@pytest.fixture(name="db", params=BASES, ids=lambda base: base.__name__)
+def _db(request: pytest.FixtureRequest) -> SQLAlchemy:
+    """The host's db, on each kind of base."""
+    made: SQLAlchemy = request.param()
+    return made
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path: Path) -> Iterator[Run]:
+    """Sets up an app on a db with models, and pushes its context."""
+    contexts: list[tuple[SQLAlchemy, Any]] = []
+
+    def run(db: SQLAlchemy, *, config: dict[str, Any] | None = None, **models: Any) -> Mailtrack:
+        app = Flask("host", instance_path=str(tmp_path / "instance"))
+        app.config.update(TESTING=True, SECRET_KEY=SECRET, MAILTRACK_BASE_URL=BASE_URL, MAIL_DEFAULT_SENDER="a@b.org")
+        app.config.update({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path / 'main.sqlite3'}"} | (config or {}))
+        mail = Mail(app)
+        db.init_app(app)
+        mailtrack = Mailtrack(app, mail=mail, db=db, **models)
+        context = app.app_context()
+        context.push()
+        contexts.append((db, context))
+        db.create_all()
+        mail.send(Message("Hello", ["ada@example.com"], html='<a href="https://example.com/">go</a>'))
+        return mailtrack
+
+    yield run
+    for db, context in reversed(contexts):
+        db.session.remove()
+        for engine in db.engines.values():
+            engine.dispose()
+        context.pop()
+
+
+def the_message(db: SQLAlchemy, mailtrack: Mailtrack) -> Any:
+    """The only message, through the host's session."""
+    return db.session.execute(sa.select(mailtrack.models.Message)).scalar_one()
+
+
+def names(engine: sa.Engine) -> list[str]:
+    """The tables of a database."""
+    return sorted(sa.inspect(engine).get_table_names())
+
+
+def test_the_default_models_work_on_every_base(db: SQLAlchemy, run: Run) -> None:
+    """Whatever the host's models are made of, the default tables are there and fill."""
+    mailtrack = run(db)
+    assert names(db.engine) == TABLES
+    message = the_message(db, mailtrack)
+    assert (message.recipient, message.status, message.open_count, message.meta) == ("ada@example.com", "sent", 0, {})
+    assert isinstance(message.id, uuid.UUID)
+    (link,) = db.session.execute(sa.select(mailtrack.models.Link)).scalars()
+    assert link.url == "https://example.com/"
+
+
+@pytest.mark.parametrize("key", [sa.Integer, sa.Uuid])
+def test_a_host_may_extend_a_model_on_every_base(db: SQLAlchemy, run: Run, key: Any) -> None:
+    """A table name, a column and a relationship to the host's users, by integer or UUID, of the host's own."""
+
+    class User(db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "user"
+        id = mapped_column(key, primary_key=True)
+        email = mapped_column(sa.String(320))
+
+    class Mailing(MessageMixin, db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "mailing"
+        colour = mapped_column(sa.String(16), nullable=False, server_default="blue")
+        user_id = mapped_column(sa.ForeignKey("user.id"))
+        user = relationship(User, backref="mailings")
+
+    mailtrack = run(db, message_model=Mailing)
+    assert names(db.engine) == ["mailing", "mailtrack_event", "mailtrack_link", "mailtrack_optout", "user"]
+    message = the_message(db, mailtrack)
+    assert (type(message), message.colour, message.user) == (Mailing, "blue", None)
+    user = User()
+    user.id = 5 if key is sa.Integer else uuid.uuid4()
+    db.session.add(user)
+    message.user = user
+    db.session.commit()
+    assert [mailing.recipient for mailing in user.mailings] == ["ada@example.com"]
+
+
+@pytest.mark.parametrize("kind", [DeclarativeBase, DeclarativeBaseNoMeta])
+def test_the_default_models_can_be_dataclasses(kind: Any) -> None:
+    """On a dataclass base, with or without Flask-SQLAlchemy, the mixins map and rows are stored."""
+
+    class Base(MappedAsDataclass, kind):  # type: ignore[misc]
+        pass
+
+    class Host:
+        """Stands for a db that takes such a base."""
+
+        Model = Base
+
+    models = models_for(Host())
+    engine = sa.create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    assert names(engine) == TABLES
+    with engine.begin() as connection:
+        connection.execute(sa.insert(models.Link.__table__).values(ref="r", url="https://example.com/"))
+        row = connection.execute(sa.select(models.Link.__table__)).one()
+    assert tuple(row) == ("r", "https://example.com/", "", "")
+    engine.dispose()
+
+
+def test_a_host_may_bring_all_four_models(db: SQLAlchemy, run: Run) -> None:
+    """With models of its own, the host has no table of ours."""
+    own = {
+        name: type(name, (mixin, db.Model), {"__tablename__": f"own_{name.lower()}", "__module__": __name__})
+        for name, mixin in {
+            "Message": MessageMixin,
+            "Event": EventMixin,
+            "OptOut": OptOutMixin,
+            "Link": LinkMixin,
+        }.items()
+    }
+    run(db, **{f"{name.lower()}_model": model for name, model in own.items()})
+    assert names(db.engine) == ["own_event", "own_link", "own_message", "own_optout"]
+
+
+def test_the_tables_may_live_in_another_database(db: SQLAlchemy, run: Run, tmp_path: Path) -> None:
+    """With bind_key the tables and their rows are in that database, and the host's in its own."""
+
+    class User(db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "user"
+        id = mapped_column(sa.Integer, primary_key=True)
+
+    mailtrack = run(
+        db, bind_key="mails", config={"SQLALCHEMY_BINDS": {"mails": f"sqlite:///{tmp_path / 'mails.sqlite3'}"}}
+    )
+    assert names(db.engine) == ["user"]
+    assert names(db.engines["mails"]) == TABLES
+    assert the_message(db, mailtrack).recipient == "ada@example.com"
+    assert mailtrack.stats().sent == 1
+
+
+def test_two_extensions_on_one_db_share_the_default_models(db: SQLAlchemy) -> None:
+    """A second Mailtrack on a db uses the tables that are there; one on another bind has its own."""
+    one, two = Mailtrack(mail=Mail(), db=db), Mailtrack(mail=Mail(), db=db)
+    assert tuple(one.models) == tuple(two.models)
+    other = Mailtrack(mail=Mail(), db=db, bind_key="mails")
+    assert not set(other.models) & set(one.models)
+    assert {model.metadata.info["bind_key"] for model in other.models} == {"mails"}
+
+
+def test_only_the_models_that_are_missing_are_made() -> None:
+    """A host's model and three default ones make a set, and the default one of its name is not made beside it."""
+    db = SQLAlchemy()
+
+    class Mailing(MessageMixin, db.Model):  # type: ignore[name-defined,misc]
+        pass
+
+    models = models_for(db, Message=Mailing, Event=None)
+    assert models.Message is Mailing
+    assert sorted(db.metadata.tables) == TABLES
+
+
+def test_a_dropped_db_is_freed() -> None:
+    """A test suite that makes a db for each test does not pile them up."""
+    db = SQLAlchemy()
+    Mailtrack(mail=Mail(), db=db)
+    gone = weakref.ref(db)
+    del db
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_tables_can_be_made_on_each_database(database_url: str, make_site: MakeSite) -> None:
+    """create_all succeeds, and a mail is a row."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    site.send(to="jürgen+😀@example.com", tag="ö😀", metadata={"n": 1})
+    (message,) = site.rows("Message")
+    assert (message.tag, message.meta, message.status) == ("ö😀", {"n": 1}, "sent")
+    assert names(site.db.engine) == TABLES
+
+
+def test_a_naming_convention_of_the_host_is_kept(tmp_path: Path) -> None:
+    """Indexes and keys of our tables are named as the host names its own."""
+    convention = {
+        "ix": "idx_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "pk": "primary_%(table_name)s",
+    }
+    db = SQLAlchemy(metadata=sa.MetaData(naming_convention=convention))
+    models = models_for(db)
+    assert sorted(str(index.name) for index in models.Message.__table__.indexes) == [
+        "idx_mailtrack_message_list_id_created_at",
+        "idx_mailtrack_message_recipient",
+        "idx_mailtrack_message_tag_created_at",
+    ]
+    assert [model.__table__.primary_key.name for model in models] == [
+        "primary_mailtrack_message",
+        "primary_mailtrack_event",
+        "primary_mailtrack_optout",
+        "primary_mailtrack_link",
+    ]
+
+
+def test_no_foreign_key_binds_an_event_to_its_message() -> None:
+    """Events and messages arrive in either order, and an event outlives a purged message."""
+    assert [key for model in models_for(SQLAlchemy()) for key in model.__table__.foreign_keys] == []

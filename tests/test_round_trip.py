@@ -1,0 +1,114 @@
+"""The backbone: over real SMTP, out of the MIME bytes, through the browser's eyes, into the row."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from browser_view import hrefs, html_of, normal_newlines, outlook_hrefs, path_of, pixels, same_destination
+from conftest import BASE_URL, Inbox, MakeSite, Site
+from documents import DOCUMENTS, Document
+
+from flask_mailtrack.testing import BROWSER
+
+CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
+TRACKED = re.compile(r"https://links\.example\.com/m/c/[a-z2-7]{68}/[A-Za-z0-9_-]+")
+PIXEL = re.compile(r'<img src="https://links\.example\.com/m/o/[a-z2-7]{68}\.gif"[^>]*>')
+
+
+@pytest.fixture(name="real")
+def _real(make_site: MakeSite, smtp: Inbox) -> Site:
+    return make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_each_link_leads_where_the_author_said(document: Document, real: Site, smtp: Inbox) -> None:
+    """A reader who follows any link of any mail arrives at exactly the author's URL, and the row is there."""
+    real.send(document.html, tag="trip")
+    html = html_of(smtp.envelopes[0].content)
+    links = [href for href in hrefs(html) if href.startswith(BASE_URL)]
+    outlook = outlook_hrefs(html)
+    assert len(links) == len(document.links)
+    assert len(outlook) == len(document.outlook)
+    for href, url in zip(links + outlook, document.links + document.outlook, strict=True):
+        answer = real.client.get(path_of(href), headers=BROWSER)
+        assert answer.status_code == 302
+        assert same_destination(answer.headers["Location"], url)
+        assert real.rows("Event")[-1].url == url
+    (pixel,) = pixels(html, BASE_URL)
+    real.client.get(path_of(pixel), headers=BROWSER)
+    assert real.rows("Event")[-1].type == "opened"
+    (message,) = real.rows("Message")
+    assert message.click_count == len(links + outlook)
+    assert (message.open_count, message.opens, message.clicks, message.error) == (1, True, True, "")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_nothing_but_hrefs_and_the_pixel_differs(document: Document, real: Site, smtp: Inbox) -> None:
+    """Put the author's URLs back and take the pixel out, and the mail is the author's, byte for byte."""
+    real.send(document.html)
+    sent = html_of(smtp.envelopes[0].content)
+    assert all(len(line) <= 998 for line in smtp.envelopes[0].content.split(b"\r\n"))
+    _assert_only_links_differ(document.html, sent)
+
+
+def _assert_only_links_differ(author: str, sent: str) -> None:
+    """Where a tracked URL stands, the author's text must have an href value, and be equal everywhere else."""
+    assert len(PIXEL.findall(sent)) == 1
+    first, *pieces = TRACKED.split(PIXEL.sub("", normal_newlines(sent)).rstrip("\n"))
+    pattern = ""
+    for piece in pieces:
+        quote = piece[0]
+        assert quote == first[-1]
+        assert quote in "\"'"
+        bare = "|[^\\s\"'>]+" if quote == '"' else ""  # an unquoted value gains its quotes
+        pattern += f"{re.escape(first[:-1])}(?:{quote}[^{quote}]*{quote}{bare})"
+        first = piece[1:]
+    theirs = re.sub(r"\sdata-mailtrack=\"off\"", "", normal_newlines(author).rstrip("\n"))
+    assert re.fullmatch(pattern + re.escape(first), theirs)
+
+
+def _corpus() -> list[tuple[str, str]]:
+    rows = (CORPUS / "MANIFEST.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    columns = [row.split("\t") for row in rows]
+    return [(c[3], (CORPUS / c[3]).read_bytes().decode(c[4])) for c in columns]
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mails is not part of this repository")
+def test_every_real_mail_is_sent_undamaged(make_site: MakeSite, smtp: Inbox) -> None:
+    """Hundreds of real mails reach the server as their authors wrote them, and their links lead where they led."""
+    site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port, MAILTRACK_DRAIN="manual")
+    documents = _corpus()
+    wrong, tracked, clicks = [], 0, 0
+    for name, html in documents:
+        site.send(html)
+        assert all(len(line) <= 998 for line in smtp.envelopes[-1].content.split(b"\r\n"))
+        sent = html_of(smtp.envelopes[-1].content)
+        try:
+            if PIXEL.search(sent):
+                tracked += 1
+                _assert_only_links_differ(html, sent)
+                clicks += _follow_all(site, html, sent)
+            else:
+                assert normal_newlines(sent).rstrip("\n") == normal_newlines(html).rstrip("\n")
+        except AssertionError as error:
+            wrong.append(f"{name}: {error}")
+    assert wrong == []
+    assert len(smtp.envelopes) == len(documents)
+    assert tracked >= len(documents) - 3  # three of them are AMP documents, in which a plain image is not allowed
+    site.mailtrack.flush()
+    assert len(site.rows("Event")) == clicks > 1000
+
+
+def _follow_all(site: Site, author: str, sent: str) -> int:
+    """Follow each tracked link that a browser sees, and arrive where the author's own would have led."""
+    followed = 0
+    for href, url in zip(hrefs(sent), hrefs(author), strict=True):
+        if href.startswith(BASE_URL):
+            answer = site.client.get(path_of(href))
+            assert same_destination(answer.headers["Location"], url)
+            followed += 1
+        else:
+            assert href == url
+    return followed
