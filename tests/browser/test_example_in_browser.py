@@ -1,0 +1,234 @@
+"""A newcomer's minute with the example app, in a real browser."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import missing
+from werkzeug.serving import make_server
+
+from example_app import create_app
+from example_app.models import db
+
+try:
+    from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+except ImportError:
+    sync_playwright = None  # type: ignore[assignment]
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+# Without a screen Chromium calls itself HeadlessChrome, which mailtrack rightly takes for a machine.
+PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
+MINUTE = 60
+SLOWEST = 10_000
+"""Milliseconds that any one thing may take."""
+
+
+@pytest.fixture(name="browser", scope="module")
+def _browser() -> Iterator[Browser]:
+    if sync_playwright is None:
+        missing("playwright")
+    if not CHROMIUM.exists():
+        missing("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The example, served on a free port; its address."""
+    server = make_server("127.0.0.1", 0, lambda *_: [], threaded=True)
+    address = f"http://127.0.0.1:{server.server_port}"
+    # A browser that is driven opens a mail sooner than any hand could.
+    config = {"MAILTRACK_BASE_URL": address, "MAILTRACK_INSTANT_SECONDS": 0, "MAIL_SUPPRESS_SEND": True}
+    app = create_app(config, instance_path=str(tmp_path_factory.mktemp("example")))
+    server.app = app
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield address
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+class Person:
+    """Somebody at a browser; whatever the browser complains of is written down."""
+
+    def __init__(self, browser: Browser, site: str, **options: Any) -> None:
+        self.complaints: list[str] = []
+        self.context: BrowserContext = browser.new_context(base_url=site, user_agent=PERSON, **options)
+        self.context.set_default_timeout(SLOWEST)
+        self.context.on("console", lambda message: self._complain(message.type, message.text))
+        self.context.on("weberror", lambda error: self._complain("error", str(error.error)))
+        # The browser fires this for each thing that a policy keeps out, also in frames.
+        self.context.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('policy', e.violatedDirective))"
+        )
+        self.page: Page = self.context.new_page()
+
+    def _complain(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(text)
+
+    def send(self, to: str) -> None:
+        """Send the form as it stands, to somebody."""
+        self.page.goto("/compose")
+        self.page.get_by_label("To", exact=True).fill(to)
+        self.page.get_by_role("button", name="Send").click()
+
+    def follow(self, link: str) -> Page:
+        """Follow a link of the mail, and return the tab it opens."""
+        with self.context.expect_page() as opened:
+            self.page.frame_locator("iframe").get_by_role("link", name=link).click()
+        opened.value.wait_for_load_state()
+        return opened.value
+
+    def sees(self, *verbs: str) -> None:
+        """Wait until the timeline tells just this, without being reloaded."""
+        expect(self.page.locator(".timeline .what strong")).to_have_text(list(verbs), timeout=SLOWEST)
+
+
+@pytest.fixture(name="person")
+def _person(browser: Browser, site: str) -> Iterator[Person]:
+    person = Person(browser, site)
+    yield person
+    person.context.close()
+
+
+def test_a_newcomers_minute(person: Person, site: str) -> None:
+    """Compose, open, click, unsubscribe: the timeline tells each by itself, and the next mail is held back."""
+    page = person.page
+    page.goto("/")
+    started = page.evaluate("performance.timeOrigin")
+    page.get_by_role("link", name="Compose a mail").click()
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("First-flush Darjeeling, 20 % off until Sunday")
+    person.sees("Sent")
+    page.get_by_role("link", name="Show images").click()
+    mail = page.url
+    person.sees("Sent", "Opened by a person")
+    shop = person.follow("See the offer")
+    assert shop.url == f"{site}/shop/first-flush?size=100g&code=SPRING20"
+    shop.close()
+    person.sees("Sent", "Opened by a person", "Clicked by a person")
+    leaving = person.follow("Unsubscribe")
+    assert leaving.url.startswith(f"{site}/m/u/")
+    person.sees("Sent", "Opened by a person", "Clicked by a person")
+    leaving.get_by_role("button", name="Unsubscribe").click()
+    expect(leaving.get_by_role("heading", level=1)).to_have_text("You are unsubscribed")
+    leaving.close()
+    person.sees("Sent", "Opened by a person", "Clicked by a person", "Unsubscribed")
+    assert page.url == mail
+    person.send("ada@example.com")
+    expect(page.get_by_role("status").first).to_contain_text("ada@example.com has unsubscribed from News")
+    assert (page.evaluate("performance.timeOrigin") - started) / 1000 < MINUTE
+    assert person.complaints == []
+
+
+def test_images_are_not_fetched_before_they_are_asked_for(person: Person) -> None:
+    """Looking at a mail with its images hidden is no open."""
+    fetched: list[str] = []
+    person.context.on("request", lambda request: fetched.append(request.url))
+    person.send("hidden@example.com")
+    expect(person.page.frame_locator("iframe").get_by_role("link", name="See the offer")).to_be_visible()
+    with person.page.expect_response("**/timeline"):
+        pass
+    person.sees("Sent")
+    assert not [url for url in fetched if "/m/o/" in url]
+    assert person.complaints == []
+
+
+def test_machines_appear_beside_people(person: Person) -> None:
+    """The buttons that act as machines add machines' marks, and each says how it is known."""
+    person.send("machines@example.com")
+    person.page.get_by_role("button", name="Open as Apple Mail privacy proxy").click()
+    person.sees("Sent", "Opened by a machine")
+    person.page.get_by_text("How we know").click()
+    expect(person.page.get_by_text("ua_apple_mpp")).to_be_visible()
+    person.page.get_by_role("button", name="Unsubscribe with the mail program’s button").click()
+    person.sees("Sent", "Opened by a machine", "Unsubscribed")
+    assert person.complaints == []
+
+
+def test_the_main_path_needs_no_mouse(person: Person) -> None:
+    """From the overview, Tab and Enter alone send a mail and show its images."""
+    page = person.page
+    page.goto("/")
+    tab_to(page, "Compose a mail")
+    page.keyboard.press("Enter")
+    expect(page).to_have_title("Compose a mail · flask_mailtrack")
+    page.get_by_label("To", exact=True).fill("keys@example.com")
+    tab_to(page, "Send")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/inbox/*")
+    tab_to(page, "Show images")
+    page.keyboard.press("Enter")
+    person.sees("Sent", "Opened by a person")
+    assert person.complaints == []
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the focus is on what has this *name*."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == name:
+            return
+    pytest.fail(f"Tab does not reach {name!r}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_every_page_fits_and_breaks_no_rule(browser: Browser, site: str, scheme: Any, width: int) -> None:
+    """On the narrowest phone and on a desktop, light and dark, no page scrolls sideways or is complained of."""
+    person = Person(browser, site, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = person.page
+    person.send(f"a.rather.long.address.for.a.phone+{width}{scheme}@subdomain.example.com")
+    mail = page.url
+    text = page.context.request.get(f"{mail}?view=text").text()
+    own = re.findall(r"http\S+/m/[up]/\S+", text)
+    person.send("one@example.com, two@example.com")
+    sent = page.url
+    page.goto("/messages?tag=summer-news")
+    seeded = page.locator(".rows li:has(.badge.machine) a").first.get_attribute("href")
+    views = [f"{mail}?images=1", *(f"{mail}?view={view}" for view in ("text", "headers", "raw"))]
+    paths = ["/", "/compose", "/inbox", "/messages", "/shop/tea", mail, sent, str(seeded), *views, *own]
+    assert len(own) == 2
+    titles = set()
+    for path in paths:
+        page.goto(path)
+        for closed in page.locator("details").all():
+            closed.locator("summary").click()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert page.locator("main h1").count() == 1, path
+        assert page.locator("html[lang=en]").count() == 1, path
+        small = page.locator("button:visible, .button:visible, nav a:visible, summary:visible").evaluate_all(
+            "all => all.filter(e => e.getBoundingClientRect().height < 44).map(e => e.textContent)"
+        )
+        assert small == [], path
+        titles.add(page.title())
+    assert len(titles) == len(paths) - 1  # the mail with images and without is the same page
+    assert person.complaints == []
+    person.context.close()
+
+
+def test_everything_works_without_javascript(browser: Browser, site: str) -> None:
+    """Without script, the timeline has a link to refresh it."""
+    person = Person(browser, site, java_script_enabled=False)
+    person.send("noscript@example.com")
+    with person.page.expect_response("**/m/o/*"):
+        person.page.get_by_role("link", name="Show images").click()
+    person.page.get_by_role("link", name="Refresh").click()
+    expect(person.page.locator(".timeline")).to_contain_text("Opened by a person")
+    person.context.close()
