@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -156,6 +157,28 @@ def pattern(key: str, value: Any) -> str:
     except (re.error, RecursionError, OverflowError) as error:
         raise bad("E114", key, f"is {value!r}: {error}.", "Write a regular expression.") from None
     return str(value)
+
+
+def json_object(key: str, value: Any) -> dict[str, Any]:
+    """A dict that JSON can hold."""
+    if not isinstance(value, dict) or not _is_json(value):
+        raise bad("E115", key, f"is {value!r}.", "Write the content of the file as a dict.")
+    return value
+
+
+def json_list(key: str, value: Any) -> list[Any]:
+    """A list that JSON can hold."""
+    if not isinstance(value, list | tuple) or not _is_json(value):
+        raise bad("E115", key, f"is {value!r}.", "Write the content of the file as a list.")
+    return list(value)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def secret_list(key: str, value: Any) -> tuple[str | bytes, ...]:

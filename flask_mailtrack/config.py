@@ -17,6 +17,8 @@ from .checks import (
     directory,
     integer,
     is_secret,
+    json_list,
+    json_object,
     mailing_lists,
     number,
     one_of,
@@ -82,6 +84,10 @@ class Settings:
         "The service that relays the mail, so that it is told not to wrap our links again.",
     )
     foreign_headers: bool = _setting(False, boolean, "Obey, and remove, the tracking headers of other services.")
+    apple_app_site_association: dict[str, Any] = _setting(
+        {}, json_object, "Served at /.well-known/ of tracking hosts, for links with data-mailtrack-app."
+    )
+    assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
     clip_bytes: int = _setting(102_000, integer(0, 100_000_000), "Warn of HTML longer than this, as Gmail cuts it.")
     split: bool = _setting(True, boolean, "One copy per recipient; off: events of several people are marked shared.")
     ip: str = _setting(

@@ -1,57 +1,34 @@
-"""The extension: the one place where the rooms are joined."""
+"""The extension: what a host sees, over the rooms that :mod:`.state` joins."""
 
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
 
-from . import signals
-from .config import Settings, load
+from .config import load
 from .errors import ConfigError, NotInitialised
-from .incoming.hits import Recorder
+from .incoming.deep_links import create_deep_links
 from .incoming.views import create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing import placeholders
-from .outgoing.ledger import Ledger
+from .outgoing.bodies import Plan
 from .outgoing.mail import Office, install, is_mail
-from .outgoing.options import ATTRIBUTE, Options, block
-from .outgoing.prepare import Preparer
+from .outgoing.options import ATTRIBUTE, Options, block, choose
+from .outgoing.preview import Preview
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, stats
-from .storage.database import Database
-from .storage.drain import Drain, DrainThread
-from .storage.optouts import OptOuts
-from .storage.records import Record
-from .storage.spool import Spool
-from .tokens import Signer
+from .state import State, build, counter
 
 log = logging.getLogger("flask_mailtrack")
 
 KEY = "mailtrack"
-NOBODY_SECONDS = 5
 M = TypeVar("M")
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """What one app has. It does not hold the app, so an app that is dropped is freed."""
-
-    settings: Settings
-    signer: Signer
-    database: Database
-    spools: tuple[Spool, Spool]
-    drain: Drain
-    optouts: OptOuts
-    office: Office
 
 
 class Mailtrack:
@@ -101,11 +78,12 @@ class Mailtrack:
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
-        state = self._build(app, settings)
+        state = build(app, settings, self._db, self.models)
         self._states[app] = state
         app.extensions[KEY] = self
-        blueprint = create_blueprint(settings, *self._counter(app, state))
+        blueprint = create_blueprint(settings, *counter(app, state))
         app.register_blueprint(blueprint)
+        app.register_blueprint(create_deep_links(settings))
         exempt_from_csrf(app, blueprint)
         install([self._mail, app.extensions["mail"]], _office)
         app.jinja_env.globals.update(placeholders.JINJA_GLOBALS)
@@ -169,6 +147,15 @@ class Mailtrack:
         """
         return self.state().drain.run()
 
+    def preview(self, html: str) -> Preview:
+        """Return what tracking would change in a body: each link with what becomes of it, and why.
+
+        :param html: as an author would give it to a message.
+        """
+        state = self.state()
+        plan = Plan.of(choose(state.settings, "", "", None), state.settings)
+        return state.office.preparer.bodies.preview(html, plan)
+
     def stats(
         self,
         *,
@@ -215,85 +202,9 @@ class Mailtrack:
         if app.extensions["sqlalchemy"] is not self._db:
             raise ConfigError("E206", "db", "is not the one that the app uses.", "Pass the app's own db.")
 
-    def _build(self, app: Flask, settings: Settings) -> State:
-        signer = Signer(settings.secret_keys, settings.app_id)
-        with app.app_context():
-            bind = self.models.Message.__table__.metadata.info.get("bind_key")
-            database = Database(self._db.engines[bind], self.models)
-        # What waits for a database that dies with the process must not wait for the next one.
-        own = "MAILTRACK_SPOOL_DIR" in app.config
-        passing = (app.testing or database.shared) and not own
-        directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
-        spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
-        announce, failed = _announcer(app), _failer(app)
-        drain = Drain(spools, database, settings.drain_batch, announce)
-        optouts = OptOuts(
-            database,
-            signer.recipient_refs,
-            catch_up=lambda: spools[1].pending() and drain.run(),
-            remember=0 if app.testing else NOBODY_SECONDS,
-        )
-        preparer = Preparer(settings, signer, optouts, _footer)
-        ledger = Ledger(spools[0], failed, _mover(settings, database, drain))
-        state = State(settings, signer, database, spools, drain, optouts, Office(preparer, ledger, failed))
-        if passing:
-            weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
-        return state
-
-    def _counter(self, app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
-        """Return what serves readers: the recorder, and the look-up for the pages."""
-        optouts, move = state.optouts, _mover(state.settings, state.database, state.drain)
-
-        def written() -> None:
-            optouts.forget()
-            move()
-
-        recorder = Recorder(
-            state.settings,
-            state.signer,
-            *state.spools,
-            state.database.link_url,
-            _failer(app),
-            written,
-        )
-        return recorder, lambda token: optouts.standing(token.message_id, token.ref)
-
-
-def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], None]:
-    """Return what is called when something is in the spool."""
-    if settings.drain == "manual":
-        return lambda: None
-    if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
-        return lambda: drain.try_run(patient=False)
-    return DrainThread(drain, settings.drain_seconds).ensure
-
-
-def _announcer(app: Flask) -> Callable[[Record], None]:
-    reference = weakref.ref(app)
-
-    def announce(record: Record) -> None:
-        if (owner := reference()) is None:
-            return
-        try:
-            with owner.app_context():
-                signals.announce(owner, record)
-        except Exception:  # a teardown function of the host; the record is committed all the same
-            log.exception("the end of the app context fails")
-
-    return announce
-
-
-def _failer(app: Flask) -> Callable[[str, Exception], None]:
-    reference = weakref.ref(app)
-    return lambda reason, error: signals.send(reference(), signals.tracking_failed, reason=reason, error=error)
-
 
 def _office(door: Any) -> Office | None:
     # Flask-Mail, too, prefers the app that a Mail object was made with to the current one.
     app = vars(door).get("app") or current_app._get_current_object()  # type: ignore[attr-defined]
     extension: Mailtrack | None = app.extensions.get(KEY)
     return extension.state_of(app).office if extension else None
-
-
-def _footer(part: str, url: str) -> str:
-    return current_app.jinja_env.get_template(f"mailtrack/footer.{part}").render(unsubscribe_url=url)

@@ -72,6 +72,8 @@ class LinkStamp:
     """The middle as it stands in a link."""
     tail: str
     """What follows the tag: a slash and the destination."""
+    app: bool = False
+    """Whether an app may open the link, which its system knows by the path."""
 
 
 class MessageTokens:
@@ -93,15 +95,19 @@ class MessageTokens:
         """Return ``<token>/<destination>`` for a link stamped by :meth:`Signer.stamp`."""
         return self.clicks("", [stamp])[0]
 
-    def clicks(self, prefix: str, stamps: Iterable[LinkStamp]) -> list[str]:
-        """Return *prefix* and :meth:`click` for each of *stamps*; what they share is computed once."""
+    def clicks(self, prefix: str, stamps: Iterable[LinkStamp], app_prefix: str = "") -> list[str]:
+        """Return *prefix* and :meth:`click` for each of *stamps*; what they share is computed once.
+
+        :param app_prefix: stands before links that an app may open.
+        """
         begun = blake2b(self._head, key=self._keys[Kind.CLICK], digest_size=_TAG)
-        start = prefix + self._head.decode("ascii")
+        head = self._head.decode("ascii")
+        starts = {False: prefix + head, True: app_prefix + head}
         urls = []
         for stamp in stamps:
             mac = begun.copy()
             mac.update(stamp.middle)
-            urls.append(start + stamp.text + mac.digest().translate(_BASE32).decode() + stamp.tail)
+            urls.append(starts[stamp.app] + stamp.text + mac.digest().translate(_BASE32).decode() + stamp.tail)
         return urls
 
     def open(self) -> str:
@@ -138,13 +144,14 @@ class Signer:
         head = VERSION << 136 | ring.id << 128 | message_id.int
         return MessageTokens(_base32(head << 20, 20)[:_HEAD], ring.kinds)
 
-    def stamp(self, position: int, url: str, name: str = "", part: str = "html") -> LinkStamp:
+    def stamp(self, position: int, url: str, name: str = "", part: str = "html", app: bool = False) -> LinkStamp:
         """Prepare a link for any number of recipients.
 
         :param position: of the link in the message, 0 to :data:`MAX_LINKS` - 1.
         :param url: the destination, one that :func:`.destination.refusal` lets pass.
         :param name: what the author calls the link.
         :param part: ``html`` or ``text``.
+        :param app: whether an app may open it.
         :raises ValueError: there is no such position.
         """
         if not 0 <= position < MAX_LINKS:
@@ -155,7 +162,7 @@ class Signer:
         raw = url.encode()
         tag = blake2b(middle + raw, key=ring.destination, digest_size=_DESTINATION_TAG).digest()
         tail = "/" + base64.urlsafe_b64encode(tag + raw).decode().rstrip("=")
-        return LinkStamp(ref, middle, middle.decode("ascii"), tail)
+        return LinkStamp(ref, middle, middle.decode("ascii"), tail, app)
 
     def recipient_refs(self, address: str) -> list[str]:
         """Return the reference of a normalised address under each key, newest first."""

@@ -53,7 +53,9 @@ DOCUMENTS = (
     ),
     Document("no body", '<html><a href="https://example.com/nobody">x</a></html>', ("https://example.com/nobody",)),
     Document("a fragment", '<p>Hi <a href="https://example.com/f">you</a></p>', ("https://example.com/f",)),
-    Document("two top-level elements", '<p>a</p><p><a href="http://example.com/2">b</a></p>', ("http://example.com/2",)),
+    Document(
+        "two top-level elements", '<p>a</p><p><a href="http://example.com/2">b</a></p>', ("http://example.com/2",)
+    ),
     Document(
         "two bodies and two pages",
         '<html><body><a href="https://example.com/1">1</a></body></html>'
@@ -73,7 +75,7 @@ DOCUMENTS = (
     Document(
         "quotes of every kind",
         "<a href='https://example.com/single?q=\"'>1</a><a href=https://example.com/none>2</a>"
-        "<a href = \"https://example.com/it's\">3</a><a title=\"a>b\" href='https://example.com/gt'>4</a>",
+        '<a href = "https://example.com/it\'s">3</a><a title="a>b" href=\'https://example.com/gt\'>4</a>',
         (
             'https://example.com/single?q="',
             "https://example.com/none",

@@ -50,6 +50,8 @@ def test_the_list_of_keys_is_complete() -> None:
 
 
 WRONG: dict[str, list[Any]] = {
+    "APPLE_APP_SITE_ASSOCIATION": [None, [], "x", {"a": {1, 2}}, {"a": float("nan")}],
+    "ASSETLINKS": [None, {}, "x", [{1}], [b"x"]],
     "APP_ID": [1, None, b"shop", "a\0b", "\ud800", ["a"]],
     "BASE_URL": [1, b"https://x.com", ["https://x.com"], True],
     "CLICKS": [1, "yes", None, "true"],

@@ -103,7 +103,7 @@ def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[
     )
     blueprint.record(lambda setup: setup.app.url_map.converters.update({NAME: Rest}))
     views = Views(settings, recorder, standing)
-    routes = {"o": views.open, "c": views.click, "u": views.unsubscribe, "p": views.preferences}
+    routes = {"o": views.open, "c": views.click, "a": views.click, "u": views.unsubscribe, "p": views.preferences}
     for letter, view in routes.items():
         methods = ["GET", "POST"] if letter in "up" else ["GET"]
         for rule in (f"/{letter}/<{NAME}:path>", f"/{letter}"):

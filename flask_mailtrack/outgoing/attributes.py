@@ -14,7 +14,10 @@ NAME = "data-mailtrack-name"
 UTM = "data-mailtrack-utm"
 """Campaign parameters of one link."""
 
-OWN = frozenset({"data-mailtrack", NAME, UTM})
+APP = "data-mailtrack-app"
+"""The link may be opened by an app instead of a browser."""
+
+OWN = frozenset({"data-mailtrack", NAME, UTM, APP})
 """Our own attributes: they speak to this package, not to the reader, so they are taken out."""
 
 NO = frozenset({"0", "false", "no", "off"})

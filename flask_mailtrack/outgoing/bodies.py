@@ -6,11 +6,11 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import LinkTarget
+from flask_mailtrack.events import LinkTarget, new_id
 from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import LinkStamp, Signer
 
@@ -18,6 +18,7 @@ from . import placeholders, rewrite, text, text_links
 from .links import Links, parse_utm, with_utm
 from .options import Choice
 from .policy import Policy
+from .preview import Preview, changes_of
 from .services import RELAYS
 
 REMEMBERED = 64
@@ -27,8 +28,8 @@ MAX_NAME = 255
 class Template(Protocol):
     """A body with gaps."""
 
-    def render(self, urls: list[str], fill: Mapping[str, str]) -> str:
-        """Return it with a URL for each link and a text for each placeholder."""
+    def render(self, urls: list[str] | None, fill: Mapping[str, str]) -> str:
+        """Return it with a URL for each link, or the author's own, and a text for each placeholder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,15 @@ class Body:
 
         :param tracked: off: the author's own links, for somebody who does not want to be measured.
         """
-        urls = links.clicks(self.stamps) if tracked else [target.url for target in self.targets]
-        return self.template.render(urls, fill)
+        return self.template.render(links.clicks(self.stamps) if tracked else None, fill)
+
+
+class _Target(NamedTuple):
+    """Where a link leads, and what is known of it."""
+
+    url: str
+    name: str = ""
+    app: bool = False
 
 
 class Bodies:
@@ -85,42 +93,54 @@ class Bodies:
         self.html = functools.lru_cache(REMEMBERED)(self._html)
         self.text = functools.lru_cache(REMEMBERED)(self._text)
 
+    def preview(self, source: str, plan: Plan) -> Preview:
+        """Return what tracking would change in an HTML body."""
+        body = self._html(source, plan)
+        if not isinstance(body.template, rewrite.Template):
+            return Preview((), False, body.failure)
+        example = Links(self._settings.base_url + self._settings.url_prefix, self._signer.message(new_id()), "")
+        changes = changes_of(source, body.template, example.clicks(body.stamps))
+        return Preview(tuple(changes), body.pixel and plan.opens, None)
+
     def _html(self, source: str, plan: Plan) -> Body:
         if not plan.opens and not plan.clicks:
             return _as_written(source, plan)
-        settings = self._settings
         try:
-            template = rewrite.compile(
-                source,
-                clicks=plan.clicks,
-                refuse=self._policy.refuse,
-                refuse_text=self._policy.refuse_text,
-                slots=plan.slots,
-                limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
-                start=plan.opens and settings.pixel != "bottom",
-                attribute=RELAYS[settings.downstream].attribute,
-            )
+            template = self._compile(source, plan)
         except RewriteError as error:
             return replace(_as_written(source, plan), failure=error)
         links = [
-            (with_utm(link.url, parse_utm(link.utm) or plan.utm), clean(link.name or link.text, MAX_NAME))
+            _Target(
+                with_utm(link.url, parse_utm(link.utm) or plan.utm), clean(link.name or link.text, MAX_NAME), link.app
+            )
             for link in template.links
         ]
         return self._stamped(template, template.slots, links, "html", template.pixel)
+
+    def _compile(self, source: str, plan: Plan) -> rewrite.Template:
+        settings = self._settings
+        return rewrite.compile(
+            source,
+            clicks=plan.clicks,
+            refuse=self._policy.refuse,
+            refuse_text=self._policy.refuse_text,
+            slots=plan.slots,
+            limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
+            start=plan.opens and settings.pixel != "bottom",
+            attribute=RELAYS[settings.downstream].attribute,
+        )
 
     def _text(self, source: str, plan: Plan) -> Body:
         if not plan.clicks or not self._settings.text_clicks:
             return _as_written(source, plan)
         template = text_links.compile(source, self._policy.refuse, plan.slots)
         found = text.slots_in(source, plan.slots)
-        links = [(with_utm(url, plan.utm), "") for url in template.links]
-        return self._stamped(text.Filled(template, plan.slots), found, links, "text", False)
+        links = [_Target(with_utm(url, plan.utm)) for url in template.links]
+        return self._stamped(text.Filled(source, template, plan.slots), found, links, "text", False)
 
-    def _stamped(
-        self, template: Template, found: frozenset[str], links: list[tuple[str, str]], part: str, pixel: bool
-    ) -> Body:
-        stamps = tuple(self._signer.stamp(i, url, name, part) for i, (url, name) in enumerate(links))
-        targets = tuple(LinkTarget(s.ref, url, name, part) for s, (url, name) in zip(stamps, links, strict=True))
+    def _stamped(self, template: Template, found: frozenset[str], links: list[_Target], part: str, pixel: bool) -> Body:
+        stamps = tuple(self._signer.stamp(i, k.url, k.name, part, k.app) for i, k in enumerate(links))
+        targets = tuple(LinkTarget(s.ref, k.url, k.name, part) for s, k in zip(stamps, links, strict=True))
         return Body(template, found, stamps, targets, pixel)
 
 

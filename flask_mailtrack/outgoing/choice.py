@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .attributes import NAME, TELLING, UTM, browser_url, opts_out
+from .attributes import APP, NAME, NO, TELLING, UTM, browser_url, opts_out
 from .cuts import Cut, Link
 from .link_text import link_text, shorten
 from .scan import Attribute, LinkTag, Page
@@ -61,7 +61,9 @@ class Choice:
             text = link_text(self._page, tag)
             reason = self._refuse_text(url, text) if self._refuse_text else None
             if reason is None:
-                return Link(url, values.get(NAME, "").strip(), shorten(text), values.get(UTM, "").strip())
+                return Link(
+                    url, values.get(NAME, "").strip(), shorten(text), values.get(UTM, "").strip(), _is_for_app(values)
+                )
             self._refused_by_text[url] += 1
         if url:
             self.skipped.setdefault(Skipped(url, reason, href.value_start))
@@ -80,8 +82,12 @@ class Choice:
         return others == self._refused_by_text
 
 
+def _is_for_app(attributes: Mapping[str, str]) -> bool:
+    return attributes.get(APP, "no").strip().lower() not in NO
+
+
 def _as_seen(tag: LinkTag, link: Link, seen: Mapping[str, Link]) -> Link:
     """Give Outlook's copy of a button the name of the button that everybody else sees."""
     if tag.hidden and not link.name and not link.utm and (twin := seen.get(link.url)):
-        return Link(link.url, twin.name, link.text, twin.utm)
+        return Link(link.url, twin.name, link.text, twin.utm, twin.app)
     return link

@@ -33,6 +33,8 @@ class Link:
     """What a reader sees of it where it occurs first, shortened."""
     utm: str = ""
     """The author's ``data-mailtrack-utm``, else empty."""
+    app: bool = False
+    """Whether the author marked it with ``data-mailtrack-app``."""
 
 
 class Place(NamedTuple):

@@ -152,7 +152,7 @@ def _shows_images(root: etree._Element, probes: Sequence[etree._Element], marks:
         return False
     for probe in probes:
         image = probe.getnext()
-        if image is None or image.tag != "img" or image.get("src") != probe.text or probe.tail:
+        if image is None or image.tag != "img" or image.get("src") != probe.text:
             return False
         above = [node.tag for node in image.iterancestors()]
         if "body" not in above or not set(_NOT_SHOWN).isdisjoint(map(str, above)):

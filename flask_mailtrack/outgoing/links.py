@@ -28,7 +28,7 @@ class Links:
 
     def clicks(self, stamps: Sequence[LinkStamp]) -> list[str]:
         """Return the tracked URL of each link."""
-        return self._tokens.clicks(f"{self._root}/c/", stamps)
+        return self._tokens.clicks(f"{self._root}/c/", stamps, f"{self._root}/a/")
 
     def pixel(self) -> str:
         """Return the markup of the pixel, invisible to a reader and silent to a screen reader."""

@@ -93,7 +93,7 @@ class Marks:
         return _ANYWHERE.sub(source, text)
 
     def undo_in_quotes(self, text: str) -> str | None:
-        """Take out probes and images, and put back what stood between two quotes and holds none of them.
+        """Take out probes and images, and put back what stood behind a quote and holds none like it.
 
         :returns: None if that is not so for every mark, or if an image might stand within a token.
         """
@@ -109,7 +109,7 @@ class Marks:
             number, dot, after = other.partition(".")
             written = self.hrefs.get(f"{PREFIX}{number}{dot}")
             quote = pieces[-1][-1:]
-            if written is None or quote not in _QUOTES or quote != after[:1] or quote in written:
+            if written is None or quote not in _QUOTES or quote in written:
                 return None
             pieces += (written, after)
         return "".join(pieces)

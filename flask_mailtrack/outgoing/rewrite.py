@@ -104,7 +104,7 @@ def _compile(html: str, order: _Order) -> Template:
     cuts = [*slot_cuts, *link_cuts, *added_attribute(choice.tags, order.attribute), *own_attributes(page)]
     order.deadline.check()
     texts, gaps = _proven(page, cuts, order, choice if order.clicks else None)
-    return assemble(texts, gaps, links, tuple(choice.skipped), not page.amp)
+    return assemble(html, texts, gaps, links, tuple(choice.skipped), not page.amp)
 
 
 def _slot_cuts(html: str, slots: re.Pattern[str] | None) -> Iterator[Cut]:

@@ -45,26 +45,37 @@ class Template:
     """Source text at even places; at odd places a gap for a value."""
     _gaps: tuple[int, ...]
     """For each gap, which value belongs there."""
+    _source: str
 
-    def render(self, urls: Sequence[str], fill: Mapping[str, str]) -> str:
+    def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Write the body for one recipient.
 
         :param urls: ``urls[k]`` replaces each occurrence of ``links[k]``; escaped where it needs to be.
+            ``None``: the links stay as the author wrote them.
         :param fill: markup by slot name, inserted as it is; also ``"start"`` and ``"end"`` (default:
             nothing), which go to the start and the end of the body, where it has these places.
         :raises ValueError: there is not one URL for each link.
         :raises KeyError: a slot is left without a value.
         """
-        if len(urls) != len(self.links):
+        if urls is not None and len(urls) != len(self.links):
             raise ValueError(f"This body has {len(self.links)} links, but {len(urls)} URLs were given.")
-        values = _escape(urls)
+        values = [""] * len(self.links) if urls is None else _escape(urls)
         for name in self._points:
             values.append(fill.get(name, ""))
         for name in self._fills:
             values.append(fill[name])
         parts = list(self._parts)
-        parts[1::2] = [values[gap] for gap in self._gaps]
+        if urls is None:
+            written = map(self._as_written, self.places)
+            parts[1::2] = [next(written) if gap < len(self.links) else values[gap] for gap in self._gaps]
+        else:
+            parts[1::2] = [values[gap] for gap in self._gaps]
         return "".join(parts)
+
+    def _as_written(self, place: Place) -> str:
+        """Return the author's value; one without quotes has gained a pair, which nothing in it must end."""
+        value = self._source[place.offset : place.end]
+        return value if self._source[place.offset - 1] in "\"'" else value.replace('"', "&#34;")
 
 
 def _escape(urls: Sequence[str]) -> list[str]:
@@ -77,10 +88,16 @@ def _escape(urls: Sequence[str]) -> list[str]:
 
 
 def assemble(
-    texts: Sequence[str], gaps: Sequence[Cut], links: tuple[Link, ...], skipped: tuple[Skipped, ...], pixel: bool
+    source: str,
+    texts: Sequence[str],
+    gaps: Sequence[Cut],
+    links: tuple[Link, ...],
+    skipped: tuple[Skipped, ...],
+    pixel: bool,
 ) -> Template:
     """Make the template of a body that has been split.
 
+    :param source: the body.
     :param texts: the stretches that stay, one more than there are gaps.
     :param pixel: whether an image may be inserted.
     """
@@ -102,4 +119,5 @@ def assemble(
         _fills=fills,
         _parts=tuple(parts),
         _gaps=tuple(numbers),
+        _source=source,
     )

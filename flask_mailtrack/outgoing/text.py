@@ -16,7 +16,7 @@ class AsWritten:
     source: str
     slots: re.Pattern[str]
 
-    def render(self, urls: Sequence[str], fill: Mapping[str, str]) -> str:
+    def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with the placeholders replaced; there are no links of ours in it."""
         return fill_in(self.source, self.slots, fill)
 
@@ -25,12 +25,13 @@ class AsWritten:
 class Filled:
     """A plain-text body with tracked links."""
 
+    source: str
     template: text_links.TextTemplate
     slots: re.Pattern[str]
 
-    def render(self, urls: Sequence[str], fill: Mapping[str, str]) -> str:
+    def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with links and placeholders replaced."""
-        return fill_in(self.template.render(urls), self.slots, fill)
+        return fill_in(self.source if urls is None else self.template.render(urls), self.slots, fill)
 
 
 def slots_in(body: str, slots: re.Pattern[str]) -> frozenset[str]:

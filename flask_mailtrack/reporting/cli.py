@@ -32,7 +32,7 @@ def create_commands(extension: Any) -> AppGroup:
     :param extension: its :class:`~flask_mailtrack.Mailtrack`.
     """
     group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
-    for command in (_stats_command, _check_command, _drain_command, _inspect_command):
+    for command in (_stats_command, _check_command, _drain_command, _inspect_command, _preview_command):
         group.add_command(command(extension))
     return group
 
@@ -110,6 +110,30 @@ def _inspect_command(extension: Any) -> click.Command:
         }.items():
             if value:
                 click.echo(f"{name + ':':12}{_printable(value)}")
+
+    return command
+
+
+def _preview_command(extension: Any) -> click.Command:
+    @click.command("preview")
+    @click.argument("file", type=click.File("r", encoding="utf-8"))
+    def command(file: Any) -> None:
+        """Show what tracking would change in an HTML FILE ("-": standard input); exit code 1 if it would not."""
+        # Line ends as they are: what is shown is what would be sent.
+        found = extension.preview(file.read())
+        for change in found.changes:
+            click.echo(f"line {change.line}")
+            if change.reason:
+                click.secho(_printable(f"  {change.before}  ({change.reason})"), fg="yellow")
+            else:
+                click.secho(_printable(f"- {change.before}"), fg="red")
+                click.secho(_printable(f"+ {change.after}"), fg="green")
+        if found.failure:
+            click.secho(f"The mail would go out as written, untracked: {found.failure}", fg="red", err=True)
+            raise SystemExit(1)
+        tracked = sum(not change.reason for change in found.changes)
+        pixel = "a pixel" if found.pixel else "no pixel"
+        click.echo(f"{tracked} links tracked, {len(found.changes) - tracked} left alone, {pixel}; nothing else changes")
 
     return command
 

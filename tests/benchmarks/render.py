@@ -77,7 +77,7 @@ def load(folder: Path) -> list[Mail]:
 def signed(mail: Mail) -> str:
     """Do all that one recipient costs: tokens for each link and for the pixel, and the body."""
     tokens = SIGNER.message(uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF))
-    urls = [f"{BASE}/c/{tokens.click(stamp)}" for stamp in mail.stamps]
+    urls = tokens.clicks(f"{BASE}/c/", mail.stamps)
     pixel = f'<img src="{BASE}/o/{tokens.open()}" alt="" width="1" height="1">'
     return mail.template.render(urls, {"end": pixel})
 

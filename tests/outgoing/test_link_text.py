@@ -22,6 +22,7 @@ TEXTS = {
     "text before its image": ("<a href=https://x.test/><img alt=logo>Shop</a>", "Shop"),
     "an image without alt": ("<a href=https://x.test/><img src=x><img alt=second></a>", ""),
     "an image in a comment": ("<a href=https://x.test/><!-- <img alt=no> --><img alt=yes></a>", "yes"),
+    "an end tag of an image": ("<a href=https://x.test/></img alt=no><img alt=yes></a>", "yes"),
     "an image behind the link": ("<a href=https://x.test/></a><img alt=no>", ""),
     "nothing": ("<a href=https://x.test/></a>no", ""),
     "an image map": ("<map><area href=https://x.test/ alt=' North  pole '></map>", "North pole"),
@@ -85,6 +86,14 @@ def test_text_is_asked_about_only_where_the_address_may_be_tracked() -> None:
     html = "<a href=mailto:x>x</a><a href=https://x.test/ data-mailtrack=off>x</a><p>x"
     template = compile(html, refuse=refuse, refuse_text=lambda url, text: "never")
     assert [skipped.reason for skipped in template.skipped] == ["not_http", "opted_out"]
+
+
+@pytest.mark.parametrize("html", ["<area href=https://x.test/ alt={0}>", "<a href=https://x.test/>{0}</a>"])
+def test_text_is_asked_about_up_to_its_limit(html: str) -> None:
+    """The whole text is judged, not what the report shows of it, but a book is not read."""
+    seen: list[str] = []
+    compile(html.format(5_000 * "x"), refuse=refuse, refuse_text=lambda url, text: seen.append(text))
+    assert seen == [2_000 * "x"]
 
 
 def test_mistake_about_texts_declines_the_body() -> None:

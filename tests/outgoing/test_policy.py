@@ -132,3 +132,13 @@ def test_html_that_gmail_would_cut_is_warned_of(site: Site, caplog: pytest.LogCa
     """Over 102 KB Gmail hides the end of a mail, and the pixel with it: the log says so."""
     site.send(f"<p>{'x ' * 60_000}</p>")
     assert "Gmail" in caplog.text
+
+
+def test_who_declines_gets_the_mail_as_it_was_written(site: Site) -> None:
+    """A mail to somebody who does not want to be measured is the author's, to the last ampersand."""
+    html = "<p><a href='https://example.com/?a=1&amp;b=2'>x</a> <a href=https://example.com/c>y</a></p>"
+    sent = site.send('<a href="https://preferences.mailtrack.invalid/">choices</a>')
+    path = sent.html.split('href="https://links.example.com')[1].split('"')[0]
+    site.client.post(path, data={"action": "decline"})
+    assert site.send(html).html == html.replace("=https://example.com/c>", '="https://example.com/c">')
+    assert "/m/c/" in site.send(html, to="bob@example.com").html

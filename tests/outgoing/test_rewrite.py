@@ -14,7 +14,7 @@ from lxml import etree
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing import judge, rewrite
 from flask_mailtrack.outgoing.attributes import browser_url
-from flask_mailtrack.outgoing.cuts import END, Cut
+from flask_mailtrack.outgoing.cuts import END, Cut, added_attribute
 from flask_mailtrack.outgoing.judge import check, proves
 from flask_mailtrack.outgoing.marks import PREFIX, Marks
 from flask_mailtrack.outgoing.rewrite import Limits, Link, Skipped, Template, compile
@@ -590,6 +590,8 @@ def test_outlook_button_shares_the_parameters_of_its_twin() -> None:
     """What only Outlook shows leads where the visible button leads."""
     html = "<!--[if mso]><v:rect href='https://x.test/'><![endif]-->" + UTM.format("content=hero")
     assert compile(html, refuse=refuse).links == (Link("https://x.test/", "", utm="content=hero"),)
+    own = html.replace("/'>", "/' data-mailtrack-utm='content=mso'>")
+    assert [link.utm for link in compile(own, refuse=refuse).links] == ["content=mso", "content=hero"]
 
 
 @pytest.mark.parametrize(
@@ -607,6 +609,8 @@ def test_outlook_button_shares_the_parameters_of_its_twin() -> None:
         ("<!doctype html>\n<p>x", "<!doctype html>\n[S]<p>x[E]"),
         ("text", "[S]text[E]"),
         ("&nbsp;x", "[S]&nbsp;x[E]"),
+        ("</br>x", "[S]</br>x[E]"),
+        ("</p></title>x", "</p></title>[S]x[E]"),
         ("<p>x<title>y", "[S]<p>x[E]<title>y"),
     ],
 )
@@ -616,6 +620,12 @@ def test_start_is_where_the_body_begins_to_be_shown(html: str, expected: str) ->
     assert template.render([], {"start": "[S]", "end": "[E]"}) == expected
     assert template.render([], {}) == html
     assert template.slots == frozenset()
+
+
+def test_slot_that_reaches_across_the_start_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A placeholder must not swallow the place of the first pixel."""
+    monkeypatch.setattr(rewrite, "start_points", lambda page: [len("<body>")])
+    assert reason("<body><p>x</body>", start=True, slots=re.compile("(?P<x>body><p)")) == "unverified"
 
 
 def test_start_is_there_only_if_asked_for() -> None:
@@ -673,7 +683,7 @@ def test_attribute_must_be_one_and_end_in_a_blank(attribute: str) -> None:
 def test_added_attribute_is_the_only_one_that_the_judge_forgives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else may be gained, not by another link, and not with another value."""
     html = '<a href="https://x.test/">x</a><a href="mailto:x">y</a>'
-    given = rewrite.added_attribute
+    given = added_attribute
     mail = html.index('href="mailto')
     for wrong in (
         lambda tags, markup: given(tags, 'clicktracking="on" '),
@@ -761,6 +771,7 @@ class TestProof:
             "<head><title>x</title></head>",
             "<select><option>x",
             "<frameset><frame>",
+            "<body>x<frameset></frameset>",
         ],
     )
     def test_everything_else_is_compared(self, html: str) -> None:

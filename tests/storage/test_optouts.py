@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import MakeSite
 from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.errors import OptOutsUnavailable, SpoolError
@@ -170,3 +171,27 @@ def test_what_stands_is_told_without_the_message(lite: Database) -> None:
     refuse(lite, (REF + "r", "", GONE))
     standing = optouts(lite).standing(uuid.uuid4(), "r")
     assert (standing.recipient, standing.everything, standing.unsubscribed) == ("", True, True)
+
+
+def test_nobody_silent_is_remembered_until_somebody_speaks(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nobody has declined, a mail of no list costs no query; a choice made here counts at once."""
+    site = make_site()
+    optouts = site.mailtrack.state().optouts
+    queries: list[object] = []
+    rows = optouts._database.rows
+
+    def counted(query: Any) -> list[tuple[Any, ...]]:
+        queries.append(query)
+        return rows(query)
+
+    monkeypatch.setattr(optouts._database, "rows", counted)
+    monkeypatch.setattr(optouts, "_remember", 60)
+    assert optouts.silent(["ada@example.com"]) == optouts.silent(["ada@example.com"]) == {}
+    assert len(queries) == 1
+    sent = site.send('<a href="https://preferences.mailtrack.invalid/">choices</a>')
+    path = sent.html.split('href="https://links.example.com')[1].split('"')[0]
+    site.client.post(path, data={"action": "decline"})
+    assert optouts.silent(["ada@example.com", "bob@example.com"]) == {"ada@example.com": {OptOutKind.TRACKING}}
+    assert "/m/o/" not in site.send("<p>x</p>").html

@@ -1,0 +1,50 @@
+"""What tracking would change in a body, for people to look at before they send it."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flask_mailtrack.errors import RewriteError
+
+from . import rewrite
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One ``href`` of the source."""
+
+    line: int
+    """Counted from 1."""
+    before: str
+    """Its value, as the author wrote it."""
+    after: str
+    """The tracked URL; empty if the link is left alone."""
+    reason: str
+    """Why it is left alone; empty if it is tracked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would become of a body."""
+
+    changes: tuple[Change, ...]
+    pixel: bool
+    """Whether it would get a pixel."""
+    failure: RewriteError | None
+    """Why it would go out as written."""
+
+
+def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iterator[Change]:
+    """Yield each link of *source* in order.
+
+    :param urls: what stands for each link of *template*.
+    """
+    lines = [0]
+    while (end := source.find("\n", lines[-1])) >= 0:
+        lines.append(end + 1)
+    tracked = [(p.offset, source[p.offset : p.end], urls[p.link], "") for p in template.places]
+    alone = [(s.offset, s.url, "", s.reason) for s in template.skipped]
+    for offset, before, after, reason in sorted(tracked + alone):
+        yield Change(bisect.bisect_right(lines, offset), before, after, reason)

@@ -1,0 +1,126 @@
+"""What one app has, and how it is put together."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, current_app
+
+from . import signals
+from .config import Settings
+from .incoming.hits import Recorder
+from .models import Models
+from .outgoing.ledger import Ledger
+from .outgoing.mail import Office
+from .outgoing.prepare import Preparer
+from .storage.database import Database
+from .storage.drain import Drain, DrainThread
+from .storage.optouts import OptOuts
+from .storage.records import Record
+from .storage.spool import Spool
+from .tokens import Signer
+
+log = logging.getLogger("flask_mailtrack")
+
+NOBODY_SECONDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What one app has. It does not hold the app, so an app that is dropped is freed."""
+
+    settings: Settings
+    signer: Signer
+    database: Database
+    spools: tuple[Spool, Spool]
+    drain: Drain
+    optouts: OptOuts
+    office: Office
+
+
+def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
+    """Put together what *app* needs.
+
+    :param db: the host's Flask-SQLAlchemy object, already initialised for the app.
+    """
+    signer = Signer(settings.secret_keys, settings.app_id)
+    with app.app_context():
+        bind = models.Message.__table__.metadata.info.get("bind_key")
+        database = Database(db.engines[bind], models)
+    # What waits for a database that dies with the process must not wait for the next one.
+    own = "MAILTRACK_SPOOL_DIR" in app.config
+    passing = (app.testing or database.shared) and not own
+    directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
+    spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
+    announce, failed = _announcer(app), _failer(app)
+    drain = Drain(spools, database, settings.drain_batch, announce)
+    optouts = OptOuts(
+        database,
+        signer.recipient_refs,
+        catch_up=lambda: spools[1].pending() and drain.run(),
+        remember=0 if app.testing else NOBODY_SECONDS,
+    )
+    preparer = Preparer(settings, signer, optouts, _footer)
+    ledger = Ledger(spools[0], failed, _mover(settings, database, drain))
+    state = State(settings, signer, database, spools, drain, optouts, Office(preparer, ledger, failed))
+    if passing:
+        weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
+    return state
+
+
+def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
+    """Return what serves readers: the recorder, and the look-up for the pages."""
+    optouts, move = state.optouts, _mover(state.settings, state.database, state.drain)
+
+    def written() -> None:
+        optouts.forget()
+        move()
+
+    recorder = Recorder(
+        state.settings,
+        state.signer,
+        *state.spools,
+        state.database.link_url,
+        _failer(app),
+        written,
+    )
+    return recorder, lambda token: optouts.standing(token.message_id, token.ref)
+
+
+def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], None]:
+    """Return what is called when something is in the spool."""
+    if settings.drain == "manual":
+        return lambda: None
+    if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
+        return lambda: drain.try_run(patient=False)
+    return DrainThread(drain, settings.drain_seconds).ensure
+
+
+def _announcer(app: Flask) -> Callable[[Record], None]:
+    reference = weakref.ref(app)
+
+    def announce(record: Record) -> None:
+        if (owner := reference()) is None:
+            return
+        try:
+            with owner.app_context():
+                signals.announce(owner, record)
+        except Exception:  # a teardown function of the host; the record is committed all the same
+            log.exception("the end of the app context fails")
+
+    return announce
+
+
+def _failer(app: Flask) -> Callable[[str, Exception], None]:
+    reference = weakref.ref(app)
+    return lambda reason, error: signals.send(reference(), signals.tracking_failed, reason=reason, error=error)
+
+
+def _footer(part: str, url: str) -> str:
+    return current_app.jinja_env.get_template(f"mailtrack/footer.{part}").render(unsubscribe_url=url)
