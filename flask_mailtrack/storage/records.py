@@ -57,16 +57,19 @@ _READ: dict[str, Callable[[Any], Any]] = {
 _READERS = {cls: {f.name: _READ[str(f.type)] for f in dataclasses.fields(cls)} for cls in _NAMES}
 
 
+_WRITERS: dict[str, Any] = dict.fromkeys(("created_at", "sent_at", "occurred_at"), datetime.isoformat) | {"meta": dict}
+_to_text = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 def to_json(record: Record) -> dict[str, Any]:
     """Return *record* for the spool; what is at its default is left out."""
     cls = type(record)
     body: dict[str, Any] = {"k": _NAMES[cls]}
     for name, default in _FIELDS[cls]:
         value = getattr(record, name)
-        if isinstance(value, Mapping):
-            body[name] = dict(value)
-        elif value != default:
-            body[name] = value.isoformat() if isinstance(value, datetime) else value
+        if value != default:
+            write = _WRITERS.get(name)
+            body[name] = write(value) if write and value is not None else value
     return body
 
 
@@ -86,7 +89,7 @@ def from_json(body: dict[str, Any]) -> Record:
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """Return the line of *record*: a CRC-32 in eight hex digits, a space, JSON, a newline."""
-    text = json.dumps(record, separators=(",", ":"), default=str).encode()
+    text = _to_text(record).encode()
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 

@@ -49,8 +49,10 @@ STRUCTURE = re.findall(
     "<table><tr><td></td></table><p></p><div></div><b></b><ul><li><h1></h1><center><br/><hr><html><head>"
     "<body></body></html></head><meta charset=latin1><!doctype html><form><button></a><noscript></noscript>"
     "<font color=red></font><nobr><tbody><caption><o:p></o:p><select><option></select><template></template>"
-    "<svg></svg><math></math><html amp4email>",
+    "<html amp4email>",
 )
+# Not among the above: that raw text means nothing in them is a known limit of scanner and judge alike.
+FOREIGN = ["<svg>", "</svg>", "<math>", "</math>", "<frameset>", "&am", "p;"]
 COMMENTS = [
     "<!--",
     "-->",
@@ -138,7 +140,7 @@ def test_any_url_can_be_rendered_without_leaving_its_attribute(url: str) -> None
 
 
 @settings(relaxed, max_examples=1500)
-@given(soup, st.data())
+@given(st.lists(st.one_of(soup, st.sampled_from(FOREIGN + SCRAPS)), max_size=4).map("".join), st.data())
 def test_short_proof_never_believes_what_the_long_comparison_would_not(html: str, data: st.DataObject) -> None:
     """However wrong the scanner may be, the quick road is no way around the judge."""
     point = data.draw(st.integers(0, len(html)))
