@@ -1,0 +1,70 @@
+"""``peers.tsv``: what became here of each case that other packages test, or that was held against them.
+
+One line for each case: its number, a verdict, and either the tests or a sentence. ``test``: covered
+by the tests named. ``other``: on purpose not as there; the sentence says how, and a test may show
+it. ``no``: does not apply, or not yet, for the reason given.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CASES = 159
+LINES = (ROOT / "tests" / "peers.tsv").read_text(encoding="utf-8").splitlines()
+NODE = re.compile(r"tests/[\w/]+\.py(?:::\w+)+")
+
+
+def columns(line: str) -> tuple[str, str, str]:
+    """Return number, verdict and the rest of a line."""
+    number, verdict, rest = line.split("\t")
+    return number, verdict, rest
+
+
+def nodes(line: str) -> list[str]:
+    """Return the tests that a line names."""
+    return NODE.findall(line)
+
+
+@functools.cache
+def defined(path: Path) -> frozenset[str]:
+    """Return the tests of a file, as they stand behind its name in a node id."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        inside = node.body if isinstance(node, ast.ClassDef) else [node]
+        prefix = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
+        found |= {prefix + f.name for f in inside if isinstance(f, ast.FunctionDef) and f.name.startswith("test_")}
+    return frozenset(found)
+
+
+def test_every_case_is_there_once() -> None:
+    """No case is forgotten, and none is answered twice."""
+    assert [columns(line)[0] for line in LINES] == [str(number) for number in range(1, CASES + 1)]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.partition("\t")[0])
+def test_every_case_is_answered(line: str) -> None:
+    """A case is covered by tests and nothing else, or there is a sentence that says what we do instead."""
+    _, verdict, rest = columns(line)
+    sentence = NODE.sub("", rest).strip()
+    assert verdict in ("test", "other", "no")
+    if verdict == "test":
+        assert nodes(line)
+        assert sentence == ""
+    else:
+        assert re.fullmatch(r"[A-Z].{10,}\.", sentence)
+    assert not (verdict == "no" and nodes(line))
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if nodes(line)], ids=lambda line: line.partition("\t")[0])
+def test_every_test_that_is_named_exists(line: str) -> None:
+    """Whoever follows a name from the table finds a test."""
+    for node in nodes(line):
+        path, _, name = node.partition("::")
+        assert (ROOT / path).is_file(), path
+        assert name in defined(ROOT / path), node
