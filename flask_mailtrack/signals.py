@@ -36,7 +36,19 @@ recipient_resubscribed = _signals.signal("recipient-resubscribed")
 """A person took an unsubscribe back. ``event``: ``Hit``."""
 
 tracking_failed = _signals.signal("tracking-failed")
-"""A message went out untracked, or a record could not be kept. ``reason``: a word; ``error``: the exception."""
+"""Tracking is worth less than it should be. ``error``: the exception; ``reason``: one of
+
+``prepare``
+    A message went out untracked, by a mistake of ours.
+``rewrite``
+    Its HTML went out as written; ``error.reason`` says why.
+``clipped``
+    Its HTML is longer than Gmail shows, so that a pixel at the bottom is not seen.
+``spool``
+    A record could not be written.
+``hit``
+    A hit could not be labelled.
+"""
 
 
 _OF_MESSAGE = {

@@ -143,8 +143,9 @@ class TrackedConnection(Connection):
 
     def _send_batch(self, message: Message, batch: prepare.Batch, envelope_from: str | tuple[str, str] | None) -> None:
         if batch.failure is not None:
-            log.warning("the HTML goes out as written: %s", batch.failure)
-            self.office.failed("rewrite", batch.failure)
+            reason = "clipped" if batch.failure.reason == "clipped" else "rewrite"
+            log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", batch.failure)
+            self.office.failed(reason, batch.failure)
         rows = [row for copy in batch.copies for row in copy.rows]
         self.office.ledger.begin([*batch.suppressed, *rows], batch.targets)
         delivery = Delivery(self, super().send, envelope_from, self.office.ledger)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage, Status, new_id, now
 from flask_mailtrack.privacy import clean, normalise
 from flask_mailtrack.tokens import Signer
@@ -15,6 +16,7 @@ from flask_mailtrack.tokens import Signer
 from . import headers, options, placeholders, services, text
 from .bodies import Bodies, Plan
 from .links import Links
+from .text import is_sealed
 
 log = logging.getLogger("flask_mailtrack.send")
 
@@ -67,8 +69,8 @@ class Batch:
     copies: list[Copy]
     suppressed: list[SentMessage]
     targets: tuple[LinkTarget, ...]
-    failure: Exception | None
-    """Why the HTML went out as the author wrote it, if it did."""
+    failure: RewriteError | None
+    """Why the HTML went out as the author wrote it, if it did; or that its end will not be seen."""
 
 
 class Preparer:
@@ -128,7 +130,7 @@ class _Work:
         self._batch_id = new_id()
         plan = Plan.of(choice, self._settings)
         self._html = None if letter.html is None else preparer.bodies.html(letter.html, plan)
-        self._text = preparer.bodies.text(letter.body, plan) if letter.body else None
+        self._text = preparer.bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
 
     def batch(self) -> Batch:
         recipients = self._recipients()
@@ -137,12 +139,21 @@ class _Work:
         together = not self._settings.split and not self._choice.unsubscribe and len(wanted) > 1
         envelopes = [tuple(wanted)] if together else [(r,) for r in wanted]
         bodies = [body for body in (self._html, self._text) if body]
+        copies = [self._copy(envelope) for envelope in envelopes]
         return Batch(
-            copies=[self._copy(envelope) for envelope in envelopes],
+            copies=copies,
             suppressed=[self._row(r, status=Status.SUPPRESSED) for r in gone],
             targets=tuple(target for body in bodies for target in body.targets),
-            failure=self._html.failure if self._html else None,
+            failure=(self._html.failure if self._html else None) or self._clipped(copies),
         )
+
+    def _clipped(self, copies: list[Copy]) -> RewriteError | None:
+        """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
+        limit = self._settings.clip_bytes
+        longest = max((len(copy.html or "") for copy in copies if copy.rows[0].opens), default=0)
+        if self._settings.pixel != "bottom" or not 0 < limit < longest:
+            return None
+        return RewriteError("clipped", f"{longest} characters of HTML, Gmail shows {limit}")
 
     def _recipients(self) -> list[_Recipient]:
         written = dict.fromkeys([*self._letter.recipients, *self._letter.cc, *self._letter.bcc])
@@ -215,10 +226,7 @@ class _Work:
         at = "" if "pixel" in self._html.found else self._settings.pixel
         fill["start"] = pixel if at in ("top", "both") else ""
         fill["end"] = self._footer(self._html.found, links, "html") + (pixel if at in ("bottom", "both") else "")
-        html = self._html.render(links, tracked, fill)
-        if row.opens and self._settings.clip_bytes and len(html) > self._settings.clip_bytes:
-            log.warning("message %s: %d characters of HTML, which Gmail cuts off before the end", row.id, len(html))
-        return html
+        return self._html.render(links, tracked, fill)
 
     def _written_text(self, links: Links, tracked: bool) -> str | None:
         if self._text is None:

@@ -34,6 +34,14 @@ class Filled:
         return fill_in(self.source if urls is None else self.template.render(urls), self.slots, fill)
 
 
+_SEALED = re.compile(r"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
+
+
+def is_sealed(body: str) -> bool:
+    """Say whether *body* is signed or encrypted (RFC 9580, section 6): any change would break the seal."""
+    return bool(_SEALED.search(body))
+
+
 def slots_in(body: str, slots: re.Pattern[str]) -> frozenset[str]:
     """Return the names of the placeholders in *body*."""
     return frozenset(match.lastgroup or "" for match in slots.finditer(body))

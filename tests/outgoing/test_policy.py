@@ -7,6 +7,7 @@ import re
 import pytest
 from conftest import BASE_URL, MakeSite, Site
 
+from flask_mailtrack import signals
 from flask_mailtrack.config import load
 from flask_mailtrack.outgoing.policy import Policy
 
@@ -129,9 +130,24 @@ def test_utm_comes_from_account_message_and_link(make_site: MakeSite) -> None:
 
 
 def test_html_that_gmail_would_cut_is_warned_of(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Over 102 KB Gmail hides the end of a mail, and the pixel with it: the log says so."""
-    site.send(f"<p>{'x ' * 60_000}</p>")
+    """Over 102 KB Gmail hides the end of a mail, and the pixel with it: a signal and the log say so."""
+    told: list[str] = []
+
+    def receiver(app: object, *, reason: str, error: Exception) -> None:
+        told.append(reason)
+
+    with signals.tracking_failed.connected_to(receiver):
+        assert "/m/o/" in site.send(f"<p>{'x ' * 60_000}</p>").html
+        site.send("<p>short</p>")
+    assert told == ["clipped"]
     assert "Gmail" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["SIGNED MESSAGE", "MESSAGE"])
+def test_a_signed_or_encrypted_text_is_not_touched(make_site: MakeSite, kind: str) -> None:
+    """A text under PGP goes out byte for byte: a tracked link or a footer would break its seal."""
+    body = f"-----BEGIN PGP {kind}-----\nHash: SHA256\n\nhttps://example.com/ https://unsubscribe.mailtrack.invalid/\n"
+    assert make_site(MAILTRACK_TEXT_CLICKS=True).send(None, body=body, list_id="news").body == body
 
 
 def test_who_declines_gets_the_mail_as_it_was_written(site: Site) -> None:
