@@ -1,1 +1,11 @@
-"""The send side, in reading order: mail (the one door to Flask-Mail), prepare, rewrite, text, headers."""
+"""The send side.
+
+In reading order: ``mail`` is the one door to Flask-Mail and catches a message; ``options`` say what is
+tracked of it; ``prepare`` makes a copy for each recipient from the ``bodies`` that ``rewrite`` and
+``text_links`` have compiled, with ``links``, ``headers`` and ``text``; ``ledger`` writes the rows down and
+``delivery`` hands the copies to SMTP.
+
+Rewriting, too, reads from top to bottom: ``scan`` (over ``syntax`` and ``attributes``) finds the places,
+``policy`` and ``choice`` pick links, ``cuts`` and ``places`` open the text, ``judge`` compares it with a copy
+that ``marks`` were put into, ``template`` renders.
+"""
