@@ -112,7 +112,7 @@ class MessageTokens:
 
     def open(self) -> str:
         """Return the token of the pixel."""
-        return self.sign(Kind.OPEN, _middle(0, _NO_REF))
+        return self.sign(Kind.OPEN, _OPEN)
 
     def recipient(self, kind: Kind, ref: str) -> str:
         """Return the token by which a person unsubscribes or sets preferences.
@@ -263,3 +263,6 @@ def _spellings(path: str) -> Iterator[str]:
     yield path
     if "=" in path or "\n" in path or "\r" in path:
         yield _SOFT_BREAK.sub("", path)
+
+
+_OPEN = _middle(0, _NO_REF)

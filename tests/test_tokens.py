@@ -382,3 +382,66 @@ def test_any_text_is_read_or_refused(path: str, kind: Kind) -> None:
 def test_any_destination_is_followed_or_not(segment: str) -> None:
     """Whatever follows a good token, the destination is the signed one or none."""
     assert SIGNER.read_click(f"{TOKEN}/{segment}")[1] in (None, URL)
+
+
+def test_a_lost_line_end_breaks_no_destination_wherever_it_was() -> None:
+    """A gateway that joins two lines but leaves the sign of the break harms no link, whatever character follows."""
+    url = "https://example.com/x" + "".join(3 * chr(n) for n in range(0x21, 0x7F))
+    token, segment = SIGNER.message(ID).click(SIGNER.stamp(3, url)).split("/")
+    assert len(set(segment)) == 64
+    for n in range(len(segment)):
+        assert SIGNER.read_click(f"{token}/{segment[:n]}={segment[n:]}")[1] == url
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\t"])
+def test_the_end_of_a_line_may_be_of_any_sort(end: str) -> None:
+    """A link that was wrapped is whole again, whatever ends a line there."""
+    assert SIGNER.read_click(f"{TOKEN[:9]}{end}{TOKEN[9:]}/{DESTINATION[:9]}{end}{DESTINATION[9:]}")[1] == URL
+
+
+def test_half_a_character_in_an_address_has_a_reference() -> None:
+    """An address that no encoding can hold is one like any other, and no two of them are the same."""
+    assert len({SIGNER.recipient_refs(f"{half}@example.com")[0] for half in ("\ud800", "\ud801", "?")}) == 3
+
+
+@pytest.mark.parametrize("letter", ["+", "[", " ", "\t", "%"])
+def test_a_soft_break_takes_nothing_else_with_it(letter: str) -> None:
+    """A break in one place does not excuse what is illegal in another."""
+    assert why(Kind.CLICK, f"{TOKEN[:9]}=\r\n{TOKEN[9:30]}{letter}{TOKEN[30:]}") == "short"
+
+
+def test_a_path_may_be_as_long_as_its_limit() -> None:
+    """The longest path is still read, and one character more is refused unread."""
+    longest = TOKEN + "/" * (4_096 - LENGTH)
+    assert SIGNER.read(Kind.CLICK, longest).message_id == ID
+    assert why(Kind.CLICK, f"{longest}/") == "long"
+
+
+@pytest.mark.parametrize("last", range(0x21, 0x7F))
+def test_a_destination_may_end_in_any_character(last: int) -> None:
+    """No last letter of an address is lost on the way, nor what a chat client glues behind it."""
+    url = "https://example.com/" + chr(last)
+    click = SIGNER.message(ID).click(SIGNER.stamp(3, url))
+    for glued in ("", "_", "-", "" if click.endswith(("_", "-")) else "__"):
+        assert SIGNER.read_click(click + glued)[1] == url
+
+
+def test_the_newest_key_stamps() -> None:
+    """After a rotation a link's reference and destination, too, are of the new key."""
+    assert Signer([NEW, OLD]).stamp(3, URL) == Signer([NEW]).stamp(3, URL) != Signer([OLD]).stamp(3, URL)
+
+
+def test_what_is_not_said_is_ordinary() -> None:
+    """Without an app id, a name or a part, a link is an unnamed one of the HTML body that no app opens."""
+    assert Signer([NEW]).message(ID).open() == Signer([NEW], "").message(ID).open()
+    assert SIGNER.stamp(3, URL) == SIGNER.stamp(3, URL, "", "html", False)
+    assert not SIGNER.stamp(3, URL).app
+
+
+def test_a_link_for_an_app_has_its_own_beginning() -> None:
+    """Links of one body get the prefix of their sort, which an app's system knows them by."""
+    for_app = SIGNER.stamp(4, URL, app=True)
+    message = SIGNER.message(ID)
+    plain, app = message.click(STAMP), message.click(for_app)
+    assert message.clicks("/c/", [STAMP, for_app, STAMP], "/a/") == [f"/c/{plain}", f"/a/{app}", f"/c/{plain}"]
+    assert message.clicks("/c/", [for_app]) == [app]

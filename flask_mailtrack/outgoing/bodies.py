@@ -64,6 +64,8 @@ class Body:
     targets: tuple[LinkTarget, ...] = ()
     pixel: bool = False
     """Whether there is room for a pixel."""
+    starts: bool = False
+    """Whether there is room for it at the start too."""
     failure: RewriteError | None = None
     """Why it goes out as the author wrote it, if it does."""
 
@@ -115,9 +117,20 @@ class Bodies:
             )
             for link in template.links
         ]
-        return self._stamped(template, template.slots, links, "html", template.pixel)
+        body = self._stamped(template, template.slots, links, "html")
+        return replace(body, pixel=template.pixel, starts=template.starts)
 
     def _compile(self, source: str, plan: Plan) -> rewrite.Template:
+        if plan.opens and self._settings.pixel != "bottom":
+            try:
+                return self._compiled(source, plan, start=True)
+            except RewriteError as error:
+                if error.reason != "unverified":
+                    raise
+        # A body without a place at its start has one at its end.
+        return self._compiled(source, plan, start=False)
+
+    def _compiled(self, source: str, plan: Plan, start: bool) -> rewrite.Template:
         settings = self._settings
         return rewrite.compile(
             source,
@@ -126,7 +139,7 @@ class Bodies:
             refuse_text=self._policy.refuse_text,
             slots=plan.slots,
             limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
-            start=plan.opens and settings.pixel != "bottom",
+            start=start,
             attribute=RELAYS[settings.downstream].attribute,
         )
 
@@ -136,12 +149,12 @@ class Bodies:
         template = text_links.compile(source, self._policy.refuse, plan.slots)
         found = text.slots_in(source, plan.slots)
         links = [_Target(with_utm(url, plan.utm)) for url in template.links]
-        return self._stamped(text.Filled(source, template, plan.slots), found, links, "text", False)
+        return self._stamped(text.Filled(source, template, plan.slots), found, links, "text")
 
-    def _stamped(self, template: Template, found: frozenset[str], links: list[_Target], part: str, pixel: bool) -> Body:
+    def _stamped(self, template: Template, found: frozenset[str], links: list[_Target], part: str) -> Body:
         stamps = tuple(self._signer.stamp(i, k.url, k.name, part, k.app) for i, k in enumerate(links))
         targets = tuple(LinkTarget(s.ref, k.url, k.name, part) for s, k in zip(stamps, links, strict=True))
-        return Body(template, found, stamps, targets, pixel)
+        return Body(template, found, stamps, targets)
 
 
 def _as_written(source: str, plan: Plan) -> Body:

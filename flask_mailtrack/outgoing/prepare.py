@@ -223,7 +223,8 @@ class _Work:
         fill = self._fill(self._html.found, links)
         pixel = links.pixel() if row.opens else ""
         fill["pixel"] = pixel
-        at = "" if "pixel" in self._html.found else self._settings.pixel
+        at = self._settings.pixel if self._html.starts else "bottom"
+        at = "" if "pixel" in self._html.found else at
         fill["start"] = pixel if at in ("top", "both") else ""
         fill["end"] = self._footer(self._html.found, links, "html") + (pixel if at in ("bottom", "both") else "")
         return self._html.render(links, tracked, fill)

@@ -47,6 +47,11 @@ class Template:
     """For each gap, which value belongs there."""
     _source: str
 
+    @property
+    def starts(self) -> bool:
+        """Whether it has the place ``start``."""
+        return START in self._points
+
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Write the body for one recipient.
 

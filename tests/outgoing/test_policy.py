@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from conftest import BASE_URL, MakeSite, Site
 
 from flask_mailtrack import signals
 from flask_mailtrack.config import load
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.outgoing import rewrite
 from flask_mailtrack.outgoing.policy import Policy
 
 
@@ -92,6 +95,22 @@ def test_the_pixel_stands_where_it_is_asked_to(make_site: MakeSite, place: str, 
     assert len(re.findall(pixel, sent.html)) == count
     assert bool(re.search(f"<body>{pixel}", sent.html)) is (place != "bottom")
     assert bool(re.search(f"{pixel}</body>", sent.html)) is (place != "top")
+
+
+def test_a_body_without_a_beginning_has_its_pixel_at_the_end(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the judge accepts no place at the top, the mail is tracked all the same, with the pixel below."""
+    compile_ = rewrite.compile
+
+    def picky(html: str, *, start: bool = False, **options: Any) -> rewrite.Template:
+        if start:
+            raise RewriteError("unverified")
+        return compile_(html, **options)
+
+    monkeypatch.setattr(rewrite, "compile", picky)
+    sent = make_site(MAILTRACK_PIXEL="top").send('<p>Hello</p><a href="https://example.com/">x</a>')
+    assert sent.html.count("/m/o/") == sent.html.count("/m/c/") == 1
 
 
 def test_a_pixel_that_the_author_placed_is_the_only_one(make_site: MakeSite) -> None:
