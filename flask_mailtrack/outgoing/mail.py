@@ -143,7 +143,7 @@ class TrackedConnection(Connection):
 
     def _send_batch(self, message: Message, batch: prepare.Batch, envelope_from: str | tuple[str, str] | None) -> None:
         if batch.failure is not None:
-            reason = "clipped" if batch.failure.reason == "clipped" else "rewrite"
+            reason = batch.failure.reason if batch.failure.reason in ("clipped", "prepare") else "rewrite"
             log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", batch.failure)
             self.office.failed(reason, batch.failure)
         rows = [row for copy in batch.copies for row in copy.rows]

@@ -14,7 +14,7 @@ from flask_mailtrack.privacy import clean, normalise
 from flask_mailtrack.tokens import Signer
 
 from . import headers, options, placeholders, services, text
-from .bodies import Bodies, Plan
+from .bodies import Bodies, Body, Plan
 from .links import Links
 from .text import is_sealed
 
@@ -114,6 +114,10 @@ class _Recipient:
     def silent(self) -> bool:
         return OptOutKind.TRACKING in self.refused
 
+    @property
+    def gone(self) -> bool:
+        return OptOutKind.UNSUBSCRIBE in self.refused
+
 
 class _Work:
     """One send call."""
@@ -128,24 +132,38 @@ class _Work:
         self._given = given
         self._sender = sender
         self._batch_id = new_id()
-        plan = Plan.of(choice, self._settings)
-        self._html = None if letter.html is None else preparer.bodies.html(letter.html, plan)
-        self._text = preparer.bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
+        self._html: Body | None = None
+        self._text: Body | None = None
 
     def batch(self) -> Batch:
         recipients = self._recipients()
-        gone = [r for r in recipients if self._choice.unsubscribe and OptOutKind.UNSUBSCRIBE in r.refused]
-        wanted = [r for r in recipients if r not in gone]
+        gone = [r for r in recipients if self._choice.unsubscribe and r.gone]
+        wanted = [r for r in recipients if not (self._choice.unsubscribe and r.gone)]
         together = not self._settings.split and not self._choice.unsubscribe and len(wanted) > 1
-        envelopes = [tuple(wanted)] if together else [(r,) for r in wanted]
+        envelopes: list[tuple[_Recipient, ...]] = [tuple(wanted)] if together else [(r,) for r in wanted]
+        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
+        try:
+            copies = self._copies(envelopes)
+        except Exception as error:
+            log.exception("a message goes out untracked")
+            self._html = self._text = None
+            copies = [self._plain(envelope) for envelope in envelopes]
+            return Batch(copies, suppressed, (), RewriteError("prepare", repr(error)))
         bodies = [body for body in (self._html, self._text) if body]
-        copies = [self._copy(envelope) for envelope in envelopes]
-        return Batch(
-            copies=copies,
-            suppressed=[self._row(r, status=Status.SUPPRESSED) for r in gone],
-            targets=tuple(target for body in bodies for target in body.targets),
-            failure=(self._html.failure if self._html else None) or self._clipped(copies),
-        )
+        targets = tuple(target for body in bodies for target in body.targets)
+        return Batch(copies, suppressed, targets, (self._html and self._html.failure) or self._clipped(copies))
+
+    def _copies(self, envelopes: list[tuple[_Recipient, ...]]) -> list[Copy]:
+        letter, bodies, plan = self._letter, self._preparer.bodies, Plan.of(self._choice, self._settings)
+        self._html = None if letter.html is None else bodies.html(letter.html, plan)
+        self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
+        return [self._copy(envelope) for envelope in envelopes]
+
+    def _plain(self, envelope: tuple[_Recipient, ...]) -> Copy:
+        """What is sent when we have failed: the author's mail, but still to nobody who has left the list."""
+        rows = tuple(self._row(r, shared=len(envelope) > 1, error="untracked: prepare") for r in envelope)
+        written = tuple(r.written for r in envelope)
+        return Copy(written, rows, self._letter.html, self._letter.body, dict(self._given))
 
     def _clipped(self, copies: list[Copy]) -> RewriteError | None:
         """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
@@ -190,7 +208,12 @@ class _Work:
         )
 
     def _row(
-        self, recipient: _Recipient, tracked: bool = False, status: Status = Status.SENDING, shared: bool = False
+        self,
+        recipient: _Recipient,
+        tracked: bool = False,
+        status: Status = Status.SENDING,
+        shared: bool = False,
+        error: str = "",
     ) -> SentMessage:
         failure = self._html.failure if self._html else None
         stamped = bool((self._html and self._html.stamps) or (self._text and self._text.stamps))
@@ -206,7 +229,7 @@ class _Work:
             tag=self._choice.tag,
             list_id=self._choice.list_id,
             meta=self._choice.metadata,
-            error=f"untracked: {failure.reason}" if failure else "",
+            error=f"untracked: {failure.reason}" if failure else error,
             opens=tracked and self._choice.opens and bool(self._html and self._html.pixel),
             clicks=tracked and stamped,
             shared=shared,

@@ -10,7 +10,7 @@ from flask_mail import BadHeaderError, Message
 
 from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, SpoolError
-from flask_mailtrack.outgoing import prepare, rewrite
+from flask_mailtrack.outgoing import links, prepare, rewrite
 from flask_mailtrack.storage.spool import Spool
 
 HTML = '<p>Dear Ada, <a href="https://example.com/">read on</a></p>'
@@ -42,6 +42,27 @@ def test_placeholders_are_filled_in_html_that_cannot_be_tracked(site: Site) -> N
     sent = site.send("<p>x<select><a href='https://unsubscribe.mailtrack.invalid/'>leave</a>", list_id="news")
     assert "invalid" not in sent.html
     assert "https://links.example.com/m/u/" in sent.html
+
+
+def test_a_bug_of_ours_does_not_reach_who_has_left(
+    site: Site, failures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the copies cannot be made, the list still goes out as written, and still not to who unsubscribed."""
+    first = site.send(HTML, list_id="news")
+    link = first.extra_headers["List-Unsubscribe"].strip("<>")
+    site.client.post(link.removeprefix("https://links.example.com"))
+
+    def broken(*args: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(links.Links, "pixel", broken)
+    sent = site.send(HTML, to=["ada@example.com", "bob@example.com"], list_id="news")
+    assert [copy.send_to for copy in sent] == [{"bob@example.com"}]
+    assert sent[0].html == HTML
+    assert failures == ["prepare"]
+    rows = {(row.recipient, row.status): row.error for row in site.rows("Message")}
+    assert rows[("bob@example.com", "sent")] == "untracked: prepare"
+    assert ("ada@example.com", "suppressed") in rows
 
 
 def test_a_bug_of_ours_costs_the_tracking_not_the_mail(
