@@ -18,6 +18,7 @@ _BASE_URL = re.compile(
     r"(?P<path>(?:/[a-z0-9._~%-]+)*)/*",
     re.IGNORECASE | re.ASCII,
 )
+_UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
 
@@ -145,7 +146,7 @@ def mailing_lists(key: str, value: Any) -> dict[str, dict[str, str]]:
 def utm_parameters(key: str, value: Any) -> dict[str, str]:
     """Names without the prefix ``utm_``, and values."""
     good = isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
-    if not good or not all(k.isidentifier() and k.isascii() and v.isprintable() and v for k, v in value.items()):
+    if not good or not all(_UTM.fullmatch(k) and v.isprintable() and 0 < len(v) < 256 for k, v in value.items()):
         raise bad("E113", key, f"is {value!r}.", "Write {'source': 'mail'}, without the prefix utm_.")
     return dict(value)
 

@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from flask import Flask, current_app
@@ -57,6 +58,8 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
     directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
+    if not own and not passing:  # apps may share an instance folder, but not each other's rows
+        directory = f"{directory}-{_fingerprint(settings, database)}"
     spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
     announce, failed = _announcer(app), _failer(app)
     drain = Drain(spools, database, settings.drain_batch, announce)
@@ -72,6 +75,12 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
     if passing:
         weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
     return state
+
+
+def _fingerprint(settings: Settings, database: Database) -> str:
+    """Tell the databases apart that the apps of one instance folder write to."""
+    url = database.engine.url.set(password=None).render_as_string()
+    return blake2b(f"{settings.app_id}/{url}/{database.message.fullname}".encode(), digest_size=6).hexdigest()
 
 
 def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:

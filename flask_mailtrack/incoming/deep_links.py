@@ -8,10 +8,8 @@ our redirect where it leads. All other links stay in the browser.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, request
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
@@ -20,31 +18,26 @@ NAME = "mailtrack_deep_links"
 
 
 def create_deep_links(settings: Settings) -> Blueprint:
-    """Return the routes of the files that are configured; without any, a blueprint without routes.
+    """Return a blueprint that serves the files that are configured, on tracking hosts only.
 
-    They answer on tracking hosts only: on the app's own host the same files may be the app's own.
+    On any other host the same paths may be the app's own, so they are not routes of ours.
     """
     blueprint = Blueprint(NAME, "flask_mailtrack")
     hosts = frozenset(map(host_of, settings.base_urls()))
     files = {
         # Apple wants the file without an ending, as JSON, and without a redirect.
-        "apple-app-site-association": settings.apple_app_site_association,
-        "assetlinks.json": settings.assetlinks,
+        "/.well-known/apple-app-site-association": settings.apple_app_site_association,
+        "/.well-known/assetlinks.json": settings.assetlinks,
     }
-    for name, content in files.items():
-        if content:
-            blueprint.add_url_rule(f"/.well-known/{name}", name.partition(".")[0], _file(content, hosts))
-    return blueprint
+    bodies = {path: json.dumps(content) for path, content in files.items() if content}
 
-
-def _file(content: Any, hosts: frozenset[str]) -> Callable[[], Response]:
-    body = json.dumps(content)
-
-    def view() -> Response:
-        if host_of(f"http://{request.host}") not in hosts:
-            abort(404)
-        response = Response(body, mimetype="application/json")
+    def serve() -> Response | None:
+        if request.path not in bodies or host_of(f"http://{request.host}") not in hosts:
+            return None
+        response = Response(bodies[request.path], mimetype="application/json")
         response.headers["Cache-Control"] = "public, max-age=3600"
         return response
 
-    return view
+    if bodies:
+        blueprint.before_app_request(serve)
+    return blueprint

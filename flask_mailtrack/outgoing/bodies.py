@@ -92,12 +92,19 @@ class Bodies:
         self._settings = settings
         self._signer = signer
         self._policy = Policy(settings)
-        self.html = functools.lru_cache(REMEMBERED)(self._html)
+        self._remembered = functools.lru_cache(REMEMBERED)(self._html)
         self.text = functools.lru_cache(REMEMBERED)(self._text)
+
+    def html(self, source: str, plan: Plan) -> Body:
+        """Return an HTML body, prepared now or before."""
+        try:
+            return self._remembered(source, plan)
+        except RewriteError as error:  # of the moment, not of the body: the next mail may have it better
+            return replace(_as_written(source, plan), failure=error)
 
     def preview(self, source: str, plan: Plan) -> Preview:
         """Return what tracking would change in an HTML body."""
-        body = self._html(source, plan)
+        body = self.html(source, plan)
         if not isinstance(body.template, rewrite.Template):
             return Preview((), False, body.failure)
         example = Links(self._settings.base_url + self._settings.url_prefix, self._signer.message(new_id()), "")
@@ -110,6 +117,8 @@ class Bodies:
         try:
             template = self._compile(source, plan)
         except RewriteError as error:
+            if error.reason == "too_slow":
+                raise
             return replace(_as_written(source, plan), failure=error)
         links = [
             _Target(

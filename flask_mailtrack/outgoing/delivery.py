@@ -12,8 +12,8 @@ from typing import Any
 from flask_mailtrack.events import Status
 from flask_mailtrack.privacy import normalise
 
+from .copies import Copy
 from .ledger import Ledger
-from .prepare import Copy
 
 log = logging.getLogger("flask_mailtrack.send")
 

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 
-from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.spool import Spool
@@ -27,15 +26,16 @@ class Ledger:
         self._spool = spool
         self._failed = failed
         self._written = written
-        self._links: dict[str, None] = {}
+        self._links: set[str] = set()
 
     def begin(self, rows: Iterable[SentMessage], targets: Iterable[LinkTarget]) -> None:
         """Write down what is about to be sent, and links that no mail of this process has carried yet."""
-        fresh = [target for target in targets if target.ref not in self._links]
+        known = self._links
+        fresh = [target for target in targets if target.ref not in known]
         if self._write([*fresh, *rows]):
-            self._links.update(dict.fromkeys(target.ref for target in fresh))
-            while len(self._links) > _REMEMBERED:
-                del self._links[next(iter(self._links))]
+            if len(known) > _REMEMBERED:  # one step, because threads send at the same time
+                known = self._links = set()
+            known.update(target.ref for target in fresh)
 
     def fate(self, rows: Iterable[SentMessage], status: Status, error: str = "") -> None:
         """Write down what became of *rows*."""
@@ -46,14 +46,17 @@ class Ledger:
 
     def close(self) -> None:
         """The send call is over: its rows may go to the database."""
-        self._written()
+        try:
+            self._written()
+        except Exception:  # no thread to be had, for instance; the rows are in the spool
+            log.exception("rows wait in the spool")
 
     def _write(self, records: list[LinkTarget | SentMessage]) -> bool:
         if not records:
             return True
         try:
             self._spool.append(*map(to_json, records))
-        except SpoolError as error:
+        except Exception as error:
             log.exception("message rows could not be written")
             self._failed("spool", error)
             return False

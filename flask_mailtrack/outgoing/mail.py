@@ -10,10 +10,13 @@ from __future__ import annotations
 import copy as copying
 import functools
 import logging
+import re
 from binascii import b2a_qp
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.charset import Charset
 from email.mime.text import MIMEText
+from email.utils import parseaddr
 from typing import Any, cast
 
 from flask_mail import BadHeaderError, Connection, Mail, Message
@@ -21,11 +24,13 @@ from flask_mail import BadHeaderError, Connection, Mail, Message
 from flask_mailtrack.errors import OptOutsUnavailable
 
 from . import headers, options, prepare
+from .copies import Batch, Copy
 from .delivery import Delivery
 from .ledger import Ledger
 
 log = logging.getLogger("flask_mailtrack.send")
 
+_FOLD = re.compile(r"\r?\n(?=[ \t]+\S)")  # RFC 5322, section 2.2.3
 MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
 
 
@@ -57,7 +62,9 @@ def is_mail(candidate: object) -> bool:
 def _connect(door: Any, connect: Callable[[], Connection], office: Callable[[Any], Office | None]) -> Connection:
     connection = connect()
     found = office(door)
-    if found is not None and not isinstance(connection, TrackedConnection):
+    if not isinstance(connection, Connection):
+        log.warning("%s is not a Connection of Flask-Mail: its mail is not tracked", type(connection).__name__)
+    elif found is not None and not isinstance(connection, TrackedConnection):
         # The host may have a Connection class of its own: ours goes on top of it.
         connection.__class__ = _on_top_of(type(connection), TrackedConnection)
         cast("TrackedConnection", connection).office = found
@@ -79,14 +86,14 @@ def _on_top_of(base: type[Any], mixin: type[Any]) -> type[Any]:
 class TrackedCopy(Message):
     """One recipient's copy: the author's message with an envelope of its own."""
 
-    prepared: prepare.Copy
+    prepared: Copy
 
     @classmethod
-    def of(cls, message: Message, prepared: prepare.Copy) -> TrackedCopy:
+    def of(cls, message: Message, prepared: Copy) -> TrackedCopy:
         """Return the copy of *message* that *prepared* describes."""
         clone = copying.copy(message)
         clone.__class__ = _on_top_of(type(message), cls)
-        clone.alts = dict(message.alts)
+        clone.alts = dict(prepared.alts)
         clone.html = prepared.html
         clone.body = prepared.body
         clone.extra_headers = prepared.extra_headers or None
@@ -102,11 +109,15 @@ class TrackedCopy(Message):
 
     def _mimetext(self, text: str | None, subtype: str = "plain") -> MIMEText:
         """Flask-Mail writes lines as long as they come; a mail server may cut or refuse them."""
-        charset = self.charset or "utf-8"
-        octets = (text or "").encode(charset, "replace")
+        # What goes out is not always in the charset that was asked for: Japanese is sent as ISO-2022-JP.
+        charset = Charset(self.charset or "utf-8")
+        try:
+            octets = (text or "").encode(charset.output_charset or "utf-8")
+        except (UnicodeError, LookupError):
+            return super()._mimetext(text, subtype)
         if max(map(len, octets.splitlines()), default=0) <= MAX_LINE:
             return super()._mimetext(text, subtype)
-        part = MIMEText("", _subtype=subtype, _charset=charset)
+        part = MIMEText("", _subtype=subtype, _charset=self.charset or "utf-8")
         part.replace_header("Content-Transfer-Encoding", "quoted-printable")
         part.set_payload(b2a_qp(octets, istext=True).decode("ascii"))
         return part
@@ -135,13 +146,15 @@ class TrackedConnection(Connection):
         except OptOutsUnavailable:
             raise
         except Exception as error:
+            if options.names_a_list(message):
+                raise OptOutsUnavailable("the message could not be prepared, so nobody was asked") from error
             log.exception("a message goes out untracked")
             self.office.failed("prepare", error)
             super().send(_untracked(message), envelope_from)
             return
         self._send_batch(message, batch, envelope_from)
 
-    def _send_batch(self, message: Message, batch: prepare.Batch, envelope_from: str | tuple[str, str] | None) -> None:
+    def _send_batch(self, message: Message, batch: Batch, envelope_from: str | tuple[str, str] | None) -> None:
         if batch.failure is not None:
             reason = batch.failure.reason if batch.failure.reason in ("clipped", "prepare") else "rewrite"
             log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", batch.failure)
@@ -158,9 +171,18 @@ class TrackedConnection(Connection):
 
 
 def _headers(message: Message) -> dict[str, str]:
-    """Return the headers that come from the author, with a folded subject (which Flask-Mail allows) unfolded."""
-    found = {"Subject": str(message.subject or "").replace("\r\n", ""), "Sender": str(message.sender)}
-    return {**found, "Reply-To": str(message.reply_to or ""), **(message.extra_headers or {})}
+    """Return what the author puts into headers, as far as it can break out of its line.
+
+    A folded value is legal, and a name or subject that is not ASCII is encoded before it is written.
+    """
+    found = {name: _FOLD.sub("", str(value)) for name, value in (message.extra_headers or {}).items()}
+    people = [message.sender, message.reply_to or "", *message.recipients, *message.cc, *message.bcc]
+    for number, person in enumerate(people):
+        name, address = parseaddr(person) if isinstance(person, str) else person  # as Flask-Mail reads them
+        found[f"Address-{number}"] = address
+        found[f"Name-{number}"] = name if str(name).isascii() else ""
+    subject = _FOLD.sub("", str(message.subject or ""))
+    return {**found, "Subject": subject if subject.isascii() else ""}
 
 
 def _is_unsendable(message: Message) -> bool:

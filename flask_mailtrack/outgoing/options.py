@@ -133,6 +133,12 @@ def choose(
     )
 
 
+def names_a_list(message: object) -> bool:
+    """Say whether a message, or the block it is sent in, names a list; for when nothing else can be asked."""
+    said = (getattr(message, ATTRIBUTE, None), _block.get())
+    return any(options is not None and (options.list_id or options.unsubscribe) for options in said)
+
+
 def parse(header: str) -> Options:
     """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which is for opens and clicks.
 

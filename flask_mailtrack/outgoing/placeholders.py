@@ -68,6 +68,9 @@ OWN = re.compile(
 ALL = re.compile(rf"{OWN.pattern}|(?P<foreign>{_foreign})", re.IGNORECASE)
 """Finds ours and those of other services (group ``foreign``: an unsubscribe link)."""
 
+PERSONAL = frozenset({"unsubscribe", "preferences", "optout", "foreign"})
+"""The slots that are one person's."""
+
 LEADS_OUT = frozenset({"unsubscribe", "preferences", "foreign"})
 """The slots by which a recipient can leave a list."""
 

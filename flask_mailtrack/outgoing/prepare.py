@@ -3,74 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from email.utils import parseaddr
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage, Status, new_id, now
+from flask_mailtrack.events import OptOutKind, SentMessage, Status, new_id, now
 from flask_mailtrack.privacy import clean, normalise
 from flask_mailtrack.tokens import Signer
 
 from . import headers, options, placeholders, services, text
 from .bodies import Bodies, Body, Plan
+from .copies import Address, Batch, Copy, Letter, OptOuts
 from .links import Links
 from .text import is_sealed
 
 log = logging.getLogger("flask_mailtrack.send")
-
-
-Address = str | tuple[str, str]
-
-
-class OptOuts(Protocol):
-    """What is asked before a send; both may raise ``OptOutsUnavailable``."""
-
-    def among(self, addresses: Collection[str], list_id: str) -> Mapping[str, set[OptOutKind]]:
-        """Return what each address has refused of a list."""
-
-    def silent(self, addresses: Collection[str]) -> Mapping[str, set[OptOutKind]]:
-        """Return who does not want to be measured."""
-
-
-class Letter(Protocol):
-    """What is read of a Flask-Mail message."""
-
-    subject: str
-    sender: Any
-    recipients: list[Address]
-    cc: list[Address]
-    bcc: list[Address]
-    body: str | None
-    html: str | None
-    extra_headers: dict[str, str] | None
-    msgId: str  # noqa: N815 - Flask-Mail's name
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """What one envelope carries.
-
-    ``rows`` are the message rows of the recipients in the envelope: one, unless splitting is off.
-    """
-
-    recipients: tuple[Address, ...]
-    rows: tuple[SentMessage, ...]
-    html: str | None
-    body: str | None
-    extra_headers: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Everything that one send call leads to."""
-
-    copies: list[Copy]
-    suppressed: list[SentMessage]
-    targets: tuple[LinkTarget, ...]
-    failure: RewriteError | None
-    """Why the HTML went out as the author wrote it, if it did; or that its end will not be seen."""
 
 
 class Preparer:
@@ -93,10 +42,10 @@ class Preparer:
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
         """
         given = dict(letter.extra_headers or {})
-        header = "; ".join(given.pop(name) for name in list(given) if name.lower() == options.HEADER.lower())
+        header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
         foreign = services.take_switches(given) if self.settings.foreign_headers else {}
         own: options.Options | None = getattr(letter, options.ATTRIBUTE, None)
-        sender = normalise(_flat(letter.sender))
+        sender = _address(letter.sender)
         choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign)
         given |= services.headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()
@@ -139,31 +88,36 @@ class _Work:
         recipients = self._recipients()
         gone = [r for r in recipients if self._choice.unsubscribe and r.gone]
         wanted = [r for r in recipients if not (self._choice.unsubscribe and r.gone)]
-        together = not self._settings.split and not self._choice.unsubscribe and len(wanted) > 1
-        envelopes: list[tuple[_Recipient, ...]] = [tuple(wanted)] if together else [(r,) for r in wanted]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
         try:
-            copies = self._copies(envelopes)
+            copies = self._copies(wanted)
         except Exception as error:
             log.exception("a message goes out untracked")
             self._html = self._text = None
-            copies = [self._plain(envelope) for envelope in envelopes]
+            copies = [self._plain(recipient) for recipient in wanted]
             return Batch(copies, suppressed, (), RewriteError("prepare", repr(error)))
         bodies = [body for body in (self._html, self._text) if body]
         targets = tuple(target for body in bodies for target in body.targets)
         return Batch(copies, suppressed, targets, (self._html and self._html.failure) or self._clipped(copies))
 
-    def _copies(self, envelopes: list[tuple[_Recipient, ...]]) -> list[Copy]:
+    def _copies(self, wanted: list[_Recipient]) -> list[Copy]:
         letter, bodies, plan = self._letter, self._preparer.bodies, Plan.of(self._choice, self._settings)
         self._html = None if letter.html is None else bodies.html(letter.html, plan)
         self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
-        return [self._copy(envelope) for envelope in envelopes]
+        found = (self._html.found if self._html else frozenset()) | (self._text.found if self._text else frozenset())
+        # A link that is one person's must not stand in a copy that others read.
+        personal = self._choice.unsubscribe or found & placeholders.PERSONAL
+        if not self._settings.split and not personal and len(wanted) > 1:
+            return [self._copy(tuple(wanted))]
+        return [self._copy((recipient,)) for recipient in wanted]
 
-    def _plain(self, envelope: tuple[_Recipient, ...]) -> Copy:
-        """What is sent when we have failed: the author's mail, but still to nobody who has left the list."""
-        rows = tuple(self._row(r, shared=len(envelope) > 1, error="untracked: prepare") for r in envelope)
-        written = tuple(r.written for r in envelope)
-        return Copy(written, rows, self._letter.html, self._letter.body, dict(self._given))
+    def _plain(self, recipient: _Recipient) -> Copy:
+        """What is sent when we have failed: the author's mail, but to nobody who has left, and with a way to leave."""
+        row = self._row(recipient, error="untracked: prepare")
+        links, slots = self._links(row, recipient), placeholders.OWN
+        fill = {"unsubscribe": links.unsubscribe(), "preferences": links.preferences(), "optout": links.preferences()}
+        html, body = (t and text.fill_in(t, slots, fill) for t in (self._letter.html, self._letter.body))
+        return Copy((recipient.written,), (row,), html, body, dict(self._letter.alts), self._headers(links))
 
     def _clipped(self, copies: list[Copy]) -> RewriteError | None:
         """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
@@ -174,10 +128,14 @@ class _Work:
         return RewriteError("clipped", f"{longest} characters of HTML, Gmail shows {limit}")
 
     def _recipients(self) -> list[_Recipient]:
-        written = dict.fromkeys([*self._letter.recipients, *self._letter.cc, *self._letter.bcc])
-        found = [(w, normalise(_flat(w))) for w in written]
-        refused = self._refused([address for _, address in found])
-        return [_Recipient(w, address, frozenset(refused.get(address, ()))) for w, address in found]
+        # A host's own Message may say otherwise than its headers to whom it goes: its word counts.
+        wanted = self._letter.send_to
+        named = [*self._letter.recipients, *self._letter.cc, *self._letter.bcc]
+        found: dict[str, Address] = {}
+        for written in [*(w for w in named if w in wanted), *(w for w in wanted if w not in named)]:
+            found.setdefault(_address(written), written)
+        refused = self._refused(list(found))
+        return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 
     def _refused(self, addresses: list[str]) -> Mapping[str, set[OptOutKind]]:
         if self._choice.unsubscribe:
@@ -195,17 +153,28 @@ class _Work:
         tracked = not any(r.silent for r in envelope)
         rows = tuple(self._row(r, tracked=tracked, shared=len(envelope) > 1) for r in envelope)
         links = self._links(rows[0], envelope[0])
-        extra = dict(self._given)
-        if self._choice.unsubscribe:
-            domain = self._sender.rpartition("@")[2]
-            extra |= headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given)
         return Copy(
             recipients=tuple(r.written for r in envelope),
             rows=rows,
             html=self._written_html(links, rows[0], tracked),
             body=self._written_text(links, tracked),
-            extra_headers=extra,
+            alts=self._alts(links),
+            extra_headers=self._headers(links),
         )
+
+    def _headers(self, links: Links) -> dict[str, str]:
+        if not self._choice.unsubscribe:
+            return dict(self._given)
+        domain = self._sender.rpartition("@")[2]
+        return self._given | headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given)
+
+    def _alts(self, links: Links) -> dict[str, str]:
+        """Return the other alternatives, an AMP part for instance: as written, but for the placeholders."""
+        filled = dict(self._letter.alts)
+        for kind, part in filled.items():
+            if kind != "html" and isinstance(part, str) and (found := text.slots_in(part, placeholders.OWN)):
+                filled[kind] = text.fill_in(part, placeholders.OWN, self._fill(found, links))
+        return filled
 
     def _row(
         self,
@@ -269,5 +238,7 @@ class _Work:
         return self._preparer.footer(part, links.unsubscribe())
 
 
-def _flat(address: Address) -> str:
-    return f"{address[0]} <{address[1]}>" if isinstance(address, tuple) else str(address or "")
+def _address(written: Address) -> str:
+    """Return the address that Flask-Mail will use, in the spelling in which addresses are compared."""
+    bare = written[1] if isinstance(written, tuple) else parseaddr(str(written or ""))[1]
+    return normalise(bare or str(written or ""))

@@ -260,11 +260,11 @@ class DrainThread:
     def ensure(self) -> None:
         """Start the thread if this process does not have one yet; cheap enough for each hit."""
         if self._pid != os.getpid():
-            self._pid = os.getpid()
             drain, over = weakref.ref(self._drain), threading.Event()
             weakref.finalize(self._drain, over.set).atexit = False
             arguments = (drain, over, self._seconds)
             threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True).start()
+            self._pid = os.getpid()
             atexit.register(_run_once, drain)
 
 

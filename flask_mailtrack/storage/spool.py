@@ -163,8 +163,13 @@ class Spool:
     def _sync_soon(self) -> None:
         self._dirty.set()
         if self._syncer is None:
-            self._syncer = threading.Thread(target=self._sync_loop, name="mailtrack-sync", daemon=True)
-            self._syncer.start()
+            syncer = threading.Thread(target=self._sync_loop, name="mailtrack-sync", daemon=True)
+            try:
+                syncer.start()
+            except RuntimeError:  # no more threads: then we wait for the disk ourselves
+                os.fdatasync(self._fd)
+            else:
+                self._syncer = syncer
 
     def _sync_loop(self) -> None:
         """Sync what was written, 50 ms later; end when nothing is, so that an idle spool holds no thread."""

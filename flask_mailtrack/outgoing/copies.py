@@ -1,0 +1,67 @@
+"""What goes in and comes out of the preparation: a letter, the opt-outs to ask, copies, a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage
+
+Address = str | tuple[str, str]
+
+
+class OptOuts(Protocol):
+    """What is asked before a send; both may raise ``OptOutsUnavailable``."""
+
+    def among(self, addresses: Collection[str], list_id: str) -> Mapping[str, set[OptOutKind]]:
+        """Return what each address has refused of a list."""
+
+    def silent(self, addresses: Collection[str]) -> Mapping[str, set[OptOutKind]]:
+        """Return who does not want to be measured."""
+
+
+class Letter(Protocol):
+    """What is read of a Flask-Mail message."""
+
+    subject: str
+    sender: Any
+    recipients: list[Address]
+    cc: list[Address]
+    bcc: list[Address]
+    body: str | None
+    html: str | None
+    alts: dict[str, str]
+    extra_headers: dict[str, str] | None
+    msgId: str  # noqa: N815 - Flask-Mail's name
+
+    @property
+    def send_to(self) -> set[Address]:
+        """The envelope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What one envelope carries.
+
+    ``rows`` are the message rows of the recipients in the envelope: one, unless splitting is off.
+    """
+
+    recipients: tuple[Address, ...]
+    rows: tuple[SentMessage, ...]
+    html: str | None
+    body: str | None
+    alts: dict[str, str]
+    extra_headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that one send call leads to."""
+
+    copies: list[Copy]
+    suppressed: list[SentMessage]
+    targets: tuple[LinkTarget, ...]
+    failure: RewriteError | None
+    """Why the HTML went out as the author wrote it, if it did; or that its end will not be seen."""
