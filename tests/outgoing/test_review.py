@@ -75,7 +75,7 @@ def test_threads_that_send_many_links_lose_no_mail(site: Site, monkeypatch: pyte
 def test_without_a_thread_to_be_had_mail_goes_out_and_rows_are_kept(
     make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system gives no more threads, the mail leaves, once, and the rows are on disk; later there are threads."""
+    """Where the system gives no more threads, the mail leaves once, and its rows are on disk."""
     site = make_site(TESTING=False, MAIL_SUPPRESS_SEND=True)
     start = threading.Thread.start
 
