@@ -244,3 +244,46 @@ def test_every_accepted_url_is_a_location(url: str) -> None:
     assert header == url or not url.isascii()
     assert location(header) == header
     assert host_of(url)
+
+
+@pytest.mark.parametrize("sign", [*'@\\[]%<>"^`{|} \t\r\n', "\u3000", "\u2028"])
+def test_a_host_with_a_doubtful_sign_is_none(sign: str) -> None:
+    """What programs read in different ways is no host, in letters or as an IPv6 address, and never tracked."""
+    for url in (f"https://a{sign}b/", f"https://[1{sign}2]/", f"https://a{sign}", f"https://{sign}b:80?x"):
+        assert host_of(url) == ""
+        assert refusal(url) == "unsafe"
+
+
+@pytest.mark.parametrize("sign", [*"/?#;=ABFG_gz-~é", "::"])
+def test_an_ipv6_address_has_hexadecimal_digits_only(sign: str) -> None:
+    """Between brackets only what can be an address has a host."""
+    assert host_of(f"https://[1{sign}2]/") == (f"[1{sign}2]".lower() if sign in "ABF::" else "")
+    assert refusal(f"https://[1{sign}2]/") == (None if sign == "::" else "unsafe")
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"), [("65535", None), ("65536", "unsafe"), ("00080", None), ("000080", "unsafe")]
+)
+def test_a_port_has_five_digits_at_most(port: str, expected: str | None) -> None:
+    """A port is a number that a port can have."""
+    assert refusal(f"https://e.org:{port}") == refusal(f"https://e.org:{port}/?x") == expected
+
+
+def test_the_longest_destination_has_1400_bytes() -> None:
+    """The limit does not move unnoticed: links that are out were judged by it."""
+    assert refusal("https://x.com/".ljust(1_400, "a")) is None
+    assert refusal("https://x.com/".ljust(1_401, "a")) == "too_long"
+
+
+@pytest.mark.parametrize("sign", [*'/?#@\\:[]%<>"^`{|}'])
+def test_a_wide_sign_in_a_host_is_the_sign_that_it_looks_like(sign: str) -> None:
+    """A browser folds the full-width forms of signs, so none of them may stand in a host."""
+    assert refusal(f"https://good.com{chr(ord(sign) + 0xFEE0)}evil.com/") == "unsafe"
+
+
+@pytest.mark.parametrize(
+    "rest", ["/$a", "//$a", "/:$", "/{a}", "/a}{", "/%7B%7B", "/a%2", "/<a", "/a*b|c", "/[a]", "/a:/$"]
+)
+def test_a_sign_of_a_placeholder_alone_makes_none(rest: str) -> None:
+    """Signs that other people's placeholders are made of may stand in an ordinary address."""
+    assert refusal(f"https://e.org{rest}") is None

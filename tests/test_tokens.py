@@ -404,7 +404,7 @@ def test_half_a_character_in_an_address_has_a_reference() -> None:
     assert len({SIGNER.recipient_refs(f"{half}@example.com")[0] for half in ("\ud800", "\ud801", "?")}) == 3
 
 
-@pytest.mark.parametrize("letter", ["+", "[", " ", "\t", "%"])
+@pytest.mark.parametrize("letter", ["+", "[", " ", "\t", "%", "=="])
 def test_a_soft_break_takes_nothing_else_with_it(letter: str) -> None:
     """A break in one place does not excuse what is illegal in another."""
     assert why(Kind.CLICK, f"{TOKEN[:9]}=\r\n{TOKEN[9:30]}{letter}{TOKEN[30:]}") == "short"

@@ -113,3 +113,30 @@ def test_no_content_makes_the_text_slow(inside: str) -> None:
             link_text(page, tag)
         times.append(time.process_time() - start)
     assert times[1] < 24 * times[0] + 0.05
+
+
+@pytest.mark.parametrize("name", ["script", "STYLE", "title", "iframe", "noembed", "NoFrames"])
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\n", "\f", "\r", "/"])
+def test_what_is_no_content_is_no_text(name: str, blank: str) -> None:
+    """The inside of an element that shows nothing is not what a reader sees, up to its own end tag."""
+    html = f"<a href=u><{name}{blank}>no</{name}x></b>no</{name}{blank}>Shop<{name}s>yes</{name}s></a>"
+    page = scan(html)
+    assert link_text(page, page.tags[0]) == "Shop yes"
+
+
+_INLINE = "a abbr b big cite code del em font i ins kbd label mark nobr q s samp small span strike strong sub sup u wbr"
+
+
+@pytest.mark.parametrize("name", _INLINE.split()[1:])
+def test_a_tag_within_a_word_does_not_part_it(name: str) -> None:
+    """A word with a bold letter is one word, and one with a cell in it is two."""
+    for blank in ("", " ", "\t", "\n", "\f", "\r", "/"):
+        html = f"<a href=u>exam<{name}{blank}class=x>ple</{name}{blank}>s<{name.upper()}x>on</{name.upper()}x></a>"
+        page = scan(html.replace("class=x", "class=x" if blank else ""))
+        assert link_text(page, page.tags[0]) == "examples on"
+
+
+def test_a_declaration_in_a_link_is_no_text() -> None:
+    """What HTML makes a comment of is not shown, and parts no word."""
+    page = scan("<a href=u>exam<!x>ple<?x>.te</ x>st<![endif]>/<!>a</>b</a>")
+    assert link_text(page, page.tags[0]) == "example.test/ab"

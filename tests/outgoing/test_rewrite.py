@@ -935,3 +935,123 @@ def test_golden_mail() -> None:
 """
     )
     assert template.links == (Link("https://shop.test/?a=1&b=2", "buy"),)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r", "\r\n\t "])
+def test_our_attribute_goes_with_the_blanks_before_it(blank: str) -> None:
+    """What is taken out leaves no gap, and what stands before it, a letter or a blank, stays."""
+    for before in ("t", "n", "f", "r", "title=y", "title='y'"):
+        html = f"<a{blank}{before}{blank}data-mailtrack-name=n{blank}href='https://x.test/'>x</a>"
+        assert sent(html) == f"<a{blank}{before}{blank}href='/0'>x</a>"
+        html = f"<a{blank}data-mailtrack-name='n'{before}{blank}href='https://x.test/'>x</a>"
+        assert sent(html) == f"<a{blank}{before}{blank}href='/0'>x</a>"
+
+
+@pytest.mark.parametrize("value", ["{0}", "'{0}'", "'a{0}b{0}'", "", "''"])
+@pytest.mark.parametrize("links", [0, 1, 3])
+def test_attribute_of_ours_is_taken_out_whole(value: str, links: int) -> None:
+    """Behind any number of links, an attribute of ours goes, be it empty or full of placeholders."""
+    before = A * links
+    name = value.format("%%user_defined_unsubscribe_link%%")
+    html = f"{before}<a href='https://y.test/' data-mailtrack-name={name}>y</a>{A}"
+    template = compile(html, refuse=refuse, slots=SLOTS)
+    written = template.render([link.url for link in template.links], {})
+    assert written == f"{before}<a href='https://y.test/'>y</a>{A}"
+
+
+def test_a_mark_is_an_address_that_no_author_can_know() -> None:
+    """What stands for a link while a body is checked is a secret, and an address that leads nowhere."""
+    assert re.fullmatch(r"https://[0-9a-f]{40}\.invalid/", PREFIX)
+
+
+@pytest.mark.parametrize("name", ["v:rect", "V:RECT", "v:rect-x", "V:Rect_2", "v:é", "v:roundrect"])
+@pytest.mark.parametrize("html", ["<body><p>{0}{1}</p></body>", "<p>{1}<!--[if mso]>{0}{0}<![endif]-->", "{0}{1}"])
+def test_shapes_of_any_name_are_links(name: str, html: str) -> None:
+    """A shape of Outlook's is a link, however its name is written, and links beside it stay links."""
+    written = html.format(f"<{name} href='https://v.test/'>x</{name}>", A)
+    template = compile(written, refuse=refuse)
+    assert {link.url for link in template.links} == {"https://v.test/", "https://x.test/"}
+    assert template.render([link.url for link in template.links], {}) == written
+
+
+@pytest.mark.parametrize("html", ["<html><body>text</body></html>", "text <b>x</b> text", f"<p>text</p>{A}text"])
+def test_tidy_mail_that_begins_or_ends_with_text_is_settled_at_once(html: str) -> None:
+    """Text beside an image does not need a second look."""
+    assert TestProof.settled(html)
+    assert TestProof.settled(f"<body>{html.removeprefix('<html><body>')}", start=True)
+
+
+def test_without_urls_every_link_stays_as_the_author_wrote_it() -> None:
+    """A copy that is not tracked after all has the author's own addresses, and everything else."""
+    html = (
+        "<a href=\"https://x.test/?a='b'&amp;c\">x</a>%%user_defined_unsubscribe_link%%"
+        '<a href=\'https://x.test/?"\'>x</a><a href=https://y.test/?"q">y</a><a href=https://z.test/>z</a>'
+    )
+    template = compile(html, refuse=refuse, slots=SLOTS)
+    assert len(template.links) == 4
+    assert template.render(None, {"foreign": "F", "end": "[E]"}) == (
+        "<a href=\"https://x.test/?a='b'&amp;c\">x</a>F"
+        "<a href='https://x.test/?\"'>x</a>"
+        '<a href="https://y.test/?&#34;q&#34;">y</a><a href="https://z.test/">z</a>[E]'
+    )
+
+
+def test_a_harmless_url_is_not_escaped() -> None:
+    """Signs that mean nothing in an attribute are sent as they are, also beside one that does."""
+    harmless = "".join(set(map(chr, range(0x21, 0x7F))) - set("&\"'<>`"))
+    template = compile(A, refuse=refuse)
+    assert template.render([harmless], {}) == f'<a href="{harmless}">x</a>'
+    assert template.render([f"{harmless} "], {}) == f'<a href="{harmless}&#32;">x</a>'
+
+
+@pytest.mark.parametrize(
+    "html", ["<head><title>x</title></head>", "<html><head><meta charset=x></head>", "<style>p{}</style>"]
+)
+def test_a_body_without_content_still_gets_its_image(html: str) -> None:
+    """A parser that opens a body for the image alone has read no other document."""
+    assert compile(html, refuse=refuse).render([], {"end": "[E]"}) == f"{html}[E]"
+
+
+def test_a_bracket_in_a_visible_link_leaves_outlooks_share_settled() -> None:
+    """Only in a comment could the end of a tag end more than that."""
+    html = "<body><a href='https://x.test/?a>b'>x</a>{0}</body>"
+    assert TestProof.settled(html.format("<!--[if mso]><a href='https://y.test/'>y</a><![endif]-->"))
+    assert not TestProof.settled(html.format("<!--[if mso]><a href='https://y.test/?a>b'>y</a><![endif]-->"))
+
+
+def test_only_what_has_a_name_is_a_slot() -> None:
+    """A pattern may also match what is no placeholder, or nothing at all; such text stays."""
+    template = compile("<p>x y z</p>", refuse=refuse, slots=re.compile("x|(?P<slot>y|(?=z))"))
+    assert template.render([], {"slot": "[Y]"}) == "<p>x [Y] z</p>"
+
+
+_BEFORE = [
+    "",
+    "<html>",
+    "<HEAD>",
+    "</head>",
+    "<base href=x>",
+    "<basefont>",
+    "<bgsound>",
+    "<link>",
+    "<meta/>",
+    "<noscript>",
+]
+_BEFORE += [f"<{name} x='>'><p></{name}>" for name in ("noframes", "script", "style", "title")]
+_BEFORE += ["<!-- <p> -->", "<!-->", "<!--->", "<!-- --!>", "<!x>", "<?x>", "</x>", "</ x>", "</p a='>'>"]
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r", "\r\n \t"])
+@pytest.mark.parametrize("before", _BEFORE)
+def test_the_start_is_behind_all_that_opens_no_body(before: str, blank: str) -> None:
+    """What HTML5 reads before a body is no content, and blanks may stand on either side of the image."""
+    for content in ("x", "<p>", "r", "t", "f", "\\", "&nbsp;", "\v", "<br>", "</br>", "</body>", "</html>", "<linked>"):
+        html = f"{blank}{before}{blank}{content}"
+        blanks = len(html) - len(content) - len(blank)
+        assert rewrite.start_points(scan(html))[-2:] == [len(html) - len(content), blanks if before else 0]
+
+
+@pytest.mark.parametrize("html", ["<link", "<!-- x", "<!x", "<title>x", "<script>x", "</x", "<meta a='>"])
+def test_what_is_never_closed_is_content(html: str) -> None:
+    """An image cannot stand behind what the document breaks off in."""
+    assert rewrite.start_points(scan(html)) == [0]

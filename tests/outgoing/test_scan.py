@@ -278,3 +278,144 @@ def test_no_reference_makes_decoding_slow(pattern: str) -> None:
     """An address full of references, or one endless name, is decoded in time that grows with its length."""
     short, long = ("&" + pattern * (size // len(pattern)) for size in (20_000, 160_000))
     assert cpu_seconds(lambda: decode(long)) < 24 * cpu_seconds(lambda: decode(short)) + 0.005
+
+
+CONTENTS = {
+    "to its end": ("<a href=x>one</a>two", ["one"]),
+    "to the next": ("<a href=x>one<a href=y>two</A >three", ["one", "two"]),
+    "other tags are content": ("<a href=x>one</b><area href=y>two</a>", ["one</b><area href=y>two", ""]),
+    "an area has none": ("<area href=x>one<area href=y>two</area>", ["", ""]),
+    "a slash closes no link": ("<a href=x />one</a>", ["one"]),
+    "a slash closes a shape": ("<v:rect href='x'/>one</v:rect>", [""]),
+    "a shape": ("<v:rect href='x'>one</v:rect>two", ["one"]),
+    "a shape in a shape": ("<v:rect href=x>one<v:oval href=y>two</v:rect>", ["one<v:oval href=y>two", "two</v:rect>"]),
+    "the document breaks off": ("<a href=x>one<b title='", ["one"]),
+    "the document ends": ("<a href=x>one", ["one"]),
+    "its condition ends": ("<!--[if mso]><a href=x>one--></a>two", ["one"]),
+    "its condition breaks off": ("<!--[if mso]><a href=x>one", ["one"]),
+}
+
+
+@pytest.mark.parametrize(("html", "expected"), CONTENTS.values(), ids=CONTENTS)
+def test_the_content_of_a_link_is_cut_out_exactly(html: str, expected: list[str]) -> None:
+    """What stands between a link's own tags, or before whatever ends it, is its content, to the character."""
+    page = scan(html)
+    assert [html[tag.inside_start : tag.inside_end] for tag in page.tags] == expected
+    assert all(html[tag.inside_start - 1] == ">" for tag in page.tags)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r", "/"])
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<a|title|href=u|title=y>",
+        "<a|title=\"x\"|href='u'|>",
+        "<AREA|title='x'|href=u|>",
+        "<p|class=x|title=>><a|href=u|>",
+        "<td|class|x>y<a|href=u|>z</td|><a|href=w|>",
+        "<title|><a href=x></title|><a href=u>",
+        "<style|><a href=x></style|><a href=u>",
+        "<script|><a href=x></script|><a href=u>",
+        "<script><!--<script|></script|><a href=x>--></script|><a href=u>",
+        "<body|class=x|><a href=u></body|>",
+    ],
+)
+def test_every_blank_parts_words_in_a_tag(html: str, blank: str) -> None:
+    """All five blanks of HTML, and a slash, part names and values alike, wherever the standard lets them."""
+    written = html.replace("|", blank)
+    assert urls(scan(written), hidden=False) == [url for url, _ in html5_links(written)] != []
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r"])
+@pytest.mark.parametrize("value", ["u", "'u'", '"u"'])
+def test_every_blank_may_stand_around_a_value(value: str, blank: str) -> None:
+    """The sign between a name and its value may stand alone."""
+    assert urls(scan(f"<a title{blank}={blank}'>'{blank}href{2 * blank}={2 * blank}{value}>"), hidden=False) == ["u"]
+
+
+@pytest.mark.parametrize("sign", ['"', "'", "[", "`", "<", "=", "&", "é"])
+@pytest.mark.parametrize("html", ["<a b=x|c='><a href=u>'>", "<p b=x|c='><a href=u>'>", "<a x|c='><a href=y>'href=u>"])
+def test_a_value_without_quotes_is_never_opened_by_one_inside(html: str, sign: str) -> None:
+    """Only the first character of a value decides whether it has quotes, whatever signs follow."""
+    written = html.replace("|", sign)
+    assert urls(scan(written), hidden=False) == [url for url, _ in html5_links(written)] != []
+
+
+def test_attributes_are_cut_out_exactly() -> None:
+    """Every attribute is known to the character, with the quotes around its value or without them."""
+    html = "<a a b=d e='f' G=\"h\"i = j\tk='' l=>"
+    found = scan(html, names=frozenset("abegikl")).tags[0].attributes
+    assert [(a.name, html[a.start : a.end], html[a.value_start : a.value_end], a.quoted) for a in found] == [
+        ("a", "a", "", False),
+        ("b", "b=d", "d", False),
+        ("e", "e='f'", "f", True),
+        ("g", 'G="h"', "h", True),
+        ("i", "i = j", "j", False),
+        ("k", "k=''", "", True),
+        ("l", "l=", "", False),
+    ]
+    assert found[0].value_start == found[0].value_end == found[0].end
+
+
+@pytest.mark.parametrize("first", sorted(set(map(chr, range(0x21, 0x7F))) - set("\"'>&")))
+def test_a_value_may_begin_with_any_sign(first: str) -> None:
+    """Nothing but a quote is taken off an address."""
+    assert urls(scan(f"<a href={first}yz>"), hidden=False) == [f"{first}yz"]
+
+
+@pytest.mark.parametrize("dull", ["<p>", "</p>", "< ", "<", "x<1", "<br/>", "<td class=x>y"])
+@pytest.mark.parametrize("count", [999, 1_000, 1_001, 2_500])
+def test_a_link_is_found_behind_anything(dull: str, count: int) -> None:
+    """However much of the same stands before it, no link is lost."""
+    assert urls(scan(f"{dull * count} <a href=u>"), hidden=False) == ["u"]
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r", "/"])
+@pytest.mark.parametrize("tag", ["p", "td", "table", "b", "body", "h1", "o:p", "a", "TITLEX"])
+def test_a_quote_in_any_tag_hides_what_looks_like_a_link(tag: str, blank: str) -> None:
+    """The value of an attribute is no markup, whatever tag it is in and whatever stands behind the tag's name."""
+    html = f"<{tag}{blank}class='><a href=x>'{blank}title=\"><a href=y>\"><a href=u>"
+    assert urls(scan(html), hidden=False) == [url for url, _ in html5_links(html)] == ["u"]
+
+
+@pytest.mark.parametrize(
+    "inside", ["<!-- script ", "<!-- /script ", "<!-- <scripts> ", "<!-- <script --> ", "script ", "<script> ", "-->"]
+)
+def test_a_script_ends_at_its_own_end(inside: str) -> None:
+    """Only a whole tag in a comment of a script makes the script go on behind its end tag."""
+    html = f"<script>{inside}</script><a href=u>"
+    assert urls(scan(html), hidden=False) == [url for url, _ in html5_links(html)] == ["u"]
+
+
+@pytest.mark.parametrize("attribute", ["clic\u212atracking=off", "data-mailtrac\u212a=off", "data-pm-no-trac\u212a"])
+def test_a_letter_that_only_looks_like_another_opts_out_of_nothing(attribute: str) -> None:
+    """HTML folds the case of ASCII alone, so a Kelvin sign in a name makes it another name."""
+    page = scan(f"<a href=x {attribute}>")
+    assert not opts_out(page.values(page.tags[0]))
+    assert len(scan(f"<a href=x {attribute.replace(chr(0x212A), 'K')}>").tags[0].attributes) == 2
+
+
+@pytest.mark.parametrize("number", [1, 8, 11, 14, 31, 0xFDD0, 0xFDEF, 0xFFFE, 0x1FFFF, 0x10FFFF])
+def test_a_reference_by_number_is_the_character_of_that_number(number: int) -> None:
+    """What is no proper character stands for itself all the same, in either way of counting."""
+    for written in (f"&#{number};", f"&#x{number:x};", f"&#X{number:X};", f"&#000{number};", f"&#{number}"):
+        assert decode(written) == chr(number)
+
+
+def test_only_attributes_that_say_something_are_kept() -> None:
+    """What nobody will ask about a link is not remembered of it."""
+    attributes = scan("<a title=x href=y id=z CLASS=w data-x data-mailtrack-name=n>").tags[0].attributes
+    assert [attribute.name for attribute in attributes] == ["href", "class", "data-mailtrack-name"]
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r"])
+@pytest.mark.parametrize("html", ["<a b=x|c='><a href=x>'><a href=u>", "<p b=fx|c='><a href=x>'><a href=u>"])
+def test_a_value_without_quotes_ends_at_any_blank(html: str, blank: str) -> None:
+    """What follows it may have quotes again, and hides what is between them."""
+    written = html.replace("|", blank)
+    assert urls(scan(written), hidden=False) == [url for url, _ in html5_links(written)] == ["u"]
+
+
+def test_any_number_of_links_is_found_without_a_clock() -> None:
+    """Who sets no time limit may have as many links as there are."""
+    assert len(scan("<a href=u>x</a>" * 600).tags) == 600
