@@ -24,6 +24,13 @@ class Kind(StrEnum):
     PREFERENCES = "preferences"
 
 
+PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p"}
+"""The first segment behind the prefix; old mails hold these, so they never change."""
+
+APP_PATH = "a"
+"""The same for a click that an app may open."""
+
+
 class EventType(StrEnum):
     """What happened, in anymail's past tense."""
 

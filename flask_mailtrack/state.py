@@ -43,6 +43,8 @@ class State:
     drain: Drain
     optouts: OptOuts
     office: Office
+    move: Callable[[], None]
+    """Called when something is in a spool: the database may have it."""
 
 
 def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
@@ -69,9 +71,10 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
         catch_up=lambda: spools[1].pending() and drain.run(),
         remember=0 if app.testing else NOBODY_SECONDS,
     )
-    preparer = Preparer(settings, signer, optouts, _footer)
-    ledger = Ledger(spools[0], failed, _mover(settings, database, drain))
-    state = State(settings, signer, database, spools, drain, optouts, Office(preparer, ledger, failed))
+    # One for both sides: each has a thread of its own to start.
+    move = _mover(settings, database, drain)
+    office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
+    state = State(settings, signer, database, spools, drain, optouts, office, move)
     if passing:
         weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
     return state
@@ -85,11 +88,11 @@ def _fingerprint(settings: Settings, database: Database) -> str:
 
 def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     """Return what serves readers: the recorder, and the look-up for the pages."""
-    optouts, move = state.optouts, _mover(state.settings, state.database, state.drain)
+    optouts = state.optouts
 
     def written() -> None:
         optouts.forget()
-        move()
+        state.move()
 
     recorder = Recorder(
         state.settings,

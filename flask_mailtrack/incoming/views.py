@@ -23,7 +23,7 @@ from werkzeug.routing import BaseConverter
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import location
 from flask_mailtrack.errors import SpoolError, TokenError
-from flask_mailtrack.events import Kind, Standing
+from flask_mailtrack.events import APP_PATH, PATHS, Kind, Standing
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.tokens import Token
 
@@ -103,10 +103,15 @@ def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[
     )
     blueprint.record(lambda setup: setup.app.url_map.converters.update({NAME: Rest}))
     views = Views(settings, recorder, standing)
-    routes = {"o": views.open, "c": views.click, "a": views.click, "u": views.unsubscribe, "p": views.preferences}
-    for letter, view in routes.items():
-        methods = ["GET", "POST"] if letter in "up" else ["GET"]
-        for rule in (f"/{letter}/<{NAME}:path>", f"/{letter}"):
+    read, write = ["GET"], ["GET", "POST"]
+    for path, view, methods in (
+        (PATHS[Kind.OPEN], views.open, read),
+        (PATHS[Kind.CLICK], views.click, read),
+        (APP_PATH, views.click, read),
+        (PATHS[Kind.UNSUBSCRIBE], views.unsubscribe, write),
+        (PATHS[Kind.PREFERENCES], views.preferences, write),
+    ):
+        for rule in (f"/{path}/<{NAME}:path>", f"/{path}"):
             # A redirect to a "cleaner" path would drop the body of a POST, and names the Host header.
             blueprint.add_url_rule(
                 rule, view.__name__, view, methods=methods, strict_slashes=False, merge_slashes=False

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from flask_mailtrack.destination import refusal
-from flask_mailtrack.events import Kind
+from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LinkStamp, MessageTokens
-
-PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p"}
-"""The first segment behind the prefix; old mails hold these, so they never change."""
 
 
 class Links:
@@ -28,20 +25,24 @@ class Links:
 
     def clicks(self, stamps: Sequence[LinkStamp]) -> list[str]:
         """Return the tracked URL of each link."""
-        return self._tokens.clicks(f"{self._root}/c/", stamps, f"{self._root}/a/")
+        click, app = (f"{self._root}/{path}/" for path in (PATHS[Kind.CLICK], APP_PATH))
+        return self._tokens.clicks(click, stamps, app)
 
     def pixel(self) -> str:
         """Return the markup of the pixel, invisible to a reader and silent to a screen reader."""
-        url = f"{self._root}/o/{self._tokens.open()}.gif"
+        url = f"{self._root}/{PATHS[Kind.OPEN]}/{self._tokens.open()}.gif"
         return f'<img src="{url}" width="1" height="1" alt="" style="display:block;border:0;width:1px;height:1px">'
 
     def unsubscribe(self) -> str:
         """Return the URL that shows the page on GET and acts on POST."""
-        return f"{self._root}/u/{self._tokens.recipient(Kind.UNSUBSCRIBE, self._ref)}"
+        return self._own(Kind.UNSUBSCRIBE)
 
     def preferences(self) -> str:
         """Return the URL of the recipient's choices."""
-        return f"{self._root}/p/{self._tokens.recipient(Kind.PREFERENCES, self._ref)}"
+        return self._own(Kind.PREFERENCES)
+
+    def _own(self, kind: Kind) -> str:
+        return f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref)}"
 
 
 def parse_utm(said: str) -> tuple[tuple[str, str], ...]:

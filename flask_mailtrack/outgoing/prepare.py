@@ -129,10 +129,10 @@ class _Work:
 
     def _recipients(self) -> list[_Recipient]:
         # A host's own Message may say otherwise than its headers to whom it goes: its word counts.
-        wanted = self._letter.send_to
+        wanted = set(self._letter.send_to)
         named = [*self._letter.recipients, *self._letter.cc, *self._letter.bcc]
         found: dict[str, Address] = {}
-        for written in [*(w for w in named if w in wanted), *(w for w in wanted if w not in named)]:
+        for written in [*(w for w in named if w in wanted), *wanted.difference(named)]:
             found.setdefault(_address(written), written)
         refused = self._refused(list(found))
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]

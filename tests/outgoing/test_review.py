@@ -231,3 +231,16 @@ def test_who_left_stays_out_after_all_of_this(site: Site) -> None:
     leave(site, "ada@example.com")
     sent = site.send(HTML, to=["Ada <ADA@example.com>", "bob@example.com"], cc=["ada@example.com"], list_id="news")
     assert [copy.send_to for copy in sent] == [{"bob@example.com"}]
+
+
+def test_one_thread_drains_for_both_sides(make_site: MakeSite) -> None:
+    """A process that sends mail and serves its readers moves rows with one thread, not one for each side."""
+
+    def drains() -> int:
+        return sum(thread.name == "mailtrack-drain" for thread in threading.enumerate())
+
+    before = drains()
+    site = make_site(TESTING=False, MAIL_SUPPRESS_SEND=True)
+    sent = site.send(HTML)
+    site.client.get(sent.html.split(BASE_URL)[1].split('"')[0])
+    assert drains() == before + 1

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
+from cpu_time import cpu_seconds
 
 from flask_mailtrack.outgoing.attributes import browser_url, decode, opts_out
 from flask_mailtrack.outgoing.scan import Page, scan
@@ -253,16 +251,6 @@ ADVERSARIAL = [
     *["<!--[if ", "<!--[if mso]>", "<!--[if mso]><a ", "<!--[if a]>-->", "<a href=x data-mailtrack>"],
     *["&", "&a", "&#1", "<a href='&am"],
 ]
-
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """Time a call in CPU time of this process, so that neighbours on the machine do not count."""
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        work()
-        best = min(best, time.process_time() - start)
-    return best
 
 
 @pytest.mark.parametrize("pattern", ADVERSARIAL)

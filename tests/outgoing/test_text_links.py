@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 
 import pytest
+from cpu_time import cpu_seconds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -560,16 +561,6 @@ ADVERSARIAL = [
     *["<http://a", "<http://a ", "<http://a\n", "<http://a\r", "<http://a\n>", "<URL:", "<URL: ", "< ", "<\n", "\t\n"],
     *["www.", "mailto:", "x://", "http://a.<%", "'http://a'", "http://a|", "|", "http://a@", "http://a,@", "a.", "é"],
 ]
-
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """Time a call in CPU time of this process, so that neighbours on the machine do not count."""
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        work()
-        best = min(best, time.process_time() - start)
-    return best
 
 
 @pytest.mark.parametrize("pattern", ADVERSARIAL)
