@@ -21,10 +21,12 @@ from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
 from .storage.database import Database
-from .storage.drain import Drain, DrainThread
+from .storage.drain import Drain
+from .storage.drain_thread import DrainThread
 from .storage.optouts import OptOuts
 from .storage.records import Record
 from .storage.spool import Spool
+from .storage.writer import Writer
 from .tokens import Signer
 
 log = logging.getLogger("flask_mailtrack")
@@ -64,7 +66,7 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
         directory = f"{directory}-{_fingerprint(settings, database)}"
     spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
     announce, failed = _announcer(app), _failer(app)
-    drain = Drain(spools, database, settings.drain_batch, announce)
+    drain = Drain(spools, Writer(database), settings.drain_batch, announce)
     optouts = OptOuts(
         database,
         signer.recipient_refs,

@@ -138,8 +138,8 @@ def test_a_database_that_stops_in_a_drain_loses_nothing(server: Server, make_sit
     reader = Reader(host.client, host.send(HTML))
     for _ in range(10):
         reader.open()
-    drain = host.mailtrack.state().drain
-    write, batches = drain._write, []
+    writer = host.mailtrack.state().drain._writer
+    write, batches = writer._write, []
 
     def stopping(*arguments: object) -> object:
         batches.append(1)
@@ -147,7 +147,7 @@ def test_a_database_that_stops_in_a_drain_loses_nothing(server: Server, make_sit
             server.stop()
         return write(*arguments)  # type: ignore[arg-type]
 
-    drain._write = stopping  # type: ignore[method-assign,assignment]
+    writer._write = stopping  # type: ignore[method-assign,assignment]
     with pytest.raises(Exception, match=r"connection|terminat|closed"):
         host.mailtrack.flush()
     server.start()

@@ -5,7 +5,5 @@ tracked of it; ``prepare`` makes a copy for each recipient from the ``bodies`` t
 ``text_links`` have compiled, with ``links``, ``headers`` and ``text``; ``ledger`` writes the rows down and
 ``delivery`` hands the copies to SMTP.
 
-Rewriting, too, reads from top to bottom: ``scan`` (over ``syntax`` and ``attributes``) finds the places,
-``policy`` and ``choice`` pick links, ``cuts`` and ``places`` open the text, ``judge`` compares it with a copy
-that ``marks`` were put into, ``template`` renders.
+The room inside, ``rewriting``, has a story of its own.
 """

@@ -14,11 +14,12 @@ from flask_mailtrack.events import LinkTarget, new_id
 from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import LinkStamp, Signer
 
-from . import placeholders, rewrite, text, text_links
+from . import placeholders, text, text_links
 from .links import Links, parse_utm, with_utm
 from .options import Choice
 from .policy import Policy
 from .preview import Preview, changes_of
+from .rewriting import rewrite
 from .services import RELAYS
 
 REMEMBERED = 64

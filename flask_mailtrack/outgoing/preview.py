@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flask_mailtrack.errors import RewriteError
 
-from . import rewrite
+from .rewriting import rewrite
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import sys
 import time
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewrite import Limits, compile
+from flask_mailtrack.outgoing.rewriting.rewrite import Limits, compile
 
 BOUND = 2.5
 TRIES = 40

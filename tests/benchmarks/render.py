@@ -23,7 +23,7 @@ from pytracking import Configuration
 from pytracking.html import adapt_html
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewrite import Template, compile
+from flask_mailtrack.outgoing.rewriting.rewrite import Template, compile
 from flask_mailtrack.tokens import LinkStamp, Signer
 
 HOME = Path(__file__).parents[3] / "shared" / "corpus"

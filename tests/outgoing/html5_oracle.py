@@ -16,11 +16,11 @@ from xml.etree import ElementTree
 import html5lib
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing import judge, rewrite
-from flask_mailtrack.outgoing.attributes import OWN, browser_url, opts_out, strip_url
-from flask_mailtrack.outgoing.marks import Marks
-from flask_mailtrack.outgoing.rewrite import Template, compile
-from flask_mailtrack.outgoing.scan import scan
+from flask_mailtrack.outgoing.rewriting import judge, rewrite
+from flask_mailtrack.outgoing.rewriting.attributes import OWN, browser_url, opts_out, strip_url
+from flask_mailtrack.outgoing.rewriting.marks import Marks
+from flask_mailtrack.outgoing.rewriting.rewrite import Template, compile
+from flask_mailtrack.outgoing.rewriting.scan import scan
 
 TRACKER = "https://t.test/"
 PIXEL = '<img src="https://t.test/pixel" alt="">'

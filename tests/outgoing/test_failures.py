@@ -10,7 +10,8 @@ from flask_mail import BadHeaderError, Message
 
 from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, SpoolError
-from flask_mailtrack.outgoing import links, prepare, rewrite
+from flask_mailtrack.outgoing import links, prepare
+from flask_mailtrack.outgoing.rewriting import rewrite
 from flask_mailtrack.storage.spool import Spool
 
 HTML = '<p>Dear Ada, <a href="https://example.com/">read on</a></p>'

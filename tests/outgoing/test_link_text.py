@@ -7,9 +7,9 @@ import time
 import pytest
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.link_text import link_text
-from flask_mailtrack.outgoing.rewrite import Link, Skipped, compile
-from flask_mailtrack.outgoing.scan import scan
+from flask_mailtrack.outgoing.rewriting.link_text import link_text
+from flask_mailtrack.outgoing.rewriting.rewrite import Link, Skipped, compile
+from flask_mailtrack.outgoing.rewriting.scan import scan
 from tests.outgoing.html5_oracle import refuse
 
 TEXTS = {

@@ -11,8 +11,8 @@ from conftest import BASE_URL, MakeSite, Site
 from flask_mailtrack import signals
 from flask_mailtrack.config import load
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing import rewrite
 from flask_mailtrack.outgoing.policy import Policy
+from flask_mailtrack.outgoing.rewriting import rewrite
 
 
 def policy(**config: object) -> Policy:

@@ -15,7 +15,8 @@ from flask_mail import BadHeaderError, Message
 
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError
 from flask_mailtrack.events import LinkTarget, SentMessage, new_id, now
-from flask_mailtrack.outgoing import ledger, rewrite
+from flask_mailtrack.outgoing import ledger
+from flask_mailtrack.outgoing.rewriting import rewrite
 from flask_mailtrack.storage.spool import Spool
 
 HTML = '<a href="https://example.com/">x</a>'

@@ -12,13 +12,13 @@ import pytest
 from lxml import etree
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing import judge, rewrite
-from flask_mailtrack.outgoing.attributes import browser_url
-from flask_mailtrack.outgoing.cuts import END, Cut, added_attribute
-from flask_mailtrack.outgoing.judge import check, proves
-from flask_mailtrack.outgoing.marks import PREFIX, Marks
-from flask_mailtrack.outgoing.rewrite import Limits, Link, Skipped, Template, compile
-from flask_mailtrack.outgoing.scan import Attribute, LinkTag, Page, scan
+from flask_mailtrack.outgoing.rewriting import judge, rewrite
+from flask_mailtrack.outgoing.rewriting.attributes import browser_url
+from flask_mailtrack.outgoing.rewriting.cuts import END, Cut, added_attribute
+from flask_mailtrack.outgoing.rewriting.judge import check, proves
+from flask_mailtrack.outgoing.rewriting.marks import PREFIX, Marks
+from flask_mailtrack.outgoing.rewriting.rewrite import Limits, Link, Skipped, Template, compile
+from flask_mailtrack.outgoing.rewriting.scan import Attribute, LinkTag, Page, scan
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, links, refuse, tree_links
 
 SLOTS = re.compile(

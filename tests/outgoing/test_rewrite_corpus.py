@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewrite import compile
-from flask_mailtrack.outgoing.scan import scan
+from flask_mailtrack.outgoing.rewriting.rewrite import compile
+from flask_mailtrack.outgoing.rewriting.scan import scan
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
 
 CORPUS = Path(os.environ.get("MAILTRACK_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")

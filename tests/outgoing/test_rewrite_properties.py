@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.attributes import browser_url
-from flask_mailtrack.outgoing.cuts import END, START, Cut, Link, in_order, split
-from flask_mailtrack.outgoing.judge import check, proves
-from flask_mailtrack.outgoing.marks import Marks
-from flask_mailtrack.outgoing.rewrite import compile
-from flask_mailtrack.outgoing.scan import scan
+from flask_mailtrack.outgoing.rewriting.attributes import browser_url
+from flask_mailtrack.outgoing.rewriting.cuts import END, START, Cut, Link, in_order, split
+from flask_mailtrack.outgoing.rewriting.judge import check, proves
+from flask_mailtrack.outgoing.rewriting.marks import Marks
+from flask_mailtrack.outgoing.rewriting.rewrite import compile
+from flask_mailtrack.outgoing.rewriting.scan import scan
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
 
 LINKS = [

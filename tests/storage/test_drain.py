@@ -29,11 +29,14 @@ from flask_mailtrack.events import (
     new_id,
 )
 from flask_mailtrack.models import models_for
+from flask_mailtrack.storage.batch import Batch
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.drain import Batch, Drain, DrainThread
+from flask_mailtrack.storage.drain import Drain
+from flask_mailtrack.storage.drain_thread import DrainThread
 from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import Record, encode, to_json
 from flask_mailtrack.storage.spool import Segment, Spool, election
+from flask_mailtrack.storage.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 ADA = "ada@example.com"
@@ -79,7 +82,7 @@ class Store:
         spools = self.spools
         if directory is not None:
             spools = [Spool(directory, spool.stream, "off") for spool in self.spools]
-        return Drain(spools, database or self.database, batch, self.announced.append)
+        return Drain(spools, Writer(database or self.database), batch, self.announced.append)
 
     def put(self, *records: Record) -> None:
         """Append *records*, each to the stream it belongs to."""
@@ -605,7 +608,7 @@ def test_signals_come_after_the_commit(store: Store) -> None:
             seen.append(bool(other.rows(sa.select(other.event.c.id).where(other.event.c.id == record.id))))
 
     store.put(*day(store))
-    Drain(store.spools, store.database, 2, announce).run()
+    Drain(store.spools, Writer(store.database), 2, announce).run()
     assert seen == [True] * 8
 
 
@@ -617,7 +620,7 @@ def test_signals_come_again_rather_than_never(lite: Store) -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        Drain(lite.spools, lite.database, 500, announce).run()
+        Drain(lite.spools, Writer(lite.database), 500, announce).run()
     lite.drain.run()
     assert len(lite.announced) == 13
 
@@ -781,7 +784,7 @@ def test_a_receiver_that_asks_for_a_drain_is_not_in_its_way(lite: Store) -> None
     """A signal receiver that flushes, or sends a mail, neither waits for itself nor drains twice."""
     moved: list[int] = []
     lite.put(*day(lite))
-    drain = Drain(lite.spools, lite.database, 2, lambda record: moved.append(drain.run()))
+    drain = Drain(lite.spools, Writer(lite.database), 2, lambda record: moved.append(drain.run()))
     assert drain.run() == 13
     assert moved == [0] * 13
 
@@ -796,7 +799,7 @@ def test_a_receiver_that_sends_a_mail_sees_the_last_opt_outs(lite: Store) -> Non
         lite.drain = drain
         seen.append(lite.refused())
 
-    drain = Drain(lite.spools, lite.database, 1, follow_up)
+    drain = Drain(lite.spools, Writer(lite.database), 1, follow_up)
     drain.run()
     assert seen == [{ADA: {OptOutKind.UNSUBSCRIBE}}] * 3
     assert lite.rows("event", "type") == ["clicked", "unsubscribed"]
@@ -813,7 +816,7 @@ def test_one_drain_at_a_time(lite: Store) -> None:
 def test_the_thread_drains_and_ends_with_the_drain(lite: Store) -> None:
     """Rows arrive without anybody asking, and a dropped app takes its thread with it."""
     arrived = threading.Event()
-    drain: Drain | None = Drain(lite.spools, lite.database, 500, lambda record: arrived.set())
+    drain: Drain | None = Drain(lite.spools, Writer(lite.database), 500, lambda record: arrived.set())
     lite.put(lite.message())
     assert drain is not None
     thread: DrainThread | None = DrainThread(drain, 0.01)

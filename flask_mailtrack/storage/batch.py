@@ -1,0 +1,140 @@
+"""One batch of records, written inside one transaction, with all that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, update
+
+from flask_mailtrack.events import EVERYTHING, EventType, Hit, LinkTarget, OptOutKind, SentMessage, Status
+
+from .database import Database
+from .optouts import REF
+from .records import Record
+
+_OPT_OUTS = {
+    EventType.UNSUBSCRIBED: (OptOutKind.UNSUBSCRIBE, True),
+    EventType.SUBSCRIBED: (OptOutKind.UNSUBSCRIBE, False),
+    EventType.DECLINED: (OptOutKind.TRACKING, True),
+    EventType.ACCEPTED: (OptOutKind.TRACKING, False),
+}
+_OPPOSITE = {
+    EventType.UNSUBSCRIBED: EventType.SUBSCRIBED,
+    EventType.DECLINED: EventType.ACCEPTED,
+}
+
+
+class Batch:
+    """Writes one batch inside one transaction."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self._database = database
+        self._connection = connection
+
+    def write(self, records: Sequence[Record]) -> list[Record]:
+        """Write links, messages and hits, then what follows from them.
+
+        :return: the records as they are stored, hits with the list and the link that they are about.
+        """
+        links = [r for r in records if isinstance(r, LinkTarget)]
+        messages = [r for r in records if isinstance(r, SentMessage)]
+        hits = [r for r in records if isinstance(r, Hit)]
+        self._links(links)
+        self._messages(messages)
+        # Also those whose events came before them.
+        touched = {m.id for m in messages} | {h.message_id for h in hits}
+        self._database.lock(self._connection, touched)
+        stored = self._hits(hits)
+        self._database.recount(self._connection, touched)
+        return [*links, *messages, *stored]
+
+    def _links(self, links: list[LinkTarget]) -> None:
+        rows = {k.ref: {"ref": k.ref, "url": k.url, "name": k.name, "part": k.part} for k in links}
+        self._database.add(self._connection, self._database.link, list(rows.values()))
+
+    def _messages(self, messages: list[SentMessage]) -> None:
+        told: dict[Any, SentMessage] = {}
+        for message in messages:  # the first fate is final, here as in the table
+            if message.id not in told or told[message.id].status == Status.SENDING:
+                told[message.id] = message
+        self._database.add_messages(self._connection, [_message_row(m) for m in told.values()])
+
+    def _hits(self, hits: list[Hit]) -> list[Hit]:
+        message, link = self._database.message, self._database.link
+        sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in _OPT_OUTS})
+        links = self._rows(link.c.ref, {h.ref for h in hits if h.type == EventType.CLICKED})
+        stored = [_resolved(h, sent.get(h.message_id), links.get(h.ref)) for h in hits]
+        table = self._database.event
+        self._database.add(self._connection, table, [_hit_row(h) for h in stored if h.type not in _OPT_OUTS])
+        for hit in stored:
+            if hit.type in _OPT_OUTS and self._opt(hit, sent.get(hit.message_id)):
+                self._database.add(self._connection, table, [_hit_row(hit)])
+        # A second yes is no event, so nobody is told of it; a replay is told again.
+        told = set(self._rows(table.c.id, {h.id for h in stored if h.type in _OPT_OUTS}))
+        return [hit for hit in stored if hit.type not in _OPT_OUTS or hit.id in told]
+
+    def _opt(self, hit: Hit, message: Any) -> bool:
+        """Change what stands, and say whether that is news: a second yes is no event.
+
+        What is older than what stands changes nothing, so that neither a replay nor the journal of
+        another machine can undo a later choice.
+        """
+        kind, out = _OPT_OUTS[hit.type]
+        table = self._database.optout
+        recipient = REF + hit.ref if message is None else message.recipient
+        key = {"recipient": recipient, "list_id": hit.list_id, "kind": kind}
+        if not out:
+            # An opt-out that came before the message row is under the reference, and about everything.
+            early = (table.c.recipient == REF + hit.ref) & table.c.list_id.in_(["", hit.list_id])
+            named = (table.c.recipient == recipient) & (table.c.list_id == hit.list_id)
+            gone = table.delete().where(or_(named, early), table.c.kind == kind, table.c.created_at <= hit.occurred_at)
+            return bool(self._connection.execute(gone).rowcount) or not self._told(hit, hit.type)
+        same = [table.c[name] == value for name, value in key.items()]
+        stands = self._connection.execute(select(table.c.message_id, table.c.created_at).where(*same)).first()
+        if stands is None:
+            if not self._told(hit, _OPPOSITE[hit.type], later=True):
+                about = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id")}
+                self._database.add(self._connection, table, [key | about | {"created_at": hit.occurred_at}])
+            return True
+        if hit.reason:  # given after the unsubscribe, on the page that confirms it
+            reason = {"reason": hit.reason, "comment": hit.comment}
+            event = self._database.event
+            mine = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
+            self._connection.execute(update(table).where(*same).values(reason))
+            self._connection.execute(update(event).where(*mine, event.c.type == hit.type).values(reason))
+        return False
+
+    def _told(self, hit: Hit, kind: EventType, later: bool = False) -> bool:
+        """Say whether an event of *kind* is known about the message and list of *hit*."""
+        event = self._database.event
+        query = select(event.c.id).where(event.c.message_id == hit.message_id, event.c.list_id == hit.list_id)
+        query = query.where(event.c.type == kind, *([event.c.occurred_at > hit.occurred_at] if later else []))
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    def _rows(self, column: Any, keys: Iterable[Any]) -> dict[Any, Any]:
+        wanted = list(keys)
+        if not wanted:
+            return {}
+        rows = self._connection.execute(select(column.table).where(column.in_(wanted)))
+        return {getattr(row, column.key): row for row in rows}
+
+
+def _message_row(message: SentMessage) -> dict[str, Any]:
+    row = {field: getattr(message, field) for field in SentMessage.__slots__}
+    return row | {"meta": dict(message.meta), "open_count": 0, "click_count": 0, "machine_count": 0}
+
+
+def _hit_row(hit: Hit) -> dict[str, Any]:
+    row = {field: getattr(hit, field) for field in Hit.__slots__ if field != "ref"}
+    return row | {"reasons": list(hit.reasons)}
+
+
+def _resolved(hit: Hit, message: Any, link: Any) -> Hit:
+    """Return *hit* with what only the tables know: the list of an opt-out, the name of a link."""
+    if hit.type in _OPT_OUTS:
+        unnamed = str(message.list_id) if message is not None else ""
+        about_all = hit.list_id == EVERYTHING or _OPT_OUTS[hit.type][0] == OptOutKind.TRACKING
+        return replace(hit, list_id="" if about_all else hit.list_id or unnamed)
+    return replace(hit, url=hit.url or link.url, link_name=link.name, part=link.part) if link is not None else hit
