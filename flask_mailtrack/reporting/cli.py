@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import Kind, born
 
 from .check import findings
+from .live import live_findings
 from .stats import Stats, Tally
 
 if TYPE_CHECKING:
@@ -56,12 +58,14 @@ def _stats_command(extension: Any) -> click.Command:
 
 def _check_command(extension: Any) -> click.Command:
     @click.command("check")
-    def command() -> None:
+    @click.option("--live", is_flag=True, help="Also ask the public addresses, over the network.")
+    def command(live: bool) -> None:
         """Look for what would keep tracking from working; exit code 1 if there is an error."""
         state = extension.state()
         app = current_app._get_current_object()  # type: ignore[attr-defined]
         failed = False
-        for finding in findings(app, state.settings, state.database, state.spools):
+        found = findings(app, state.settings, state.database, state.spools)
+        for finding in chain(found, live_findings(state.settings) if live else ()):
             click.secho(f"{finding.level:8}", fg=_COLOURS[finding.level], nl=False)
             click.echo(f"{finding.code}  {finding.text}")
             failed |= finding.level == "error"

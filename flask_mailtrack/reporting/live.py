@@ -1,0 +1,84 @@
+"""What only a look from outside can find: the findings of ``flask mailtrack check --live``.
+
+A cache, a proxy or a redirect in front of the app is invisible from within it. So the public address
+itself is asked, over the network, as a mail client and a mail provider would ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.events import PATHS, Kind
+
+from .check import Finding
+
+_SECONDS = 10
+_BODY = b"List-Unsubscribe=One-Click"
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back over the network."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+
+
+def live_findings(settings: Settings) -> Iterator[Finding]:
+    """Ask every public address for a pixel, twice, and for an unsubscribe, with tokens of nobody's.
+
+    Nothing is recorded by it. Makes network requests, each of at most ten seconds.
+    """
+    for base_url in settings.base_urls():
+        routes = f"{base_url}{settings.url_prefix}"
+        try:
+            yield _pixel(routes)
+            yield _one_click(routes)
+        except (OSError, HTTPException) as error:
+            yield Finding("C50", "error", f"{base_url} does not answer: {type(error).__name__}: {error}")
+
+
+def _pixel(routes: str) -> Finding:
+    url = f"{routes}/{PATHS[Kind.OPEN]}/check.gif"
+    _ask("GET", url)
+    answer = _ask("GET", url)  # the second one shows whether something kept the first
+    what = answer.headers.get("content-type", "")
+    if answer.status != 200 or what != "image/gif":
+        return Finding("C50", "error", f"{url} answers {answer.status} {what}: something stands before the app")
+    if "no-store" not in answer.headers.get("cache-control", "") or answer.headers.get("age", "0") != "0":
+        return Finding("C50", "error", f"{url} is kept by a cache on the way, so opens are lost: exempt it there")
+    if "set-cookie" in answer.headers:
+        return Finding("C50", "error", f"{url} sets a cookie on its way to the reader")
+    return Finding("C50", "ok", f"{routes} answers from outside, and nothing on the way keeps the pixel")
+
+
+def _one_click(routes: str) -> Finding:
+    url = f"{routes}/{PATHS[Kind.UNSUBSCRIBE]}/check"
+    answer = _ask("POST", url, _BODY, _FORM)
+    if 300 <= answer.status < 400:
+        return Finding("C51", "error", f"{url} redirects, which loses a one-click POST (RFC 8058, section 3.1)")
+    if answer.status != 404:
+        return Finding(
+            "C51", "error", f"a one-click POST to {url} is answered {answer.status} before its token is read"
+        )
+    return Finding("C51", "ok", "a one-click POST comes through from outside")
+
+
+def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+    # Not urllib, which would follow the redirect that is looked for.
+    parts = urlsplit(url)
+    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = connect(parts.netloc, timeout=_SECONDS)
+    try:
+        connection.request(method, parts.path, body, dict(headers or {}))
+        response = connection.getresponse()
+        response.read()
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()})
+    finally:
+        connection.close()
