@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import random
 import re
 import time
@@ -223,16 +224,20 @@ def edits(text: str) -> Iterator[str]:
         yield head + letter.upper() + tail
         if tail:
             yield head + tail[0] + letter + tail[1:]
-        for other in ALPHABET:
+        for other in ALPHABET + "0189-_.~=%/":
             yield head + other + tail
             yield head + other + letter + tail
 
 
+# All that was promised in CI, which has the time; enough to notice a broken comparison elsewhere.
+FORGED = 1_000 if os.environ.get("CI") or os.environ.get("MAILTRACK_REQUIRE_SERVICES") else 50
+
+
 def test_no_edit_of_a_token_gives_another() -> None:
-    """Of some 90,000 substitutions, insertions, deletions, swaps and flips none is read as something else."""
+    """Of all substitutions, insertions, deletions, swaps and flips of many tokens none is read as something else."""
     source = random.Random(2024)
     accepted = 0
-    for _ in range(20):
+    for _ in range(FORGED):
         kind = source.choice(list(Kind))
         identifier = uuid.UUID(int=source.getrandbits(128))
         text = SIGNER.message(identifier).recipient(kind, SIGNER.recipient_refs(str(identifier))[0])
@@ -244,7 +249,7 @@ def test_no_edit_of_a_token_gives_another() -> None:
                 continue
             accepted += 1
             assert payload(token) == truth, edited
-    assert accepted > 20 * LENGTH  # the flips, and what changes nothing
+    assert accepted > FORGED * LENGTH  # the flips, and what changes nothing
 
 
 OLD, NEW, OTHER = "the old secret of the app", "the new secret of the app", b"somebody else's secret"
