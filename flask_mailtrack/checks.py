@@ -9,9 +9,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
 from .errors import ConfigError
+from .thresholds import Thresholds
 
 _BASE_URL = re.compile(
     r"(?P<origin>https?://(?:[a-z0-9._-]*[a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?)"
@@ -49,6 +52,17 @@ def directory(key: str, value: Any) -> str:
     return text(key, os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
+def with_extra(check: Check, module: str, extra: str) -> Check:
+    """What *check* lets pass, and if it is anything, an installed *module*."""
+
+    def checked(key: str, value: Any) -> Any:
+        if (good := check(key, value)) and find_spec(module) is None:
+            raise bad("E117", key, f"needs the package {module}.", f"Write: pip install 'flask-mailtrack[{extra}]'.")
+        return good
+
+    return checked
+
+
 def one_of(*words: str) -> Check:
     """One of *words*."""
 
@@ -80,6 +94,17 @@ def integer(low: int, high: int) -> Check:
         return value
 
     return check
+
+
+def thresholds(key: str, value: Any) -> dict[str, float]:
+    """Some of :class:`~.thresholds.Thresholds` by name; the others stay as they are."""
+    known = [field.name for field in fields(Thresholds) if field.name != "instant"]
+    if not isinstance(value, Mapping):
+        raise bad("E116", key, f"is {value!r}.", "Write {'burst': 5, 'shadow': 0}.")
+    for name in value:
+        if name not in known:
+            raise bad("E116", key, f"has {name!r}.", f"Known: {', '.join(known)}.")
+    return {name: number(0, 86_400)(f"{key}[{name!r}]", given) for name, given in value.items()}
 
 
 def url_path(key: str, value: Any) -> str:

@@ -27,9 +27,12 @@ from .checks import (
     sender_domains,
     size_of,
     text,
+    thresholds,
     url_path,
     utm_parameters,
+    with_extra,
 )
+from .thresholds import Thresholds
 
 PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16
@@ -109,6 +112,24 @@ class Settings:
     instant_seconds: float = _setting(
         3, number(0, 3600), "A hit sooner than this after sending is a machine's. 0 under TESTING."
     )
+    thresholds: dict[str, float] = _setting(
+        {},
+        thresholds,
+        "Of the other verdicts, to change one by one: {'open_window': 60, 'click_window': 30, 'probable': 600, "
+        "'burst': 5, 'sweep': 10, 'honeypot': 10, 'shadow': 60} seconds, {'min_chrome': 100}; 0: off. "
+        "burst, sweep and shadow are 0 under TESTING.",
+    )
+    verdicts: bool = _setting(True, boolean, "Tell machines from people; off: what has a User-Agent is a person's.")
+    honeypot: bool = _setting(
+        False, boolean, "Put a link into tracked HTML mail that no person sees, to tell machines."
+    )
+    networks: str = _setting("", directory, "File with networks of machines, in place of the one in the package.")
+    ua_parser: bool = _setting(
+        False, with_extra(boolean, "ua_parser_rs", "ua"), "Tell more mail clients and systems apart, by ua-parser."
+    )
+    geo_database: str = _setting(
+        "", with_extra(directory, "maxminddb", "geo"), "A country database in MaxMind's format (.mmdb)."
+    )
     drain_batch: int = _setting(500, integer(1, 10_000), "Rows in one database transaction.")
     max_html_bytes: int = _setting(2_000_000, integer(1_000, 100_000_000), "Longer bodies go out untracked.")
     max_links: int = _setting(2_000, integer(1, 100_000), "Bodies with more links go out untracked.")
@@ -119,6 +140,11 @@ class Settings:
     def https(self) -> bool:
         """Whether links are https, without which RFC 8058 one-click must not be offered."""
         return self.base_url.startswith("https://")
+
+    @property
+    def limits(self) -> Thresholds:
+        """Where machines end and people begin."""
+        return Thresholds(instant=self.instant_seconds, **self.thresholds)
 
     def base_urls(self) -> list[str]:
         """Return every base URL that our links may have, the default first."""
@@ -154,6 +180,8 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool) -> Set
     if testing:
         values.setdefault("drain", "inline")
         values.setdefault("instant_seconds", 0)
+        # A test clicks all the links of a mail at once, from one address, and is a person all the same.
+        values["thresholds"] = {"burst": 0, "sweep": 0, "shadow": 0} | values.get("thresholds", {})
     return Settings(**values)
 
 

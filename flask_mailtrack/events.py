@@ -42,6 +42,8 @@ class EventType(StrEnum):
     """A person does not want opens and clicks recorded (anymail has no word for it)."""
     ACCEPTED = "accepted"
     """A person took that back."""
+    TRAPPED = "trapped"
+    """A link was followed that no person sees (anymail has no word for it)."""
 
 
 class Status(StrEnum):
@@ -123,6 +125,8 @@ class SentMessage:
     """Whether tracked links went out with it."""
     shared: bool = False
     """Several people got the same copy, so its events cannot be told apart."""
+    links: int | None = None
+    """How many links are tracked in its longest part; ``None`` in rows of before that was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,9 @@ class Hit:
     country: str = ""
     verdict: Verdict = Verdict.UNKNOWN
     reasons: tuple[str, ...] = ()
+    first_verdict: str = ""
+    """What the request itself was taken for, if what happened later made that a mistake; else empty."""
+    first_reasons: tuple[str, ...] = ()
     provider: str = ""
     list_id: str = ""
     """Of an opt-out: the list; ``*`` until stored means everything, empty means the message's list."""

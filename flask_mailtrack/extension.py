@@ -13,7 +13,9 @@ from flask import Flask, current_app
 
 from .config import load
 from .errors import ConfigError, NotInitialised
+from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import create_deep_links
+from .incoming.verdict import Evidence, judge
 from .incoming.views import create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing import placeholders
@@ -21,6 +23,7 @@ from .outgoing.bodies import Plan
 from .outgoing.mail import Office, install, is_mail
 from .outgoing.options import ATTRIBUTE, Options, block, choose
 from .outgoing.preview import Preview
+from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, stats
 from .state import State, build, counter
@@ -155,6 +158,37 @@ class Mailtrack:
         state = self.state()
         plan = Plan.of(choose(state.settings, "", "", None), state.settings)
         return state.office.preparer.bodies.preview(html, plan)
+
+    def classify(
+        self,
+        user_agent: str,
+        *,
+        kind: EventType = EventType.CLICKED,
+        ip: str | None = None,
+        age: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Hit:
+        """Return what a request would be taken for, with reasons, client and country; nothing is stored.
+
+        :param user_agent: its header.
+        :param kind: opened or clicked.
+        :param ip: where it comes from.
+        :param age: seconds since the mail was sent; default: not known.
+        :param headers: its other headers.
+        """
+        state = self.state()
+        settings = state.settings
+        evidence = Evidence(kind, user_agent, headers or {}, age, network=state.networks.find(ip))
+        verdict = judge(evidence, settings.limits, strict=settings.verdicts)
+        hit = Hit(
+            *(new_id(), new_id(), kind, now()),
+            ip=keep_ip(ip, settings.ip, b"", now().date()),
+            user_agent=clean(user_agent, MAX_USER_AGENT),
+            verdict=verdict.verdict,
+            reasons=verdict.reasons,
+            provider=verdict.provider,
+        )
+        return state.enrichment.enrich(hit)
 
     def stats(
         self,

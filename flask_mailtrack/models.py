@@ -69,6 +69,7 @@ class MessageMixin:
     sent_at = mapped_column(_Time)
     opens = mapped_column(Boolean, nullable=False, default=False)
     clicks = mapped_column(Boolean, nullable=False, default=False)
+    links = mapped_column(Integer)
     shared = mapped_column(Boolean, nullable=False, default=False)
     opened_at = mapped_column(_Time)
     clicked_at = mapped_column(_Time)
@@ -88,7 +89,10 @@ class MessageMixin:
 
 
 class EventMixin:
-    """One row per hit, with its verdict; nothing is ever dropped for being a machine's."""
+    """One row per hit, with its verdict; nothing is ever dropped for being a machine's.
+
+    ``first_verdict`` and ``first_reasons`` are set where the verdict was corrected by what came later.
+    """
 
     __tablename__ = "mailtrack_event"
 
@@ -108,6 +112,8 @@ class EventMixin:
     country = _text(2)
     verdict = _text(16)
     reasons = mapped_column(JSON, nullable=False, default=list)
+    first_verdict = mapped_column(String(16))
+    first_reasons = mapped_column(JSON(none_as_null=True))
     provider = _text(32)
     list_id = _text(NAME)
     method = _text(16)

@@ -15,14 +15,19 @@ from flask import Flask, current_app
 
 from . import signals
 from .config import Settings
+from .errors import ConfigError
 from .incoming.hits import Recorder
 from .models import Models
+from .networks import source
+from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
 from .storage.database import Database
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
+from .storage.enrichment import Enrichment
+from .storage.hindsight import Hindsight
 from .storage.optouts import OptOuts
 from .storage.records import Record
 from .storage.spool import Spool
@@ -45,6 +50,8 @@ class State:
     drain: Drain
     optouts: OptOuts
     office: Office
+    networks: Networks
+    enrichment: Enrichment
     move: Callable[[], None]
     """Called when something is in a spool: the database may have it."""
 
@@ -66,7 +73,9 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
         directory = f"{directory}-{_fingerprint(settings, database)}"
     spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
     announce, failed = _announcer(app), _failer(app)
-    drain = Drain(spools, Writer(database), settings.drain_batch, announce)
+    enrichment = Enrichment(settings.ua_parser, settings.geo_database)
+    hindsight = Hindsight(settings.limits if settings.verdicts else None)
+    drain = Drain(spools, Writer(database, enrichment, hindsight), settings.drain_batch, announce)
     optouts = OptOuts(
         database,
         signer.recipient_refs,
@@ -76,7 +85,7 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
-    state = State(settings, signer, database, spools, drain, optouts, office, move)
+    state = State(settings, signer, database, spools, drain, optouts, office, _networks(settings), enrichment, move)
     if passing:
         weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
     return state
@@ -86,6 +95,14 @@ def _fingerprint(settings: Settings, database: Database) -> str:
     """Tell the databases apart that the apps of one instance folder write to."""
     url = database.engine.url.set(password=None).render_as_string()
     return blake2b(f"{settings.app_id}/{url}/{database.message.fullname}".encode(), digest_size=6).hexdigest()
+
+
+def _networks(settings: Settings) -> Networks:
+    try:
+        return source.networks_of(source.load(settings.networks))
+    except (OSError, ValueError) as error:
+        cure = "Mend the line, or remove the file: then the list of the package is used."
+        raise ConfigError("E118", "MAILTRACK_NETWORKS", f"{settings.networks} cannot be read: {error}.", cure) from None
 
 
 def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
@@ -103,6 +120,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
         state.database.link_url,
         _failer(app),
         written,
+        state.networks,
     )
     return recorder, lambda token: optouts.standing(token.message_id, token.ref)
 

@@ -64,6 +64,8 @@ WRONG: dict[str, list[Any]] = {
     "FOREIGN_PLACEHOLDERS": [0, "off", None],
     "FOREIGN_HEADERS": [0, "off", None],
     "INSTANT_SECONDS": [-1, 3601, "3", False, None, float("nan")],
+    "GEO_DATABASE": [1, None, b"x.mmdb", "a\0b"],
+    "HONEYPOT": [1, "on", None],
     "IP": ["", "Truncate", None, True, ["full"]],
     "LISTS": [None, [], "news", {"news": "News"}, {"news": {}}, {"news": {"title": 1}}, {1: {"title": "News"}}],
     "MAX_SECONDS": [0, 61, "2", None, True, float("nan")],
@@ -71,9 +73,25 @@ WRONG: dict[str, list[Any]] = {
     "SCAM_GUARD": [1, "on", None],
     "SKIP_LINKS": ["(", "[a", 1, None, "a\0"],
     "TEXT_CLICKS": [1, "on", None],
+    "THRESHOLDS": [
+        None,
+        [],
+        5,
+        {"bursts": 5},
+        {"instant": 5},
+        {1: 5},
+        {"burst": "5"},
+        {"burst": True},
+        {"burst": -1},
+        {"burst": 86_401},
+        {"sweep": None},
+        {"min_chrome": float("nan")},
+    ],
+    "UA_PARSER": [1, "on", None],
     "UTM": [None, [], "source", {"source": 1}, {1: "x"}, {"sour ce": "x"}, {"source": ""}, {"source": "a\nb"}],
     "MAX_HTML_BYTES": [999, 100_000_001, 2e6, "2000000", None, True],
     "MAX_LINKS": [0, 100_001, 10.0, "10", None, True],
+    "NETWORKS": [1, None, b"networks.txt", "a\0b", ["networks.txt"]],
     "OPENS": [1, "yes", None],
     "SENDER_DOMAINS": [
         None,
@@ -100,6 +118,7 @@ WRONG: dict[str, list[Any]] = {
     "UNSUBSCRIBE": [1, "yes", None],
     "URL_PREFIX": [1, None, "", "/", "m", "//m", "/m//n", "/é", "/m n", "/m?", "/m\n", "/..", "/<m>", "/٣"],
     "USER_AGENT": ["all", None, 1],
+    "VERDICTS": [0, "off", None],
 }
 
 

@@ -7,17 +7,18 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from flask_mailtrack.agents import Client, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import refusal
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import EVERYTHING, EventType, Hit, Kind, Verdict, born, new_id, now
+from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.tokens import Signer, Token
 
-from .agents import identify
-from .verdict import Evidence, Thresholds, judge
+from .verdict import Evidence, judge
 
 log = logging.getLogger("flask_mailtrack.hit")
 
@@ -52,6 +53,7 @@ class Recorder:
     :param link_url: looks up a link reference in the database; for damaged links only.
     :param failed: told when a record could not be kept.
     :param written: told when a record is in a spool and the database may have it.
+    :param networks: whose machines are behind an address.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Recorder:
         link_url: Callable[[str], str | None],
         failed: Callable[[str, Exception], None],
         written: Callable[[], None],
+        networks: Networks,
     ) -> None:
         self._settings = settings
         self._signer = signer
@@ -71,7 +74,8 @@ class Recorder:
         self._link_url = link_url
         self._failed = failed
         self._written = written
-        self._thresholds = Thresholds(instant=settings.instant_seconds)
+        self._networks = networks
+        self._thresholds = settings.limits
         self._salt = signer.recipient_refs("ip")[0].encode()
 
     def opened(self, path: str, visitor: Visitor) -> None:
@@ -129,9 +133,12 @@ class Recorder:
 
     def _hit(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> Hit:
         age = (now() - born(token.message_id)).total_seconds()
-        verdict = judge(Evidence(kind, visitor.user_agent, visitor.headers, age), self._thresholds)
+        # The whole address is looked up, and not kept: what is kept of it is decided below.
+        evidence = Evidence(kind, visitor.user_agent, visitor.headers, age, network=self._networks.find(visitor.ip))
+        verdict = judge(evidence, self._thresholds, strict=self._settings.verdicts)
         proxied = verdict.verdict == Verdict.PROXY
-        client = identify(visitor.user_agent)
+        # A whole User-Agent is read by the drain; one that must not touch the disk is read now.
+        client = Client() if self._settings.user_agent == "full" else identify(visitor.user_agent)
         return Hit(
             id=new_id(),
             message_id=token.message_id,

@@ -1,7 +1,8 @@
 """Who was behind a hit: a person, an image proxy, or one of the machines that read mail before people do.
 
 The verdict is a label and never changes the answer: the pixel is served and the redirect done whatever it
-says. It is read from one request alone; what needs the history of a message is no part of it.
+says. It is read from one request alone; what needs the history of a message is judged later, by
+:mod:`flask_mailtrack.storage.hindsight`.
 """
 
 from __future__ import annotations
@@ -10,27 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from flask_mailtrack.agents import IMAGE_PROXIES, Agent, recognise
 from flask_mailtrack.events import EventType, Verdict
-from flask_mailtrack.incoming.agents import IMAGE_PROXIES, Agent, recognise
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Where machines end and people begin. Zero switches off the sign in question.
-
-    :param instant: seconds after sending in which no person can have reacted.
-    :param open_window: seconds after sending in which an open is a weak sign of a machine.
-    :param click_window: the same for a click; shorter, since people who wait for a mail click at once.
-    :param oldest_chrome: major version below which Chrome is a weak sign: scanners invent 60 to 99.
-    """
-
-    instant: float = 3
-    open_window: float = 60
-    click_window: float = 30
-    oldest_chrome: int = 100
-
-
-DEFAULTS = Thresholds()
+from flask_mailtrack.networks.ranges import NOWHERE, Network
+from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +27,7 @@ class Evidence:
     :param age: seconds since the mail was sent. ``None`` where that is unknown; negative where clocks
         disagree. Either way time says nothing then.
     :param method: the HTTP method.
+    :param network: what :meth:`.networks.ranges.Networks.find` says of the address.
     """
 
     type: EventType
@@ -50,6 +35,7 @@ class Evidence:
     headers: Mapping[str, str] = field(default_factory=dict)
     age: float | None = None
     method: str = "GET"
+    network: Network = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +78,18 @@ class _Case:
 Rule = Callable[[_Case], Judgement | None]
 
 
-def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS) -> Judgement:
+def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS, *, strict: bool = True) -> Judgement:
     """Say who was behind a hit; never fails, whatever a client sends.
 
     :param evidence: what the request tells.
     :param thresholds: where the signs taken from time and version begin.
+    :param strict: off (``MAILTRACK_VERDICTS``): nobody is told apart but HEAD and a missing User-Agent,
+        which no reader sends; the rest is taken for people.
     """
     headers = {name.lower(): value for name, value in evidence.headers.items()}
     case = _Case(evidence, recognise(evidence.user_agent), headers, thresholds)
-    return next(judgement for rule in RULES if (judgement := rule(case)))
+    rules = RULES if strict else LENIENT
+    return next(judgement for rule in rules if (judgement := rule(case)))
 
 
 def counts_as_person(verdict: Verdict, provider: str) -> bool:
@@ -136,6 +125,12 @@ def _ahead(case: _Case) -> Judgement | None:
     return None
 
 
+def _scanner_network(case: _Case) -> Judgement | None:
+    """Some networks only ever filter mail: nobody reads it there."""
+    network = case.evidence.network
+    return case.judged(Verdict.SCANNER, "network_scanner", network.provider) if network.kind == "certain" else None
+
+
 def _proxy_click(case: _Case) -> Judgement | None:
     """Tell apart an image proxy that follows a link: it is not showing a mail to anybody."""
     seen = case.agent.reason == "ua_image_proxy" and not case.is_open
@@ -157,6 +152,15 @@ def _apple_privacy(case: _Case) -> Judgement | None:
     return case.judged(Verdict.PROXY, "ua_apple_mpp", "apple") if seen else None
 
 
+def _apple_egress(case: _Case) -> Judgement | None:
+    """Apple's proxies fetch images for its mail programs; behind the same addresses people browse.
+
+    So a click from there is a person's, with iCloud Private Relay (https://support.apple.com/102602).
+    """
+    seen = case.evidence.network.kind == "apple" and case.is_open and case.agent.reason == "ua_browser"
+    return case.judged(Verdict.PROXY, "ip_apple_egress", "apple") if seen else None
+
+
 def _at_once(case: _Case) -> Judgement | None:
     """Nobody reads that fast: gateways that open every link look like an ordinary browser otherwise."""
     seen = case.within(case.thresholds.instant)
@@ -167,10 +171,15 @@ def _window(case: _Case) -> bool:
     return case.within(case.thresholds.open_window if case.is_open else case.thresholds.click_window)
 
 
+def _probable_network(case: _Case) -> bool:
+    """Filters that also show people a page in a browser of their own, hours later: time tells them apart."""
+    return case.evidence.network.kind == "probable" and case.within(case.thresholds.probable)
+
+
 def _stale_browser(case: _Case) -> bool:
     """Scanners invent a Chrome of years ago; mail programs really contain one, so they are not asked."""
     major = case.agent.chrome[:1]
-    return bool(major) and int(major[0] or 0) < case.thresholds.oldest_chrome
+    return bool(major) and int(major[0] or 0) < case.thresholds.min_chrome
 
 
 def _malformed_version(case: _Case) -> bool:
@@ -186,6 +195,7 @@ def _no_language(case: _Case) -> bool:
 
 WEAK_SIGNALS: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
     ("timing_window", _window),
+    ("network_probable", _probable_network),
     ("ua_stale_browser", _stale_browser),
     ("ua_malformed_version", _malformed_version),
     ("header_no_accept_language", _no_language),
@@ -209,6 +219,7 @@ RULES: tuple[Rule, ...] = (
     _ahead,
     _known("ua_missing", Verdict.BOT),
     _known("ua_gmail_prefetch", Verdict.PREFETCH),
+    _scanner_network,
     _known("ua_security_scanner", Verdict.SCANNER),
     _proxy_click,
     _proxy_at_once,
@@ -221,6 +232,7 @@ RULES: tuple[Rule, ...] = (
     _known("ua_http_library", Verdict.BOT),
     _known("ua_generic_bot", Verdict.BOT),
     _known("ua_native_http", Verdict.UNKNOWN),
+    _apple_egress,
     # From here on it looks like a person, unless the circumstances speak against it.
     _at_once,
     _weak_signals,
@@ -228,3 +240,10 @@ RULES: tuple[Rule, ...] = (
     _known("ua_browser", Verdict.HUMAN),
 )
 """The order is the meaning: the first rule that has an answer gives it, and the last one always has."""
+
+LENIENT: tuple[Rule, ...] = (
+    _head,
+    _known("ua_missing", Verdict.BOT),
+    lambda case: case.judged(Verdict.HUMAN, "verdicts_off", ""),
+)
+"""The rules where the host wants no verdicts."""

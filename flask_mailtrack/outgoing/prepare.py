@@ -185,7 +185,7 @@ class _Work:
         error: str = "",
     ) -> SentMessage:
         failure = self._html.failure if self._html else None
-        stamped = bool((self._html and self._html.stamps) or (self._text and self._text.stamps))
+        links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if tracked else 0
         return SentMessage(
             id=new_id(),
             batch_id=self._batch_id,
@@ -200,7 +200,8 @@ class _Work:
             meta=self._choice.metadata,
             error=f"untracked: {failure.reason}" if failure else error,
             opens=tracked and self._choice.opens and bool(self._html and self._html.pixel),
-            clicks=tracked and stamped,
+            clicks=links > 0,
+            links=links,
             shared=shared,
         )
 

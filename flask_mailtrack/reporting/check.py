@@ -12,10 +12,13 @@ from pathlib import Path
 from flask import Flask
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.events import now
+from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.spool import Spool
 
 GOOD_SECRET_BYTES = 32
+STALE_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ def findings(app: Flask, settings: Settings, database: Database, spools: Sequenc
     yield _guarded("C30", lambda: _tables(database))
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
+    yield _guarded("C50", lambda: _networks(settings))
 
 
 def _links(settings: Settings) -> Iterator[Finding]:
@@ -89,6 +93,17 @@ def _one_click(app: Flask, settings: Settings) -> Finding:
     if response.status_code != 404:
         return Finding("C41", "error", f"a one-click POST is answered {response.status_code} before its token is read")
     return Finding("C41", "ok", "a one-click POST comes through")
+
+
+def _networks(settings: Settings) -> Finding:
+    kind, day = source.oldest(source.load(settings.networks))
+    age = (now().date() - day).days
+    if age > STALE_DAYS:
+        cure = (
+            "flask mailtrack networks update" if settings.networks else "set MAILTRACK_NETWORKS, or update the package"
+        )
+        return Finding("C50", "warning", f"the list of networks [{kind}] is {age} days old: {cure}")
+    return Finding("C50", "ok", f"the list of networks is of {day}")
 
 
 def _guarded(code: str, look: Callable[[], Finding]) -> Finding:

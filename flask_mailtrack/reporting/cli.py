@@ -19,6 +19,7 @@ from flask_mailtrack.events import Kind, born
 from .check import findings
 from .live import live_findings
 from .stats import Stats, Tally
+from .verdict_commands import classify_command, networks_command
 
 if TYPE_CHECKING:
     from flask_mailtrack.storage.database import Database
@@ -34,7 +35,10 @@ def create_commands(extension: Any) -> AppGroup:
     :param extension: its :class:`~flask_mailtrack.Mailtrack`.
     """
     group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
-    for command in (_stats_command, _check_command, _drain_command, _inspect_command, _preview_command):
+    for command in (
+        *(_stats_command, _check_command, _drain_command, _inspect_command, _preview_command),
+        *(classify_command, networks_command),
+    ):
         group.add_command(command(extension))
     return group
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from flask_mailtrack.events import EVERYTHING, EventType, Hit, LinkTarget, OptOutKind, SentMessage, Status
+from flask_mailtrack.events import (
+    EVERYTHING,
+    EventType,
+    Hit,
+    LinkTarget,
+    OptOutKind,
+    SentMessage,
+    Status,
+    Verdict,
+    now,
+)
 
-from .database import Database
+from .database import Database, chunked
+from .hindsight import LOOKED_AT, Hindsight, Visit
 from .optouts import REF
 from .records import Record
 
@@ -26,12 +40,20 @@ _OPPOSITE = {
 }
 
 
-class Batch:
-    """Writes one batch inside one transaction."""
+_LOOKED_BACK = 200
+"""How many earlier clicks of a message are judged again with new ones: a flood must not cost its square."""
 
-    def __init__(self, database: Database, connection: Connection) -> None:
+
+class Batch:
+    """Writes one batch inside one transaction.
+
+    :param hindsight: corrects the verdicts of the batch, and of what came before it.
+    """
+
+    def __init__(self, database: Database, connection: Connection, hindsight: Hindsight | None = None) -> None:
         self._database = database
         self._connection = connection
+        self._hindsight = hindsight or Hindsight()
 
     def write(self, records: Sequence[Record]) -> list[Record]:
         """Write links, messages and hits, then what follows from them.
@@ -46,7 +68,7 @@ class Batch:
         # Also those whose events came before them.
         touched = {m.id for m in messages} | {h.message_id for h in hits}
         self._database.lock(self._connection, touched)
-        stored = self._hits(hits)
+        stored = self._hits(hits, messages)
         self._database.recount(self._connection, touched)
         return [*links, *messages, *stored]
 
@@ -61,11 +83,12 @@ class Batch:
                 told[message.id] = message
         self._database.add_messages(self._connection, [_message_row(m) for m in told.values()])
 
-    def _hits(self, hits: list[Hit]) -> list[Hit]:
+    def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
         message, link = self._database.message, self._database.link
         sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in _OPT_OUTS})
         links = self._rows(link.c.ref, {h.ref for h in hits if h.type == EventType.CLICKED})
         stored = [_resolved(h, sent.get(h.message_id), links.get(h.ref)) for h in hits]
+        stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
         table = self._database.event
         self._database.add(self._connection, table, [_hit_row(h) for h in stored if h.type not in _OPT_OUTS])
         for hit in stored:
@@ -74,6 +97,55 @@ class Batch:
         # A second yes is no event, so nobody is told of it; a replay is told again.
         told = set(self._rows(table.c.id, {h.id for h in stored if h.type in _OPT_OUTS}))
         return [hit for hit in stored if hit.type not in _OPT_OUTS or hit.id in told]
+
+    def _in_hindsight(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
+        """Return *hits* with the verdicts that now stand, and correct those of earlier events in the table.
+
+        :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
+        """
+        new = [hit for hit in hits if hit.type in LOOKED_AT]
+        if not self._hindsight.reach or not (new or messages):
+            return hits
+        earlier = self._earlier(new, messages)
+        visits: defaultdict[uuid.UUID, dict[uuid.UUID, Visit]] = defaultdict(dict)
+        for seen in (*new, *earlier.values()):  # what is in the table already, a replay, counts as it stands there
+            visits[seen.message_id][seen.id] = _visit(seen)
+        several = [message_id for message_id, found in visits.items() if len(found) > 1]
+        sent = self._rows(self._database.message.c.id, several)
+        reasons: dict[uuid.UUID, str] = {}
+        for message_id in several:
+            message = sent.get(message_id)
+            if message is None or not message.shared:
+                reasons |= self._hindsight.judge(visits[message_id].values(), message.links if message else None)
+        self._relabel([_corrected(row, reasons[row.id]) for row in earlier.values() if row.id in reasons])
+        return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
+
+    def _earlier(self, new: list[Hit], messages: list[SentMessage]) -> dict[uuid.UUID, Any]:
+        """Return what is in the table of the messages concerned, near in time, and no more than a fixed number."""
+        event = self._database.event
+        moments = [hit.occurred_at for hit in new]
+        if messages:
+            moments += [now(), *(message.created_at for message in messages)]
+        nth = func.row_number().over(partition_by=event.c.message_id, order_by=event.c.occurred_at.desc())
+        wanted = ("id", "message_id", "type", "occurred_at", "link", "ip", "os", "verdict", "reasons")
+        columns = [event.c[name] for name in (*wanted, "first_verdict", "first_reasons")]
+        near = event.c.occurred_at.between(min(moments) - self._hindsight.reach, max(moments) + self._hindsight.reach)
+        found: dict[uuid.UUID, Any] = {}
+        for ids in chunked({hit.message_id for hit in new} | {message.id for message in messages}):
+            mine = select(*columns, nth.label("nth")).where(
+                event.c.message_id.in_(ids), event.c.type.in_(LOOKED_AT), near
+            )
+            latest = mine.subquery()
+            rows = self._connection.execute(select(latest).where(latest.c.nth <= _LOOKED_BACK))
+            found |= {row.id: row for row in rows}
+        return found
+
+    def _relabel(self, rows: list[dict[str, Any]]) -> None:
+        event = self._database.event
+        if rows:
+            names = [name for name in rows[0] if name != "key_"]
+            values: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in names}
+            self._connection.execute(update(event).where(event.c.id == bindparam("key_")).values(values), rows)
 
     def _opt(self, hit: Hit, message: Any) -> bool:
         """Change what stands, and say whether that is news: a second yes is no event.
@@ -128,7 +200,30 @@ def _message_row(message: SentMessage) -> dict[str, Any]:
 
 def _hit_row(hit: Hit) -> dict[str, Any]:
     row = {field: getattr(hit, field) for field in Hit.__slots__ if field != "ref"}
-    return row | {"reasons": list(hit.reasons)}
+    first = {"first_verdict": hit.first_verdict or None, "first_reasons": list(hit.first_reasons) or None}
+    return row | {"reasons": list(hit.reasons)} | first
+
+
+def _visit(seen: Any) -> Visit:
+    moment = seen.occurred_at if seen.occurred_at.tzinfo else seen.occurred_at.replace(tzinfo=UTC)
+    return Visit(seen.id, seen.type, moment, seen.link, seen.ip, seen.os, seen.verdict)
+
+
+def _corrected(row: Any, reason: str) -> dict[str, Any]:
+    first = {"new_first_verdict": row.verdict, "new_first_reasons": row.reasons}
+    return {"key_": row.id, "new_verdict": Verdict.SCANNER.value, "new_reasons": [reason]} | first
+
+
+def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
+    """Return *hit* with the verdict that stands: found now, or when it was stored before."""
+    was = hit if row is None else row
+    if reason is not None:
+        first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_reasons": tuple(was.reasons)}
+        return replace(hit, verdict=Verdict.SCANNER, reasons=(reason,), **first)
+    if row is None:
+        return hit
+    first = {"first_verdict": row.first_verdict or "", "first_reasons": tuple(row.first_reasons or ())}
+    return replace(hit, verdict=Verdict(row.verdict), reasons=tuple(row.reasons), **first)
 
 
 def _resolved(hit: Hit, message: Any, link: Any) -> Hit:

@@ -148,13 +148,13 @@ class Database:
         if connection.dialect.name == "sqlite":
             return
         column = self.message.c.id
-        for ids in _chunked(message_ids):
+        for ids in chunked(message_ids):
             query = select(column).where(column.in_(ids)).order_by(column).with_for_update(key_share=True)
             connection.execute(query).all()
 
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Set the state columns of messages from their events: right however often it is run."""
-        for ids in _chunked(message_ids):
+        for ids in chunked(message_ids):
             found = connection.execute(self._state(ids)).mappings().all()
             if found:
                 connection.execute(
@@ -252,7 +252,8 @@ def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
     return sorted(rows, key=lambda row: [row[key] for key in keys])
 
 
-def _chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    """Yield *ids* in order, in lists that fit into one statement."""
     every = sorted(set(ids))
     for start in range(0, len(every), _CHUNK):
         yield every[start : start + _CHUNK]

@@ -8,8 +8,12 @@ from typing import Any
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
+from flask_mailtrack.events import Hit
+
 from .batch import Batch
 from .database import Database
+from .enrichment import Enrichment
+from .hindsight import Hindsight
 from .records import Record, from_json
 
 log = logging.getLogger("flask_mailtrack.drain")
@@ -26,10 +30,16 @@ class Writer:
     """Stores bodies, as they stand in a spool or a stream, in one database.
 
     :param database: where they go.
+    :param enrichment: fills in what a request had no time for.
+    :param hindsight: judges hits once more, by what else happened to their message.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, enrichment: Enrichment | None = None, hindsight: Hindsight | None = None
+    ) -> None:
         self._database = database
+        self._enrichment = enrichment or Enrichment()
+        self._hindsight = hindsight or Hindsight()
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
         """Store *bodies* in one transaction, and return what is stored.
@@ -45,9 +55,11 @@ class Writer:
         records: list[tuple[dict[str, Any], Record]] = []
         for body in bodies:
             try:
-                records.append((body, from_json(body)))
+                record = from_json(body)
             except ValueError as error:
                 refuse(body, str(error))
+            else:
+                records.append((body, self._enrichment.enrich(record) if isinstance(record, Hit) else record))
         return self._store(records, refuse, patient)
 
     def _store(self, pairs: list[tuple[dict[str, Any], Record]], refuse: Refuse, patient: bool) -> list[Record]:
@@ -64,7 +76,7 @@ class Writer:
         for attempt in range(_ATTEMPTS):
             try:
                 with self._database.transaction(patient) as connection:
-                    return Batch(self._database, connection).write(records)
+                    return Batch(self._database, connection, self._hindsight).write(records)
             except DBAPIError as error:
                 if attempt == _ATTEMPTS - 1 or not self._database.is_clash(error):
                     raise

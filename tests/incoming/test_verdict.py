@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_mailtrack.agents import KINDS
 from flask_mailtrack.events import EventType, Verdict
-from flask_mailtrack.incoming.agents import KINDS
 from flask_mailtrack.incoming.verdict import (
     WEAK_SIGNALS,
     Evidence,
     Judgement,
-    Thresholds,
     counts_as_person,
     judge,
 )
+from flask_mailtrack.networks.ranges import NOWHERE, Network
+from flask_mailtrack.thresholds import Thresholds
 
 OPEN, CLICK = EventType.OPENED, EventType.CLICKED
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{} Safari/537.36"
@@ -238,9 +239,10 @@ def of(
     age: float | None = None,
     headers: dict[str, str] | None = None,
     method: str = "GET",
+    network: Network = NOWHERE,
 ) -> Judgement:
     """Judge a click of a normal browser that differs only in what a test names."""
-    return judge(Evidence(type, user_agent, NORMAL if headers is None else headers, age, method))
+    return judge(Evidence(type, user_agent, NORMAL if headers is None else headers, age, method, network))
 
 
 @pytest.mark.parametrize(("verdict", "reason", "type", "user_agent"), AGENTS)
@@ -314,6 +316,62 @@ def test_two_weak_signs(
 def test_one_weak_sign(type: EventType, user_agent: str, age: float | None, headers: dict[str, str]) -> None:
     """One weak sign is not enough, and the old Chrome inside a mail program is none."""
     assert of(type, user_agent, age, headers).verdict is Verdict.HUMAN
+
+
+CERTAIN, PROBABLE, APPLE = Network("certain", "barracuda"), Network("probable", "proofpoint"), Network("apple", "apple")
+
+
+@pytest.mark.parametrize(
+    ("network", "type", "age", "verdict", "reason"),
+    [
+        (CERTAIN, CLICK, None, Verdict.SCANNER, "network_scanner"),
+        (CERTAIN, OPEN, 100_000, Verdict.SCANNER, "network_scanner"),
+        (PROBABLE, CLICK, 400, Verdict.HUMAN, "ua_browser"),
+        (PROBABLE, CLICK, 20, Verdict.SCANNER, "weak:timing_window+network_probable"),
+        (PROBABLE, CLICK, None, Verdict.HUMAN, "ua_browser"),
+        (APPLE, OPEN, 400, Verdict.PROXY, "ip_apple_egress"),
+        (APPLE, OPEN, 1, Verdict.PROXY, "ip_apple_egress"),
+        (APPLE, CLICK, 400, Verdict.HUMAN, "ua_browser"),
+        (APPLE, CLICK, 1, Verdict.SCANNER, "timing_instant"),
+    ],
+)
+def test_networks(network: Network, type: EventType, age: float | None, verdict: Verdict, reason: str) -> None:
+    """A filter's network convicts, one that people share needs a second sign, and Apple's loads pictures only."""
+    judgement = of(type, age=age, network=network)
+    assert (judgement.verdict, judgement.reasons) == (verdict, (reason,))
+    convicted_by_network = reason in ("network_scanner", "ip_apple_egress")
+    assert judgement.provider == (network.provider if convicted_by_network else "")
+
+
+@pytest.mark.parametrize(("age", "verdict"), [(599, Verdict.SCANNER), (600, Verdict.HUMAN)])
+def test_a_probable_network_counts_for_ten_minutes(age: float, verdict: Verdict) -> None:
+    """With one other weak sign a filter's network convicts in the first ten minutes, and later no more."""
+    assert of(CLICK, STALE, age, network=PROBABLE).verdict is verdict
+    assert of(CLICK, BROWSER, age, headers={}, network=PROBABLE).verdict is verdict
+
+
+def test_what_a_program_says_of_itself_comes_before_its_network() -> None:
+    """Whoever loads ahead says so from any network, and a mail program behind Apple's proxies is a person's."""
+    assert of(headers={**NORMAL, "Sec-Purpose": "prefetch"}, network=CERTAIN).verdict is Verdict.PREFETCH
+    assert of(OPEN, MAILSPRING, 400, network=APPLE).verdict is Verdict.HUMAN
+    assert of(OPEN, "okhttp/4.10.0", 400, network=APPLE).verdict is Verdict.BOT
+    assert of(user_agent="Proofpoint-Sandbox/1.0", network=CERTAIN).reasons == ("network_scanner",)
+
+
+@pytest.mark.parametrize(
+    ("type", "user_agent", "method", "verdict", "reason"),
+    [
+        (CLICK, BROWSER, "HEAD", Verdict.SCANNER, "method_head"),
+        (CLICK, " ", "GET", Verdict.BOT, "ua_missing"),
+        (CLICK, "python-requests/2.28.2", "GET", Verdict.HUMAN, "verdicts_off"),
+        (OPEN, GMAIL, "GET", Verdict.HUMAN, "verdicts_off"),
+        (OPEN, "Mozilla/5.0", "GET", Verdict.HUMAN, "verdicts_off"),
+    ],
+)
+def test_verdicts_switched_off(type: EventType, user_agent: str, method: str, verdict: Verdict, reason: str) -> None:
+    """A host that wants no verdicts gets people, but for what no reader's program ever sends."""
+    evidence = Evidence(type, user_agent, {"Sec-Purpose": "prefetch"}, 0, method, CERTAIN)
+    assert judge(evidence, strict=False) == Judgement(verdict, (reason,), "")
 
 
 @pytest.mark.parametrize("name", ["Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"])
@@ -422,12 +480,13 @@ def test_thresholds_can_be_moved() -> None:
     assert judge(slow).verdict is Verdict.HUMAN
     assert judge(slow, Thresholds(instant=50)).reasons == ("timing_instant",)
     assert judge(slow, Thresholds(click_window=50)).reasons == ("weak:timing_window+ua_stale_browser",)
-    assert judge(slow, Thresholds(click_window=50, oldest_chrome=80)).verdict is Verdict.HUMAN
+    assert judge(slow, Thresholds(click_window=50, min_chrome=80)).verdict is Verdict.HUMAN
 
 
 def test_thresholds_of_zero() -> None:
     """With all thresholds at zero, neither time nor version is held against anybody."""
-    off = Thresholds(instant=0, open_window=0, click_window=0, oldest_chrome=0)
+    off = Thresholds(instant=0, open_window=0, click_window=0, probable=0, min_chrome=0)
+    assert judge(Evidence(CLICK, STALE, {}, age=0, network=PROBABLE), off).verdict is Verdict.HUMAN
     assert judge(Evidence(CLICK, STALE, {}, age=0), off).verdict is Verdict.HUMAN
     assert judge(Evidence(OPEN, GMAIL, {}, age=0), off).verdict is Verdict.PROXY
 
@@ -453,6 +512,7 @@ def test_long_user_agent() -> None:
     """Only the beginning of a very long header is read, so that it cannot cost time."""
     assert of(user_agent=f"{BROWSER} {'x ' * 300}python-requests/2.28.2").verdict is Verdict.HUMAN
     assert of(user_agent="python-requests/2.28.2" + "x" * 1_000_000).verdict is Verdict.BOT
+    assert of(user_agent=" " * 240 * 1024 + "python-requests/2.28.2").reasons == ("ua_missing",)
 
 
 def test_nul_does_not_hide_a_name() -> None:
@@ -501,6 +561,7 @@ def test_reasons_are_documented_words() -> None:
     assert kinds <= seen
     assert [name for name, _ in WEAK_SIGNALS] == [
         "timing_window",
+        "network_probable",
         "ua_stale_browser",
         "ua_malformed_version",
         "header_no_accept_language",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_mailtrack.incoming.agents import IMAGE_PROXIES, PROXY_CLIENTS, Client, identify, recognise
+from flask_mailtrack.agents import IMAGE_PROXIES, PROXY_CLIENTS, Client, identify, recognise
 
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
 ANDROID = "Mozilla/5.0 (Linux; Android 13; SM-G991U) AppleWebKit/537.36 (KHTML, like Gecko)"

@@ -1,0 +1,200 @@
+"""Reads and writes the list of networks, in our own format and from Apple's.
+
+Our own is lines of text, in sections; each says since when it is known, and from where:
+
+.. code-block:: text
+
+    [certain] 2026-11-21 https://example.com/where/it/comes/from
+    microsoft 40.92.0.0/15
+    # A remark.
+
+Apple's (https://mask-api.icloud.com/egress-ip-ranges.csv) has ``cidr,country,region,city,`` on each line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from .ranges import KINDS, Cidr, Networks
+
+BUNDLED = Path(__file__).with_name("networks.txt")
+APPLE = "https://mask-api.icloud.com/egress-ip-ranges.csv"
+
+# Wider than any block of one company for one purpose: such a line is a mistake, and a costly one.
+_WIDEST = {4: 8, 6: 20}
+_SECTION = re.compile(r"\[(\w+)\]\s+(\S+)\s*(.*)")
+_PROVIDER = re.compile(r"[a-z0-9-]{1,32}")
+
+
+class BadNetworks(ValueError):
+    """A list that cannot be used.
+
+    :param problems: number and trouble of each bad line, from 1.
+    """
+
+    def __init__(self, problems: list[tuple[int, str]]) -> None:
+        super().__init__(f"line {problems[0][0]}: {problems[0][1]}")
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The networks of one kind."""
+
+    day: date
+    """When they were known to be right."""
+    source: str
+    blocks: tuple[tuple[str, Cidr], ...]
+    """Provider and CIDR block."""
+
+
+Sections = Mapping[str, Section]
+"""Sections by their kind."""
+
+
+def load(path: str) -> Sections:
+    """Return the host's own list if there is one, or ours.
+
+    :param path: ``MAILTRACK_NETWORKS``; the file may not be there yet.
+    :raises BadNetworks: the file is no list.
+    :raises OSError: it cannot be read.
+    """
+    own = path and Path(path).exists()
+    return read((Path(path) if own else BUNDLED).read_text("utf-8", "replace"))
+
+
+def networks_of(sections: Sections) -> Networks:
+    """Return *sections* in the form in which addresses are looked up."""
+    return Networks((kind, provider, block) for kind, part in sections.items() for provider, block in part.blocks)
+
+
+def oldest(sections: Sections) -> tuple[str, date]:
+    """Return the kind that has not been renewed for the longest time, and since when."""
+    return min(((kind, part.day) for kind, part in sections.items()), key=lambda found: found[1])
+
+
+def read(text: str) -> Sections:
+    """Read a list in our own format.
+
+    :raises BadNetworks: with every line that is wrong.
+    """
+    heads: dict[str, tuple[date, str]] = {}
+    blocks: dict[str, list[tuple[str, Cidr]]] = {}
+    current: list[tuple[str, Cidr]] | None = None
+
+    def take(line: str) -> None:
+        nonlocal current
+        if line.startswith("["):
+            kind, day, source = _section(line)
+            if kind in heads:
+                raise ValueError(f"a second section [{kind}]")
+            heads[kind] = day, source
+            current = blocks.setdefault(kind, [])
+            return
+        provider, _, cidr = line.partition(" ")
+        if current is None:
+            raise ValueError("stands before the first section, such as [certain] 2026-11-21 https://…")
+        if not _PROVIDER.fullmatch(provider):
+            raise ValueError(f"{provider!r} is no provider: write lower-case letters, digits and '-'")
+        current.append((provider, _block(cidr.strip())))
+
+    _each_line(text, take)
+    if not heads:
+        raise BadNetworks([(1, "there is no section, such as [certain] 2026-11-21 https://…")])
+    return {kind: Section(*heads[kind], tuple(found)) for kind, found in blocks.items()}
+
+
+def read_apple(text: str, day: date) -> Section:
+    """Read Apple's list. Blocks that lie side by side become one: where in the world they are is not kept.
+
+    :param day: when it was downloaded.
+    :raises BadNetworks: with every line that is wrong.
+    """
+    found: list[Any] = []
+    _each_line(text, lambda line: found.append(_block(line.partition(",")[0].strip())))
+    if not found:
+        raise BadNetworks([(1, "there is nothing in it")])
+    joined = (b for v in (4, 6) for b in ipaddress.collapse_addresses([b for b in found if b.version == v]))
+    return Section(day, APPLE, tuple(("apple", block) for block in joined))
+
+
+def merged(present: Sections, text: str, day: date) -> Sections:
+    """Return the list that results from a downloaded file.
+
+    Apple's is one kind of several, so it replaces that kind; a list of our own format replaces everything.
+
+    :param present: the list so far.
+    :param day: today.
+    :raises BadNetworks: with every line that is wrong.
+    """
+    first = next((line for _, line in _lines(text)), "")
+    if "," in first and not first.startswith("["):
+        return {**present, "apple": read_apple(text, day)}
+    return {kind: Section(day, part.source, part.blocks) for kind, part in read(text).items()}
+
+
+def write(path: Path, sections: Sections) -> None:
+    """Write a list so that a reader sees the old one or the new one, whole.
+
+    :raises OSError: it cannot be written; the old one stays.
+    """
+    lines = ["# Networks of machines that touch mail. Written by: flask mailtrack networks update"]
+    for kind in (k for k in KINDS if k in sections):
+        part = sections[kind]
+        lines += ["", f"[{kind}] {part.day} {part.source}".rstrip(), *(f"{p} {block}" for p, block in part.blocks)]
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write("\n".join([*lines, ""]))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # of nobody's secrets; workers may run as another user
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        if (said := line.strip()) and not said.startswith("#"):
+            yield number, said
+
+
+def _each_line(text: str, take: Callable[[str], object]) -> None:
+    problems: list[tuple[int, str]] = []
+    for number, line in _lines(text):
+        try:
+            take(line)
+        except ValueError as error:
+            problems.append((number, str(error)))
+    if problems:
+        raise BadNetworks(problems)
+
+
+def _section(line: str) -> tuple[str, date, str]:
+    match = _SECTION.fullmatch(line)
+    if not match or match[1] not in KINDS:
+        raise ValueError(f"{line[:80]!r} is no section: write [{'|'.join(KINDS)}], a date and a source")
+    try:
+        return match[1], date.fromisoformat(match[2]), match[3]
+    except ValueError:
+        raise ValueError(f"{match[2][:80]!r} is no date: write 2026-11-21") from None
+
+
+def _block(cidr: str) -> Cidr:
+    try:
+        block = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        raise ValueError(str(error)[:120]) from None
+    if block.prefixlen < _WIDEST[block.version]:
+        raise ValueError(f"{block} is wider than any network of this kind")
+    return block

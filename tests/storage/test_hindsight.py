@@ -1,0 +1,322 @@
+"""What one hit alone does not show, several of one message do."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import DeclarativeBase
+
+from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id
+from flask_mailtrack.models import models_for
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.hindsight import Hindsight, Visit
+from flask_mailtrack.storage.records import decode, encode, to_json
+from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.thresholds import DEFAULTS, Thresholds
+
+START = datetime(2026, 11, 21, 12, tzinfo=UTC)
+HUMAN, SCANNER = Verdict.HUMAN, Verdict.SCANNER
+
+
+def click(second: float, link: int = 0, ip: str = "203.0.113.0", os: str = "macOS", **values: Any) -> Visit:
+    """A click by a person."""
+    given: dict[str, Any] = {"type": EventType.CLICKED, "verdict": HUMAN}
+    return Visit(new_id(), occurred_at=START + timedelta(seconds=second), link=link, ip=ip, os=os, **(given | values))
+
+
+def trap(second: float) -> Visit:
+    """The hidden link was followed."""
+    return click(second, type=EventType.TRAPPED, verdict=SCANNER)
+
+
+def labels(visits: list[Visit], links: int | None = None, thresholds: Thresholds = DEFAULTS) -> list[str]:
+    """The reason for each visit, in the order given."""
+    found = Hindsight(thresholds).judge(visits, links)
+    return [found.get(visit.id, "") for visit in visits]
+
+
+@pytest.mark.parametrize(
+    ("visits", "expected"),
+    [
+        ([click(0), click(5, 1)], ["burst", "burst"]),
+        ([click(5, 1), click(0)], ["burst", "burst"]),
+        ([click(0), click(5.1, 1)], ["", ""]),
+        ([click(0), click(1)], ["", ""]),
+        ([click(0, 0, "a"), click(1, 1, "b")], ["", ""]),
+        ([click(0, 0, ""), click(1, 1, "")], ["", ""]),
+        ([click(0), click(4), click(8, 1), click(20, 2)], ["", "burst", "burst", ""]),
+        ([click(0), click(1, 1, verdict=SCANNER)], ["burst", ""]),
+        ([click(0), click(1, 1, verdict=Verdict.UNKNOWN)], ["burst", "burst"]),
+        # The browser of the person loads another link ahead.
+        ([click(0), click(1, 1, verdict=Verdict.PREFETCH)], ["", ""]),
+    ],
+)
+def test_burst(visits: list[Visit], expected: list[str]) -> None:
+    """R1: two links of a message within five seconds from one address were followed by a machine."""
+    assert labels(visits) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "links", "expected"),
+    [
+        ([0, 5, 10], 3, True),
+        ([0, 5, 10.1], 3, False),
+        ([0, 1, 2, 3], 5, True),
+        ([0, 1, 2, 3], 6, False),
+        ([0, 1], 2, False),
+        ([0, 1, 2], None, False),
+        ([0, 1, 2], 0, False),
+    ],
+)
+def test_sweep(seconds: list[float], links: int | None, expected: bool) -> None:
+    """R2: three links, and four of five of all, within ten seconds from wherever, were followed by a machine."""
+    visits = [click(second, at, f"198.51.{at}.0") for at, second in enumerate(seconds)]
+    assert labels(visits, links) == ["sweep" if expected else ""] * len(visits)
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"), [(-10.1, ""), (-10, "honeypot"), (0, "honeypot"), (10, "honeypot"), (11, "")]
+)
+def test_honeypot(second: float, reason: str) -> None:
+    """R3: what was clicked ten seconds before and after the hidden link, a machine clicked."""
+    assert labels([click(second), trap(0), click(500)]) == [reason, "", ""]
+
+
+@pytest.mark.parametrize(
+    ("later", "reason"),
+    [
+        (click(12, ip="198.51.100.0", os="Windows"), "shadow"),
+        (click(60, ip="198.51.100.0", os="Windows"), "shadow"),
+        (click(61, ip="198.51.100.0", os="Windows"), ""),
+        (click(12, ip="198.51.100.0"), ""),
+        (click(12, os="Windows"), ""),
+        (click(12, ip="", os="Windows"), ""),
+        (click(12, ip="198.51.100.0", os=""), ""),
+        (click(12, 1, ip="198.51.100.0", os="Windows"), ""),
+    ],
+)
+def test_shadow(later: Visit, reason: str) -> None:
+    """R4: what follows a person to the same link, from elsewhere and another system, is a scanner."""
+    assert labels([click(0), later]) == ["", reason]
+
+
+def test_a_shadow_needs_a_person() -> None:
+    """What comes after a machine is nobody's shadow, and a shadow casts none."""
+    elsewhere = {"ip": "198.51.100.0", "os": "Windows"}
+    assert labels([click(0, verdict=SCANNER), click(9, **elsewhere)]) == ["", ""]
+    assert labels([click(0), click(9, **elsewhere), click(65, ip="192.0.2.0", os="Linux")]) == ["", "shadow", ""]
+
+
+def test_thresholds_of_zero() -> None:
+    """Each rule can be switched off, and all of them together."""
+    visits = [click(0), click(0, 1), click(0, 2), click(1, ip="198.51.100.0", os="Windows"), trap(0)]
+    assert set(labels(visits, 3)) == {"honeypot", ""}
+    assert set(labels(visits, 3, replace(DEFAULTS, honeypot=0))) == {"sweep", ""}
+    assert set(labels(visits, 3, replace(DEFAULTS, honeypot=0, sweep=0))) == {"burst", ""}
+    assert labels(visits, 3, Thresholds(burst=0, sweep=0, honeypot=0)) == ["", "", "", "shadow", ""]
+    assert set(Hindsight().judge(visits, 3)) == set()
+    assert not Hindsight().reach
+
+
+moments = st.integers(0, 40)
+drawn = st.builds(
+    click, moments, st.integers(0, 4), st.sampled_from(["a", "b", ""]), st.sampled_from(["macOS", "Windows", ""])
+)
+
+
+@given(st.lists(drawn | st.builds(trap, moments), max_size=12), st.none() | st.integers(0, 5), st.randoms())
+def test_any_order_gives_the_same_labels(visits: list[Visit], links: int | None, chance: random.Random) -> None:
+    """Journals of several processes arrive in any order; the labels do not depend on it, nor on saying it twice."""
+    rules = Hindsight(DEFAULTS)
+    found = rules.judge(visits, links)
+    shuffled = chance.sample(visits, len(visits))
+    assert rules.judge(shuffled, links) == found
+    slow = {
+        one.id
+        for one in visits
+        for other in visits
+        if one.type == other.type == EventType.CLICKED
+        and one.ip == other.ip != ""
+        and one.link != other.link
+        and abs(one.occurred_at - other.occurred_at) <= timedelta(seconds=5)
+    }
+    assert slow <= set(found)
+    relabelled = [visit._replace(verdict=SCANNER) if visit.id in found else visit for visit in visits]
+    assert set(rules.judge(relabelled, links).values()) <= {"shadow"}
+
+
+def steps(work: Callable[[], object]) -> int:
+    """How many lines of the rules *work* runs through."""
+    count = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename.endswith("hindsight.py"):
+            count += event == "line"
+            return trace
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_flood_costs_its_length() -> None:
+    """Ten times the clicks at one moment cost about ten times the work, not a hundred times."""
+    few, many = ([click(0, n % 7, f"{n % 3}", f"{n % 2}") for n in range(size)] for size in (300, 3_000))
+    rules = Hindsight(DEFAULTS)
+    assert steps(lambda: rules.judge(many, 7)) < 15 * steps(lambda: rules.judge(few, 7))
+
+
+class Base(DeclarativeBase):
+    """Stands for the host's ``db.Model``."""
+
+
+class _Host:
+    Model = Base
+
+
+MODELS = models_for(_Host())
+
+
+class Store:
+    """A database and its writer."""
+
+    def __init__(self, url: str, thresholds: Thresholds | None = DEFAULTS) -> None:
+        self.engine = sa.create_engine(url)
+        Base.metadata.create_all(self.engine)
+        self.database = Database(self.engine, MODELS)
+        self.writer = Writer(self.database, hindsight=Hindsight(thresholds))
+        self.refused: list[Any] = []
+
+    def put(self, *records: Hit | SentMessage) -> list[Any]:
+        """Write one batch; return what is stored."""
+        bodies = [decode(encode(to_json(record))) for record in records]
+        return self.writer.store(bodies, lambda *about: self.refused.append(about))
+
+    def events(self) -> list[tuple[Any, ...]]:
+        """Verdict and reasons of each event, with those it had first, in order of time."""
+        event = self.database.event
+        names = ("verdict", "reasons", "first_verdict", "first_reasons")
+        return self.database.rows(sa.select(*(event.c[name] for name in names)).order_by(event.c.occurred_at))
+
+    def counts(self) -> tuple[Any, ...]:
+        """What the message row says: first click, clicks by people, and by machines."""
+        message = self.database.message
+        (row,) = self.database.rows(sa.select(message.c.clicked_at, message.c.click_count, message.c.machine_count))
+        return (row[0] is not None, *row[1:])
+
+
+@pytest.fixture(name="store")
+def _store(database_url: str) -> Any:
+    """A store on each kind of database."""
+    store = Store(database_url)
+    yield store
+    store.engine.dispose()
+    assert store.refused == []
+
+
+def message(**values: Any) -> SentMessage:
+    """A sent message with four links."""
+    about: dict[str, Any] = {"recipient": "ada@example.com", "sender": "", "subject": "", "message_id": "", "links": 4}
+    return SentMessage(new_id(), new_id(), created_at=START, status=Status.SENT, **(about | values))
+
+
+def hit(about: SentMessage | UUID, second: float, link: int = 0, ip: str = "203.0.113.0", **values: Any) -> Hit:
+    """A click by a person."""
+    given: dict[str, Any] = {"verdict": HUMAN, "reasons": ("ua_browser",), "os": "macOS"}
+    message_id = about if isinstance(about, UUID) else about.id
+    moment = START + timedelta(seconds=second)
+    return Hit(new_id(), message_id, EventType.CLICKED, moment, link=link, ip=ip, **(given | values))
+
+
+def test_earlier_events_are_relabelled(store: Store) -> None:
+    """The first click of a burst is corrected when the second comes, its label is kept, and the counts follow."""
+    sent = message()
+    store.put(sent, hit(sent, 0))
+    assert store.counts() == (True, 1, 0)
+    (told,) = store.put(hit(sent, 3, 1))
+    assert (told.verdict, told.reasons, told.first_verdict) == (SCANNER, ("burst",), "human")
+    assert store.events() == [("scanner", ["burst"], "human", ["ua_browser"])] * 2
+    assert store.counts() == (False, 0, 2)
+
+
+def test_one_batch_with_everything(store: Store) -> None:
+    """A burst inside one batch is labelled before it is stored, and other messages are left alone."""
+    sent, other = message(), uuid_of(1)
+    store.put(sent, hit(sent, 0), hit(sent, 3, 1), hit(other, 1, 2), hit(sent, 90))
+    human = ("human", ["ua_browser"], None, None)
+    burst = ("scanner", ["burst"], "human", ["ua_browser"])
+    assert store.events() == [burst, human, burst, human]
+    assert store.counts() == (True, 1, 2)
+
+
+def uuid_of(number: int) -> UUID:
+    """An id that no message has."""
+    return UUID(int=number)
+
+
+def test_a_replay_changes_nothing(store: Store) -> None:
+    """A batch that comes again after a crash finds its own labels, and keeps the first ones."""
+    sent = message()
+    batch = [sent, hit(sent, 0), hit(sent, 3, 1)]
+    store.put(*batch)
+    before = store.events()
+    told = [record for record in store.put(*batch) if isinstance(record, Hit)]
+    assert store.events() == before
+    assert [(one.verdict, one.reasons, one.first_verdict) for one in told] == [(SCANNER, ("burst",), "human")] * 2
+
+
+def test_a_sweep_before_its_message(store: Store) -> None:
+    """Clicks that are stored before the row that says how many links there are, are judged when it comes."""
+    sent = message()
+    store.put(*(hit(sent, at, at, f"198.51.{at}.0") for at in range(4)))
+    assert [row[0] for row in store.events()] == ["human"] * 4
+    store.put(sent)
+    assert [row[1] for row in store.events()] == [["sweep"]] * 4
+    assert store.counts() == (False, 0, 4)
+
+
+def test_a_shared_copy_is_not_judged(store: Store) -> None:
+    """Several people who got the same copy may well click two links at once."""
+    sent = message(shared=True)
+    store.put(sent, *(hit(sent, at / 2, at) for at in range(4)))
+    assert [row[0] for row in store.events()] == ["human"] * 4
+
+
+def test_a_flood_of_clicks(tmp_path: Path) -> None:
+    """Of ten thousand clicks of one message each batch reads a fixed number again."""
+    store = Store(f"sqlite:///{tmp_path / 'flood.sqlite3'}")
+    sent = message()
+    read: list[int] = []
+    judge = store.writer._hindsight.judge
+    store.writer._hindsight.judge = lambda visits, links: read.append(len(visits)) or judge(visits, links)  # type: ignore
+    for batch in range(20):
+        store.put(sent, *(hit(sent, batch / 2 + n / 1_000, n % 4) for n in range(500)))
+    assert max(read) == 700
+    assert {row[1][0] for row in store.events()} <= {"burst", "sweep"}
+    store.engine.dispose()
+
+
+def test_without_verdicts_nothing_is_relabelled(tmp_path: Path) -> None:
+    """A host that has switched verdicts off has no second ones either."""
+    store = Store(f"sqlite:///{tmp_path / 'off.sqlite3'}", None)
+    sent = message()
+    store.put(sent, *(hit(sent, 0, at) for at in range(4)))
+    assert [row[0] for row in store.events()] == ["human"] * 4
+    store.engine.dispose()
