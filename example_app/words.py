@@ -42,6 +42,12 @@ MACHINES = {
     "ua_missing": "a program that does not say what it is",
     "method_head": "a link checker",
     "proxy_on_click": "an image proxy that follows links",
+    "network_scanner": "from the network of a mail filter",
+    "ip_apple_egress": "Apple Mail privacy proxy, by its address",
+    "burst": "two links at once, faster than anybody reads",
+    "sweep": "nearly all links at once",
+    "shadow": "a filter that looks again at what a person clicked",
+    "honeypot": "a program that follows links which nobody sees",
     "timing_instant": "sooner after sending than anybody can react",
 }
 SENT = {

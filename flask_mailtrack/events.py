@@ -22,9 +22,10 @@ class Kind(StrEnum):
     CLICK = "click"
     UNSUBSCRIBE = "unsubscribe"
     PREFERENCES = "preferences"
+    HONEYPOT = "honeypot"
 
 
-PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p"}
+PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p", Kind.HONEYPOT: "h"}
 """The first segment behind the prefix; old mails hold these, so they never change."""
 
 APP_PATH = "a"

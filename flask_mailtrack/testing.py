@@ -53,7 +53,7 @@ class Reader:
 
     @property
     def links(self) -> list[FoundLink]:
-        """The links of the HTML part, in order."""
+        """The links of the HTML part, in order, that a reader can see: no honeypot."""
         return self._page.links
 
     def open(self) -> TestResponse:
@@ -117,7 +117,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
-        if tag == "a":
+        if tag == "a" and found.get("aria-hidden") != "true":
             self._url, self._text = found.get("href"), ""
         elif tag == "img":
             self.images.append(found.get("src") or "")

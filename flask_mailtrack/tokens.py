@@ -114,6 +114,10 @@ class MessageTokens:
         """Return the token of the pixel."""
         return self.sign(Kind.OPEN, _OPEN)
 
+    def honeypot(self) -> str:
+        """Return the token of the link that no person sees."""
+        return self.sign(Kind.HONEYPOT, _OPEN)
+
     def recipient(self, kind: Kind, ref: str) -> str:
         """Return the token by which a person unsubscribes or sets preferences.
 

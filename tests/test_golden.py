@@ -78,6 +78,8 @@ def test_a_golden_token_is_made_again(entry: dict[str, Any]) -> None:
             path = message.click(stamp)
         case Kind.OPEN:
             path = message.open()
+        case Kind.HONEYPOT:
+            path = message.honeypot()
         case kind:
             path = message.recipient(kind, signer.recipient_refs(entry["address"])[0])
     assert path == entry["path"]

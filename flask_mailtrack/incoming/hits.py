@@ -18,7 +18,7 @@ from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.tokens import Signer, Token
 
-from .verdict import Evidence, judge
+from .verdict import Evidence, Judgement, judge
 
 log = logging.getLogger("flask_mailtrack.hit")
 
@@ -102,6 +102,13 @@ class Recorder:
             self._record(token, EventType.CLICKED, visitor, url)
         return url
 
+    def trapped(self, path: str, visitor: Visitor) -> None:
+        """Record that the link was followed that no person sees.
+
+        :raises TokenError: it is not ours.
+        """
+        self._record(self._signer.read(Kind.HONEYPOT, path), EventType.TRAPPED, visitor)
+
     def token(self, kind: Kind, path: str) -> Token:
         """Return what an unsubscribe or preferences link says.
 
@@ -136,6 +143,8 @@ class Recorder:
         # The whole address is looked up, and not kept: what is kept of it is decided below.
         evidence = Evidence(kind, visitor.user_agent, visitor.headers, age, network=self._networks.find(visitor.ip))
         verdict = judge(evidence, self._thresholds, strict=self._settings.verdicts)
+        if kind == EventType.TRAPPED:
+            verdict = Judgement(Verdict.SCANNER, ("honeypot",), verdict.provider)
         proxied = verdict.verdict == Verdict.PROXY
         # A whole User-Agent is read by the drain; one that must not touch the disk is read now.
         client = Client() if self._settings.user_agent == "full" else identify(visitor.user_agent)

@@ -108,6 +108,7 @@ def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[
         (PATHS[Kind.OPEN], views.open, read),
         (PATHS[Kind.CLICK], views.click, read),
         (APP_PATH, views.click, read),
+        (PATHS[Kind.HONEYPOT], views.honeypot, read),
         (PATHS[Kind.UNSUBSCRIBE], views.unsubscribe, write),
         (PATHS[Kind.PREFERENCES], views.preferences, write),
     ):
@@ -170,6 +171,16 @@ class Views:
         response = _answer(b"", 302, "text/plain")
         response.headers["Location"] = location(url)
         return response
+
+    def honeypot(self, path: str = "") -> Response:
+        """The link that no person sees: whoever follows it all the same stays where they are."""
+        try:
+            self._recorder.trapped(path, _visitor())
+        except TokenError as error:
+            log.info("honeypot: %s", error)
+        except Exception:
+            log.exception("a hit on the honeypot was not recorded")
+        return _answer(b"", 204, "text/plain")
 
     def unsubscribe(self, path: str = "") -> Response:
         """GET asks, POST acts at once; nothing else does."""

@@ -33,6 +33,11 @@ class Links:
         url = f"{self._root}/{PATHS[Kind.OPEN]}/{self._tokens.open()}.gif"
         return f'<img src="{url}" width="1" height="1" alt="" style="display:block;border:0;width:1px;height:1px">'
 
+    def honeypot(self) -> str:
+        """Return the markup of a link that neither eyes, nor a screen reader, nor the tab key can find."""
+        url = f"{self._root}/{PATHS[Kind.HONEYPOT]}/{self._tokens.honeypot()}"
+        return f'<a href="{url}" aria-hidden="true" tabindex="-1" rel="nofollow" style="display:none"></a>'
+
     def unsubscribe(self) -> str:
         """Return the URL that shows the page on GET and acts on POST."""
         return self._own(Kind.UNSUBSCRIBE)

@@ -220,6 +220,8 @@ class _Work:
         at = "" if "pixel" in self._html.found else at
         fill["start"] = pixel if at in ("top", "both") else ""
         fill["end"] = self._footer(self._html.found, links, "html") + (pixel if at in ("bottom", "both") else "")
+        if self._settings.honeypot and tracked and self._html.stamps:
+            fill["end"] += links.honeypot()
         return self._html.render(links, tracked, fill)
 
     def _written_text(self, links: Links, tracked: bool) -> str | None:
