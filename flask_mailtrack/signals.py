@@ -2,7 +2,8 @@
 
 Signals about rows are sent after the row has been committed, at least once: a receiver that must
 not act twice looks at ``event.id``. A verdict that is corrected later, when more is known of the
-message, is not announced again: whoever needs the last word reads the row. An exception in a receiver is logged and stops nobody else.
+message, is not announced again: whoever needs the last word reads the row. An exception in a receiver
+is logged and stops nobody else.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 from conftest import MakeSite, Site
 
+from flask_mailtrack.testing import Reader
+
 pytestmark = [
     # Flask-Migrate's own env.py and template, on recent Flask-SQLAlchemy and Alembic.
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
@@ -69,3 +71,28 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     (script,) = scripts(directory)
     assert "flask_mailtrack" not in script
     assert script.count("op.create_table") == 4
+
+
+ADDED = {"mailtrack_message": ["links"], "mailtrack_event": ["first_verdict", "first_reasons"]}
+
+
+def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: MakeSite, tmp_path: Path) -> None:
+    """Tables made before the verdicts in hindsight are migrated without an edit, with the rows in them."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    directory = tmp_path / "migrations"
+    reader = Reader(site.client, site.send('<p><a href="https://example.com/">a</a></p>'))
+    reader.click()
+    with site.db.engine.begin() as connection:
+        for table, columns in ADDED.items():
+            for column in columns:
+                connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+    flask_migrate.Migrate(site.app, site.db)
+    flask_migrate.init(str(directory))
+    migrate(site, directory, "hindsight")
+    (script,) = scripts(directory)
+    assert script.count("batch_op.add_column") == 3
+    reader.click()
+    assert [(event.verdict, event.first_verdict) for event in site.rows("Event")] == [("human", None)] * 2
+    site.db.session.rollback()
+    migrate(site, directory, "second")
+    assert len(scripts(directory)) == 1
