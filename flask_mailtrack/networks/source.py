@@ -13,7 +13,6 @@ Apple's (https://mask-api.icloud.com/egress-ip-ranges.csv) has ``cidr,country,re
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tempfile
@@ -21,9 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from .ranges import KINDS, Cidr, Networks
+from .ranges import KINDS, Block, Networks
 
 BUNDLED = Path(__file__).with_name("networks.txt")
 APPLE = "https://mask-api.icloud.com/egress-ip-ranges.csv"
@@ -52,7 +50,7 @@ class Section:
     day: date
     """When they were known to be right."""
     source: str
-    blocks: tuple[tuple[str, Cidr], ...]
+    blocks: tuple[tuple[str, Block], ...]
     """Provider and CIDR block."""
 
 
@@ -87,8 +85,8 @@ def read(text: str) -> Sections:
     :raises BadNetworks: with every line that is wrong.
     """
     heads: dict[str, tuple[date, str]] = {}
-    blocks: dict[str, list[tuple[str, Cidr]]] = {}
-    current: list[tuple[str, Cidr]] | None = None
+    blocks: dict[str, list[tuple[str, Block]]] = {}
+    current: list[tuple[str, Block]] | None = None
 
     def take(line: str) -> None:
         nonlocal current
@@ -118,12 +116,11 @@ def read_apple(text: str, day: date) -> Section:
     :param day: when it was downloaded.
     :raises BadNetworks: with every line that is wrong.
     """
-    found: list[Any] = []
+    found: list[Block] = []
     _each_line(text, lambda line: found.append(_block(line.partition(",")[0].strip())))
     if not found:
         raise BadNetworks([(1, "there is nothing in it")])
-    joined = (b for v in (4, 6) for b in ipaddress.collapse_addresses([b for b in found if b.version == v]))
-    return Section(day, APPLE, tuple(("apple", block) for block in joined))
+    return Section(day, APPLE, tuple(("apple", block) for block in _joined(found)))
 
 
 def merged(present: Sections, text: str, day: date) -> Sections:
@@ -190,11 +187,29 @@ def _section(line: str) -> tuple[str, date, str]:
         raise ValueError(f"{match[2][:80]!r} is no date: write 2026-11-21") from None
 
 
-def _block(cidr: str) -> Cidr:
-    try:
-        block = ipaddress.ip_network(cidr)
-    except ValueError as error:
-        raise ValueError(str(error)[:120]) from None
-    if block.prefixlen < _WIDEST[block.version]:
+def _joined(blocks: list[Block]) -> Iterator[Block]:
+    """Yield blocks that cover the same addresses, and are as few as can be."""
+    done: list[Block] = []
+    for block in sorted(blocks):
+        if done and done[-1].version == block.version and block.last <= done[-1].last:
+            continue
+        while done and (whole := _whole(done[-1], block)):
+            done.pop()
+            block = whole
+        done.append(block)
+    return iter(done)
+
+
+def _whole(one: Block, other: Block) -> Block | None:
+    """Return the block of which the two are the halves, if they are."""
+    if (one.version, one.size, one.last + 1) != (other.version, other.size, other.first):
+        return None
+    whole = Block(one.version, one.first, one.size - 1)
+    return whole if whole.last == other.last else None
+
+
+def _block(cidr: str) -> Block:
+    block = Block.read(cidr)
+    if block.size < _WIDEST[block.version]:
         raise ValueError(f"{block} is wider than any network of this kind")
     return block

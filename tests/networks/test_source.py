@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_mailtrack.networks import source
-from flask_mailtrack.networks.ranges import Network
+from flask_mailtrack.networks.ranges import Block, Network
 
 DAY = date(2026, 11, 21)
 APPLE = """172.224.226.0/31,GB,GB-EN,London,
@@ -45,7 +45,7 @@ def test_our_own_format() -> None:
     """Each section has a kind, a date and a source, and each line a provider and a block."""
     sections = source.read(OWN)
     assert sections["certain"] == source.Section(
-        date(2026, 1, 2), "https://example.com/list", (("acme", ipaddress.ip_network("203.0.113.0/24")),)
+        date(2026, 1, 2), "https://example.com/list", (("acme", Block.read("203.0.113.0/24")),)
     )
     assert source.oldest(sections) == ("certain", date(2026, 1, 2))
 
@@ -54,8 +54,8 @@ def test_our_own_format() -> None:
     ("line", "problem"),
     [
         ("acme 203.0.113.1/24", "host bits"),
-        ("acme 203.0.113.0/33", "203.0.113.0/33"),
-        ("acme", "''"),
+        ("acme 203.0.113.0/33", "no size from 0 to 32"),
+        ("acme", "'' is no network"),
         ("acme 0.0.0.0/0", "wider"),
         ("acme ::/0", "wider"),
         ("Acme! 203.0.113.0/24", "no provider"),
@@ -150,3 +150,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         except source.BadNetworks as error:
             found = error.problems
         assert found
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 255), st.integers(22, 32)), min_size=1))
+def test_joined_blocks_cover_the_same_addresses(drawn: list[tuple[int, int, int]]) -> None:
+    """Nothing is lost or gained when blocks become one, and they are as few as the standard library finds."""
+    blocks = [ipaddress.IPv4Network(f"203.0.{c}.{d}/{size}", strict=False) for c, d, size in drawn]
+    section = source.read_apple("".join(f"{block},,,," + chr(10) for block in blocks), DAY)
+    assert [str(block) for _, block in section.blocks] == list(map(str, ipaddress.collapse_addresses(blocks)))

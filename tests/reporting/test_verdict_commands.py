@@ -75,7 +75,7 @@ def test_networks_update_reports_bad_lines(make_site: MakeSite, tmp_path: Path) 
     download.write_bytes(APPLE.encode() + b"<html>,\n\xff,\n")
     result = run(make_site(MAILTRACK_NETWORKS=str(path)), "networks", "update", str(download))
     assert result.exit_code == 1
-    assert "line 3: '<html>' does not appear to be" in result.output
+    assert "line 3: '<html>' is no network" in result.output
     assert "2 bad lines" in result.output
     assert not path.exists()
 
