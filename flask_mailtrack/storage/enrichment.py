@@ -58,7 +58,8 @@ class Enrichment:
         found: dict[str, Any] = {}
         try:
             if hit.user_agent and not (hit.client or hit.os or hit.device):
-                client = identify(hit.user_agent) if hit.verdict in _ON_BEHALF else self._client(hit.user_agent)
+                read = identify if hit.verdict == Verdict.PROXY else self._client
+                client = read(hit.user_agent)
                 found = {"client": client.name[:64], "os": client.os[:64], "device": client.device}
             if self._countries and hit.ip and not hit.country and hit.verdict not in _ON_BEHALF:
                 found["country"] = self._countries.find(hit.ip)

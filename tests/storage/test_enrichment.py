@@ -52,6 +52,9 @@ def _countries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.insert_network(netaddr.IPSet(["2001:db8:1::/48"]), {"country": {"iso_code": "IS"}})
     writer.insert_network(netaddr.IPSet(["192.0.2.0/25"]), {"country": "FO", "country_code": "FO"})
     writer.insert_network(netaddr.IPSet(["192.0.2.128/25"]), {"country": {"iso_code": "<script>"}})
+    writer.insert_network(netaddr.IPSet(["192.168.0.0/24"]), {"country": {"iso_code": "NZL"}})
+    writer.insert_network(netaddr.IPSet(["192.168.1.0/24"]), {"country": {"iso_code": "N1"}})
+    writer.insert_network(netaddr.IPSet(["192.168.2.0/24"]), {"country": {"iso_code": "ÑÖ"}})
     writer.insert_network(netaddr.IPSet(["198.51.100.0/24"]), {"continent": {"code": "EU"}})
     path = tmp_path_factory.mktemp("geo") / "countries.mmdb"
     writer.to_db_file(str(path))
@@ -87,7 +90,7 @@ def test_of_a_proxied_reader_only_the_service_is_told(ua_parser: bool, countries
     enrichment = Enrichment(ua_parser, str(countries))
     assert told(enrichment, GMAIL, verdict=Verdict.PROXY) == ("Gmail", "", "", "")
     assert told(enrichment, GMAIL, verdict=Verdict.PREFETCH) == ("Gmail", "", "", "")
-    assert told(enrichment, MAC, verdict=Verdict.PREFETCH) == ("Chrome", "macOS", "desktop", "")
+    assert told(enrichment, UBUNTU, verdict=Verdict.PROXY) == ("Firefox", "Linux", "desktop", "")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,9 @@ def test_of_a_proxied_reader_only_the_service_is_told(ua_parser: bool, countries
         ("192.0.2.200", ""),
         ("198.51.100.7", ""),
         ("10.0.0.1", ""),
+        ("192.168.0.1", ""),
+        ("192.168.1.1", ""),
+        ("192.168.2.1", ""),
         ("", ""),
         ("0123456789abcdef01234567", ""),
     ],

@@ -178,9 +178,13 @@ def steps(work: Callable[[], object]) -> int:
 
 def test_a_flood_costs_its_length() -> None:
     """Ten times the clicks at one moment cost about ten times the work, not a hundred times."""
-    few, many = ([click(0, n % 7, f"{n % 3}", f"{n % 2}") for n in range(size)] for size in (300, 3_000))
     rules = Hindsight(DEFAULTS)
-    assert steps(lambda: rules.judge(many, 7)) < 15 * steps(lambda: rules.judge(few, 7))
+    for flood in (
+        lambda n: click(0, n % 7, f"{n % 3}", f"{n % 2}"),
+        lambda n: click(0, 0, f"{n}"),  # one link, one system, many addresses: all look like people
+    ):
+        few, many = ([flood(n) for n in range(size)] for size in (300, 3_000))
+        assert steps(lambda few=few: rules.judge(few, 7)) * 15 > steps(lambda many=many: rules.judge(many, 7))
 
 
 class Base(DeclarativeBase):
@@ -264,6 +268,9 @@ def test_one_batch_with_everything(store: Store) -> None:
     burst = ("scanner", ["burst"], "human", ["ua_browser"])
     assert store.events() == [burst, human, burst, human]
     assert store.counts() == (True, 1, 2)
+    event = store.database.event
+    unchanged = sa.select(sa.func.count()).where(event.c.first_verdict.is_(None), event.c.first_reasons.is_(None))
+    assert store.database.rows(unchanged) == [(2,)]  # NULL to SQL, not JSON's null
 
 
 def uuid_of(number: int) -> UUID:
@@ -290,6 +297,18 @@ def test_a_sweep_before_its_message(store: Store) -> None:
     store.put(sent)
     assert [row[1] for row in store.events()] == [["sweep"]] * 4
     assert store.counts() == (False, 0, 4)
+
+
+def test_only_what_is_near_in_time_is_read_again(store: Store) -> None:
+    """Yesterday's clicks of a message are not read each time that somebody clicks today."""
+    sent = message()
+    seen: list[int] = []
+    judge = store.writer._hindsight.judge
+    store.writer._hindsight.judge = lambda visits, links: seen.append(len(visits)) or judge(visits, links)  # type: ignore
+    store.put(sent, *(hit(sent, 0) for _ in range(9)))
+    store.put(hit(sent, 60))
+    store.put(hit(sent, 100_000), hit(sent, 100_001))
+    assert seen == [9, 10, 2]
 
 
 def test_a_shared_copy_is_not_judged(store: Store) -> None:
