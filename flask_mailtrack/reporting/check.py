@@ -15,6 +15,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.events import now
 from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.spool import Spool
 
 GOOD_SECRET_BYTES = 32
@@ -39,6 +40,8 @@ def findings(app: Flask, settings: Settings, database: Database, spools: Sequenc
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
     yield _guarded("C50", lambda: _networks(settings))
+    if settings.geo_database:
+        yield _guarded("C51", lambda: _countries(settings))
 
 
 def _links(settings: Settings) -> Iterator[Finding]:
@@ -104,6 +107,12 @@ def _networks(settings: Settings) -> Finding:
         )
         return Finding("C50", "warning", f"the list of networks [{kind}] is {age} days old: {cure}")
     return Finding("C50", "ok", f"the list of networks is of {day}")
+
+
+def _countries(settings: Settings) -> Finding:
+    if not Enrichment(geo_database=settings.geo_database).has_countries():
+        return Finding("C51", "warning", f"{settings.geo_database} is no country database: events get no country")
+    return Finding("C51", "ok", "the country database can be read")
 
 
 def _guarded(code: str, look: Callable[[], Finding]) -> Finding:

@@ -48,6 +48,10 @@ class Enrichment:
         self._client = lru_cache(1024)(_client_by_ua_parser) if ua_parser else identify
         self._countries = _Countries(geo_database) if geo_database else None
 
+    def has_countries(self) -> bool:
+        """Say whether countries can be told: a database is configured and can be read."""
+        return self._countries is not None and self._countries.works()
+
     def enrich(self, hit: Hit) -> Hit:
         """Return *hit* with what can be told of it; fields that are filled stay as they are.
 
@@ -90,6 +94,11 @@ class _Countries:
     def __init__(self, path: str) -> None:
         self._path = path
         self._reader: Any = None
+
+    def works(self) -> bool:
+        """Look one address up, and say whether that went well."""
+        self.find("192.0.2.1")
+        return bool(self._path)
 
     def find(self, address: str) -> str:
         """Return the ISO 3166-1 code of the country of an address, or an empty string."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from conftest import MakeSite, Site
+from mmdb_writer import MMDBWriter
 
 from flask_mailtrack.errors import ConfigError
 from flask_mailtrack.events import now
@@ -106,3 +107,17 @@ def test_check_warns_of_an_old_list(days: int, level: str, make_site: MakeSite, 
     source.write(path, {"certain": old})
     lines = run(make_site(MAILTRACK_NETWORKS=str(path)), "check").output.splitlines()
     assert [line.split()[0] for line in lines if " C50 " in line] == [level]
+
+
+@pytest.mark.parametrize(("content", "level"), [(None, "warning"), (b"no database", "warning"), ("good", "ok")])
+def test_check_looks_at_the_country_database(
+    content: bytes | str | None, level: str, make_site: MakeSite, tmp_path: Path
+) -> None:
+    """A country database that is missing or broken is found before somebody wonders where the countries are."""
+    path = tmp_path / "countries.mmdb"
+    if content == "good":
+        MMDBWriter().to_db_file(str(path))
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    lines = run(make_site(MAILTRACK_GEO_DATABASE=str(path)), "check").output.splitlines()
+    assert [line.split()[0] for line in lines if " C51 " in line] == [level]
