@@ -117,7 +117,7 @@ class Batch:
             message = sent.get(message_id)
             if message is None or not message.shared:
                 reasons |= self._hindsight.judge(visits[message_id].values(), message.links if message else None)
-        self._relabel([_corrected(row, reasons[row.id]) for row in earlier.values() if row.id in reasons])
+        self._relabel([_corrected(earlier[key], reasons[key]) for key in sorted(earlier.keys() & reasons.keys())])
         return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
 
     def _earlier(self, new: list[Hit], messages: list[SentMessage]) -> dict[uuid.UUID, Any]:
