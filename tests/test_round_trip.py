@@ -10,7 +10,8 @@ from browser_view import hrefs, html_of, normal_newlines, outlook_hrefs, path_of
 from conftest import BASE_URL, Inbox, MakeSite, Site
 from documents import DOCUMENTS, Document
 
-from flask_mailtrack.testing import BROWSER
+from flask_mailtrack.signals import link_clicked
+from flask_mailtrack.testing import BROWSER, Reader
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 TRACKED = re.compile(r"https://links\.example\.com/m/c/[a-z2-7]{68}/[A-Za-z0-9_-]+")
@@ -113,3 +114,24 @@ def _follow_all(site: Site, author: str, sent: str) -> int:
         else:
             assert href == url
     return followed
+
+
+def test_a_scanner_that_looks_like_a_person(make_site: MakeSite) -> None:
+    """Whoever follows every link of a mail at once is found out, also for the first click, and the figures know."""
+    site = make_site(MAILTRACK_THRESHOLDS={"sweep": 10})
+    html = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(4))
+    heard: list[tuple[str, str]] = []
+    with link_clicked.connected_to(lambda app, event: heard.append((event.verdict, event.first_verdict))):
+        reader = Reader(site.client, site.send(html))
+        for link in range(3):
+            reader.click(link)
+        assert site.mailtrack.stats().clicked.total == 3
+        reader.click(3)
+    (message,) = site.rows("Message")
+    assert (message.links, message.clicked_at, message.click_count, message.machine_count) == (4, None, 0, 4)
+    assert [(e.verdict, e.reasons, e.first_verdict) for e in site.rows("Event")] == [
+        ("scanner", ["sweep"], "human")
+    ] * 4
+    assert site.mailtrack.stats().clicked.total == 0
+    # Each click was announced once, with what was known then.
+    assert heard == [("human", "")] * 3 + [("scanner", "human")]
