@@ -135,3 +135,26 @@ def test_a_scanner_that_looks_like_a_person(make_site: MakeSite) -> None:
     assert site.mailtrack.stats().clicked.total == 0
     # Each click was announced once, with what was known then.
     assert heard == [("human", "")] * 3 + [("scanner", "human")]
+
+
+def test_a_host_without_verdicts(make_site: MakeSite) -> None:
+    """With verdicts off a script that follows every link at once is a person, and keeps being one."""
+    site = make_site(MAILTRACK_VERDICTS=False, MAILTRACK_THRESHOLDS={"sweep": 10, "burst": 5})
+    html = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(4))
+    reader = Reader(site.client, site.send(html), {"User-Agent": "python-requests/2.28.2"})
+    for link in range(4):
+        reader.click(link)
+    assert [(event.verdict, event.reasons) for event in site.rows("Event")] == [("human", ["verdicts_off"])] * 4
+    assert site.mailtrack.stats().clicked.total == 4
+
+
+@pytest.mark.parametrize(("oldest", "verdict"), [(100, "scanner"), (80, "human")])
+def test_a_host_with_thresholds_of_its_own(oldest: int, verdict: str, make_site: MakeSite) -> None:
+    """A threshold that a host moves is the one by which its readers are judged."""
+    site = make_site(MAILTRACK_THRESHOLDS={"min_chrome": oldest})
+    headers = {
+        "User-Agent": "Mozilla/5.0 (Windows NT 10.0) Chrome/88.0.4324.150 Safari/537.36",
+        "Accept-Language": "en",
+    }
+    Reader(site.client, site.send('<a href="https://example.com/">a</a>'), headers).click()
+    assert [event.verdict for event in site.rows("Event")] == [verdict]
