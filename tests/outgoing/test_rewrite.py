@@ -9,6 +9,7 @@ from dataclasses import FrozenInstanceError
 from unittest.mock import patch
 
 import pytest
+from cpu_time import cpu_seconds
 from lxml import etree
 
 from flask_mailtrack.errors import RewriteError
@@ -577,6 +578,13 @@ def test_no_text_makes_the_whole_slow(pattern: str) -> None:
     assert times[1] < 48 * times[0] + 0.05
 
 
+@pytest.mark.parametrize("pattern", ["&a", "&amp;", "&AMP;", "&", "&a;", "x"])
+def test_no_address_makes_the_whole_slow(pattern: str) -> None:
+    """Sixteen times as long an address costs about sixteen times the work, whatever it is full of."""
+    short, long = (f"<a href='https://x.test/{pattern * (n // len(pattern))}'>x" for n in (20_000, 320_000))
+    assert cpu_seconds(lambda: reason(long, limits=PATIENT)) < 48 * cpu_seconds(lambda: reason(short)) + 0.02
+
+
 UTM = '<a href="https://x.test/" data-mailtrack-utm="{0}">x</a>'
 
 
@@ -774,6 +782,10 @@ class TestProof:
             "<select><option>x",
             "<frameset><frame>",
             "<body>x<frameset></frameset>",
+            "<body>x<select></select>",
+            "<body>x<template></template>",
+            "<body>x<svg></svg>",
+            "<body>x<math></math>",
         ],
     )
     def test_everything_else_is_compared(self, html: str) -> None:

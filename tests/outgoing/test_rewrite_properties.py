@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.outgoing.rewriting import judge
 from flask_mailtrack.outgoing.rewriting.attributes import browser_url
 from flask_mailtrack.outgoing.rewriting.cuts import END, START, Cut, in_order, split
 from flask_mailtrack.outgoing.rewriting.judge import check, proves
@@ -15,6 +16,7 @@ from flask_mailtrack.outgoing.rewriting.marks import Marks
 from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
+from tests.outgoing.html5_oracle import links as html5_links
 
 LINKS = [
     '<a href="https://one.test/?a=1&amp;b=2">one</a>',
@@ -157,6 +159,38 @@ def test_short_proof_never_believes_what_the_long_comparison_would_not(html: str
     copy = marks.write(html, texts, gaps)
     if proves(html, copy, marks, lambda links: True):
         check(html, marks.without_probes(copy), marks, lambda links: True)
+
+
+REFERENCES = [
+    "&",
+    "&amp;",
+    "&AMP",
+    "#",
+    "copy",
+    "lt",
+    "not",
+    "in",
+    "frac12",
+    "there4",
+    "hearts",
+    "a",
+    "1",
+    "=",
+    ";",
+    "_",
+]
+
+
+@settings(relaxed, max_examples=500)
+@given(st.lists(st.sampled_from(REFERENCES), max_size=8).map("".join))
+def test_what_the_judge_takes_literally_is_read_so_by_everybody(value: str) -> None:
+    """An address is not read a second time only where no parser could read another one."""
+    if judge._LITERAL.fullmatch(value):
+        html = f'<p><a href="x{value}">'
+        expected = f"x{value.replace('&amp;', '&')}"
+        assert browser_url(f"x{value}") == expected
+        assert html5_links(html)[0][0] == expected
+        assert judge._links(judge._parse(html), html)[0].get("href") == expected
 
 
 def _values(html: str) -> list[tuple[int, int]]:

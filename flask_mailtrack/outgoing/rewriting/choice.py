@@ -17,6 +17,8 @@ Refuse = Callable[[str], str | None]
 RefuseText = Callable[[str, str], str | None]
 """The same, given also what the reader sees of the link."""
 
+_NONE: Mapping[str, str] = {}
+
 
 class Choice:
     """The choice among the links of one page; all of it fills up as :meth:`cuts` looks at them."""
@@ -66,7 +68,7 @@ class Choice:
             yield tag, href, next_slot < len(self._slot_cuts) and self._slot_cuts[next_slot].start < href.value_end
 
     def _link(self, tag: LinkTag, href: Attribute, slotted: bool) -> Link | None:
-        values = self._page.values(tag, TELLING) if len(tag.attributes) > 1 else {}
+        values = self._page.values(tag, TELLING) if len(tag.attributes) > 1 else _NONE
         url = browser_url(self._page.text[href.value_start : href.value_end])
         if slotted:
             self._with_slot.add(url)
@@ -81,7 +83,9 @@ class Choice:
 
     def _destination(self, tag: LinkTag, url: str, values: Mapping[str, str]) -> Link:
         """Return the link that leads there, with the text of its first occurrence."""
-        name, utm, app = values.get(NAME, "").strip(), values.get(UTM, "").strip(), _is_for_app(values)
+        name, utm, app = "", "", False
+        if values:
+            name, utm, app = values.get(NAME, "").strip(), values.get(UTM, "").strip(), _is_for_app(values)
         if not (link := self._known.get((url, name, utm, app))):
             text = shorten(link_text(self._page, tag))
             link = self._known[url, name, utm, app] = Link(url, name, text, utm, app)
@@ -90,7 +94,7 @@ class Choice:
     def _reason(self, url: str, attributes: Mapping[str, str]) -> str | None:
         if url in self._with_slot:
             return "has_slot"
-        if opts_out(attributes):
+        if attributes and opts_out(attributes):
             return "opted_out"
         return self._refuse(url) if url else "empty"
 

@@ -17,6 +17,7 @@ from .deadline import Deadline
 from .syntax import (
     COMMENT_END,
     CONDITION,
+    CONTENT,
     RAW_TEXT,
     STEP,
     Attribute,
@@ -193,29 +194,34 @@ class _Scanner:
     ) -> int:
         behind = token.end()
         if name in ("a", "area") or name.startswith("v:"):
-            self._open(opened, token, name, hidden)
-        elif name == "script" or name in RAW_TEXT:
+            return self._after_link(token, name, end, hidden, opened)
+        if name == "script" or name in RAW_TEXT:
             closing = raw_text_end(name, self.text, behind, end)
             if closing is None:
                 raise _UnclosedError(token.start("slash") - 1)
             return closing
-        elif name == "plaintext":
+        if name == "plaintext":
             raise _UnclosedError(token.start("slash") - 1)
-        elif name == "html" and not hidden:
+        if name == "html" and not hidden:
             self.amp = self.amp or self._declares_amp(token)
         elif name == "body" and not hidden and self.body_start is None:
             self.body_start = behind
         return behind
 
-    def _open(self, opened: dict[str, list[Any]], token: re.Match[str], name: str, hidden: bool) -> None:
-        attributes = self._attributes.read(self.text, *token.span("attributes"))
-        tag = [attributes, hidden, name, token.end(), token.end()]
+    def _after_link(self, token: re.Match[str], name: str, end: int, hidden: bool, opened: dict[str, list[Any]]) -> int:
+        behind = token.end()
+        attributes = tuple(self._attributes.read(self.text, *token.span("attributes")))
+        tag = [attributes, hidden, name, behind, behind]
         self.tags.append(tag)
         if before := opened.pop(name, None):
             before[-1] = token.start("slash") - 1
+        if name == "a" and (content := CONTENT.match(self.text, behind, end)):
+            tag[-1] = content.end()
+            return content.end() + len("</a>")
         # <v:rect/> is XML, where the slash counts.
-        if name != "area" and not (name != "a" and self.text[token.end() - 2] == "/"):
+        if name != "area" and not (name != "a" and self.text[behind - 2] == "/"):
             opened[name] = tag
+        return behind
 
     def _declares_amp(self, token: re.Match[str]) -> bool:
         names = (attribute.name for attribute in read_attributes(self.text, *token.span("attributes")))

@@ -44,11 +44,11 @@ _DULL_START = rf"(?:{_DULL}|(?!{_TELLING}|[vV]:)[a-zA-Z]){_DULL_REST}"
 # Nothing in it begins like a link, so that Outlook sees none either.
 _DULL_COMMENT = r"!--(?!-?>)[^<-]*+(?:(?:-(?!-!?>)|<(?![aAvV]))[^<-]*+)*+--!?>"
 _DULL_BOGUS = r"(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"
-STEP = re.compile(
-    rf"[^<]*+(?:<(?:{_DULL_END}|{_DULL_START}|{_DULL_COMMENT}|{_DULL_BOGUS}|(?![a-zA-Z/!?]))[^<]*+){{0,1000}}+"
-    rf"(?:{_TOKEN})?"
-)
+_DULL_MARKUP = rf"<(?:{_DULL_END}|{_DULL_START}|{_DULL_COMMENT}|{_DULL_BOGUS}|(?![a-zA-Z/!?]))"
+STEP = re.compile(rf"[^<]*+(?:{_DULL_MARKUP}[^<]*+){{0,1000}}+(?:{_TOKEN})?")
 """Text and tags that hold nothing for a rewriter, up to a thousand in one go, and the next token, if it is near."""
+CONTENT = re.compile(rf"[^<]*+(?:{_DULL_MARKUP}[^<]*+){{0,20}}+(?=</[aA]>)")
+"""What stands in a short ``<a>`` with nothing but text and such tags in it, up to its end tag."""
 COMMENT_END = re.compile("--!?>")
 CONDITION = re.compile(r"\[if\b[^\]>]*+\]>", re.I | re.A)
 """How the inside of a comment begins that Outlook reads on."""
@@ -94,13 +94,13 @@ class Attributes:
         begin = "|".join(map(re.escape, sorted(names)))
         self._match = re.compile(rf"(?:{_S}++(?!{begin})[a-z-]++=\"[^\"]*+\")*+[ \t\n\f\r/]*+{_ATTRIBUTE}").match
 
-    def read(self, text: str, start: int, end: int) -> tuple[Attribute, ...]:
+    def read(self, text: str, start: int, end: int) -> list[Attribute]:
         """Return them in the order in which they stand."""
-        found: tuple[Attribute, ...] = ()
+        found = []
         while match := self._match(text, start, end):
             attribute = _attribute(match)
             if attribute.name in self._names:
-                found += (attribute,)
+                found.append(attribute)
             start = attribute.end
         return found
 
