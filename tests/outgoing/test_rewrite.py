@@ -779,6 +779,7 @@ class TestProof:
             "<body><a href='https://x.test/' data-mailtrack-name=n>x</a>",
             "<body>x<!--[if mso]><a href='https://x.test/?a>b'>x</a><![endif]-->",
             "<head><title>x</title></head>",
+            "<head><noscript>",
             "<select><option>x",
             "<frameset><frame>",
             "<body>x<frameset></frameset>",
