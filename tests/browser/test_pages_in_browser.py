@@ -19,6 +19,8 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.serving import make_server
 
 from flask_mailtrack import Mailtrack
+from flask_mailtrack.events import Standing
+from flask_mailtrack.storage.optouts import OptOuts
 
 try:
     from axe_playwright_python.sync_playwright import Axe
@@ -153,23 +155,53 @@ def look(page: Page, where: str) -> None:
     assert page.locator("main h1").count() == 1, where
 
 
+def flawless(page: Page, where: str) -> None:
+    """Look at a page in every size and scheme, with axe."""
+    page.evaluate(Axe().axe_script)  # once for all looks, as it is half a megabyte
+    for scheme, width in product(("light", "dark"), (320, 390, 1280)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 800})
+        look(page, f"{where}, {width}")
+        found = page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]
+        assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == [], (where, scheme, width)
+
+
 @pytest.mark.parametrize("language", ["en", "de", "ar"])
 def test_no_page_breaks_a_rule(browser: Browser, shop: Shop, language: str) -> None:
     """Each page and state, light and dark, on two phones and a desktop: axe finds nothing, nothing is cut off."""
     context = visit(browser, locale=language)
-    page, axe = context.new_page(), Axe()
+    page = context.new_page()
     titles = []
     for where in states(page, shop):
         assert page.evaluate("document.documentElement.lang") == language
         titles.append(page.title())
-        page.evaluate(axe.axe_script)  # once for all looks, as it is half a megabyte
-        for scheme, width in product(("light", "dark"), (320, 390, 1280)):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            page.set_viewport_size({"width": width, "height": 800})
-            look(page, f"{where}, {width}")
-            found = page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]
-            assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == [], (where, scheme)
+        flawless(page, where)
     assert len(set(titles)) == len(titles) - 1  # saved, and saved as it was, and everything left: two say "Saved."
+    context.close()
+
+
+def away(*_: Any) -> Standing:
+    """Fail, as the database does when it is away."""
+    raise OSError("away")
+
+
+def locked(*_: Any) -> Standing:
+    """Somebody whose address bounced."""
+    return Standing("ada@example.com", "news", frozenset({"", "news"}), locked=True)
+
+
+@pytest.mark.parametrize("standing", [away, locked])
+def test_no_page_breaks_a_rule_on_a_bad_day(
+    browser: Browser, shop: Shop, monkeypatch: pytest.MonkeyPatch, standing: Callable[..., Standing]
+) -> None:
+    """The same where the choices cannot be looked up, and where a link cannot undo what stands."""
+    context = visit(browser)
+    page = context.new_page()
+    leave, choose = shop.send()
+    monkeypatch.setattr(OptOuts, "standing", standing)
+    for url in (leave, choose, f"{choose}?statement"):
+        page.goto(url)
+        flawless(page, url)
     context.close()
 
 
