@@ -164,6 +164,8 @@ class Hit:
     comment: str = ""
     ref: str = ""
     """The reference inside the token: which link, or whose unsubscribe."""
+    wording: str = ""
+    """Of a choice made on a page: the language and fingerprint of the text that was shown, ``de.8f3a01bc``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,21 @@ class Standing:
 
     recipient: str = ""
     list_id: str = ""
-    unsubscribed: bool = False
-    """From the list of the message, or from everything if it names none."""
-    everything: bool = False
+    left: frozenset[str] = frozenset()
+    """The lists that the person has left; ``""`` is everything."""
     measured: bool = True
+    locked: bool = False
+    """It was not by a link that they were unsubscribed, so no link can undo it."""
+
+    @property
+    def unsubscribed(self) -> bool:
+        """From the list of the message, or from everything if it names none."""
+        return self.list_id in self.left
+
+    @property
+    def everything(self) -> bool:
+        """From every list there is and will be."""
+        return "" in self.left
 
 
 EVERYTHING = "*"

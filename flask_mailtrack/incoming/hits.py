@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flask_mailtrack.agents import Client, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import refusal
 from flask_mailtrack.errors import SpoolError, TokenError
-from flask_mailtrack.events import EVERYTHING, EventType, Hit, Kind, Verdict, born, new_id, now
+from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
 from flask_mailtrack.storage.records import to_json
@@ -40,7 +40,8 @@ class Choice:
 
     type: EventType
     method: str
-    everything: bool = False
+    list_id: str = ""
+    """As in a :class:`.Hit`: empty is the list of the message, ``*`` is everything."""
     reason: str = ""
     comment: str = ""
 
@@ -116,27 +117,36 @@ class Recorder:
         """
         return self._signer.read(kind, path)
 
-    def choose(self, token: Token, choice: Choice, visitor: Visitor) -> None:
-        """Write down a person's choice, on disk before this returns.
+    def choose(self, token: Token, choices: Sequence[Choice], visitor: Visitor, wording: str = "") -> None:
+        """Write down a person's choices, all of them on disk before this returns.
 
-        :raises SpoolError: it could not be; then nobody may be told that it was.
+        :param wording: see :attr:`.Hit.wording`.
+        :raises SpoolError: they could not be; then nobody may be told that they were.
         """
-        hit = Hit(
-            id=new_id(),
-            message_id=token.message_id,
-            type=choice.type,
-            occurred_at=now(),
-            ip=self._ip(visitor),
-            user_agent=self._agent(visitor),
-            verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
-            list_id=EVERYTHING if choice.everything else "",
-            method=choice.method,
-            reason=clean(choice.reason, 32),
-            comment=clean(choice.comment, MAX_COMMENT),
-            ref=token.ref,
-        )
-        self._choices.append(to_json(hit), sync=True)
+        hits = [
+            Hit(
+                id=new_id(),
+                message_id=token.message_id,
+                type=choice.type,
+                occurred_at=now(),
+                ip=self._ip(visitor),
+                user_agent=self._agent(visitor),
+                verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
+                list_id=choice.list_id,
+                method=choice.method,
+                reason=clean(choice.reason, 32),
+                comment=clean(choice.comment, MAX_COMMENT),
+                ref=token.ref,
+                wording=wording,
+            )
+            for choice in choices
+        ]
+        self._choices.append(*map(to_json, hits), sync=True)
         self._pass_on()
+
+    def preferences(self, token: Token) -> str:
+        """Return the preferences token of the person whose unsubscribe *token* this is."""
+        return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref)
 
     def _hit(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> Hit:
         age = (now() - born(token.message_id)).total_seconds()

@@ -6,6 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.spool import Spool
+
+from .walls import blame, wall
 
 GOOD_SECRET_BYTES = 32
 STALE_DAYS = 90
@@ -90,11 +93,13 @@ def _pixel(app: Flask, settings: Settings) -> Finding:
 
 def _one_click(app: Flask, settings: Settings) -> Finding:
     # A token that is not ours must come as far as the token check; a login wall or CSRF is earlier.
-    response = app.test_client().post(
-        f"{settings.url_prefix}/u/check", base_url=settings.base_url, data={"List-Unsubscribe": "One-Click"}
-    )
+    path, data = f"{settings.url_prefix}/u/check", {"List-Unsubscribe": "One-Click"}
+    # The command has an app context; a request from outside has none, and ends its own with all that may fail there.
+    response = Context().run(app.test_client().post, path, base_url=settings.base_url, data=data)
     if response.status_code != 404:
-        return Finding("C41", "error", f"a one-click POST is answered {response.status_code} before its token is read")
+        who = wall(app, path, settings.base_url, method="POST", data=data)
+        text = f"a one-click POST is answered {response.status_code} before its token is read"
+        return Finding("C41", "error", f"{text} by {who}" if who else text)
     return Finding("C41", "ok", "a one-click POST comes through")
 
 
@@ -119,4 +124,4 @@ def _guarded(code: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except Exception as error:
-        return Finding(code, "error", f"{type(error).__name__}: {error}".splitlines()[0])
+        return Finding(code, "error", f"{type(error).__name__}: {error}".splitlines()[0] + blame(error))

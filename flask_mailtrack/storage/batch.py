@@ -199,7 +199,7 @@ def _message_row(message: SentMessage) -> dict[str, Any]:
 
 
 def _hit_row(hit: Hit) -> dict[str, Any]:
-    row = {field: getattr(hit, field) for field in Hit.__slots__ if field != "ref"}
+    row = {field: getattr(hit, field) for field in Hit.__slots__ if field not in ("ref", "wording")}
     first = {"first_verdict": hit.first_verdict or None, "first_reasons": list(hit.first_reasons) or None}
     return row | {"reasons": list(hit.reasons)} | first
 

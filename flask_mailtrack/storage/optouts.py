@@ -93,8 +93,7 @@ class OptOuts:
         return Standing(
             recipient=recipient,
             list_id=list_id,
-            unsubscribed=(list_id, OptOutKind.UNSUBSCRIBE) in refused,
-            everything=("", OptOutKind.UNSUBSCRIBE) in refused,
+            left=frozenset(found for found, kind in refused if kind == OptOutKind.UNSUBSCRIBE),
             measured=("", OptOutKind.TRACKING) not in refused,
         )
 

@@ -158,11 +158,11 @@ def test_what_stands_is_told_for_the_pages(database: Database) -> None:
     """A page knows whom its link was for and what they have refused, of the list and of everything."""
     message_id = sent(database, ADA, "news")
     ask = optouts(database).standing
-    assert ask(message_id, "r") == Standing(ADA, "news", unsubscribed=False, everything=False, measured=True)
+    assert ask(message_id, "r") == Standing(ADA, "news")
     refuse(database, (ADA, "news", GONE))
-    assert ask(message_id, "r") == Standing(ADA, "news", unsubscribed=True, everything=False, measured=True)
+    assert ask(message_id, "r") == Standing(ADA, "news", frozenset({"news"}))
     refuse(database, (ADA, "", QUIET), (ADA, "", GONE), (BOB, "offers", GONE))
-    assert ask(message_id, "r") == Standing(ADA, "news", unsubscribed=True, everything=True, measured=False)
+    assert ask(message_id, "r") == Standing(ADA, "news", frozenset({"news", ""}), measured=False)
 
 
 def test_what_stands_is_told_without_the_message(lite: Database) -> None:
