@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +25,8 @@ Refuse = Callable[[Mapping[str, Any], str], None]
 
 # ValueError and OverflowError: what a driver cannot even put on the wire.
 _POISON = (DataError, IntegrityError, ValueError, OverflowError)
-_ATTEMPTS = 3
+_ATTEMPTS = 4
+_PAUSE = 0.03  # seconds
 
 
 class Writer:
@@ -80,6 +83,8 @@ class Writer:
             except DBAPIError as error:
                 if attempt == _ATTEMPTS - 1 or not self._database.is_clash(error):
                     raise
+                # At once, it could take its first lock again before the other one has woken up.
+                time.sleep(random.uniform(0.5, 1) * _PAUSE * (attempt + 1))  # noqa: S311 - no secret
         return []
 
     def _bisect(
