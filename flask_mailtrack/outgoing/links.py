@@ -22,6 +22,7 @@ class Links:
         self._root = root
         self._tokens = tokens
         self._ref = ref
+        self._personal: dict[Kind, str] = {}
 
     def clicks(self, stamps: Sequence[LinkStamp]) -> list[str]:
         """Return the tracked URL of each link."""
@@ -47,7 +48,9 @@ class Links:
         return self._own(Kind.PREFERENCES)
 
     def _own(self, kind: Kind) -> str:
-        return f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref)}"
+        if kind not in self._personal:  # header, footer and text may all ask for it
+            self._personal[kind] = f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref)}"
+        return self._personal[kind]
 
 
 def parse_utm(said: str) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,6 @@ Record = SentMessage | Hit | LinkTarget
 
 _TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
-_FIELDS = {cls: [(f.name, f.default) for f in dataclasses.fields(cls)] for cls in _NAMES}
 
 
 def _just(*kinds: type) -> Callable[[Any], Any]:
@@ -57,7 +56,20 @@ _READ: dict[str, Callable[[Any], Any]] = {
 _READERS = {cls: {f.name: _READ[str(f.type)] for f in dataclasses.fields(cls)} for cls in _NAMES}
 
 
-_WRITERS: dict[str, Any] = dict.fromkeys(("created_at", "sent_at", "occurred_at"), datetime.isoformat) | {"meta": dict}
+_WRITE: dict[str, Callable[[Any], Any]] = {
+    "uuid.UUID": str,
+    "datetime": datetime.isoformat,
+    "datetime | None": datetime.isoformat,
+    "Mapping[str, Any]": dict,
+}
+"""How a field is written, by its annotation; others go to JSON as they are."""
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+_FIELDS = {cls: [(f.name, _default(f), _WRITE.get(str(f.type))) for f in dataclasses.fields(cls)] for cls in _NAMES}
 _to_text = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
@@ -65,11 +77,10 @@ def to_json(record: Record) -> dict[str, Any]:
     """Return *record* for the spool; what is at its default is left out."""
     cls = type(record)
     body: dict[str, Any] = {"k": _NAMES[cls]}
-    for name, default in _FIELDS[cls]:
+    for name, default, write in _FIELDS[cls]:
         value = getattr(record, name)
-        if value != default:
-            write = _WRITERS.get(name)
-            body[name] = write(value) if write and value is not None else value
+        if default is dataclasses.MISSING or value != default:
+            body[name] = write(value) if write else value
     return body
 
 

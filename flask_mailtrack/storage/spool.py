@@ -161,7 +161,8 @@ class Spool:
             self._named = True
 
     def _sync_soon(self) -> None:
-        self._dirty.set()
+        if not self._dirty.is_set():  # it is cleared under the lock that we hold
+            self._dirty.set()
         if self._syncer is None:
             syncer = threading.Thread(target=self._sync_loop, name="mailtrack-sync", daemon=True)
             try:
