@@ -21,6 +21,12 @@ _BASE_URL = re.compile(
     r"(?P<path>(?:/[a-z0-9._~%-]+)*)/*",
     re.IGNORECASE | re.ASCII,
 )
+# RFC 5321, sections 4.1.2 and 4.5.3.1: a dot-string of at most 64 octets at a domain.
+_MAILBOX = re.compile(
+    r"(?=.{1,64}@.{1,189}\Z)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@"
+    r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+",
+    re.IGNORECASE | re.ASCII,
+)
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
@@ -154,6 +160,13 @@ def sender_domain(key: str, value: Any) -> str:
     if not _DOMAIN.fullmatch(domain):
         raise bad("E108", key, f"has {value!r}.", "Write what stands behind the '@', such as 'news.example.com'.")
     return domain
+
+
+def mailbox(key: str, value: Any) -> str:
+    """A bare address, or nothing."""
+    if value != "" and not (isinstance(value, str) and _MAILBOX.fullmatch(value)):
+        raise bad("E119", key, f"is {value!r}.", "Write a bare address such as 'leave@example.com', in ASCII.")
+    return str(value)
 
 
 def mailing_lists(key: str, value: Any) -> dict[str, dict[str, str]]:

@@ -19,6 +19,7 @@ from .checks import (
     is_secret,
     json_list,
     json_object,
+    mailbox,
     mailing_lists,
     number,
     one_of,
@@ -60,6 +61,9 @@ class Settings:
     opens: bool = _setting(True, boolean, "Put an open pixel into HTML mail.")
     clicks: bool = _setting(True, boolean, "Track http(s) links in HTML mail.")
     unsubscribe: bool = _setting(True, boolean, "Headers, footer and opt-outs for messages that name a list.")
+    unsubscribe_mailto: str = _setting(
+        "", mailbox, "A mailbox that people read, for clients that unsubscribe by mail: its subject carries the token."
+    )
     sender_domains: dict[str, dict[str, Any]] = _setting(
         {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, base_url."
     )

@@ -9,6 +9,8 @@ from flask_mailtrack.destination import refusal
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LinkStamp, MessageTokens
 
+_MAILBOX = "@!$'*+"  # what RFC 6068, section 2, leaves as it is, besides letters, digits and -._~
+
 
 class Links:
     """The links of one copy.
@@ -42,6 +44,14 @@ class Links:
     def unsubscribe(self) -> str:
         """Return the URL that shows the page on GET and acts on POST."""
         return self._own(Kind.UNSUBSCRIBE)
+
+    def unsubscribe_mailto(self, mailbox: str) -> str:
+        """Return a ``mailto:`` URL (RFC 6068) whose subject carries the token, so that the mail can be matched.
+
+        :param mailbox: a bare address.
+        """
+        token = self.unsubscribe().rpartition("/")[2]
+        return f"mailto:{quote(mailbox, safe=_MAILBOX)}?subject=unsubscribe%20{token}"
 
     def preferences(self) -> str:
         """Return the URL of the recipient's choices."""

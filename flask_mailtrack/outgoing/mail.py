@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy as copying
 import functools
 import logging
-import re
 from binascii import b2a_qp
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from .ledger import Ledger
 
 log = logging.getLogger("flask_mailtrack.send")
 
-_FOLD = re.compile(r"\r?\n(?=[ \t]+\S)")  # RFC 5322, section 2.2.3
 MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
 
 
@@ -207,14 +205,14 @@ def _headers(message: Message) -> dict[str, str]:
 
     A folded value is legal, and a name or subject that is not ASCII is encoded before it is written.
     """
-    found = {name: _FOLD.sub("", str(value)) for name, value in (message.extra_headers or {}).items()}
+    found = {name: headers.unfolded(value) for name, value in (message.extra_headers or {}).items()}
     people = [message.sender, message.reply_to or "", *message.recipients, *message.cc, *message.bcc]
     for number, person in enumerate(people):
         if person and not addresses.is_bare(person):
             name, address = addresses.name_and_address(person)
             found[f"Address-{number}"] = address
             found[f"Name-{number}"] = name if str(name).isascii() else ""
-    subject = _FOLD.sub("", str(message.subject or ""))
+    subject = headers.unfolded(message.subject or "")
     return {**found, "Subject": subject if subject.isascii() else ""}
 
 

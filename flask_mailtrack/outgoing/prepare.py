@@ -200,8 +200,9 @@ class _Work:
     def _headers(self, links: Links) -> dict[str, str]:
         if not self._choice.unsubscribe:
             return dict(self._given)
-        domain = self._sender.rpartition("@")[2]
-        return self._given | headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given)
+        domain, mailbox = self._sender.rpartition("@")[2], self._settings.unsubscribe_mailto
+        mailto = links.unsubscribe_mailto(mailbox) if mailbox else ""
+        return headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
         """Return the other alternatives, an AMP part for instance: as written, but for the placeholders."""
