@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_mailtrack import signals
-from flask_mailtrack.outgoing import links
+from flask_mailtrack.errors import OptOutsUnavailable
+from flask_mailtrack.outgoing import links, prepare
 from flask_mailtrack.outgoing.mail import MAX_LINE, TrackedCopy, _lines_fit
 
 HTML = '<a href="https://example.com/">x</a>'
@@ -37,7 +38,16 @@ def test_a_newsletter_is_never_in_memory_as_a_whole(make_site: MakeSite) -> None
     assert peak < 5_000_000
 
 
-@pytest.mark.parametrize("options", [{}, pytest.param({"list_id": "news"}, marks=pytest.mark.xfail(strict=False))])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param(
+            {"list_id": "news"},
+            marks=pytest.mark.xfail(reason="storage/optouts asks 1,000 spellings at a time", strict=False),
+        ),
+    ],
+)
 def test_a_send_to_ten_thousand_asks_the_database_in_few_questions(
     make_site: MakeSite, options: dict[str, Any]
 ) -> None:
@@ -116,6 +126,16 @@ def test_a_bug_in_the_middle_costs_the_tracking_of_the_rest(site: Site, monkeypa
     assert [row.error for row in rows] == ["", "", *["untracked: prepare"] * 3]
     assert told == ["prepare"]
     assert len(made) == 3
+
+
+def test_what_goes_wrong_for_all_comes_up_before_anything_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even a plain copy can be made, a mail leaves as the author wrote it, and a list mail not at all."""
+    monkeypatch.setattr(prepare._Work, "_links", lambda *args: 1 / 0)
+    assert site.send(HTML).html == HTML
+    with site.mail.record_messages() as outbox, pytest.raises(OptOutsUnavailable):
+        site.mail.send(site.mailtrack.track(Message("Hi", recipients=FIVE, html=HTML), list_id="news"))
+    assert outbox == []
+    assert site.rows("Message") == []
 
 
 BOUNDARY = re.compile(rb"=_[0-9a-f]{32}|={15}\d{19}==")
