@@ -25,7 +25,7 @@ _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2: printable ASCII but the colon
 # Python 3.11 and 3.12 write a new line wherever str.splitlines() sees one, not only at CR and LF.
 _BREAKS = re.compile(r"[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
-_MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
+MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
 _MAX_LABEL, _MAX_DOMAIN = 120, 134  # RFC 2919, section 3: with the dot between them at most 255 octets
 
 
@@ -94,7 +94,7 @@ def unfolded(value: object) -> str:
 def _written(value: str) -> Unfolded | None:
     """Return *value* to be written as it stands, in ASCII, or ``None`` if a line of it would be too long for SMTP."""
     header = Unfolded(LIST_UNSUBSCRIBE, quote(value, safe=string.printable, errors="replace"))
-    return header if max(map(len, header.fold(policy=SMTP).split("\r\n"))) <= _MAX_LINE else None
+    return header if max(map(len, header.fold(policy=SMTP).split("\r\n"))) <= MAX_LINE else None
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:

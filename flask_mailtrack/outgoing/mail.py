@@ -26,11 +26,10 @@ from flask_mailtrack.errors import OptOutsUnavailable, RewriteError
 from . import addresses, headers, options, prepare
 from .copies import Batch, Copy
 from .delivery import Delivery
+from .headers import MAX_LINE
 from .ledger import Ledger
 
 log = logging.getLogger("flask_mailtrack.send")
-
-MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable
 from flask_mailtrack.outgoing import links, prepare
-from flask_mailtrack.outgoing.mail import MAX_LINE, TrackedCopy, _lines_fit
+from flask_mailtrack.outgoing.headers import MAX_LINE
+from flask_mailtrack.outgoing.mail import TrackedCopy, _lines_fit
 
 HTML = '<a href="https://example.com/">x</a>'
 FIVE = [f"reader{n}@example.com" for n in range(5)]
