@@ -103,7 +103,16 @@ class Settings:
         "What is kept of an IP address: /24 and /48 by default.",
     )
     user_agent: str = _setting("full", one_of("full", "family", "none"), "What is kept of a user agent.")
-    spool_dir: str = _setting("", directory, "Directory of the journal. Default: mailtrack-…/ in the instance folder.")
+    spool_dir: str = _setting(
+        "",
+        directory,
+        "Directory of the journal, in a folder for each app. Default: mailtrack-… in the instance folder.",
+    )
+    spool_fallback_dir: str = _setting(
+        "",
+        directory,
+        "Directory for what the first cannot take. Default: mailtrack-… in the system's temporary folder.",
+    )
     spool_sync: str = _setting(
         "group", one_of("each", "group", "off"), "fdatasync before each answer, every 50 ms, or never."
     )

@@ -27,6 +27,7 @@ from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, stats
 from .state import State, build, counter
+from .storage.health import Health, health
 
 log = logging.getLogger("flask_mailtrack")
 
@@ -149,6 +150,14 @@ class Mailtrack:
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take them; they stay in the spool.
         """
         return self.state().drain.run()
+
+    def health(self) -> Health:
+        """Return how the journal and the drain are: for a view that a monitor asks.
+
+        Looks into directories only: it never waits for the database, and raises nothing of its own.
+        """
+        state = self.state()
+        return health(state.drain, state.spools)
 
     def preview(self, html: str) -> Preview:
         """Return what tracking would change in a body: each link with what becomes of it, and why.

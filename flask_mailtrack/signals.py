@@ -47,7 +47,9 @@ tracking_failed = _signals.signal("tracking-failed")
 ``clipped``
     Its HTML is longer than Gmail shows, so that a pixel at the bottom is not seen.
 ``spool``
-    A record could not be written.
+    No directory took a record. It is in the log, for ``flask mailtrack recover``.
+``drain``
+    The database takes no rows, or does not answer. Sent at the first failure, then every five minutes.
 ``hit``
     A hit could not be labelled.
 """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app
@@ -23,11 +25,13 @@ from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
+from .storage import directory, mounts
 from .storage.database import Database
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
+from .storage.journal import Journal
 from .storage.optouts import OptOuts
 from .storage.records import Record
 from .storage.spool import Spool
@@ -46,13 +50,14 @@ class State:
     settings: Settings
     signer: Signer
     database: Database
-    spools: tuple[Spool, Spool]
+    spools: tuple[Journal, Journal]
+    """Of events, and of opt-outs."""
     drain: Drain
     optouts: OptOuts
     office: Office
     networks: Networks
     enrichment: Enrichment
-    move: Callable[[], None]
+    move: Callable[[], object]
     """Called when something is in a spool: the database may have it."""
 
 
@@ -66,16 +71,15 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
         bind = models.Message.__table__.metadata.info.get("bind_key")
         database = Database(db.engines[bind], models)
     # What waits for a database that dies with the process must not wait for the next one.
-    own = "MAILTRACK_SPOOL_DIR" in app.config
-    passing = (app.testing or database.shared) and not own
-    directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
-    if not own and not passing:  # apps may share an instance folder, but not each other's rows
-        directory = f"{directory}-{_fingerprint(settings, database)}"
-    spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
+    passing = (app.testing or database.shared) and "MAILTRACK_SPOOL_DIR" not in app.config
+    places = _passing() if passing else _lasting(app, settings, _fingerprint(settings, database))
+    spools = _journals(places, settings.spool_sync)
     announce, failed = _announcer(app), _failer(app)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    drain = Drain(spools, Writer(database, enrichment, hindsight), settings.drain_batch, announce)
+    writer = Writer(database, enrichment, hindsight)
+    every = [spool for journal in spools for spool in journal.spools]
+    drain = Drain(every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     optouts = OptOuts(
         database,
         signer.recipient_refs,
@@ -87,8 +91,49 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
     state = State(settings, signer, database, spools, drain, optouts, office, _networks(settings), enrichment, move)
     if passing:
-        weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
+        weakref.finalize(state, shutil.rmtree, places[0].parent, ignore_errors=True)
     return state
+
+
+def _passing() -> list[Path]:
+    place = Path(tempfile.mkdtemp("-mailtrack"))
+    return [place / "spool", place / "fallback"]
+
+
+def _lasting(app: Flask, settings: Settings, fingerprint: str) -> list[Path]:
+    """Return the directories of an app that share a folder, but not each other's rows, with other apps.
+
+    :return: the first, the second, and the one in which an earlier version kept its journal, if any.
+    :raises ConfigError: others can write to one of them.
+    """
+    named = Path(settings.spool_dir)
+    own = "MAILTRACK_SPOOL_DIR" in app.config
+    first = named / fingerprint if own else named.with_name(f"{named.name}-{fingerprint}")
+    older = [named] if own else []
+    for each in (*older, first):
+        directory.require("MAILTRACK_SPOOL_DIR", each)
+    if weakness := mounts.weakness(first):
+        log.warning("the spool %s is on %s", first, weakness)
+    if settings.spool_fallback_dir:
+        second = Path(settings.spool_fallback_dir) / fingerprint
+        for each in (second.parent, second):
+            directory.require("MAILTRACK_SPOOL_FALLBACK_DIR", each)
+    else:
+        second = Path(tempfile.gettempdir(), f"mailtrack-{os.geteuid()}-{fingerprint}")
+        # Anybody can make a directory there, and must not be able to keep the app from starting.
+        if trouble := directory.intrusion(second):
+            log.error("%s %s Until then there is no second spool.", second, " ".join(trouble))
+    return [first, second, *older]
+
+
+def _journals(places: list[Path], sync: str) -> tuple[Journal, Journal]:
+    first, second, *older = places
+    made = []
+    for stream in ("events", "optouts"):
+        spools = [Spool(place, stream, sync) for place in (first, second, *older)]
+        # Nobody may be told of an opt-out that is only in a log.
+        made.append(Journal(spools[0], spools[1], spools[2:], last_resort=stream == "events"))
+    return made[0], made[1]
 
 
 def _fingerprint(settings: Settings, database: Database) -> str:
@@ -125,7 +170,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     return recorder, lambda token: optouts.standing(token.message_id, token.ref)
 
 
-def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], None]:
+def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:
     """Return what is called when something is in the spool."""
     if settings.drain == "manual":
         return lambda: None

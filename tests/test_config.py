@@ -114,6 +114,7 @@ WRONG: dict[str, list[Any]] = {
     ],
     "SPLIT": [0, "off", None],
     "SPOOL_DIR": [1, None, b"spool", "a\0b", ["spool"]],
+    "SPOOL_FALLBACK_DIR": [1, None, b"spool", "a\0b", ["spool"]],
     "SPOOL_SYNC": ["always", True, False, None],
     "UNSUBSCRIBE": [1, "yes", None],
     "UNSUBSCRIBE_MAILTO": [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
+from flask_mailtrack.storage.journal import Journal
 from flask_mailtrack.storage.records import to_json
-from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.tokens import Signer, Token
 
 from .verdict import Evidence, Judgement, judge
@@ -49,8 +48,8 @@ class Choice:
 class Recorder:
     """Verifies and writes down what readers do.
 
-    :param events: spool of opens and clicks.
-    :param choices: spool of opt-outs, always synced before the answer.
+    :param events: journal of opens and clicks.
+    :param choices: journal of opt-outs, always synced before the answer.
     :param link_url: looks up a link reference in the database; for damaged links only.
     :param failed: told when a record could not be kept.
     :param written: told when a record is in a spool and the database may have it.
@@ -61,11 +60,11 @@ class Recorder:
         self,
         settings: Settings,
         signer: Signer,
-        events: Spool,
-        choices: Spool,
+        events: Journal,
+        choices: Journal,
         link_url: Callable[[str], str | None],
         failed: Callable[[str, Exception], None],
-        written: Callable[[], None],
+        written: Callable[[], object],
         networks: Networks,
     ) -> None:
         self._settings = settings
@@ -179,10 +178,8 @@ class Recorder:
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""
         try:
-            body = to_json(self._hit(token, kind, visitor, url))
-            self._events.append(body)
-        except SpoolError as error:
-            log.critical("not in the spool: %s", json.dumps(body, default=str))
+            self._events.append(to_json(self._hit(token, kind, visitor, url)))
+        except SpoolError as error:  # it is in the log
             self._failed("spool", error)
         except Exception as error:
             log.exception("a hit was not recorded")

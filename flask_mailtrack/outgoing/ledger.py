@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
+from flask_mailtrack.storage.journal import Journal
 from flask_mailtrack.storage.records import to_json
-from flask_mailtrack.storage.spool import Spool
 
 log = logging.getLogger("flask_mailtrack.send")
 
@@ -17,13 +17,13 @@ _REMEMBERED = 10_000
 
 
 class Ledger:
-    """Writes rows to the spool. A mail never fails because a row could not be written.
+    """Writes rows to the journal. A mail never fails because a row could not be written.
 
     :param failed: told when a row could not be written.
     :param written: told when rows are in the spool and the database may have them.
     """
 
-    def __init__(self, spool: Spool, failed: Callable[[str, Exception], None], written: Callable[[], None]) -> None:
+    def __init__(self, spool: Journal, failed: Callable[[str, Exception], None], written: Callable[[], object]) -> None:
         self._spool = spool
         self._failed = failed
         self._written = written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,10 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.events import now
 from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.directory import bad_files, intrusion, make, strangers
 from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.journal import Journal
+from flask_mailtrack.storage.mounts import weakness
 
 from .walls import blame, wall
 
@@ -35,10 +36,10 @@ class Finding:
     text: str
 
 
-def findings(app: Flask, settings: Settings, database: Database, spools: Sequence[Spool]) -> Iterator[Finding]:
+def findings(app: Flask, settings: Settings, database: Database, spools: Sequence[Journal]) -> Iterator[Finding]:
     """Look at links, keys, spool, tables and routes, one after the other."""
     yield from _links(settings)
-    yield from _spool(spools)
+    yield from _spool(app, spools)
     yield _guarded("C30", lambda: _tables(database))
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
@@ -58,22 +59,33 @@ def _links(settings: Settings) -> Iterator[Finding]:
         yield Finding("C11", "ok", f"{len(settings.secret_keys)} signing key(s), new links by the first")
 
 
-def _spool(spools: Sequence[Spool]) -> Iterator[Finding]:
-    directory = spools[0].directory
+def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
+    first, second, *older = (spool.directory for spool in journals[0].spools)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = directory.stat()
-        with tempfile.TemporaryFile(dir=directory) as probe:  # permissions tell nothing of a full disk
+        make(first)
+        with tempfile.TemporaryFile(dir=first) as probe:  # permissions tell nothing of a full disk
             probe.write(bytes(4096))
     except OSError as error:
-        yield Finding("C20", "error", f"the spool {directory} cannot be used: {error}")
-        return
-    if stat.S_IMODE(state.st_mode) & 0o077 or state.st_uid != os.geteuid():
-        yield Finding("C20", "warning", f"the spool {directory} is open to other users: chmod 700 it")
+        yield Finding("C20", "error", f"the spool {first} cannot be used: {error}")
     else:
-        yield Finding("C20", "ok", f"spool {directory}, {sum(s.size() for s in spools)} bytes wait")
-    if bad := [path.name for path in Path(directory).glob("bad-*.jsonl")]:
-        yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(sorted(bad))}")
+        yield _readers(first, sum(journal.size() for journal in journals))
+    places = [first, second, *older]
+    if bad := [str(path) for place in places for path in bad_files(place)]:
+        yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(bad)}")
+    # A test's journal is meant to pass away.
+    if not app.testing and (weak := weakness(first)):
+        yield Finding("C22", "warning", f"the spool {first} is on {weak}")
+    streams = {journal.spools[0].stream for journal in journals}
+    if foreign := [str(place / name) for place in places for name in strangers(place, streams)]:
+        yield Finding("C23", "warning", f"not ours, and left alone: {', '.join(map(repr, foreign))}")
+    if trouble := intrusion(second):
+        yield Finding("C24", "error", f"the second spool {second} {' '.join(trouble)}")
+
+
+def _readers(directory: Path, size: int) -> Finding:
+    if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+        return Finding("C20", "warning", f"the spool {directory} is open to other users: chmod 700 it")
+    return Finding("C20", "ok", f"spool {directory}, {size} bytes wait")
 
 
 def _tables(database: Database) -> Finding:

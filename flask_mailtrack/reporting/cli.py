@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from flask_mailtrack.events import Kind, born
 
 from .check import findings
 from .live import live_findings
+from .spool_commands import drain_command, recover_command, status_command
 from .stats import Stats, Tally
 from .verdict_commands import classify_command, networks_command
 
@@ -36,7 +36,8 @@ def create_commands(extension: Any) -> AppGroup:
     """
     group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
     for command in (
-        *(_stats_command, _check_command, _drain_command, _inspect_command, _preview_command),
+        *(_stats_command, _check_command, _inspect_command, _preview_command),
+        *(drain_command, recover_command, status_command),
         *(classify_command, networks_command),
     ):
         group.add_command(command(extension))
@@ -74,25 +75,6 @@ def _check_command(extension: Any) -> click.Command:
             click.echo(f"{finding.code}  {finding.text}")
             failed |= finding.level == "error"
         click.get_current_context().exit(1 if failed else 0)
-
-    return command
-
-
-def _drain_command(extension: Any) -> click.Command:
-    @click.command("drain")
-    @click.option("--watch", is_flag=True, help="Go on until interrupted.")
-    def command(watch: bool) -> None:
-        """Move what is in the spool to the database."""
-        while True:
-            try:
-                click.echo(f"{extension.flush()} records moved")
-            except Exception as error:
-                click.secho(f"the database does not take them: {type(error).__name__}", fg="red", err=True)
-                if not watch:
-                    raise SystemExit(1) from error
-            if not watch:
-                return
-            time.sleep(extension.state().settings.drain_seconds)
 
     return command
 

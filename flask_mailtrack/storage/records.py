@@ -8,6 +8,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from flask_mailtrack.events import EventType, Hit, LinkTarget, SentMessage, Status, Verdict
@@ -34,6 +35,16 @@ def _moment(text: str) -> datetime:
     return moment.astimezone(UTC)  # SQLite and MySQL drop the zone, so it must be this one
 
 
+def _one_of(kind: type[StrEnum]) -> Callable[[Any], Any]:
+    # Ten times as fast as to call the class, which the drain does twice for each row.
+    members = {member.value: member for member in kind}
+
+    def read(value: Any) -> Any:
+        return members[value]
+
+    return read
+
+
 def _words(value: Any) -> tuple[str, ...]:
     return tuple(map(_just(str), _just(list)(value)))
 
@@ -42,9 +53,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "uuid.UUID": uuid.UUID,
     "datetime": _moment,
     "datetime | None": _moment,
-    "Status": Status,
-    "EventType": EventType,
-    "Verdict": Verdict,
+    "Status": _one_of(Status),
+    "EventType": _one_of(EventType),
+    "Verdict": _one_of(Verdict),
     "tuple[str, ...]": _words,
     "Mapping[str, Any]": _just(dict),
     "int | None": _just(int, type(None)),
@@ -70,6 +81,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 _FIELDS = {cls: [(f.name, _default(f), _WRITE.get(str(f.type))) for f in dataclasses.fields(cls)] for cls in _NAMES}
+# NaN and Infinity, which a host may have put into its metadata, are not JSON to a database.
+_from_text = json.JSONDecoder(parse_constant=lambda name: None).decode
 _to_text = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
@@ -113,8 +126,7 @@ def decode(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n") or b"%08x" % zlib.crc32(text) != checksum:
         raise ValueError("checksum")
     try:
-        # NaN and Infinity, which a host may have put into its metadata, are not JSON to a database.
-        record = json.loads(text, parse_constant=lambda name: None)
+        record = _from_text(text.decode())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(record, dict):
