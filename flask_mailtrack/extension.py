@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from flask import Flask, current_app
 
 from .config import load
+from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
-from .events import EventType, Hit, new_id, now
+from .events import EventType, Hit, OptOutKind, new_id, now
 from .incoming.deep_links import create_deep_links
 from .incoming.verdict import Evidence, judge
 from .incoming.views import create_blueprint, exempt_from_csrf
@@ -27,6 +28,7 @@ from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, stats
 from .state import State, build, counter
+from .storage.erasure import Erased
 
 log = logging.getLogger("flask_mailtrack")
 
@@ -44,6 +46,8 @@ class Mailtrack:
     :param bind_key: the entry of ``SQLALCHEMY_BINDS`` for the default tables.
     :param message_model: the host's own model, made with
         :class:`~flask_mailtrack.models.MessageMixin`; likewise the others.
+    :param consent: says who may be measured, before each mail and again at each hit: a function, or
+        :func:`~flask_mailtrack.consent.consent_from` two columns of the host's. See :mod:`.consent`.
 
     One object may serve several apps; each has its own settings.
     """
@@ -59,6 +63,8 @@ class Mailtrack:
         event_model: Any = None,
         optout_model: Any = None,
         link_model: Any = None,
+        audit_model: Any = None,
+        consent: Consulted | ConsentColumn | None = None,
     ) -> None:
         if not is_mail(mail):
             raise ConfigError("E201", "mail", f"is {mail!r}.", "Pass the app's flask_mail.Mail object.")
@@ -68,8 +74,15 @@ class Mailtrack:
         self._db = db
         self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
         self.models: Models = models_for(
-            db, bind_key, Message=message_model, Event=event_model, OptOut=optout_model, Link=link_model
+            db,
+            bind_key,
+            Message=message_model,
+            Event=event_model,
+            OptOut=optout_model,
+            Link=link_model,
+            Audit=audit_model,
         )
+        self._consent = consent
         if app is not None:
             self.init_app(app)
 
@@ -81,7 +94,7 @@ class Mailtrack:
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
-        state = build(app, settings, self._db, self.models)
+        state = build(app, settings, self._db, self.models, self._consent)
         self._states[app] = state
         app.extensions[KEY] = self
         blueprint = create_blueprint(settings, *counter(app, state))
@@ -206,6 +219,54 @@ class Mailtrack:
         :param until: only messages created before this moment.
         """
         return stats(self.state().database, tag=tag, list_id=list_id, since=since, until=until)
+
+    def suppress(
+        self, address: str, list_id: str = "", *, tracking: bool = False, reason: str = "", method: str = "api"
+    ) -> None:
+        """Send somebody no more mail of a list. It counts from the next send on, and no link can undo it.
+
+        It is on disk when this returns, and does not touch ``db.session`` or wait for a transaction.
+        Signal: ``recipient_suppressed``, after commit.
+
+        :param address: as somebody writes it; case and display name do not matter.
+        :param list_id: the list; empty: all lists. Mail that names no list goes out all the same, as a
+            password reset must.
+        :param tracking: instead, do not measure them: no pixel, no tracked links, no hits.
+        :param reason: a word, such as ``complaint`` or ``bounce``; cut to 32 characters.
+        :param method: how it came, for the audit; at most 16 characters.
+        :raises ValueError: it is no address, or a value cannot be stored.
+        :raises SpoolError: it could not be written.
+        """
+        kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
+        self.state().people.change(address, out=True, list_id=list_id, kind=kind, reason=reason, method=method)
+
+    def unsuppress(self, address: str, list_id: str = "", *, tracking: bool = False, method: str = "api") -> None:
+        """Lift what stands against somebody, by whomever it was set. Signal: ``suppression_lifted``.
+
+        :param list_id: exactly this list; empty lifts what stands against all lists, not each of them.
+        :raises ValueError: it is no address, or a value cannot be stored.
+        :raises SpoolError: it could not be written.
+        """
+        kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
+        self.state().people.change(address, out=False, list_id=list_id, kind=kind, reason="", method=method)
+
+    def export(self, address: str) -> dict[str, Any]:
+        """Return all rows about somebody, as JSON takes them: messages, events, opt-outs, audit.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
+        """
+        return self.state().people.export(address)
+
+    def erase(self, address: str) -> Erased:
+        """Forget somebody: address, subjects, metadata, IP addresses, user agents and comments are gone.
+
+        Counts stay, and so do opt-outs, under a keyed hash of the address. Links go on working; what
+        happens through them afterwards is not stored.
+
+        :return: how many rows were about them; all 0 the second time.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database could not do it now; call it again.
+        """
+        return self.state().people.erase(address)
 
     def state(self) -> State:
         """Return what the current app has.

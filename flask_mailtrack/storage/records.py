@@ -10,11 +10,20 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flask_mailtrack.events import EventType, Hit, LinkTarget, SentMessage, Status, Verdict
+from flask_mailtrack.events import (
+    EventType,
+    Hit,
+    LinkTarget,
+    OptOutKind,
+    SentMessage,
+    Status,
+    Suppression,
+    Verdict,
+)
 
-Record = SentMessage | Hit | LinkTarget
+Record = SentMessage | Hit | LinkTarget | Suppression
 
-_TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget}
+_TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget, "suppression": Suppression}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 
 
@@ -45,6 +54,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "Status": Status,
     "EventType": EventType,
     "Verdict": Verdict,
+    "OptOutKind": OptOutKind,
     "tuple[str, ...]": _words,
     "Mapping[str, Any]": _just(dict),
     "int | None": _just(int, type(None)),
