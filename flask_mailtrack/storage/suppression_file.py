@@ -80,10 +80,9 @@ class SuppressionFile:
 
         :param from_line: counted from 1, with the header.
         """
-        for line, fields, problem in self._fields():
-            if line < from_line or (line == 1 and not self.headless) or not any(fields):
-                continue
-            yield BadRow(line, problem, tuple(fields)) if problem else self._row(line, fields)
+        for line, fields in self._fields():
+            if line >= from_line and (line > 1 or self.headless) and any(fields):
+                yield self._row(line, fields)
 
     def lines(self) -> int:
         """Return about how many lines there are."""
@@ -93,31 +92,36 @@ class SuppressionFile:
     def _open(self) -> TextIO:
         return open(self.path, encoding=self.encoding, newline="")
 
-    def _fields(self) -> Iterator[tuple[int, Sequence[str], str]]:
-        """Yield number, fields and problem of each row.
+    def _fields(self) -> Iterator[tuple[int, Sequence[str]]]:
+        """Yield number and fields of each row.
 
-        A quote that does not end swallows what follows, until the reader's limit of 131,072 characters;
-        these lines are then read one by one, so that only the first is lost.
+        A quote that does not end swallows what follows; these lines are then read one by one.
         """
         with self._open() as file:
             seen: list[str] = []
-            reader = csv.reader(_noting(file, seen), delimiter=self._delimiter)
+            reader = csv.reader(_noting(file, seen), delimiter=self._delimiter, strict=True)
             number = 1
             while True:
                 seen.clear()
                 try:
-                    fields, problem = next(reader), ""
+                    fields = next(reader)
+                    whole = len(seen) <= _MANY_LINES
                 except StopIteration:
                     return
-                except csv.Error as error:
-                    fields, problem = [], str(error)
-                if problem or len(seen) > _MANY_LINES:
-                    yield number, [seen[0].rstrip("\r\n")], problem or "has a quote that does not end"
-                    for offset, text in enumerate(seen[1:], 1):
-                        yield number + offset, text.rstrip("\r\n").split(self._delimiter), ""
+                except csv.Error:
+                    whole = False
+                if whole:
+                    yield number, fields
                 else:
-                    yield number, fields, ""
+                    yield from ((number + offset, self._line(text)) for offset, text in enumerate(seen))
                 number += len(seen)
+
+    def _line(self, text: str) -> Sequence[str]:
+        text = text.rstrip("\r\n")
+        try:
+            return next(csv.reader([text], delimiter=self._delimiter), [])
+        except csv.Error:
+            return [text]
 
     def _row(self, line: int, fields: Sequence[str]) -> Row | BadRow:
         said = {name: fields[at].strip() for name, at in self.columns.items() if at < len(fields)}

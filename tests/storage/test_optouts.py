@@ -127,6 +127,28 @@ def test_many_addresses_take_few_queries(lite: Database, people: int, secrets: i
     assert len(asked) == queries
 
 
+def test_ten_thousand_recipients_take_ten_queries_at_most(database: Database) -> None:
+    """Against many suppressions, under three keys, and by the index of the primary key."""
+    refs = Signer([NEW, OLD, NEW + OLD]).recipient_refs
+    refuse(database, *((f"r{number}@example.com", "", GONE) for number in range(0, 20_000, 2)))
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(database.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+    found = OptOuts(database, refs).among([f"r{number}@example.com" for number in range(10_000)], "news")
+    assert len(found) == 5_000
+    assert len(asked) <= 10
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql({"mysql": "ANALYZE TABLE mailtrack_optout"}.get(connection.dialect.name, "ANALYZE"))
+        few = sa.select(database.optout.c.kind).where(database.optout.c.recipient.in_(["a@b.c", "r2@example.com"]))
+        declined = sa.select(database.optout.c.kind).where(database.optout.c.kind == QUIET)
+        for query in (few, declined):
+            text = str(query.compile(database.engine, compile_kwargs={"literal_binds": True}))
+            explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+            plan = repr(connection.exec_driver_sql((explain + text).replace("%", "%%")).all())
+            assert "Seq Scan" not in plan
+            assert "SCAN mailtrack_optout" not in plan
+            assert "'ALL'" not in plan
+
+
 def test_pending_opt_outs_are_moved_first(lite: Database) -> None:
     """What has just been asked for is in the answer."""
     question = OptOuts(lite, lambda address: [], catch_up=lambda: refuse(lite, (ADA, "news", GONE)))
