@@ -514,3 +514,49 @@ def test_a_link_and_the_host_are_told_apart_by_signals(site: Site) -> None:
     with recipient_unsubscribed.connected_to(receiver):
         site.mailtrack.suppress(ADA)
     assert told == []
+
+
+def test_hits_wait_while_consent_cannot_be_read(make_site: MakeSite) -> None:
+    """A database that is away is no answer: mail goes out untracked, hits stay in the spool until it is back."""
+    away: list[bool] = []
+
+    def consent(addresses: Collection[str], purpose: str) -> Any:
+        if away:
+            raise sa.exc.OperationalError("", {}, Exception("away"))
+        return dict.fromkeys(addresses, "granted")
+
+    site = make_site(mailtrack={"consent": consent})
+    ada = Reader(site.client, site.send(HTML))
+    away.append(True)
+    assert ada.open().status_code == 200
+    assert "/m/o/" not in site.send(HTML).html
+    assert site.rows("Event") == []
+    away.clear()
+    site.mailtrack.flush()
+    assert [e.type for e in site.rows("Event")] == ["opened"]
+
+
+def test_s59_an_erasure_takes_no_address_for_another(site: Site) -> None:
+    """s59: wildcards in an address mean themselves."""
+    html = '<a href="https://example.com/?m=aXa%40example.com">x</a><a href="https://example.com/?m=a_a%40example.com">y</a>'
+    site.send(html, ["a_a@example.com", "axa@example.com", "%@example.com"])
+    site.mailtrack.erase("a_a@example.com")
+    site.mailtrack.erase("%@example.com")
+    assert sorted(m.recipient for m in site.rows("Message")) == ["", "", "axa@example.com"]
+    assert [k.url for k in site.rows("Link")] == ["https://example.com/?m=aXa%40example.com"]
+
+
+def test_s66_what_is_erased_stays_out_after_a_rotation(make_site: MakeSite, database_url: str) -> None:
+    """s66: with a new signing key in front, and the old one still in the list, the hash is found under the old one."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    site.mailtrack.suppress(ADA, "news")
+    site.mailtrack.erase(ADA)
+    later = make_site(
+        SQLALCHEMY_DATABASE_URI=database_url,
+        SECRET_KEY="a newer secret that is long enough",
+        SECRET_KEY_FALLBACKS=[site.app.config["SECRET_KEY"]],
+    )
+    assert later.send(HTML, list_id="news") == []
+    assert len(later.mailtrack.state().people.audit(ADA)) == 1
+    later.mailtrack.unsuppress(ADA, "news")
+    assert later.send(HTML, list_id="news") is not None

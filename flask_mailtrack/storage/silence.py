@@ -48,7 +48,7 @@ class Silence:
         if not hits:
             return list(records)
         written = {r.id: r.recipient for r in records if isinstance(r, SentMessage)}
-        recipients = self._recipients({h.message_id for h in hits} - set(written)) | written
+        recipients = written | self._recipients({h.message_id for h in hits})
         dropped = {h.id for h in hits if not recipients.get(h.message_id, "?")}  # an erased person's
         people = {name for h in hits if (name := recipients.get(h.message_id))}
         declined = self._optouts.declined(people) if people else {}
