@@ -85,7 +85,7 @@ def build(
     announce, failed = _announcer(app), _failer(app)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
     # The drain asks what stands, too, but must not be asked to run meanwhile.
-    about = (database, signer.recipient_refs, lambda: waiting(spools[1:]), consent)
+    about = (database, signer.recipient_refs, lambda: waiting(spools[-1:]), consent)
     silence = Silence(database, OptOuts(*about), consent, settings.keep_days.get("events", 0))
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)

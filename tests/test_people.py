@@ -131,8 +131,8 @@ def test_the_undo_of_a_purged_message_finds_its_opt_out(database_url: str, make_
     site.client.post(paths[0], data={"action": "undo"})
     assert [o[:2] for o in opt_outs(site)] == [(ADA, "offers")]
     # Leaving everything and taking it back leaves the list alone that was left before.
-    site.client.post(paths[0], data={"action": "unsubscribe_all"})
-    site.client.post(paths[0], data={"action": "undo_all"})
+    site.client.post(paths[1], data={"action": "unsubscribe_all"})
+    site.client.post(paths[1], data={"action": "undo_all"})
     assert [o[:2] for o in opt_outs(site)] == [(ADA, "offers")]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask_mailtrack.events import Hit, Suppression
 
+from .optouts import OPT_OUTS
 from .records import decode, from_json
 from .spool import Spool, election
 
@@ -24,7 +25,7 @@ def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:
     for body in (body for spool in spools for path in _segments(spool) for body in _bodies(path)):
         with suppress(ValueError):
             record = from_json(body)
-            if isinstance(record, Hit | Suppression):
+            if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
                 found.append(record)
     return found
 
