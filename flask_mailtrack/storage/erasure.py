@@ -93,13 +93,17 @@ def _links(database: Database, connection: Connection, spellings: Sequence[str])
     """Delete stored destinations that hold the address; the links themselves carry theirs."""
     table = database.link
     holds = or_(*(func.lower(table.c.url).contains(spelling, autoescape=True) for spelling in spellings))
-    return int(connection.execute(table.delete().where(holds)).rowcount)
+    named = search.mention(spellings)
+    refs = [ref for ref, url in connection.execute(select(table.c.ref, table.c.url).where(holds)) if named.search(url)]
+    for start in range(0, len(refs), _CHUNK):
+        connection.execute(table.delete().where(table.c.ref.in_(refs[start : start + _CHUNK])))
+    return len(refs)
 
 
 def _bare(url: str, spellings: Sequence[str]) -> str:
     """Return a URL without what may be about a person."""
     path = url.partition("#")[0].partition("?")[0]
-    return "" if any(spelling in path.lower() for spelling in spellings) else path
+    return "" if search.mention(spellings).search(path) else path
 
 
 def _spellings(recipient: str) -> list[str]:

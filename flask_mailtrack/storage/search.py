@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,12 +36,23 @@ def forget(spools: Sequence[Spool], words: Iterable[str]) -> int:
 
     :param words: addresses, references and ids.
     """
-    spellings = {spelling for word in words for spelling in (word, json.dumps(word)[1:-1], _twice(word))}
+    named = mention({spelling for word in words for spelling in (word, json.dumps(word)[1:-1], _twice(word))})
     gone = 0
     for directory in sorted({spool.directory for spool in spools}):
         with election(directory, True):  # nobody may add to it meanwhile
-            gone += sum(_without(path, spellings) for path in sorted(directory.glob("bad-*.jsonl")))
+            bad = [p for p in sorted(directory.glob("bad-*.jsonl")) if p.is_file() and not p.is_symlink()]
+            gone += sum(_without(path, named) for path in bad)
     return gone
+
+
+def mention(words: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds *words* in text, in any case, but not ``b@example.com`` in ``bob@example.com``.
+
+    Before one may stand what an address cannot hold, an escape of a URL, or one of JSON.
+    """
+    either = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    before = r"(?:(?<![a-z0-9._+-])|(?<=%[0-9a-f]{2})|(?<=\\[nrt]))"
+    return re.compile(rf"{before}(?:{either})(?![a-z0-9-]|\.[a-z0-9])", re.IGNORECASE)
 
 
 def _segments(spool: Spool) -> list[Path]:
@@ -58,9 +70,9 @@ def _bodies(path: Path) -> Iterator[dict[str, Any]]:
                 yield decode(line)
 
 
-def _without(path: Path, spellings: set[str]) -> int:
+def _without(path: Path, named: re.Pattern[str]) -> int:
     lines = path.read_text("utf-8", "backslashreplace").splitlines(keepends=True)
-    kept = [line for line in lines if not any(spelling in line for spelling in spellings)]
+    kept = [line for line in lines if not named.search(line)]
     if len(kept) < len(lines):
         new = path.with_suffix(".new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
