@@ -189,6 +189,14 @@ def utm_parameters(key: str, value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def keeping(key: str, value: Any) -> dict[str, float]:
+    """Days by table."""
+    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept for ever."
+    if not isinstance(value, Mapping) or not set(value) <= {"events", "messages"}:
+        raise bad("E140", key, f"is {value!r}.", cure)
+    return {name: number(1, 36_500)(f"{key}[{name!r}]", days) for name, days in value.items()}
+
+
 def pattern(key: str, value: Any) -> str:
     """A regular expression."""
     try:

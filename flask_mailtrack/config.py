@@ -19,6 +19,7 @@ from .checks import (
     is_secret,
     json_list,
     json_object,
+    keeping,
     mailbox,
     mailing_lists,
     number,
@@ -96,6 +97,13 @@ class Settings:
     )
     assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
     clip_bytes: int = _setting(102_000, integer(0, 100_000_000), "Warn of HTML longer than this, as Gmail cuts it.")
+    track_when_unknown: bool = _setting(
+        True, boolean, "Measure people of whom Mailtrack(consent=...) knows nothing. Without it, everybody is measured."
+    )
+    honour_gpc: bool = _setting(False, boolean, "Keep no hit that comes with Sec-GPC: 1 or DNT: 1.")
+    keep_days: dict[str, float] = _setting(
+        {}, keeping, "Days after which flask mailtrack purge deletes: {'events': 365, 'messages': 730}. Default: never."
+    )
     split: bool = _setting(True, boolean, "One copy per recipient; off: events of several people are marked shared.")
     ip: str = _setting(
         "truncate",

@@ -123,6 +123,11 @@ def born(identifier: uuid.UUID) -> datetime:
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
 
 
+def first_id(moment: datetime) -> uuid.UUID:
+    """Return the id below which everything was born before *moment*."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
 def now() -> datetime:
     """Return the present moment in UTC."""
     return datetime.now(UTC)
@@ -186,13 +191,36 @@ class Hit:
     list_id: str = ""
     """Of an opt-out: the list; ``*`` until stored means everything, empty means the message's list."""
     method: str = ""
-    """How an opt-out came: ``one_click``, ``post``, ``page``, ``preferences``, ``api``."""
+    """How an opt-out came: one of :data:`BY_LINK`."""
     reason: str = ""
     comment: str = ""
     ref: str = ""
     """The reference inside the token: which link, or whose unsubscribe."""
     wording: str = ""
     """Of a choice made on a page: the language and fingerprint of the text that was shown, ``de.8f3a01bc``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """A change of what stands that no link has made: by the host's code, its command line, or an import."""
+
+    id: uuid.UUID
+    recipient: str
+    """Normalised."""
+    occurred_at: datetime
+    refs: tuple[str, ...] = ()
+    """The references of the recipient under each signing key, newest first."""
+    list_id: str = ""
+    """Empty: everything."""
+    kind: OptOutKind = OptOutKind.UNSUBSCRIBE
+    out: bool = True
+    """Off: the refusal is lifted."""
+    method: str = "api"
+    reason: str = ""
+    source: str = ""
+    """Where it came from, for the audit: ``api``, ``cli``, ``import:FILE:LINE``."""
+    created_at: datetime | None = None
+    """When the person refused, if that was before this was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +258,6 @@ class Standing:
 
 EVERYTHING = "*"
 """In the ``list_id`` of a hit that is not stored yet: the choice is about all lists."""
+
+BY_LINK = ("", "one_click", "post", "page", "preferences")
+"""Methods by which a person has refused themselves. Only what came so is undone by a link."""

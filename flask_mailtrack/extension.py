@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask, current_app
 
 from .config import load
+from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import create_deep_links
@@ -23,6 +24,7 @@ from .outgoing.bodies import Plan
 from .outgoing.mail import Office, install, is_mail
 from .outgoing.options import ATTRIBUTE, Options, block, choose
 from .outgoing.preview import Preview
+from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, stats
@@ -35,7 +37,7 @@ KEY = "mailtrack"
 M = TypeVar("M")
 
 
-class Mailtrack:
+class Mailtrack(Personal):
     """Tracks what Flask-Mail sends.
 
     :param app: an app to set up at once; else call :meth:`init_app`.
@@ -45,6 +47,8 @@ class Mailtrack:
     :param bind_key: the entry of ``SQLALCHEMY_BINDS`` for the default tables.
     :param message_model: the host's own model, made with
         :class:`~flask_mailtrack.models.MessageMixin`; likewise the others.
+    :param consent: says who may be measured, before each mail and again at each hit: a function, or
+        :func:`~flask_mailtrack.consent.consent_from` two columns of the host's. See :mod:`.consent`.
 
     One object may serve several apps; each has its own settings.
     """
@@ -60,6 +64,8 @@ class Mailtrack:
         event_model: Any = None,
         optout_model: Any = None,
         link_model: Any = None,
+        audit_model: Any = None,
+        consent: Consulted | ConsentColumn | None = None,
     ) -> None:
         if not is_mail(mail):
             raise ConfigError("E201", "mail", f"is {mail!r}.", "Pass the app's flask_mail.Mail object.")
@@ -69,8 +75,15 @@ class Mailtrack:
         self._db = db
         self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
         self.models: Models = models_for(
-            db, bind_key, Message=message_model, Event=event_model, OptOut=optout_model, Link=link_model
+            db,
+            bind_key,
+            Message=message_model,
+            Event=event_model,
+            OptOut=optout_model,
+            Link=link_model,
+            Audit=audit_model,
         )
+        self._consent = consent
         if app is not None:
             self.init_app(app)
 
@@ -82,7 +95,7 @@ class Mailtrack:
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
-        state = build(app, settings, self._db, self.models)
+        state = build(app, settings, self._db, self.models, self._consent)
         self._states[app] = state
         app.extensions[KEY] = self
         blueprint = create_blueprint(settings, *counter(app, state))

@@ -7,16 +7,17 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_app_context
 
 from . import signals
 from .config import Settings
+from .consent import Consent, ConsentColumn, Consulted
 from .errors import ConfigError
 from .incoming.hits import Recorder
 from .models import Models
@@ -26,6 +27,7 @@ from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
 from .storage import directory, mounts
+from .storage.consent_column import TEMPORARY, answers
 from .storage.database import Database
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
@@ -33,7 +35,10 @@ from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
 from .storage.journal import Journal
 from .storage.optouts import OptOuts
+from .storage.people import People
 from .storage.records import Record
+from .storage.search import waiting
+from .storage.silence import Silence
 from .storage.spool import Spool
 from .storage.writer import Writer
 from .tokens import Signer
@@ -54,6 +59,7 @@ class State:
     """Of events, and of opt-outs."""
     drain: Drain
     optouts: OptOuts
+    people: People
     office: Office
     networks: Networks
     enrichment: Enrichment
@@ -61,35 +67,46 @@ class State:
     """Called when something is in a spool: the database may have it."""
 
 
-def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
+def build(
+    app: Flask, settings: Settings, db: Any, models: Models, asked: Consulted | ConsentColumn | None = None
+) -> State:
     """Put together what *app* needs.
 
     :param db: the host's Flask-SQLAlchemy object, already initialised for the app.
+    :param asked: who is asked about consent.
     """
     signer = Signer(settings.secret_keys, settings.app_id)
     with app.app_context():
         bind = models.Message.__table__.metadata.info.get("bind_key")
-        database = Database(db.engines[bind], models)
+        engines = dict(db.engines)
+        database = Database(engines[bind], models)
     # What waits for a database that dies with the process must not wait for the next one.
     passing = (app.testing or database.shared) and "MAILTRACK_SPOOL_DIR" not in app.config
     places = _passing() if passing else _lasting(app, settings, _fingerprint(settings, database))
     spools = _journals(places, settings.spool_sync)
     announce, failed = _announcer(app), _failer(app)
+    consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
+    # The drain asks what stands, too, but must not be asked to run meanwhile.
+    about = (database, signer.recipient_refs, lambda: waiting(spools[1].spools), consent)
+    silence = Silence(database, OptOuts(*about), consent, settings.keep_days.get("events", 0))
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight)
+    writer = Writer(database, enrichment, hindsight, silence.over)
     every = [spool for journal in spools for spool in journal.spools]
     drain = Drain(every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
-    optouts = OptOuts(
-        database,
-        signer.recipient_refs,
-        catch_up=lambda: spools[1].pending() and drain.run(),
-        remember=0 if app.testing else NOBODY_SECONDS,
-    )
+    optouts = OptOuts(*about, catch_up=_catcher(drain, spools[1]), remember=0 if app.testing else NOBODY_SECONDS)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
-    state = State(settings, signer, database, spools, drain, optouts, office, _networks(settings), enrichment, move)
+
+    def chosen() -> None:
+        optouts.forget()
+        move()
+
+    people = People(database, signer.recipient_refs, spools, drain, chosen)
+    state = State(
+        settings, signer, database, spools, drain, optouts, people, office, _networks(settings), enrichment, move
+    )
     if passing:
         weakref.finalize(state, shutil.rmtree, places[0].parent, ignore_errors=True)
     return state
@@ -134,6 +151,16 @@ def _journals(places: list[Path], sync: str) -> tuple[Journal, Journal]:
         # Nobody may be told of an opt-out that is only in a log.
         made.append(Journal(spools[0], spools[1], spools[2:], last_resort=stream == "events"))
     return made[0], made[1]
+
+
+def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
+    """Return what moves choices before a send, if that can be done at once; if not, they are read where they are."""
+
+    def catch_up() -> None:
+        if choices.pending():
+            drain.try_run(patient=False)
+
+    return catch_up
 
 
 def _fingerprint(settings: Settings, database: Database) -> str:
@@ -197,6 +224,26 @@ def _announcer(app: Flask) -> Callable[[Record], None]:
 def _failer(app: Flask) -> Callable[[str, Exception], None]:
     reference = weakref.ref(app)
     return lambda reason, error: signals.send(reference(), signals.tracking_failed, reason=reason, error=error)
+
+
+def _consulted(
+    app: Flask, engines: Mapping[str | None, Any], models: Models, asked: Consulted | ConsentColumn | None
+) -> Consulted | None:
+    """Return the host's function, for use in any thread, or one that reads its column."""
+    if asked is None:
+        return None
+    if isinstance(asked, ConsentColumn):
+        return answers(asked, lambda bind: Database(engines[bind], models).rows)
+    ask, reference = asked, weakref.ref(app)
+
+    def consulted(addresses: Collection[str], purpose: str) -> Mapping[str, Any]:
+        owner = reference()
+        if owner is None or (has_app_context() and current_app._get_current_object() is owner):  # type: ignore[attr-defined]
+            return ask(addresses, purpose)
+        with owner.app_context():
+            return ask(addresses, purpose)
+
+    return consulted
 
 
 def _footer(part: str, url: str) -> str:

@@ -177,6 +177,8 @@ class Recorder:
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""
+        if self._settings.honour_gpc and _declines(visitor.headers):
+            return
         try:
             self._events.append(to_json(self._hit(token, kind, visitor, url)))
         except SpoolError as error:  # it is in the log
@@ -201,3 +203,8 @@ class Recorder:
         if self._settings.user_agent == "full":
             return clean(visitor.user_agent, MAX_USER_AGENT)
         return identify(visitor.user_agent).name if self._settings.user_agent == "family" else ""
+
+
+def _declines(headers: Mapping[str, str]) -> bool:
+    """Say whether a browser asks, for the person, not to be followed (Sec-GPC, section 3.3; DNT)."""
+    return any(name.lower() in ("sec-gpc", "dnt") and value.strip() == "1" for name, value in headers.items())

@@ -17,8 +17,11 @@ from flask_mailtrack.events import Kind, born
 
 from .check import findings
 from .live import live_findings
+from .people_commands import audit_command, erase_command, export_command, purge_command
 from .spool_commands import drain_command, recover_command, status_command
 from .stats import Stats, Tally
+from .suppress_commands import suppress_commands
+from .terminal import printable
 from .verdict_commands import classify_command, networks_command
 
 if TYPE_CHECKING:
@@ -35,11 +38,11 @@ def create_commands(extension: Any) -> AppGroup:
     :param extension: its :class:`~flask_mailtrack.Mailtrack`.
     """
     group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
-    for command in (
-        *(_stats_command, _check_command, _inspect_command, _preview_command),
-        *(drain_command, recover_command, status_command),
-        *(classify_command, networks_command),
-    ):
+    commands = (_stats_command, _check_command, _inspect_command, _preview_command)
+    spool = (drain_command, recover_command, status_command)
+    verdicts = (classify_command, networks_command)
+    people = (suppress_commands, purge_command, export_command, erase_command, audit_command)
+    for command in (*commands, *spool, *verdicts, *people):
         group.add_command(command(extension))
     return group
 
@@ -99,7 +102,7 @@ def _inspect_command(extension: Any) -> click.Command:
             **about,
         }.items():
             if value:
-                click.echo(f"{name + ':':12}{_printable(value)}")
+                click.echo(f"{name + ':':12}{printable(value)}")
 
     return command
 
@@ -114,10 +117,10 @@ def _preview_command(extension: Any) -> click.Command:
         for change in found.changes:
             click.echo(f"line {change.line}")
             if change.reason:
-                click.secho(_printable(f"  {change.before}  ({change.reason})"), fg="yellow")
+                click.secho(printable(f"  {change.before}  ({change.reason})"), fg="yellow")
             else:
-                click.secho(_printable(f"- {change.before}"), fg="red")
-                click.secho(_printable(f"+ {change.after}"), fg="green")
+                click.secho(printable(f"- {change.before}"), fg="red")
+                click.secho(printable(f"+ {change.after}"), fg="green")
         if found.failure:
             click.secho(f"The mail would go out as written, untracked: {found.failure}", fg="red", err=True)
             raise SystemExit(1)
@@ -149,11 +152,6 @@ def _row(database: Database, token: Token, url: str | None) -> dict[str, str]:
     except Exception as error:
         return found | {"row": f"the database cannot be asked: {type(error).__name__}"}
     return found | {name: about.get(name, "") for name in ("recipient", "subject", "status")}
-
-
-def _printable(text: str) -> str:
-    """Return *text* without what a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _table(figures: Stats) -> str:

@@ -1,4 +1,4 @@
-"""The host's database, seen through the four tables. The only place that writes to them.
+"""The host's database, seen through the five tables. The only place that writes to them.
 
 Everything runs on connections of our own, never on ``db.session``.
 """
@@ -43,7 +43,7 @@ _CLASHES = {"40001", "40P01", 1020, 1213}
 
 
 class Database:
-    """Reads and writes the four tables.
+    """Reads and writes the five tables.
 
     :param engine: of the bind the tables live on.
     :param models: whose ``__table__`` are used, so host columns stay out of our way.
@@ -58,6 +58,7 @@ class Database:
         self.event: Table = models.Event.__table__
         self.optout: Table = models.OptOut.__table__
         self.link: Table = models.Link.__table__
+        self.audit: Table = models.Audit.__table__
 
     @property
     def shared(self) -> bool:
@@ -125,7 +126,7 @@ class Database:
     def missing_tables(self) -> list[str]:
         """Return the names of our tables that the database lacks."""
         present = set(inspect(self.engine).get_table_names())
-        return [t.name for t in (self.message, self.event, self.optout, self.link) if t.name not in present]
+        return [t.name for t in (self.message, self.event, self.optout, self.link, self.audit) if t.name not in present]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""

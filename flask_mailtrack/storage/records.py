@@ -11,11 +11,20 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from flask_mailtrack.events import EventType, Hit, LinkTarget, SentMessage, Status, Verdict
+from flask_mailtrack.events import (
+    EventType,
+    Hit,
+    LinkTarget,
+    OptOutKind,
+    SentMessage,
+    Status,
+    Suppression,
+    Verdict,
+)
 
-Record = SentMessage | Hit | LinkTarget
+Record = SentMessage | Hit | LinkTarget | Suppression
 
-_TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget}
+_TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget, "suppression": Suppression}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 
 
@@ -56,6 +65,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "Status": _one_of(Status),
     "EventType": _one_of(EventType),
     "Verdict": _one_of(Verdict),
+    "OptOutKind": _one_of(OptOutKind),
     "tuple[str, ...]": _words,
     "Mapping[str, Any]": _just(dict),
     "int | None": _just(int, type(None)),

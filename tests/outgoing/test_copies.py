@@ -43,10 +43,7 @@ def test_a_newsletter_is_never_in_memory_as_a_whole(make_site: MakeSite) -> None
     "options",
     [
         {},
-        pytest.param(
-            {"list_id": "news"},
-            marks=pytest.mark.xfail(reason="storage/optouts asks 1,000 spellings at a time", strict=False),
-        ),
+        {"list_id": "news"},
     ],
 )
 def test_a_send_to_ten_thousand_asks_the_database_in_few_questions(

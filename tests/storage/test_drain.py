@@ -139,7 +139,7 @@ class Store:
     def refused(self, *addresses: str, list_id: str = "news", refs: dict[str, str] | None = None) -> Any:
         """What :class:`OptOuts` answers before a send."""
         known = refs or {}
-        optouts = OptOuts(self.database, lambda a: [known[a]] if a in known else [], self.drain.run)
+        optouts = OptOuts(self.database, lambda a: [known[a]] if a in known else [], catch_up=self.drain.run)
         return optouts.among(addresses or [ADA], list_id)
 
 
