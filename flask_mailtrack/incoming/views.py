@@ -28,6 +28,7 @@ from flask_mailtrack.tokens import Token
 from .choices import Wish, wished
 from .hits import Recorder, Visitor
 from .pages import NAME, PackageBlueprint, Pages, speech
+from .refusals import Refusals
 from .translations import Words
 from .verdict import HEADERS_READ
 
@@ -154,6 +155,7 @@ class Views:
     """The view functions, with what they need."""
 
     def __init__(self, settings: Settings, recorder: Recorder, standing: Callable[[Token], Standing]) -> None:
+        self._refusals = Refusals()
         self._recorder = recorder
         self._pages = Pages(settings, standing)
         # The form names each list twice: as shown, and as ticked.
@@ -165,7 +167,7 @@ class Views:
             try:
                 self._recorder.opened(path, _visitor(request.environ))
             except TokenError as error:
-                log.info("pixel: %s", error)
+                self._refusals.add(error)
             except Exception:
                 log.exception("an open was not recorded")
         return _answer(GIF, 200, "image/gif")
@@ -189,7 +191,7 @@ class Views:
         try:
             self._recorder.trapped(path, _visitor(request.environ))
         except TokenError as error:
-            log.info("honeypot: %s", error)
+            self._refusals.add(error)
         except Exception:
             log.exception("a hit on the honeypot was not recorded")
         return _answer(b"", 204, "text/plain")
@@ -227,7 +229,7 @@ class Views:
         return _html(200, self._pages.about(template, words, token, wish, self._recorder.preferences(token)), words)
 
     def _bad_link(self, error: TokenError) -> Response:
-        log.info("link refused: %s", error)
+        self._refusals.add(error)
         words = speech()
         return _html(404, self._pages.plain("bad_link.html", words), words)
 
