@@ -174,15 +174,17 @@ def served(variant: str, folder: Path) -> Iterator[Callable[[int], float]]:
     home = folder / f"served-{variant}"
     home.mkdir()
     paths = make(variant, folder / "paths")[1]  # any app of ours reads them: the secret is the same
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}"]
+    server = socket.create_server(("127.0.0.1", 0), backlog=128)
+    port = int(server.getsockname()[1])
+    command = [sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", "4", "-b", f"fd://{server.fileno()}"]
     process = subprocess.Popen(
         [*command, "--keep-alive", "60", "request:wsgi()"],
         env=os.environ | {"BENCH": variant, "BENCH_FOLDER": str(home)},
         cwd=Path(__file__).parent,
         stderr=subprocess.DEVNULL,
+        pass_fds=[server.fileno()],
     )
+    server.close()
 
     def ask(count: int, first: int) -> None:
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
@@ -207,11 +209,7 @@ def served(variant: str, folder: Path) -> Iterator[Callable[[int], float]]:
         return (spent(worker) - began) / count
 
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        ask(1, 0)  # waits until there is a worker
         yield call
     finally:
         process.terminate()

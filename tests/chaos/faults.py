@@ -18,7 +18,7 @@ from pathlib import Path
 from chaos.host import AIM
 from postgresql_server import Server, children
 
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 0.5
 """What a fault leaves behind, such as a backlog in the spool, is worked off before the next measurement."""
 
 
@@ -115,9 +115,9 @@ class Faults:
     def play(self) -> None:
         """Play the whole run; return when its time is over."""
         end = time.monotonic() + self.seconds
-        window = max(2.0, self.seconds * 0.08)
+        window = max(1.0, self.seconds * 0.04)
         time.sleep(SETTLE_SECONDS)
-        for _ in range(2):
+        for _ in range(4):  # in short turns, so that neighbours on the machine disturb both alike
             with self._period("quiet"):
                 time.sleep(window)
             with self.database.hung(), self._period("hung"):

@@ -15,7 +15,6 @@ from chaos.client import Answer
 from chaos.faults import Period
 
 GOOD = {"clicked": 302, "opened": 200, "unsubscribed": 200}
-HUNG_MS = 20
 _AFTERWARDS = 0.5  # seconds in which a request that came while the disk was full may still be answered
 _IN_THE_LOG = "not in the spool: "
 
@@ -75,8 +74,12 @@ def logged_hits(lines: Iterable[str]) -> Iterable[str]:
             yield body["user_agent"]
 
 
-def judge(answers: list[Answer], kept: Kept, periods: list[Period]) -> Verdict:
-    """Compare what readers were told with what is there."""
+def judge(answers: list[Answer], kept: Kept, periods: list[Period], hung_ms: float) -> Verdict:
+    """Compare what readers were told with what is there.
+
+    :param hung_ms: by how many milliseconds the slowest in a hundred redirects may be slower while
+        the database hangs.
+    """
     wrong: dict[str, list[str]] = {}
     full = [p for p in periods if p.name == "disk"]
     refused = 0
@@ -111,7 +114,7 @@ def judge(answers: list[Answer], kept: Kept, periods: list[Period]) -> Verdict:
     if kept.miscounted:
         wrong["miscounted message"] = [str(kept.miscounted)] * kept.miscounted
     latency = {name: figure for kind in ("quiet", "hung") for name, figure in _latency(kind, answers, periods)}
-    if latency["hung p99"] > latency["quiet p99"] + HUNG_MS:
+    if latency["hung p99"] > latency["quiet p99"] + hung_ms:
         blame("slow while the database hangs", latency)
     return Verdict(
         requests=len(answers),
