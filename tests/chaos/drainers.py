@@ -54,7 +54,7 @@ def drain(app: Flask, deadly: bool) -> int:
 
 def die_at_the_last(folder: Path) -> None:
     """Make the crash point of the app wait for the segment that no drainer has met before."""
-    last = max(folder.joinpath("spool").glob("events-*"))
+    last = max(folder.joinpath("spool").rglob("events-*"))
     delete = host.Segment.delete
 
     def armed(segment: host.Segment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from chaos.faults import Period
 
 GOOD = {"clicked": 302, "opened": 200, "unsubscribed": 200}
 _AFTERWARDS = 0.5  # seconds in which a request that came while the disk was full may still be answered
-_IN_THE_LOG = "not in the spool: "
+_IN_THE_LOG = re.compile(r'(?:not in the spool: |(?=\{"mailtrack":"lost"))(\{.*\})')
 
 
 @dataclass
@@ -68,10 +69,9 @@ def read_rows(mailtrack: Any, engine: sa.Engine, logs: Iterable[str]) -> Kept:
 def logged_hits(lines: Iterable[str]) -> Iterable[str]:
     """Yield the names of hits that could be written nowhere but to the log."""
     for line in lines:
-        _, found, text = line.partition(_IN_THE_LOG)
-        if found:
-            body: Mapping[str, Any] = json.loads(text)
-            yield body["user_agent"]
+        if found := _IN_THE_LOG.search(line):
+            said: Mapping[str, Any] = json.loads(found[1])
+            yield said.get("record", said)["user_agent"]
 
 
 def judge(answers: list[Answer], kept: Kept, periods: list[Period], hung_ms: float) -> Verdict:

@@ -89,10 +89,10 @@ def run(options: argparse.Namespace, database: Server, folder: Path) -> dict[str
             kept = oracle.read_rows(host.mailtrack, host.db.engine, oracle.read_log(folder / "log"))
             host.db.engine.dispose()
         verdict = oracle.judge(crowd.answers, kept, faults.periods, options.hung_ms)
-        waiting = sorted(p.name for p in spool.iterdir() if p.name.startswith(("events-", "optouts-")))
+        waiting = sorted(p.name for p in spool.rglob("*s-*.jsonl"))
         if waiting:
             verdict.wrong["left in the spool"] = len(waiting)
-        torn = sum(len(p.read_bytes().splitlines()) for p in spool.glob("bad-*"))
+        torn = sum(len(p.read_bytes().splitlines()) for p in spool.rglob("bad-*"))
     finally:
         disk.close()
     return asdict(verdict) | {

@@ -61,7 +61,7 @@ def drainers(url: str, *folders: Path) -> Iterator[None]:
     try:
         yield
         end = time.monotonic() + 20
-        while any(path for folder in folders for path in folder.glob("spool/*s-*.jsonl")):
+        while any(path for folder in folders for path in folder.rglob("*s-*.jsonl")):
             assert time.monotonic() < end, "the drainers do not come to an end"
             time.sleep(0.02)
     finally:
@@ -79,7 +79,7 @@ def test_killed_drainers_double_nothing(database_url: str, make_site: MakeSite, 
     done = subprocess.run(command, env=process, capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout.split() == [str(kills), "0", str(4 * kills)], done.stderr
     assert counts(site) == (4 * kills, 4 * kills)
-    assert list(tmp_path.glob("spool/*s-*.jsonl")) == []
+    assert list(tmp_path.rglob("*s-*.jsonl")) == []
 
 
 def test_two_drainers_of_one_spool_share_the_work(database_url: str, make_site: MakeSite, tmp_path: Path) -> None:
