@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ _TEMPLATE_LEFTOVERS = re.compile(r"\{\{|\}\}|\{%|<%|%%|\*\||\[\[|\[%|\$\{|://\$"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
+@lru_cache(1_024)
 def refusal(url: str) -> str | None:
     """Say why *url* must not be a destination, or ``None`` if it may be one.
 
@@ -61,6 +63,7 @@ def host_of(url: str) -> str:
     return match["host"].lower() if match else ""
 
 
+@lru_cache(1_024)
 def location(url: str) -> str:
     """Return *url* for a ``Location`` header: pure ASCII, and to a browser the same address.
 
