@@ -231,7 +231,8 @@ class Views:
     def _bad_link(self, error: TokenError) -> Response:
         self._refusals.add(error)
         words = speech()
-        return _html(404, self._pages.plain("bad_link.html", words), words)
+        off = error.reason == "blocked"
+        return _html(410 if off else 404, self._pages.plain("bad_link.html", words, off=off), words)
 
 
 def _visitor(environ: Mapping[str, Any]) -> Visitor:
