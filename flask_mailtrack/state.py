@@ -30,7 +30,9 @@ from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
 from .storage.optouts import OptOuts
 from .storage.records import Record
+from .storage.relay import Express, Relay
 from .storage.spool import Spool
+from .storage.stream import Stream
 from .storage.writer import Writer
 from .tokens import Signer
 
@@ -54,6 +56,8 @@ class State:
     enrichment: Enrichment
     move: Callable[[], None]
     """Called when something is in a spool: the database may have it."""
+    stream: Stream | None
+    """Where the rows of many machines meet, if the host wants that."""
 
 
 def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
@@ -71,21 +75,27 @@ def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
     directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
     if not own and not passing:  # apps may share an instance folder, but not each other's rows
         directory = f"{directory}-{_fingerprint(settings, database)}"
-    spools = (Spool(directory, "events", settings.spool_sync), Spool(directory, "optouts", settings.spool_sync))
+    stream = _stream(settings, database)
+    spools = (Spool(directory, "events", settings.spool_sync), _opt_out_spool(directory, settings, stream))
     announce, failed = _announcer(app), _failer(app)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    drain = Drain(spools, Writer(database, enrichment, hindsight), settings.drain_batch, announce)
+    writer = Writer(database, enrichment, hindsight)
+    drain = Drain(spools, writer, settings.drain_batch, announce)
+    if stream is not None:
+        drain = Relay(spools, writer, settings.drain_batch, announce, stream)
     optouts = OptOuts(
         database,
         signer.recipient_refs,
-        catch_up=lambda: spools[1].pending() and drain.run(),
+        catch_up=drain.catch_up,
         remember=0 if app.testing else NOBODY_SECONDS,
     )
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
-    state = State(settings, signer, database, spools, drain, optouts, office, _networks(settings), enrichment, move)
+    state = State(
+        settings, signer, database, spools, drain, optouts, office, _networks(settings), enrichment, move, stream
+    )
     if passing:
         weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
     return state
@@ -103,6 +113,20 @@ def _networks(settings: Settings) -> Networks:
     except (OSError, ValueError) as error:
         cure = "Mend the line, or remove the file: then the list of the package is used."
         raise ConfigError("E118", "MAILTRACK_NETWORKS", f"{settings.networks} cannot be read: {error}.", cure) from None
+
+
+def _stream(settings: Settings, database: Database) -> Stream | None:
+    if not settings.sink:
+        return None
+    # By the name of the database alone: boxes may reach it under different addresses.
+    about = f"{settings.app_id}/{database.engine.url.database}/{database.message.fullname}"
+    name = blake2b(about.encode(), digest_size=6).hexdigest()
+    return Stream(settings.sink, name, settings.sink_max, settings.sink_volatile)
+
+
+def _opt_out_spool(directory: str, settings: Settings, stream: Stream | None) -> Spool:
+    arguments = (directory, "optouts", settings.spool_sync)
+    return Spool(*arguments) if stream is None else Express(*arguments, to=stream)
 
 
 def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:

@@ -17,6 +17,7 @@ from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.stream import BAD, EVENTS, Stream
 
 GOOD_SECRET_BYTES = 32
 STALE_DAYS = 90
@@ -32,10 +33,14 @@ class Finding:
     text: str
 
 
-def findings(app: Flask, settings: Settings, database: Database, spools: Sequence[Spool]) -> Iterator[Finding]:
-    """Look at links, keys, spool, tables and routes, one after the other."""
+def findings(
+    app: Flask, settings: Settings, database: Database, spools: Sequence[Spool], stream: Stream | None = None
+) -> Iterator[Finding]:
+    """Look at links, keys, spool, stream, tables and routes, one after the other."""
     yield from _links(settings)
     yield from _spool(spools)
+    if stream is not None:
+        yield _guarded("C25", lambda: _stream(stream, settings.sink_max))
     yield _guarded("C30", lambda: _tables(database))
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
@@ -71,6 +76,17 @@ def _spool(spools: Sequence[Spool]) -> Iterator[Finding]:
         yield Finding("C20", "ok", f"spool {directory}, {sum(s.size() for s in spools)} bytes wait")
     if bad := [path.name for path in Path(directory).glob("bad-*.jsonl")]:
         yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(sorted(bad))}")
+
+
+def _stream(stream: Stream, limit: int) -> Finding:
+    waiting, bad, refusal = stream.length(EVENTS), stream.length(BAD), stream.refusal()
+    if refusal:
+        return Finding("C25", "error", f"Redis at {stream.where} {refusal}: rows go straight to the database")
+    if waiting > 0.8 * limit:
+        return Finding("C25", "warning", f"Redis at {stream.where} holds {waiting} of {limit} entries: nobody drains?")
+    if bad:
+        return Finding("C25", "warning", f"{bad} records that could not be stored are kept in {stream.name}:{BAD}")
+    return Finding("C25", "ok", f"Redis at {stream.where}, {waiting} entries wait")
 
 
 def _tables(database: Database) -> Finding:

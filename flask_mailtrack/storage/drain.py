@@ -10,10 +10,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from flask_mailtrack.errors import DatabaseBusy
+from flask_mailtrack.errors import DatabaseBusy, StreamError
 
 from .records import Record, encode
 from .spool import Segment, Spool, chunks, election
@@ -58,12 +59,14 @@ class Drain:
                 return 0
             self._running = me
             try:
-                # Sealed first: the messages that these opt-outs are about are in the spool by now.
-                last = list(self._spools[-1].take())
-                moved = sum(self._empty(spool.take(), patient) for spool in self._spools[:-1])
-                return moved + self._empty(last, patient)
+                return self._move(patient)
             finally:
                 self._running = (0, 0)
+
+    def catch_up(self) -> None:
+        """Have all opt-outs take effect that this machine has been told. Raises what :meth:`run` raises."""
+        if self._spools[-1].pending():
+            self.run()
 
     def try_run(self, *, patient: bool = True) -> None:
         """Move what can be moved now; what cannot stays in the spool and is logged. Never raises."""
@@ -71,21 +74,34 @@ class Drain:
             self.run(wait=False, patient=patient)
         except DatabaseBusy:
             log.debug("rows wait for the host's transaction to end")
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("rows wait in the spool: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        except (SQLAlchemyError, OSError, StreamError) as error:
+            log.warning(
+                "rows wait: %s",
+                error if isinstance(error, StreamError) else type(error).__name__,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
         except Exception:  # a mistake of ours must not end the thread, or fail a reader's click
             log.exception("rows wait in the spool")
+
+    def _move(self, patient: bool) -> int:
+        # Sealed first: the messages that these opt-outs are about are in the spool by now.
+        last = list(self._spools[-1].take())
+        moved = sum(self._empty(spool.take(), patient) for spool in self._spools[:-1])
+        return moved + self._empty(last, patient)
 
     def _empty(self, segments: Iterable[Segment], patient: bool) -> int:
         moved = 0
         for segment in segments:
             for batch in chunks(segment.records(), self._batch):
-                stored = self._writer.store(batch, _into(segment), patient=patient)
+                stored = self._store(segment, batch, patient)
                 moved += len(stored)
                 for record in stored:
                     self._announce(record)
             segment.delete()
         return moved
+
+    def _store(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> list[Record]:
+        return self._writer.store(batch, _into(segment), patient=patient)
 
     def _apply(self, spool: Spool, patient: bool) -> None:
         """Store, and leave the rest to the run that we are in: it will meet these records again."""

@@ -214,6 +214,7 @@ class Segment:
 
     def __init__(self, path: Path, spool: Spool) -> None:
         self.path = path
+        self.stream = spool.stream
         self._spool = spool
         self._rejected: dict[bytes, str] = {}
 

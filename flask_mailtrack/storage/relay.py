@@ -1,0 +1,121 @@
+"""The relay: a drain whose way to the database leads through a stream.
+
+What is in the journals of this box is shipped to the stream, batch by batch, and its segments are deleted;
+what is in the stream, from any box, is moved to the database. Without a Redis that can be trusted, this box
+moves its rows to the database itself, so that nothing depends on Redis but the speed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flask_mailtrack.errors import StreamError, StreamFull
+
+from .consumer import Consumer
+from .drain import Drain
+from .records import Record, encode
+from .spool import Segment, Spool
+from .stream import OPTOUTS, Stream
+from .writer import Writer
+
+log = logging.getLogger("flask_mailtrack.drain")
+
+AWAY_SECONDS = 5.0
+
+
+class Relay(Drain):
+    """Empties the spools of one directory into a stream, and the stream into the database.
+
+    :param stream: where the rows of all boxes meet.
+    """
+
+    def __init__(
+        self, spools: Sequence[Spool], writer: Writer, batch: int, announce: Callable[[Record], None], stream: Stream
+    ) -> None:
+        super().__init__(spools, writer, batch, announce)
+        self._stream = stream
+        self._consumer = Consumer(stream, writer, batch, announce)
+        self._away_until = 0.0
+        self._trouble = ""
+        self._made_room = 0
+
+    def catch_up(self) -> None:
+        """Have all opt-outs take effect that this box or, as far as Redis knows, any other has been told.
+
+        :raises StreamError: Redis cannot be asked, and one may be waiting there.
+        """
+        others = self._stream.length(OPTOUTS)
+        if others or self._spools[-1].pending():
+            self.run()  # also for the messages that they are about
+        if others:
+            self._consumer.apply()
+
+    def _move(self, patient: bool) -> int:
+        # Sealed first: the messages that these opt-outs are about are in the spool by now.
+        last, moved = list(self._spools[-1].take()), 0
+        self._made_room = 0
+        try:
+            moved = sum(self._empty(spool.take(), patient) for spool in self._spools[:-1])
+        except StreamFull as error:
+            self._say(f"rows wait in the spool: {error}")
+        try:
+            moved += self._consumer.run(patient)
+        finally:  # an opt-out does not wait for Redis
+            moved += self._empty(last, patient)
+        return moved + self._made_room
+
+    def _store(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> list[Record]:
+        if segment.stream == OPTOUTS:
+            stored = super()._store(segment, batch, patient)
+            with suppress(StreamError):  # then the copies are adopted later, and change nothing
+                self._stream.untell(str(body.get("id")) for body in batch)
+            return stored
+        # What was shipped is not in the database yet, so nothing of it is announced.
+        return [] if self._ship(batch, patient) else super()._store(segment, batch, patient)
+
+    def _ship(self, batch: Sequence[dict[str, Any]], patient: bool) -> bool:
+        if time.monotonic() < self._away_until:
+            return False
+        lines = [encode(body) for body in batch]
+        try:
+            try:
+                self._stream.add(lines)
+            except StreamFull:  # a segment may be longer than the stream: make room, and go on with it
+                self._made_room += self._consumer.run(patient)
+                self._stream.add(lines)
+        except StreamFull:
+            raise
+        except StreamError as error:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._say(f"rows go straight to the database: {error}")
+            return False
+        self._say("")
+        return True
+
+    def _say(self, trouble: str) -> None:
+        """Log what is wrong once, not with each batch."""
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
+
+
+class Express(Spool):
+    """The spool of opt-outs, of each of which other boxes have a copy when :meth:`append` returns, if Redis answers.
+
+    The journal keeps the original; the copy is there because the very next send of any box has to know.
+    """
+
+    def __init__(self, directory: str | Path, stream: str, sync: str, to: Stream) -> None:
+        super().__init__(directory, stream, sync)
+        self._to = to
+
+    def append(self, *records: Mapping[str, Any], sync: bool = False) -> None:
+        """Write *records*, then tell the other boxes, which takes 100 ms at most if Redis is away."""
+        super().append(*records, sync=sync)
+        with suppress(StreamError):
+            self._to.tell({str(record["id"]): encode(record) for record in records if "id" in record})
