@@ -13,7 +13,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from flask_mailtrack.errors import TokenError
+from flask_mailtrack.errors import StreamError, TokenError
 from flask_mailtrack.events import Kind, born
 
 from .check import findings
@@ -87,7 +87,8 @@ def _drain_command(extension: Any) -> click.Command:
             try:
                 click.echo(f"{extension.flush()} records moved")
             except Exception as error:
-                click.secho(f"the database does not take them: {type(error).__name__}", fg="red", err=True)
+                database = f"the database does not take them: {type(error).__name__}"
+                click.secho(f"{error}" if isinstance(error, StreamError) else database, fg="red", err=True)
                 if not watch:
                     raise SystemExit(1) from error
             if not watch:

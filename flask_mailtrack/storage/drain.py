@@ -74,12 +74,10 @@ class Drain:
             self.run(wait=False, patient=patient)
         except DatabaseBusy:
             log.debug("rows wait for the host's transaction to end")
-        except (SQLAlchemyError, OSError, StreamError) as error:
-            log.warning(
-                "rows wait: %s",
-                error if isinstance(error, StreamError) else type(error).__name__,
-                exc_info=log.isEnabledFor(logging.DEBUG),
-            )
+        except StreamError as error:  # of which the relay has said what it means
+            log.debug("rows wait: %s", error)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("rows wait in the spool: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
         except Exception:  # a mistake of ours must not end the thread, or fail a reader's click
             log.exception("rows wait in the spool")
 

@@ -41,7 +41,7 @@ class Relay(Drain):
         self._stream = stream
         self._consumer = Consumer(stream, writer, batch, announce)
         self._away_until = 0.0
-        self._trouble = ""
+        self._said: set[str] = set()
         self._made_room = 0
 
     def catch_up(self) -> None:
@@ -65,6 +65,9 @@ class Relay(Drain):
             self._say(f"rows wait in the spool: {error}")
         try:
             moved += self._consumer.run(patient)
+        except StreamError as error:
+            self._say(f"rows of other machines wait: {error}")
+            raise
         finally:  # an opt-out does not wait for Redis
             moved += self._empty(last, patient)
         return moved + self._made_room
@@ -94,14 +97,14 @@ class Relay(Drain):
             self._away_until = time.monotonic() + AWAY_SECONDS
             self._say(f"rows go straight to the database: {error}")
             return False
-        self._say("")
+        self._said.clear()
         return True
 
     def _say(self, trouble: str) -> None:
-        """Log what is wrong once, not with each batch."""
-        if trouble and trouble != self._trouble:
+        """Log what is wrong once, not with each batch, until rows pass through Redis again."""
+        if trouble not in self._said:
             log.warning("%s", trouble)
-        self._trouble = trouble
+            self._said.add(trouble)
 
 
 class Express(Spool):

@@ -91,9 +91,9 @@ class Stream:
             self._hurried.hset(self._key(OPTOUTS), mapping=lines)
 
     def told(self) -> dict[bytes, bytes]:
-        """Return all copies of opt-outs, by event id."""
+        """Return all copies of opt-outs, by event id, oldest first."""
         with self._errors():
-            return dict(self._patient.hgetall(self._key(OPTOUTS)))
+            return dict(sorted(self._patient.hgetall(self._key(OPTOUTS)).items()))
 
     def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = ()) -> None:
         """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*."""

@@ -115,7 +115,7 @@ def _ship(monkeypatch: pytest.MonkeyPatch) -> Callable[[Box], None]:
     return ship
 
 
-def test_rows_go_through_redis(make_box: MakeBox, ship: Callable[[Box], None]) -> None:
+def test_rows_go_through_redis(make_box: MakeBox, server: RedisServer, ship: Callable[[Box], None]) -> None:
     """A mail, its open and its click are shipped to Redis, and made rows from there."""
     host = make_box()
     reader = Reader(host.client, host.send(HTML))
@@ -126,6 +126,8 @@ def test_rows_go_through_redis(make_box: MakeBox, ship: Callable[[Box], None]) -
     assert host.rows("Event") == []
     assert host.flush() == 5
     assert host.waiting() == (False, 0, 0, 0)
+    with server.client() as client:
+        assert client.xpending(f"{host.stream.name}:{EVENTS}", "mailtrack")["pending"] == 0
     (row,) = host.rows("Message")
     assert (row.status, row.open_count, row.click_count) == ("sent", 1, 1)
     assert host.flush() == 0
@@ -329,7 +331,16 @@ def test_apps_with_other_databases_do_not_meet(make_box: MakeBox, ship: Callable
     assert first.flush() == 3
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1/0?socket_timeout=soon", "redis://:hidden@h:1/0?db=x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1/0?socket_timeout=soon",
+        "redis://:hidden@h:1/0?db=x",
+        "http://:hidden@h",
+        "redis://:hidden/half@h:1/0",
+        "redis://:hidden@h:port",
+    ],
+)
 def test_a_wrong_url_stops_the_start(make_site: MakeSite, url: str) -> None:
     """What redis-py cannot read is a mistake of configuration; a password is not shown."""
     with pytest.raises(ConfigError, match=r"\[E116\] MAILTRACK_SINK") as caught:
