@@ -6,7 +6,7 @@ in between leaves them to be claimed by another consumer, and the primary keys i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 from flask_mailtrack.events import born, now
 
 from .records import Record, decode, encode
+from .spool import chunks
 from .stream import CLAIM_SECONDS, EVENTS, Entry, Refused, Stream
 from .writer import Writer
 
@@ -85,9 +86,12 @@ class Consumer:
                 bodies.append(decode(line))
             except ValueError as error:
                 bad.append((line, str(error)))
-        if not bodies:
-            return []
-        return self._writer.store(bodies, lambda body, why: bad.append((encode(body), why)), patient=patient)
+
+        def refuse(body: Mapping[str, Any], reason: str) -> None:
+            bad.append((encode(body), reason))
+
+        batches = chunks(bodies, self._batch)
+        return [record for batch in batches for record in self._writer.store(batch, refuse, patient=patient)]
 
 
 def _born(event_id: bytes) -> datetime:

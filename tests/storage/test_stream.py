@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,20 @@ def test_in_tests_of_a_host_a_hit_is_a_row_at_once(make_site: MakeSite, server: 
     assert [event.type for event in host.rows("Event")] == ["opened"]
     reader.unsubscribe()
     assert host.send(HTML, list_id="news") == []
+
+
+def test_the_thread_of_another_box_moves_rows(make_box: MakeBox, ship: Callable[[Box], None], tmp_path: Path) -> None:
+    """A worker that has something to drain takes on what others have shipped, without anybody asking."""
+    url = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
+    first = make_box(SQLALCHEMY_DATABASE_URI=url)
+    reader = Reader(first.client, first.send(HTML))
+    ship(first)
+    second = make_box(SQLALCHEMY_DATABASE_URI=url, MAILTRACK_DRAIN="thread", MAILTRACK_DRAIN_SECONDS=0.05)
+    arrived = threading.Event()
+    with message_opened.connected_to(lambda app, event: arrived.set()):
+        Reader(second.client, reader.message).open()
+        assert arrived.wait(10)
+    assert len(second.rows("Message")) == 1
 
 
 def test_an_opt_out_on_one_box_is_honoured_by_the_next_send_of_another(boxes: tuple[Box, Box]) -> None:
