@@ -76,26 +76,33 @@ def test_a_redis_that_is_killed_under_load_loses_nothing(
         while not over.is_set():
             flush(host)
 
-    threads = [threading.Thread(target=target) for target in (read, drain)]
+    threads = [threading.Thread(target=target, daemon=True) for target in (read, drain)]
     for thread in threads:
         thread.start()
-    for _ in range(5):
-        wanted = len(opens) + 60
-        while len(opens) < wanted:  # under load, so it is the load that says when
-            time.sleep(0.001)
-        server.kill()
-        while len(opens) < wanted + 20:
-            time.sleep(0.001)
-        server.start()
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for _ in range(5):
+            _until(opens, len(opens) + 60)
+            server.kill()
+            _until(opens, len(opens) + 20)
+            server.start()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
     monkeypatch.setattr(stream, "CLAIM_SECONDS", 0)  # what a round took when Redis went away is abandoned
     monkeypatch.setattr(Consumer, "run", consume)
     host.mailtrack.flush()
     (row,) = host.rows("Message")
     assert (row.status, row.open_count, len(host.rows("Event"))) == ("sent", len(opens), len(opens))
     assert streamed(host).length(EVENTS) == 0
+
+
+def _until(opens: list[int], wanted: int) -> None:
+    """Wait for so many opens: it is the load that says when."""
+    latest = time.monotonic() + 60
+    while len(opens) < wanted:
+        assert time.monotonic() < latest
+        time.sleep(0.001)
 
 
 def test_killed_consumers_store_each_row_once(
