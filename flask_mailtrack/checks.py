@@ -191,7 +191,7 @@ def sink(key: str, value: Any) -> str:
     if not good:
         # What is before an '@' may be a password.
         problem = "is not the URL of a Redis." if "@" in str(value) else f"is {value!r}."
-        raise bad("E116", key, problem, "Write redis://host:6379/0, rediss://host:6379/0 or unix:///path.")
+        raise bad("E119", key, problem, "Write redis://host:6379/0, rediss://host:6379/0 or unix:///path.")
     return str(value)
 
 

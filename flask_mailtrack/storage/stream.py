@@ -186,7 +186,7 @@ class Stream:
             pool = self._library.ConnectionPool.from_url(url, protocol=2)
         except (ValueError, TypeError) as error:
             cure = "Write redis://host:6379/0, rediss://… or unix:///path."
-            raise ConfigError("E116", "MAILTRACK_SINK", f"cannot be used: {error}.", cure) from None
+            raise ConfigError("E119", "MAILTRACK_SINK", f"cannot be used: {error}.", cure) from None
         once = self._library.retry.Retry(self._library.backoff.NoBackoff(), 0)
         waits = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, _CONNECT_SECONDS)}
         pool.connection_kwargs.update(waits, retry=once, decode_responses=False, protocol=2)
