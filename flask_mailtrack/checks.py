@@ -22,6 +22,12 @@ _BASE_URL = re.compile(
     r"(?P<path>(?:/[a-z0-9._~%-]+)*)/*",
     re.IGNORECASE | re.ASCII,
 )
+# RFC 5321, sections 4.1.2 and 4.5.3.1: a dot-string of at most 64 octets at a domain.
+_MAILBOX = re.compile(
+    r"(?=.{1,64}@.{1,189}\Z)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@"
+    r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+",
+    re.IGNORECASE | re.ASCII,
+)
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
@@ -157,6 +163,13 @@ def sender_domain(key: str, value: Any) -> str:
     return domain
 
 
+def mailbox(key: str, value: Any) -> str:
+    """A bare address, or nothing."""
+    if value != "" and not (isinstance(value, str) and _MAILBOX.fullmatch(value)):
+        raise bad("E119", key, f"is {value!r}.", "Write a bare address such as 'leave@example.com', in ASCII.")
+    return str(value)
+
+
 def mailing_lists(key: str, value: Any) -> dict[str, dict[str, str]]:
     """Title and description by list."""
     cure = "Write {'news': {'title': 'News', 'description': '…'}}."
@@ -191,8 +204,16 @@ def sink(key: str, value: Any) -> str:
     if not good:
         # What is before an '@' may be a password.
         problem = "is not the URL of a Redis." if "@" in str(value) else f"is {value!r}."
-        raise bad("E119", key, problem, "Write redis://host:6379/0, rediss://host:6379/0 or unix:///path.")
+        raise bad("E150", key, problem, "Write redis://host:6379/0, rediss://host:6379/0 or unix:///path.")
     return str(value)
+
+
+def keeping(key: str, value: Any) -> dict[str, float]:
+    """Days by table."""
+    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept for ever."
+    if not isinstance(value, Mapping) or not set(value) <= {"events", "messages"}:
+        raise bad("E140", key, f"is {value!r}.", cure)
+    return {name: number(1, 36_500)(f"{key}[{name!r}]", days) for name, days in value.items()}
 
 
 def pattern(key: str, value: Any) -> str:

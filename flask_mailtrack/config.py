@@ -19,6 +19,8 @@ from .checks import (
     is_secret,
     json_list,
     json_object,
+    keeping,
+    mailbox,
     mailing_lists,
     number,
     one_of,
@@ -61,6 +63,9 @@ class Settings:
     opens: bool = _setting(True, boolean, "Put an open pixel into HTML mail.")
     clicks: bool = _setting(True, boolean, "Track http(s) links in HTML mail.")
     unsubscribe: bool = _setting(True, boolean, "Headers, footer and opt-outs for messages that name a list.")
+    unsubscribe_mailto: str = _setting(
+        "", mailbox, "A mailbox that people read, for clients that unsubscribe by mail: its subject carries the token."
+    )
     sender_domains: dict[str, dict[str, Any]] = _setting(
         {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, base_url."
     )
@@ -93,6 +98,13 @@ class Settings:
     )
     assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
     clip_bytes: int = _setting(102_000, integer(0, 100_000_000), "Warn of HTML longer than this, as Gmail cuts it.")
+    track_when_unknown: bool = _setting(
+        True, boolean, "Measure people of whom Mailtrack(consent=...) knows nothing. Without it, everybody is measured."
+    )
+    honour_gpc: bool = _setting(False, boolean, "Keep no hit that comes with Sec-GPC: 1 or DNT: 1.")
+    keep_days: dict[str, float] = _setting(
+        {}, keeping, "Days after which flask mailtrack purge deletes: {'events': 365, 'messages': 730}. Default: never."
+    )
     split: bool = _setting(True, boolean, "One copy per recipient; off: events of several people are marked shared.")
     ip: str = _setting(
         "truncate",
@@ -100,7 +112,16 @@ class Settings:
         "What is kept of an IP address: /24 and /48 by default.",
     )
     user_agent: str = _setting("full", one_of("full", "family", "none"), "What is kept of a user agent.")
-    spool_dir: str = _setting("", directory, "Directory of the journal. Default: mailtrack-…/ in the instance folder.")
+    spool_dir: str = _setting(
+        "",
+        directory,
+        "Directory of the journal, in a folder for each app. Default: mailtrack-… in the instance folder.",
+    )
+    spool_fallback_dir: str = _setting(
+        "",
+        directory,
+        "Directory for what the first cannot take. Default: mailtrack-… in the system's temporary folder.",
+    )
     spool_sync: str = _setting(
         "group", one_of("each", "group", "off"), "fdatasync before each answer, every 50 ms, or never."
     )

@@ -6,6 +6,7 @@ Event names are those of django-anymail, which most tools that read e-mail event
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -80,20 +81,51 @@ class OptOutKind(StrEnum):
     TRACKING = "tracking"
 
 
+class _Clock:
+    """Makes UUIDv7 that ascend in the order in which this process asked for them."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget the last one: a child that was forked must not go on from its parent's."""
+        self._lock = threading.Lock()
+        self._millisecond, self._random = 0, 0
+
+    def tick(self) -> int:
+        fresh = int.from_bytes(os.urandom(10), "big")
+        millisecond = time.time_ns() // 1_000_000
+        with self._lock:
+            if millisecond == self._millisecond:
+                self._random += 1 + (fresh & 0xFFFF_FFFF)
+            else:  # the highest of the 74 bits stays free, so that the sum never overflows
+                self._millisecond, self._random = millisecond, fresh >> 7
+            random = self._random
+        return millisecond << 80 | 0x7 << 76 | (random >> 62) << 64 | 0x2 << 62 | random & (1 << 62) - 1
+
+
+_clock = _Clock()
+os.register_at_fork(after_in_child=_clock.begin_anew)
+
+
 def new_id() -> uuid.UUID:
     """Return a new UUIDv7 (RFC 9562, section 5.7): random, but ordered by time of birth.
 
+    Those of one process are in order within a millisecond too (section 6.2, method 2), so the rows of
+    one send stand in the order of its recipients; a clock that is set back sets them back as well.
     Random keys made index inserts six times slower than ordered ones.
     """
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (time.time_ns() // 1_000_000) << 80 | random
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+    return uuid.UUID(int=_clock.tick())
 
 
 def born(identifier: uuid.UUID) -> datetime:
     """Return the moment, in UTC and to the millisecond, at which *identifier* was made."""
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+
+
+def first_id(moment: datetime) -> uuid.UUID:
+    """Return the id below which everything was born before *moment*."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def now() -> datetime:
@@ -159,11 +191,36 @@ class Hit:
     list_id: str = ""
     """Of an opt-out: the list; ``*`` until stored means everything, empty means the message's list."""
     method: str = ""
-    """How an opt-out came: ``one_click``, ``post``, ``page``, ``preferences``, ``api``."""
+    """How an opt-out came: one of :data:`BY_LINK`."""
     reason: str = ""
     comment: str = ""
     ref: str = ""
     """The reference inside the token: which link, or whose unsubscribe."""
+    wording: str = ""
+    """Of a choice made on a page: the language and fingerprint of the text that was shown, ``de.8f3a01bc``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """A change of what stands that no link has made: by the host's code, its command line, or an import."""
+
+    id: uuid.UUID
+    recipient: str
+    """Normalised."""
+    occurred_at: datetime
+    refs: tuple[str, ...] = ()
+    """The references of the recipient under each signing key, newest first."""
+    list_id: str = ""
+    """Empty: everything."""
+    kind: OptOutKind = OptOutKind.UNSUBSCRIBE
+    out: bool = True
+    """Off: the refusal is lifted."""
+    method: str = "api"
+    reason: str = ""
+    source: str = ""
+    """Where it came from, for the audit: ``api``, ``cli``, ``import:FILE:LINE``."""
+    created_at: datetime | None = None
+    """When the person refused, if that was before this was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +239,25 @@ class Standing:
 
     recipient: str = ""
     list_id: str = ""
-    unsubscribed: bool = False
-    """From the list of the message, or from everything if it names none."""
-    everything: bool = False
+    left: frozenset[str] = frozenset()
+    """The lists that the person has left; ``""`` is everything."""
     measured: bool = True
+    locked: bool = False
+    """It was not by a link that they were unsubscribed, so no link can undo it."""
+
+    @property
+    def unsubscribed(self) -> bool:
+        """From the list of the message, or from everything if it names none."""
+        return self.list_id in self.left
+
+    @property
+    def everything(self) -> bool:
+        """From every list there is and will be."""
+        return "" in self.left
 
 
 EVERYTHING = "*"
 """In the ``list_id`` of a hit that is not stored yet: the choice is about all lists."""
+
+BY_LINK = ("", "one_click", "post", "page", "preferences")
+"""Methods by which a person has refused themselves. Only what came so is undone by a link."""

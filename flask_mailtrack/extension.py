@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask, current_app
 
 from .config import load
+from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import create_deep_links
@@ -23,10 +24,12 @@ from .outgoing.bodies import Plan
 from .outgoing.mail import Office, install, is_mail
 from .outgoing.options import ATTRIBUTE, Options, block, choose
 from .outgoing.preview import Preview
+from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, stats
 from .state import State, build, counter
+from .storage.health import Health, health
 
 log = logging.getLogger("flask_mailtrack")
 
@@ -34,7 +37,7 @@ KEY = "mailtrack"
 M = TypeVar("M")
 
 
-class Mailtrack:
+class Mailtrack(Personal):
     """Tracks what Flask-Mail sends.
 
     :param app: an app to set up at once; else call :meth:`init_app`.
@@ -44,6 +47,8 @@ class Mailtrack:
     :param bind_key: the entry of ``SQLALCHEMY_BINDS`` for the default tables.
     :param message_model: the host's own model, made with
         :class:`~flask_mailtrack.models.MessageMixin`; likewise the others.
+    :param consent: says who may be measured, before each mail and again at each hit: a function, or
+        :func:`~flask_mailtrack.consent.consent_from` two columns of the host's. See :mod:`.consent`.
 
     One object may serve several apps; each has its own settings.
     """
@@ -59,6 +64,8 @@ class Mailtrack:
         event_model: Any = None,
         optout_model: Any = None,
         link_model: Any = None,
+        audit_model: Any = None,
+        consent: Consulted | ConsentColumn | None = None,
     ) -> None:
         if not is_mail(mail):
             raise ConfigError("E201", "mail", f"is {mail!r}.", "Pass the app's flask_mail.Mail object.")
@@ -68,8 +75,15 @@ class Mailtrack:
         self._db = db
         self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
         self.models: Models = models_for(
-            db, bind_key, Message=message_model, Event=event_model, OptOut=optout_model, Link=link_model
+            db,
+            bind_key,
+            Message=message_model,
+            Event=event_model,
+            OptOut=optout_model,
+            Link=link_model,
+            Audit=audit_model,
         )
+        self._consent = consent
         if app is not None:
             self.init_app(app)
 
@@ -81,7 +95,7 @@ class Mailtrack:
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
-        state = build(app, settings, self._db, self.models)
+        state = build(app, settings, self._db, self.models, self._consent)
         self._states[app] = state
         app.extensions[KEY] = self
         blueprint = create_blueprint(settings, *counter(app, state))
@@ -147,8 +161,18 @@ class Mailtrack:
 
         :return: the number of records moved.
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take them; they stay in the spool.
+        :raises StreamError: Redis is away, and rows of other machines may wait there; those of this one are moved.
         """
         return self.state().drain.run()
+
+    def health(self) -> Health:
+        """Return how the journal and the drain are: for a view that a monitor asks.
+
+        Looks into directories only, and asks Redis, if you use it, for 0.1 s at most: it never waits for the
+        database, and raises nothing of its own.
+        """
+        state = self.state()
+        return health(state.drain, state.spools)
 
     def preview(self, html: str) -> Preview:
         """Return what tracking would change in a body: each link with what becomes of it, and why.

@@ -33,6 +33,7 @@ from .events import Verdict
 
 ADDRESS = 320  # RFC 3696, erratum 1690: 64 + "@" + 255
 NAME = 255
+REF = 16  # characters of a keyed hash, as in a token
 
 # MySQL's own default keeps whole seconds only.
 _Time = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
@@ -126,7 +127,11 @@ class EventMixin:
 
 
 class OptOutMixin:
-    """A standing refusal. ``list_id`` empty: everything. ``kind``: ``unsubscribe`` or ``tracking``."""
+    """A standing refusal. ``list_id`` empty: everything. ``kind``: ``unsubscribe`` or ``tracking``.
+
+    ``ref`` is the recipient's reference in the links they got: with it a link can undo what stands
+    under the address, also when the row of its message is gone.
+    """
 
     __tablename__ = "mailtrack_optout"
 
@@ -138,10 +143,12 @@ class OptOutMixin:
     comment = mapped_column(Text, nullable=False, default="")
     message_id = mapped_column(Uuid)
     created_at = mapped_column(_Time, nullable=False)
+    ref = mapped_column(String(REF))
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        return (_CHARSET,)
+        # Has anybody declined at all? Whose is this reference? Both among millions.
+        return (Index(None, "kind", "ref"), _CHARSET)
 
 
 class LinkMixin:
@@ -162,20 +169,50 @@ class LinkMixin:
         return (_CHARSET,)
 
 
+class AuditMixin:
+    """One row per change of an opt-out: the proof of who asked for what, when, and how.
+
+    It names nobody: ``ref`` is a keyed hash of the address, so a row may outlive an erasure. Rows
+    are only ever added.
+    """
+
+    __tablename__ = "mailtrack_audit"
+
+    id = mapped_column(Uuid, primary_key=True)
+    ref = mapped_column(String(REF), nullable=False)
+    change = _text(16)
+    list_id = _text(NAME)
+    method = _text(16)
+    source = mapped_column(Text, nullable=False, default="")
+    wording = mapped_column(Text, nullable=False, default="")
+    occurred_at = mapped_column(_Time, nullable=False)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:
+        return (Index(None, "ref"), _CHARSET)
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The four model classes that one Mailtrack object uses."""
+    """The five model classes that one Mailtrack object uses."""
 
     Message: Any
     Event: Any
     OptOut: Any
     Link: Any
+    Audit: Any
 
     def __iter__(self) -> Iterator[Any]:
-        return iter((self.Message, self.Event, self.OptOut, self.Link))
+        return iter((self.Message, self.Event, self.OptOut, self.Link, self.Audit))
 
 
-_MIXINS = {"Message": MessageMixin, "Event": EventMixin, "OptOut": OptOutMixin, "Link": LinkMixin}
+_MIXINS = {
+    "Message": MessageMixin,
+    "Event": EventMixin,
+    "OptOut": OptOutMixin,
+    "Link": LinkMixin,
+    "Audit": AuditMixin,
+}
 
 
 def models_for(db: Any, bind_key: str | None = None, **own: Any) -> Models:
@@ -183,7 +220,7 @@ def models_for(db: Any, bind_key: str | None = None, **own: Any) -> Models:
 
     :param db: the host's Flask-SQLAlchemy object.
     :param bind_key: the ``SQLALCHEMY_BINDS`` entry for the default tables.
-    :param own: the host's classes, by ``Message``, ``Event``, ``OptOut``, ``Link``; ``None`` for the default.
+    :param own: the host's classes, by ``Message``, ``Event`` and so on; ``None`` for the default.
     """
     # On the db itself: the classes refer to it, so no weak dictionary would ever let it go.
     made: dict[str, Any] = vars(db).setdefault("_mailtrack_models", {}).setdefault(bind_key, {})

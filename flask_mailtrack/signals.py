@@ -13,7 +13,7 @@ from typing import Any
 
 from blinker import NamedSignal, Namespace
 
-from .events import EventType, Hit, SentMessage, Status
+from .events import EventType, Hit, SentMessage, Status, Suppression
 
 log = logging.getLogger("flask_mailtrack.signals")
 
@@ -37,6 +37,12 @@ recipient_unsubscribed = _signals.signal("recipient-unsubscribed")
 recipient_resubscribed = _signals.signal("recipient-resubscribed")
 """A person took an unsubscribe back. ``event``: ``Hit``."""
 
+recipient_suppressed = _signals.signal("recipient-suppressed")
+"""The host has suppressed somebody. ``event``: :class:`~flask_mailtrack.events.Suppression`. Imports are silent."""
+
+suppression_lifted = _signals.signal("suppression-lifted")
+"""The host has lifted what stood against somebody. ``event``: ``Suppression``."""
+
 tracking_failed = _signals.signal("tracking-failed")
 """Tracking is worth less than it should be. ``error``: the exception; ``reason``: one of
 
@@ -47,7 +53,9 @@ tracking_failed = _signals.signal("tracking-failed")
 ``clipped``
     Its HTML is longer than Gmail shows, so that a pixel at the bottom is not seen.
 ``spool``
-    A record could not be written.
+    No directory took a record. It is in the log, for ``flask mailtrack recover``.
+``drain``
+    The database takes no rows, or does not answer. Sent at the first failure, then every five minutes.
 ``hit``
     A hit could not be labelled.
 """
@@ -72,6 +80,8 @@ def announce(app: Any, record: object) -> None:
         send(app, _OF_HIT[record.type], event=record)
     elif isinstance(record, SentMessage) and record.status in _OF_MESSAGE:
         send(app, _OF_MESSAGE[record.status], event=record)
+    elif isinstance(record, Suppression):
+        send(app, recipient_suppressed if record.out else suppression_lifted, event=record)
 
 
 def send(app: Any, signal: NamedSignal, **details: Any) -> None:

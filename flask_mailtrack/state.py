@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_app_context
 
-from . import signals
+from . import places, signals
 from .config import Settings
-from .errors import ConfigError
+from .consent import Consent, ConsentColumn, Consulted
+from .errors import ConfigError, StreamError
+from .events import Hit, Suppression
 from .incoming.hits import Recorder
 from .models import Models
 from .networks import source
@@ -23,15 +24,19 @@ from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
+from .storage import search
+from .storage.consent_column import TEMPORARY, answers
 from .storage.database import Database
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
+from .storage.journal import Journal
 from .storage.optouts import OptOuts
+from .storage.people import People
 from .storage.records import Record
-from .storage.relay import Express, Relay
-from .storage.spool import Spool
+from .storage.relay import Relay
+from .storage.silence import Silence
 from .storage.stream import Stream
 from .storage.writer import Writer
 from .tokens import Signer
@@ -48,63 +53,106 @@ class State:
     settings: Settings
     signer: Signer
     database: Database
-    spools: tuple[Spool, Spool]
+    spools: tuple[Journal, Journal]
+    """Of events, and of opt-outs."""
     drain: Drain
     optouts: OptOuts
+    people: People
     office: Office
     networks: Networks
     enrichment: Enrichment
-    move: Callable[[], None]
+    move: Callable[[], object]
     """Called when something is in a spool: the database may have it."""
     stream: Stream | None
     """Where the rows of many machines meet, if the host wants that."""
 
 
-def build(app: Flask, settings: Settings, db: Any, models: Models) -> State:
+def build(
+    app: Flask, settings: Settings, db: Any, models: Models, asked: Consulted | ConsentColumn | None = None
+) -> State:
     """Put together what *app* needs.
 
     :param db: the host's Flask-SQLAlchemy object, already initialised for the app.
+    :param asked: who is asked about consent.
     """
     signer = Signer(settings.secret_keys, settings.app_id)
     with app.app_context():
         bind = models.Message.__table__.metadata.info.get("bind_key")
-        database = Database(db.engines[bind], models)
+        engines = dict(db.engines)
+        database = Database(engines[bind], models)
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
-    directory = tempfile.mkdtemp("-mailtrack") if passing else settings.spool_dir
-    if not own and not passing:  # apps may share an instance folder, but not each other's rows
-        directory = f"{directory}-{_fingerprint(settings, database)}"
-    stream = _stream(settings, database)
-    spools = (Spool(directory, "events", settings.spool_sync), _opt_out_spool(directory, settings, stream))
+    stream = places.meeting(settings, database)
+    found = places.passing() if passing else places.lasting(settings, database, own)
+    spools = places.journals(found, settings.spool_sync, stream)
     announce, failed = _announcer(app), _failer(app)
+    consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
+    # The drain asks what stands, too, but must not be asked to run meanwhile.
+    refs = signer.recipient_refs
+    asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
+    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0))
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight)
-    drain = Drain(spools, writer, settings.drain_batch, announce)
-    if stream is not None:
-        drain = Relay(spools, writer, settings.drain_batch, announce, stream)
-    optouts = OptOuts(
-        database,
-        signer.recipient_refs,
-        catch_up=drain.catch_up,
-        remember=0 if app.testing else NOBODY_SECONDS,
-    )
+    writer = Writer(database, enrichment, hindsight, silence.over)
+    every = [spool for journal in spools for spool in journal.spools]
+    parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
+    drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
+    remember = 0 if app.testing else NOBODY_SECONDS
+    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
+
+    def chosen() -> None:
+        optouts.forget()
+        move()
+
+    people = People(database, refs, spools, drain, chosen, stream)
     state = State(
-        settings, signer, database, spools, drain, optouts, office, _networks(settings), enrichment, move, stream
+        settings,
+        signer,
+        database,
+        spools,
+        drain,
+        optouts,
+        people,
+        office,
+        _networks(settings),
+        enrichment,
+        move,
+        stream,
     )
     if passing:
-        weakref.finalize(state, shutil.rmtree, directory, ignore_errors=True)
+        weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
     return state
 
 
-def _fingerprint(settings: Settings, database: Database) -> str:
-    """Tell the databases apart that the apps of one instance folder write to."""
-    url = database.engine.url.set(password=None).render_as_string()
-    return blake2b(f"{settings.app_id}/{url}/{database.message.fullname}".encode(), digest_size=6).hexdigest()
+def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> Callable[[], list[Hit | Suppression]]:
+    """Return what reads the choices that are not in the database yet, also those of other machines.
+
+    :param hurried: do without those of other machines while Redis does not answer: the drain asks.
+    """
+
+    def read() -> list[Hit | Suppression]:
+        others: list[Hit | Suppression] = []
+        if stream is not None:
+            with suppress(StreamError) if hurried else nullcontext():
+                others = search.told(stream, hurried)
+        mine = search.waiting(choices.spools)
+        return list({change.id: change for change in (*others, *mine)}.values())
+
+    return read
+
+
+def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
+    """Return what moves choices before a send, if that can be done at once; if not, they are read where they are."""
+
+    def catch_up() -> None:
+        if choices.pending():
+            drain.try_run(patient=False)
+
+    return catch_up
 
 
 def _networks(settings: Settings) -> Networks:
@@ -113,20 +161,6 @@ def _networks(settings: Settings) -> Networks:
     except (OSError, ValueError) as error:
         cure = "Mend the line, or remove the file: then the list of the package is used."
         raise ConfigError("E118", "MAILTRACK_NETWORKS", f"{settings.networks} cannot be read: {error}.", cure) from None
-
-
-def _stream(settings: Settings, database: Database) -> Stream | None:
-    if not settings.sink:
-        return None
-    # By the name of the database alone: boxes may reach it under different addresses.
-    about = f"{settings.app_id}/{database.engine.url.database}/{database.message.fullname}"
-    name = blake2b(about.encode(), digest_size=6).hexdigest()
-    return Stream(settings.sink, name, settings.sink_max, settings.sink_volatile)
-
-
-def _opt_out_spool(directory: str, settings: Settings, stream: Stream | None) -> Spool:
-    arguments = (directory, "optouts", settings.spool_sync)
-    return Spool(*arguments) if stream is None else Express(*arguments, to=stream)
 
 
 def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
@@ -149,7 +183,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     return recorder, lambda token: optouts.standing(token.message_id, token.ref)
 
 
-def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], None]:
+def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:
     """Return what is called when something is in the spool."""
     if settings.drain == "manual":
         return lambda: None
@@ -176,6 +210,26 @@ def _announcer(app: Flask) -> Callable[[Record], None]:
 def _failer(app: Flask) -> Callable[[str, Exception], None]:
     reference = weakref.ref(app)
     return lambda reason, error: signals.send(reference(), signals.tracking_failed, reason=reason, error=error)
+
+
+def _consulted(
+    app: Flask, engines: Mapping[str | None, Any], models: Models, asked: Consulted | ConsentColumn | None
+) -> Consulted | None:
+    """Return the host's function, for use in any thread, or one that reads its column."""
+    if asked is None:
+        return None
+    if isinstance(asked, ConsentColumn):
+        return answers(asked, lambda bind: Database(engines[bind], models).rows)
+    ask, reference = asked, weakref.ref(app)
+
+    def consulted(addresses: Collection[str], purpose: str) -> Mapping[str, Any]:
+        owner = reference()
+        if owner is None or (has_app_context() and current_app._get_current_object() is owner):  # type: ignore[attr-defined]
+            return ask(addresses, purpose)
+        with owner.app_context():
+            return ask(addresses, purpose)
+
+    return consulted
 
 
 def _footer(part: str, url: str) -> str:

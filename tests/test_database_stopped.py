@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +49,13 @@ class Server:
         """Start it and wait until it takes connections."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         self.run("pg_ctl", "-D", str(self.directory), "-w", "-o", options, "start")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of its processes."""
+        first = (self.directory / "postmaster.pid").read_text().split()[0]
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        for pid in (first, *children):
+            os.kill(int(pid), number)
 
     def stop(self) -> None:
         """Stop it as a crash would."""
@@ -154,3 +163,34 @@ def test_a_database_that_stops_in_a_drain_loses_nothing(server: Server, make_sit
     assert host.mailtrack.flush() == 13
     (message,) = host.rows("Message")
     assert (message.status, message.open_count, len(host.rows("Event"))) == ("sent", 10, 10)
+
+
+def test_a_database_that_hangs_stops_no_reader(server: Server, make_site: MakeSite) -> None:
+    """A server that is there but answers nothing holds up the drain's thread alone, and gets all rows afterwards."""
+    config = {"MAILTRACK_DRAIN": "thread", "MAILTRACK_DRAIN_SECONDS": 0.05, "SQLALCHEMY_DATABASE_URI": server.url}
+    host = make_site(**config)
+    drain = host.mailtrack.state().drain
+    hanging = threading.Event()
+    store = drain._writer.store
+
+    def watched(*arguments: object, **options: object) -> object:
+        hanging.set()
+        return store(*arguments, **options)  # type: ignore[arg-type]
+
+    reader = Reader(host.client, host.send(HTML))
+    host.mailtrack.flush()
+    server.signal(signal.SIGSTOP)
+    try:
+        drain._writer.store = watched  # type: ignore[method-assign,assignment]
+        began = time.monotonic()
+        assert reader.click("go").status_code == 302
+        assert hanging.wait(30)
+        for _ in range(10):
+            assert reader.click("go").location == "https://example.com/?a=1&b=2"
+            assert reader.open().status_code == 200
+        assert time.monotonic() - began < 30
+        assert host.mailtrack.health().rows >= 21
+    finally:
+        server.signal(signal.SIGCONT)
+    host.mailtrack.flush()
+    assert len(host.rows("Event")) == 21

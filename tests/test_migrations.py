@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning"),
 ]
-TABLES = {"mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"}
+TABLES = {"mailtrack_audit", "mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     flask_migrate.migrate(str(directory))
     (script,) = scripts(directory)
     assert "flask_mailtrack" not in script
-    assert script.count("op.create_table") == 4
+    assert script.count("op.create_table") == 5
 
 
 ADDED = {"mailtrack_message": ["links"], "mailtrack_event": ["first_verdict", "first_reasons"]}

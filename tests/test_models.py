@@ -18,9 +18,9 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, DeclarativeBaseNoMeta, MappedAsDataclass, mapped_column, relationship
 
 from flask_mailtrack import Mailtrack
-from flask_mailtrack.models import EventMixin, LinkMixin, MessageMixin, OptOutMixin, models_for
+from flask_mailtrack.models import AuditMixin, EventMixin, LinkMixin, MessageMixin, OptOutMixin, models_for
 
-TABLES = ["mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"]
+TABLES = ["mailtrack_audit", "mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"]
 
 
 def plain() -> SQLAlchemy:
@@ -150,7 +150,7 @@ def test_a_host_may_extend_a_model_on_every_base(db: SQLAlchemy, run: Run, key: 
         user = relationship(User, backref="mailings")
 
     mailtrack = run(db, message_model=Mailing)
-    assert names(db.engine) == ["mailing", "mailtrack_event", "mailtrack_link", "mailtrack_optout", "user"]
+    assert names(db.engine) == ["mailing", *(table for table in TABLES if table != "mailtrack_message"), "user"]
     message = the_message(db, mailtrack)
     assert (type(message), message.colour, message.user) == (Mailing, "blue", None)
     user = User()
@@ -184,7 +184,7 @@ def test_the_default_models_can_be_dataclasses(kind: Any) -> None:
     engine.dispose()
 
 
-def test_a_host_may_bring_all_four_models(db: SQLAlchemy, run: Run) -> None:
+def test_a_host_may_bring_all_five_models(db: SQLAlchemy, run: Run) -> None:
     """With models of its own, the host has no table of ours."""
     own = {
         name: type(name, (mixin, db.Model), {"__tablename__": f"own_{name.lower()}", "__module__": __name__})
@@ -193,10 +193,11 @@ def test_a_host_may_bring_all_four_models(db: SQLAlchemy, run: Run) -> None:
             "Event": EventMixin,
             "OptOut": OptOutMixin,
             "Link": LinkMixin,
+            "Audit": AuditMixin,
         }.items()
     }
     run(db, **{f"{name.lower()}_model": model for name, model in own.items()})
-    assert names(db.engine) == ["own_event", "own_link", "own_message", "own_optout"]
+    assert names(db.engine) == ["own_audit", "own_event", "own_link", "own_message", "own_optout"]
 
 
 def test_the_tables_may_live_in_another_database(db: SQLAlchemy, run: Run, tmp_path: Path) -> None:
@@ -274,6 +275,7 @@ def test_a_naming_convention_of_the_host_is_kept(tmp_path: Path) -> None:
         "primary_mailtrack_event",
         "primary_mailtrack_optout",
         "primary_mailtrack_link",
+        "primary_mailtrack_audit",
     ]
 
 

@@ -32,6 +32,8 @@ with app.app_context(), mail.record_messages() as outbox:
     assert reader.open().status_code == 200
     assert reader.click("x").location == "https://example.com/"
     assert b"Unsubscribe" in reader.get(reader.links[1].url).data
+    german = Reader(client, outbox[0], {"Accept-Language": "de"})
+    assert b"Abmelden" in german.get(reader.links[1].url).data
     assert client.get("/m/static/mailtrack.css").status_code == 200
     assert mailtrack.stats().clicked.unique == 1
 assert files(flask_mailtrack).joinpath("py.typed").is_file()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
-from flask_mailtrack.events import EventType, Kind, Standing
+from werkzeug.datastructures import MultiDict
+
+from flask_mailtrack.events import EVERYTHING, EventType, Kind, Standing
 
 from .hits import Choice
 
 ASKED = "ask"
 """The state of a page on which nothing has been chosen yet; else it is the name of the button."""
+UNCHANGED = "unchanged"
+"""The state of a page that was saved as it was."""
+OWN = ""
+"""The value of the box for the list of the message, where the configuration does not describe it."""
 BY_MACHINE = ("one_click", "post")
 """Methods of a mail client, which wants no page."""
 REASONS = {
@@ -21,50 +27,100 @@ REASONS = {
     "wrong_person": "This is not my address",
     "other": "Another reason",
 }
-_ACTIONS = {
-    "unsubscribe": (EventType.UNSUBSCRIBED, False),
-    "undo": (EventType.SUBSCRIBED, False),
-    "unsubscribe_all": (EventType.UNSUBSCRIBED, True),
-    "undo_all": (EventType.SUBSCRIBED, True),
-    "decline": (EventType.DECLINED, False),
-    "accept": (EventType.ACCEPTED, False),
+_BUTTONS = {
+    "unsubscribe": (EventType.UNSUBSCRIBED, OWN),
+    "undo": (EventType.SUBSCRIBED, OWN),
+    "unsubscribe_all": (EventType.UNSUBSCRIBED, EVERYTHING),
+    "undo_all": (EventType.SUBSCRIBED, EVERYTHING),
+    "decline": (EventType.DECLINED, OWN),
+    "accept": (EventType.ACCEPTED, OWN),
 }
+_METHODS = {Kind.UNSUBSCRIBE: "page", Kind.PREFERENCES: "preferences"}
 
 
-def chosen(kind: Kind, form: Mapping[str, str]) -> Choice | None:
-    """Return what a POST asks for: one of the pages' buttons, or else what its URL is for.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one POST asks for."""
+
+    state: str = ASKED
+    """What the page that answers is about."""
+    choices: tuple[Choice, ...] = ()
+    strange: bool = False
+    """Something was sent that this page does not offer; it was left out."""
+
+    @property
+    def by_machine(self) -> bool:
+        """Whether a mail client asked, not a page."""
+        return any(choice.method in BY_MACHINE for choice in self.choices)
+
+
+def wished(kind: Kind, form: MultiDict[str, str], lists: Collection[str]) -> Wish:
+    """Return what a POST asks for: a button of the pages, or else what its URL is for.
 
     A mail client may post anything, or nothing, to an unsubscribe URL: the token is what counts. To a
     preferences URL nobody but the page posts, so what is no button there changes nothing.
+
+    :param lists: the lists that the page offers.
     """
     action = form.get("action", "")
-    if action in _ACTIONS:
-        kind_of, everything = _ACTIONS[action]
-        return Choice(kind_of, "page" if kind == Kind.UNSUBSCRIBE else "preferences", everything)
-    if kind != Kind.UNSUBSCRIBE:
-        return None
+    method = _METHODS[kind]
+    if action in _BUTTONS:
+        event, list_id = _BUTTONS[action]
+        return Wish(action, (Choice(event, method, list_id),))
+    if kind == Kind.PREFERENCES:
+        return _saved(form, lists) if action == "save" else Wish(strange=bool(form))
     if action == "reason":
         reason = form.get("reason", "")
-        return Choice(
+        why = Choice(
             EventType.UNSUBSCRIBED,
-            "page",
+            method,
             reason=reason if reason in REASONS else "other",
             comment=form.get("comment", ""),
         )
-    return Choice(EventType.UNSUBSCRIBED, "one_click" if form.get("List-Unsubscribe") == "One-Click" else "post")
+        return Wish(action, (why,))
+    one_click = form.get("List-Unsubscribe") == "One-Click"
+    return Wish("unsubscribe", (Choice(EventType.UNSUBSCRIBED, "one_click" if one_click else "post"),))
 
 
-def after(standing: Standing, state: str) -> Standing:
-    """Return what holds after a choice; the database may be a moment behind."""
-    changed: dict[str, Any] = {
-        "unsubscribe": {"unsubscribed": True},
-        "reason": {"unsubscribed": True},
-        "undo": {"unsubscribed": False},
-        "unsubscribe_all": {"everything": True},
-        "undo_all": {"everything": False},
-        "decline": {"measured": False},
-        "accept": {"measured": True},
-    }.get(state, {})
-    if not standing.list_id and "measured" not in changed:  # a mail of no list: leaving it is leaving everything
-        changed = {name: out for out in changed.values() for name in ("unsubscribed", "everything")}
-    return dataclasses.replace(standing, **changed)
+def _saved(form: MultiDict[str, str], lists: Collection[str]) -> Wish:
+    """Return the difference between what the page showed and what came back.
+
+    An empty box sends nothing, so the page names in ``on`` and ``off`` what it showed. The difference
+    to that is what the person did; the database may be a moment behind, and is not asked.
+    """
+    on, off, ticked = (set(form.getlist(name)) for name in ("on", "off", "list"))
+    offered = {OWN, *lists} - {EVERYTHING}
+    choices = (*_changed(sorted(offered), on, off, ticked), *_measuring(form))
+    strange = bool((on | off | ticked) - offered or ticked - on - off)
+    return Wish("save" if choices else UNCHANGED, choices, strange)
+
+
+def _changed(offered: Iterable[str], on: set[str], off: set[str], ticked: set[str]) -> Iterator[Choice]:
+    method = _METHODS[Kind.PREFERENCES]
+    for name in offered:
+        if name in on and name not in ticked:
+            yield Choice(EventType.UNSUBSCRIBED, method, name)
+        elif name in off and name in ticked:
+            yield Choice(EventType.SUBSCRIBED, method, name)
+
+
+def _measuring(form: MultiDict[str, str]) -> Iterator[Choice]:
+    method = _METHODS[Kind.PREFERENCES]
+    was, wanted = form.get("measured"), "measure" in form
+    if was == "on" and not wanted:
+        yield Choice(EventType.DECLINED, method)
+    elif was == "off" and wanted:
+        yield Choice(EventType.ACCEPTED, method)
+
+
+def after(standing: Standing, choices: Iterable[Choice]) -> Standing:
+    """Return what holds after *choices*; the database may be a moment behind."""
+    for choice in choices:
+        if choice.type in (EventType.DECLINED, EventType.ACCEPTED):
+            standing = dataclasses.replace(standing, measured=choice.type == EventType.ACCEPTED)
+            continue
+        # A mail of no list: leaving it is leaving everything.
+        about = {"" if choice.list_id == EVERYTHING else choice.list_id or standing.list_id}
+        left = standing.left | about if choice.type == EventType.UNSUBSCRIBED else standing.left - about
+        standing = dataclasses.replace(standing, left=left)
+    return standing

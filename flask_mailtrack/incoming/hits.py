@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flask_mailtrack.agents import Client, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import refusal
 from flask_mailtrack.errors import SpoolError, TokenError
-from flask_mailtrack.events import EVERYTHING, EventType, Hit, Kind, Verdict, born, new_id, now
+from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
+from flask_mailtrack.storage.journal import Journal
 from flask_mailtrack.storage.records import to_json
-from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.tokens import Signer, Token
 
 from .verdict import Evidence, Judgement, judge
@@ -40,7 +39,8 @@ class Choice:
 
     type: EventType
     method: str
-    everything: bool = False
+    list_id: str = ""
+    """As in a :class:`.Hit`: empty is the list of the message, ``*`` is everything."""
     reason: str = ""
     comment: str = ""
 
@@ -48,8 +48,8 @@ class Choice:
 class Recorder:
     """Verifies and writes down what readers do.
 
-    :param events: spool of opens and clicks.
-    :param choices: spool of opt-outs, always synced before the answer.
+    :param events: journal of opens and clicks.
+    :param choices: journal of opt-outs, always synced before the answer.
     :param link_url: looks up a link reference in the database; for damaged links only.
     :param failed: told when a record could not be kept.
     :param written: told when a record is in a spool and the database may have it.
@@ -60,11 +60,11 @@ class Recorder:
         self,
         settings: Settings,
         signer: Signer,
-        events: Spool,
-        choices: Spool,
+        events: Journal,
+        choices: Journal,
         link_url: Callable[[str], str | None],
         failed: Callable[[str, Exception], None],
-        written: Callable[[], None],
+        written: Callable[[], object],
         networks: Networks,
     ) -> None:
         self._settings = settings
@@ -116,27 +116,36 @@ class Recorder:
         """
         return self._signer.read(kind, path)
 
-    def choose(self, token: Token, choice: Choice, visitor: Visitor) -> None:
-        """Write down a person's choice, on disk before this returns.
+    def choose(self, token: Token, choices: Sequence[Choice], visitor: Visitor, wording: str = "") -> None:
+        """Write down a person's choices, all of them on disk before this returns.
 
-        :raises SpoolError: it could not be; then nobody may be told that it was.
+        :param wording: see :attr:`.Hit.wording`.
+        :raises SpoolError: they could not be; then nobody may be told that they were.
         """
-        hit = Hit(
-            id=new_id(),
-            message_id=token.message_id,
-            type=choice.type,
-            occurred_at=now(),
-            ip=self._ip(visitor),
-            user_agent=self._agent(visitor),
-            verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
-            list_id=EVERYTHING if choice.everything else "",
-            method=choice.method,
-            reason=clean(choice.reason, 32),
-            comment=clean(choice.comment, MAX_COMMENT),
-            ref=token.ref,
-        )
-        self._choices.append(to_json(hit), sync=True)
+        hits = [
+            Hit(
+                id=new_id(),
+                message_id=token.message_id,
+                type=choice.type,
+                occurred_at=now(),
+                ip=self._ip(visitor),
+                user_agent=self._agent(visitor),
+                verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
+                list_id=choice.list_id,
+                method=choice.method,
+                reason=clean(choice.reason, 32),
+                comment=clean(choice.comment, MAX_COMMENT),
+                ref=token.ref,
+                wording=wording,
+            )
+            for choice in choices
+        ]
+        self._choices.append(*map(to_json, hits), sync=True)
         self._pass_on()
+
+    def preferences(self, token: Token) -> str:
+        """Return the preferences token of the person whose unsubscribe *token* this is."""
+        return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref)
 
     def _hit(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> Hit:
         age = (now() - born(token.message_id)).total_seconds()
@@ -168,11 +177,11 @@ class Recorder:
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""
+        if self._settings.honour_gpc and _declines(visitor.headers):
+            return
         try:
-            body = to_json(self._hit(token, kind, visitor, url))
-            self._events.append(body)
-        except SpoolError as error:
-            log.critical("not in the spool: %s", json.dumps(body, default=str))
+            self._events.append(to_json(self._hit(token, kind, visitor, url)))
+        except SpoolError as error:  # it is in the log
             self._failed("spool", error)
         except Exception as error:
             log.exception("a hit was not recorded")
@@ -194,3 +203,8 @@ class Recorder:
         if self._settings.user_agent == "full":
             return clean(visitor.user_agent, MAX_USER_AGENT)
         return identify(visitor.user_agent).name if self._settings.user_agent == "family" else ""
+
+
+def _declines(headers: Mapping[str, str]) -> bool:
+    """Say whether a browser asks, for the person, not to be followed (Sec-GPC, section 3.3; DNT)."""
+    return any(name.lower() in ("sec-gpc", "dnt") and value.strip() == "1" for name, value in headers.items())

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus
 
-from flask import Blueprint, Flask, Response, current_app, render_template, request
-from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
+from flask import Blueprint, Flask, Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
@@ -24,15 +23,15 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import location
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import APP_PATH, PATHS, Kind, Standing
-from flask_mailtrack.privacy import mask
 from flask_mailtrack.tokens import Token
 
-from .choices import ASKED, BY_MACHINE, REASONS, after, chosen
+from .choices import Wish, wished
 from .hits import Recorder, Visitor
+from .pages import NAME, PackageBlueprint, Pages, speech
+from .translations import Words
 
 log = logging.getLogger("flask_mailtrack.hit")
 
-NAME = "mailtrack"
 MAX_BODY = 8 * 1024
 GIF = base64.b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 _HEADERS = {
@@ -41,7 +40,8 @@ _HEADERS = {
     "X-Robots-Tag": "noindex",
     "X-Content-Type-Options": "nosniff",
 }
-_PAGE_HEADERS = {
+_PAGE_HEADERS = _HEADERS | {
+    "Vary": "Accept-Language",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
@@ -55,28 +55,15 @@ class Rest(BaseConverter):
     part_isolating = False
 
 
-class PackageBlueprint(Blueprint):
-    """A blueprint whose templates have a second name, ``flask_mailtrack/…``, that no app overrides.
-
-    An app's ``mailtrack/unsubscribe.html`` can so extend ``flask_mailtrack/unsubscribe.html`` and change
-    one block; under the first name alone it would extend itself.
-    """
-
-    @cached_property
-    def jinja_loader(self) -> BaseLoader:
-        """Where the templates are."""
-        folder = Path(self.root_path, str(self.template_folder))
-        return ChoiceLoader(
-            [FileSystemLoader(folder), PrefixLoader({"flask_mailtrack": FileSystemLoader(folder / NAME)})]
-        )
-
-
 class PlainResponse(Response):
-    """A response without cookies.
+    """A response without cookies, and with the headers that protect its reader.
 
     A permanent session is renewed after all handlers have run, so the cookie is taken out where the
-    headers are written. ``Location`` is written as given: Werkzeug would encode more than a browser.
+    headers are written; there, too, what a host's ``after_request`` says of all its pages is put
+    right. ``Location`` is written as given: Werkzeug would encode more than a browser.
     """
+
+    promised: Mapping[str, str] = MappingProxyType({})
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
         """Return the headers that leave."""
@@ -85,6 +72,7 @@ class PlainResponse(Response):
         headers.remove("Vary")
         if "Location" in self.headers:
             headers["Location"] = self.headers["Location"]
+        headers.update(self.promised)
         return headers
 
 
@@ -103,6 +91,7 @@ def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[
     )
     blueprint.record(lambda setup: setup.app.url_map.converters.update({NAME: Rest}))
     views = Views(settings, recorder, standing)
+    public: dict[str, Callable[..., Response]] = {}
     read, write = ["GET"], ["GET", "POST"]
     for path, view, methods in (
         (PATHS[Kind.OPEN], views.open, read),
@@ -112,12 +101,29 @@ def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[
         (PATHS[Kind.UNSUBSCRIBE], views.unsubscribe, write),
         (PATHS[Kind.PREFERENCES], views.preferences, write),
     ):
+        name = view.__name__
         for rule in (f"/{path}/<{NAME}:path>", f"/{path}"):
             # A redirect to a "cleaner" path would drop the body of a POST, and names the Host header.
             blueprint.add_url_rule(
-                rule, view.__name__, view, methods=methods, strict_slashes=False, merge_slashes=False
+                rule,
+                name,
+                public.setdefault(name, _public(view)),
+                methods=methods,
+                strict_slashes=False,
+                merge_slashes=False,
             )
     return blueprint
+
+
+def _public(view: Callable[[str], Response]) -> Callable[..., Response]:
+    """Return *view* with a note for Flask-Talisman: its redirect from http to https would lose a POST's body."""
+
+    @wraps(view)
+    def public(path: str = "") -> Response:
+        return view(path)
+
+    vars(public)["talisman_view_options"] = {"force_https": False}
+    return public
 
 
 def exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
@@ -143,10 +149,10 @@ class Views:
     """The view functions, with what they need."""
 
     def __init__(self, settings: Settings, recorder: Recorder, standing: Callable[[Token], Standing]) -> None:
-        self._settings = settings
         self._recorder = recorder
-        self._standing = standing
-        self._stylesheet = f"{urlsplit(settings.base_url).path}{settings.url_prefix}/static/mailtrack.css"
+        self._pages = Pages(settings, standing)
+        # The form names each list twice: as shown, and as ticked.
+        self._max_body = MAX_BODY + sum(2 * len(quote_plus(name)) + 16 for name in self._pages.lists)
 
     def open(self, path: str = "") -> Response:
         """The pixel: always the same 200, so that it tells nobody whether a token is good."""
@@ -187,80 +193,55 @@ class Views:
         return self._page(Kind.UNSUBSCRIBE, path, "unsubscribe.html")
 
     def preferences(self, path: str = "") -> Response:
-        """What a person gets, and whether it is measured."""
-        return self._page(Kind.PREFERENCES, path, "preferences.html")
+        """What a person gets, and whether it is measured; with ``?statement``, what is kept of them."""
+        told = request.method != "POST" and "statement" in request.args
+        return self._page(Kind.PREFERENCES, path, "statement.html" if told else "preferences.html")
 
     def _page(self, kind: Kind, path: str, template: str) -> Response:
         try:
             token = self._recorder.token(kind, path)
         except TokenError as error:
             return self._bad_link(error)
-        if request.method != "POST":
-            return self._render(template, token, ASKED)
-        request.max_content_length = MAX_BODY
-        try:
-            choice = chosen(kind, request.form)
-            if choice is not None:
-                self._recorder.choose(token, choice, _visitor())
-        except RequestEntityTooLarge:
-            return _answer(b"Too much.\n", 413, "text/plain")
-        except SpoolError:
-            log.exception("an opt-out could not be written")
-            return _later()
-        if choice is not None and choice.method in BY_MACHINE:
-            return _answer(b"You are unsubscribed.\n", 200, "text/plain")
-        return self._render(template, token, request.form["action"] if choice is not None else ASKED)
-
-    def _render(self, template: str, token: Token, state: str) -> Response:
-        try:
-            standing = self._standing(token)
-        except Exception:
-            log.warning("a page is shown without the recipient", exc_info=True)
-            standing = Standing()
-        about = self._settings.lists.get(standing.list_id, {})
-        return self._html(
-            200,
-            template,
-            state=state,
-            standing=after(standing, state),
-            address=mask(standing.recipient) if standing.recipient else "",
-            list_title=about.get("title", standing.list_id),
-            list_description=about.get("description", ""),
-            reasons=REASONS,
-        )
+        words = speech()
+        wish = Wish()
+        if request.method == "POST":
+            request.max_content_length = self._max_body
+            try:
+                wish = wished(kind, request.form, self._pages.lists)
+                if wish.choices:
+                    wording = "" if wish.by_machine else self._pages.wording(template, words)
+                    self._recorder.choose(token, wish.choices, _visitor(), wording)
+            except RequestEntityTooLarge:
+                return _answer(b"Too much.\n", 413, "text/plain")
+            except SpoolError:
+                log.exception("an opt-out could not be written")
+                return _later()
+            if wish.by_machine:
+                return _answer(b"You are unsubscribed.\n", 200, "text/plain")
+        return _html(200, self._pages.about(template, words, token, wish, self._recorder.preferences(token)), words)
 
     def _bad_link(self, error: TokenError) -> Response:
         log.info("link refused: %s", error)
-        return self._html(404, "bad_link.html")
-
-    def _html(self, status: int, template: str, **values: Any) -> Response:
-        html = _template(template, stylesheet=self._stylesheet, **values)
-        response = _answer(html.encode(), status, "text/html")
-        response.headers.update(_PAGE_HEADERS)
-        return response
+        words = speech()
+        return _html(404, self._pages.plain("bad_link.html", words), words)
 
 
 def _visitor() -> Visitor:
     return Visitor(request.remote_addr, request.headers.get("User-Agent", ""), dict(request.headers))
 
 
-def _answer(body: bytes, status: int, mimetype: str) -> Response:
+def _answer(body: bytes, status: int, mimetype: str, headers: Mapping[str, str] = _HEADERS) -> Response:
     response = PlainResponse(body, status, mimetype=mimetype)
-    response.headers.update(_HEADERS)
+    response.promised = headers
+    response.headers.update(headers)
     return response
+
+
+def _html(status: int, page: str, words: Words) -> Response:
+    return _answer(page.encode(), status, "text/html", _PAGE_HEADERS | {"Content-Language": words.tag})
 
 
 def _later() -> Response:
     response = _answer(b"Please try again in a minute.\n", 503, "text/plain")
     response.headers["Retry-After"] = "60"
     return response
-
-
-def _template(name: str, **values: Any) -> str:
-    """Render a page; if the host's version or one of its context processors fails, render ours."""
-    try:
-        return render_template(f"mailtrack/{name}", **values)
-    except Exception:  # also an abort() there: it is about the app's own pages
-        log.exception("the page mailtrack/%s of the app fails: showing the one of the package", name)
-        environment = current_app.jinja_env.overlay(loader=current_app.blueprints[NAME].jinja_loader)
-        return environment.get_template(f"mailtrack/{name}").render(**values)

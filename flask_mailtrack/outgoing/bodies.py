@@ -159,7 +159,7 @@ class Bodies:
         template = text_links.compile(source, self._policy.refuse, plan.slots)
         found = text.slots_in(source, plan.slots)
         links = [_Target(with_utm(url, plan.utm)) for url in template.links]
-        return self._stamped(text.Filled(source, template, plan.slots), found, links, "text")
+        return self._stamped(text.Filled(source, plan.slots, template), found, links, "text")
 
     def _stamped(self, template: Template, found: frozenset[str], links: list[_Target], part: str) -> Body:
         stamps = tuple(self._signer.stamp(i, k.url, k.name, part, k.app) for i, k in enumerate(links))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage
 
-Address = str | tuple[str, str]
+from .addresses import Address
 
 
 class OptOuts(Protocol):
@@ -60,8 +60,11 @@ class Copy:
 class Batch:
     """Everything that one send call leads to."""
 
-    copies: list[Copy]
+    copies: Iterator[Copy]
+    """Each is made when it is asked for, so that a newsletter is never in memory as a whole."""
     suppressed: list[SentMessage]
     targets: tuple[LinkTarget, ...]
-    failure: RewriteError | None
-    """Why the HTML went out as the author wrote it, if it did; or that its end will not be seen."""
+    failures: list[RewriteError]
+    """Why the HTML goes out as the author wrote it, if it does; or that its end will not be seen.
+
+    Complete when all copies have been made."""

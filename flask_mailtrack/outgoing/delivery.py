@@ -13,21 +13,23 @@ from flask_mailtrack.events import Status
 from flask_mailtrack.privacy import normalise
 
 from .copies import Copy
-from .ledger import Ledger
+from .ledger import Page
 
 log = logging.getLogger("flask_mailtrack.send")
 
 
 @dataclass
 class Delivery:
-    """Sends the copies of one message over one connection, and writes down the fate of each."""
+    """Sends the copies of one message over one connection, and notes the fate of each."""
 
     connection: Any
     transmit: Callable[..., None]
     envelope_from: Any
-    ledger: Ledger
+    page: Page
     delivered: int = 0
-    failures: list[Exception] = field(default_factory=list)
+    trouble: Exception | None = None
+    """The first that is not a refused recipient. Only one is kept: each holds on to the copy that it befell."""
+    refused: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     def send(self, message: Any, copy: Copy) -> None:
         """Send *message*, which carries *copy*. What goes wrong waits for :meth:`report`: the others still go out."""
@@ -35,19 +37,21 @@ class Delivery:
         try:
             self._attempt(message, watch)
         except Exception as error:
-            self.failures.append(error)
+            if isinstance(error, smtplib.SMTPRecipientsRefused):
+                self.refused |= error.recipients
+            else:
+                self.trouble = self.trouble or error
             status, text = watch.fate(error)
-            self.ledger.fate(copy.rows, status, text)
+            self.page.fate(copy.rows, status, text)
         else:
             self._accepted(copy, watch)
             self.delivered += 1
 
     def _accepted(self, copy: Copy, watch: Watch) -> None:
-        rows = copy.rows
-        refused = [row for row in rows if row.recipient in watch.refused]
-        self.ledger.fate([row for row in rows if row not in refused], Status.SENT)
+        refused = [row for row in copy.rows if row.recipient in watch.refused]
+        self.page.fate([row for row in copy.rows if row not in refused] if refused else copy.rows, Status.SENT)
         for row in refused:
-            self.ledger.fate([row], Status.FAILED, _reply(*watch.refused[row.recipient]))
+            self.page.fate([row], Status.FAILED, _reply(*watch.refused[row.recipient]))
 
     def report(self) -> None:
         """Raise what the host would have seen without us.
@@ -55,12 +59,10 @@ class Delivery:
         One message to many is refused as a whole only if every recipient is: then smtplib raises,
         else it returns. Anything but a refused recipient is the server's trouble, and is raised.
         """
-        refusals = [e for e in self.failures if isinstance(e, smtplib.SMTPRecipientsRefused)]
-        for error in self.failures:
-            if not isinstance(error, smtplib.SMTPRecipientsRefused):
-                raise error
-        if refusals and not self.delivered:
-            raise smtplib.SMTPRecipientsRefused({k: v for e in refusals for k, v in e.recipients.items()})
+        if self.trouble is not None:
+            raise self.trouble
+        if self.refused and not self.delivered:
+            raise smtplib.SMTPRecipientsRefused(self.refused)
 
     def _attempt(self, message: Any, watch: Watch) -> None:
         try:
@@ -69,7 +71,7 @@ class Delivery:
         except smtplib.SMTPException as error:
             # Servers limit the messages of one connection. Without us this would have been one message,
             # so a connection that ends between two copies is ours to renew, once.
-            between = self.delivered or self.failures
+            between = self.delivered or self.refused or self.trouble
             if not between or watch.in_data or watch.done or not _connection_ended(error):
                 raise
             log.info("the server ended the connection between two copies: connecting again")

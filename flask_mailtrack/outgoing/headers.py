@@ -1,20 +1,31 @@
-"""The headers of a list message: RFC 2369, RFC 2919 and RFC 8058."""
+"""The headers of a list message: RFC 2369, RFC 2919 and RFC 8058.
+
+``Precedence`` and ``Auto-Submitted`` are left to the author: the first is in no standard, and whether
+a mail is an answer or the work of a machine, which is what the second is about (RFC 3834, section 5),
+only its author knows.
+"""
 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping
-from email.policy import Policy
+from email.policy import SMTP, Policy
+from urllib.parse import quote
 from zlib import crc32
 
 LIST_UNSUBSCRIBE = "List-Unsubscribe"
 LIST_UNSUBSCRIBE_POST = "List-Unsubscribe-Post"
 LIST_ID = "List-Id"
 
+_URI = re.compile(r"<([^<>]*)>")
+_BETWEEN = re.compile(r">\s*,\s*<")
+_FOLD = re.compile(r"\r?\n(?=[ \t]+\S)")  # RFC 5322, section 2.2.3
 _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2: printable ASCII but the colon
 # Python 3.11 and 3.12 write a new line wherever str.splitlines() sees one, not only at CR and LF.
 _BREAKS = re.compile(r"[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
+MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
 _MAX_LABEL, _MAX_DOMAIN = 120, 134  # RFC 2919, section 3: with the dot between them at most 255 octets
 
 
@@ -23,8 +34,8 @@ class Unfolded(str):
 
     Flask-Mail writes headers with :data:`email.policy.SMTP`, which turns a URL longer than a line
     into RFC 2047 words. No mail client reads a URL out of those, so its unsubscribe button would be
-    gone. A value with ``name`` and ``fold`` is left to fold itself, and ours is one token, short of
-    the 998 octets of RFC 5322, section 2.1.1.
+    gone. A value with ``name`` and ``fold`` is left to fold itself, and ours are short of the 998 octets
+    of RFC 5322, section 2.1.1.
     """
 
     name: str
@@ -39,29 +50,51 @@ class Unfolded(str):
         return self.name, str(self)
 
     def fold(self, *, policy: Policy) -> str:
-        """Return the whole header, on one line."""
-        return f"{self.name}: {self}{policy.linesep}"
+        """Return the whole header: a line, or a line for each of several URLs."""
+        return f"{self.name}: {_BETWEEN.sub(f'>,{policy.linesep} <', self)}{policy.linesep}"
 
 
-def for_list(url: str, list_id: str, sender_domain: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers by which a mail client offers to unsubscribe.
+def for_list(url: str, list_id: str, sender_domain: str, given: Mapping[str, str], mailto: str = "") -> dict[str, str]:
+    """Return the author's headers with those by which a mail client offers to unsubscribe.
+
+    A mail has one ``List-Unsubscribe``, and one-click needs exactly one web address in it (RFC 8058,
+    section 3.1). So if the author's own names one, it stays alone, with the author's own
+    ``List-Unsubscribe-Post`` or without. If it names others only, ours comes first and theirs follow.
 
     :param url: the recipient's own unsubscribe URL. Only an https one may be offered for one-click
         (RFC 8058, section 3.1).
-    :param list_id: becomes ``List-Id`` under the sender's domain; empty: none.
+    :param list_id: becomes ``List-Id`` under the sender's domain, unless the author has set one;
+        empty: none.
     :param sender_domain: in IDNA spelling; what is no domain becomes ``localhost``.
-    :param given: the author's headers. A ``List-Unsubscribe`` among them is kept, and then nothing
-        is added that would speak for it.
+    :param given: the author's headers.
+    :param mailto: follows *url* for clients that cannot POST, unless the author has one; empty: none.
     """
-    present = {name.lower() for name in given}
-    headers: dict[str, str] = {}
-    if LIST_UNSUBSCRIBE.lower() not in present:
-        headers[LIST_UNSUBSCRIBE] = Unfolded(LIST_UNSUBSCRIBE, f"<{url}>")
+    headers = {name: value for name, value in given.items() if name.lower() != LIST_UNSUBSCRIBE.lower()}
+    present = {name.lower() for name in headers}
+    own = ", ".join(filter(None, (unfolded(value).strip() for name, value in given.items() if name not in headers)))
+    uris = ["".join(uri.split()).lower() for uri in _URI.findall(own)]
+    if own and (not uris or any(uri.startswith(("https:", "http:")) for uri in uris)):
+        headers[LIST_UNSUBSCRIBE] = _written(own) or own
+    else:
+        ours, behind = f"<{url}>", own or (mailto and f"<{mailto}>")
+        both = behind and _written(f"{ours}, {behind}")
+        headers[LIST_UNSUBSCRIBE] = both or Unfolded(LIST_UNSUBSCRIBE, ours)
         if url.startswith("https://") and LIST_UNSUBSCRIBE_POST.lower() not in present:
             headers[LIST_UNSUBSCRIBE_POST] = "List-Unsubscribe=One-Click"
     if list_id and LIST_ID.lower() not in present:
         headers[LIST_ID] = Unfolded(LIST_ID, f"<{_label(list_id)}.{_namespace(sender_domain)}>")
     return headers
+
+
+def unfolded(value: object) -> str:
+    """Return a header value on one line; what only looks like a fold stays, for :func:`bad_header` to find."""
+    return _FOLD.sub("", str(value))
+
+
+def _written(value: str) -> Unfolded | None:
+    """Return *value* to be written as it stands, in ASCII, or ``None`` if a line of it would be too long for SMTP."""
+    header = Unfolded(LIST_UNSUBSCRIBE, quote(value, safe=string.printable, errors="replace"))
+    return header if max(map(len, header.fold(policy=SMTP).split("\r\n"))) <= MAX_LINE else None
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:

@@ -9,6 +9,8 @@ from flask_mailtrack.destination import refusal
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LinkStamp, MessageTokens
 
+_MAILBOX = "@!$'*+"  # what RFC 6068, section 2, leaves as it is, besides letters, digits and -._~
+
 
 class Links:
     """The links of one copy.
@@ -22,6 +24,7 @@ class Links:
         self._root = root
         self._tokens = tokens
         self._ref = ref
+        self._personal: dict[Kind, str] = {}
 
     def clicks(self, stamps: Sequence[LinkStamp]) -> list[str]:
         """Return the tracked URL of each link."""
@@ -42,12 +45,22 @@ class Links:
         """Return the URL that shows the page on GET and acts on POST."""
         return self._own(Kind.UNSUBSCRIBE)
 
+    def unsubscribe_mailto(self, mailbox: str) -> str:
+        """Return a ``mailto:`` URL (RFC 6068) whose subject carries the token, so that the mail can be matched.
+
+        :param mailbox: a bare address.
+        """
+        token = self.unsubscribe().rpartition("/")[2]
+        return f"mailto:{quote(mailbox, safe=_MAILBOX)}?subject=unsubscribe%20{token}"
+
     def preferences(self) -> str:
         """Return the URL of the recipient's choices."""
         return self._own(Kind.PREFERENCES)
 
     def _own(self, kind: Kind) -> str:
-        return f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref)}"
+        if kind not in self._personal:  # header, footer and text may all ask for it
+            self._personal[kind] = f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref)}"
+        return self._personal[kind]
 
 
 def parse_utm(said: str) -> tuple[tuple[str, str], ...]:

@@ -115,9 +115,9 @@ def choose(
     domain = dict(settings.sender_domains.get(sender_domain, {}))
     base_url = domain.pop("base_url", settings.base_url)
     said = Options(utm=settings.utm, **domain) if settings.utm or domain else _NOTHING
-    for narrower in (_block.get(), _lenient(foreign), parse(header), own):
-        if narrower is not None and narrower is not _NOTHING:
-            said = narrower.within(said)
+    for narrower in (_block.get(), foreign and _lenient(foreign), header and parse(header), own):
+        if narrower:
+            said = narrower if said is _NOTHING else narrower.within(said)
     listed = settings.unsubscribe and bool(said.list_id)
     clicks = settings.clicks if said.clicks is None else said.clicks
     unsubscribe = listed if said.unsubscribe is None else said.unsubscribe

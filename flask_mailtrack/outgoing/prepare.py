@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parseaddr
+from itertools import chain, islice
+from typing import Any
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import OptOutKind, SentMessage, Status, new_id, now
-from flask_mailtrack.privacy import clean, normalise
+from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import Signer
 
-from . import headers, options, placeholders, services, text
+from . import addresses, headers, options, placeholders, services, text
+from .addresses import Address
 from .bodies import Bodies, Body, Plan
-from .copies import Address, Batch, Copy, Letter, OptOuts
+from .copies import Batch, Copy, Letter, OptOuts
 from .links import Links
 from .text import is_sealed
 
@@ -45,7 +47,7 @@ class Preparer:
         header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
         foreign = services.take_switches(given) if self.settings.foreign_headers else {}
         own: options.Options | None = getattr(letter, options.ATTRIBUTE, None)
-        sender = _address(letter.sender)
+        sender = addresses.compared(letter.sender)
         choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign)
         given |= services.headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()
@@ -80,36 +82,67 @@ class _Work:
         self._choice = choice
         self._given = given
         self._sender = sender
-        self._batch_id = new_id()
         self._html: Body | None = None
         self._text: Body | None = None
+        self._failures: list[RewriteError] = []
+        self._broken = False
+        self._same_in_each_row: dict[str, Any] = {
+            "batch_id": new_id(),
+            "sender": clean(sender, 320),
+            "subject": clean(str(letter.subject or ""), 998),
+            "message_id": clean(str(letter.msgId or ""), 998),
+            "tag": choice.tag,
+            "list_id": choice.list_id,
+            "meta": choice.metadata,
+        }
 
     def batch(self) -> Batch:
         recipients = self._recipients()
         gone = [r for r in recipients if self._choice.unsubscribe and r.gone]
         wanted = [r for r in recipients if not (self._choice.unsubscribe and r.gone)]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
-        try:
-            copies = self._copies(wanted)
-        except Exception as error:
-            log.exception("a message goes out untracked")
-            self._html = self._text = None
-            copies = [self._plain(recipient) for recipient in wanted]
-            return Batch(copies, suppressed, (), RewriteError("prepare", repr(error)))
+        copies = self._copies(self._envelopes(wanted))
+        # What goes wrong with the first would with all: it must come up before anything has been sent.
+        first = list(islice(copies, 1))
         bodies = [body for body in (self._html, self._text) if body]
         targets = tuple(target for body in bodies for target in body.targets)
-        return Batch(copies, suppressed, targets, (self._html and self._html.failure) or self._clipped(copies))
+        return Batch(chain(first, copies), suppressed, targets, self._failures)
 
-    def _copies(self, wanted: list[_Recipient]) -> list[Copy]:
+    def _envelopes(self, wanted: list[_Recipient]) -> list[tuple[_Recipient, ...]]:
+        try:
+            found = self._compile()
+        except Exception as error:
+            self._give_up(error)
+            found = frozenset()
+        # A link that is one person's must not stand in a copy that others read.
+        personal = self._broken or self._choice.unsubscribe or found & placeholders.PERSONAL
+        if not self._settings.split and not personal and wanted:
+            return [tuple(wanted)]
+        return [(recipient,) for recipient in wanted]
+
+    def _compile(self) -> frozenset[str]:
+        """Prepare the bodies, and return the placeholders in them."""
         letter, bodies, plan = self._letter, self._preparer.bodies, Plan.of(self._choice, self._settings)
         self._html = None if letter.html is None else bodies.html(letter.html, plan)
         self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
-        found = (self._html.found if self._html else frozenset()) | (self._text.found if self._text else frozenset())
-        # A link that is one person's must not stand in a copy that others read.
-        personal = self._choice.unsubscribe or found & placeholders.PERSONAL
-        if not self._settings.split and not personal and len(wanted) > 1:
-            return [self._copy(tuple(wanted))]
-        return [self._copy((recipient,)) for recipient in wanted]
+        if self._html and self._html.failure:
+            self._failures.append(self._html.failure)
+        return (self._html.found if self._html else frozenset()) | (self._text.found if self._text else frozenset())
+
+    def _copies(self, envelopes: list[tuple[_Recipient, ...]]) -> Iterator[Copy]:
+        for envelope in envelopes:
+            try:
+                made = [] if self._broken else [self._copy(envelope)]
+            except Exception as error:
+                self._give_up(error)
+                made = []
+            yield from made or map(self._plain, envelope)
+
+    def _give_up(self, error: Exception) -> None:
+        log.exception("a message goes out untracked")
+        self._html = self._text = None
+        self._broken = True
+        self._failures.append(RewriteError("prepare", repr(error)))
 
     def _plain(self, recipient: _Recipient) -> Copy:
         """What is sent when we have failed: the author's mail, but to nobody who has left, and with a way to leave."""
@@ -119,21 +152,13 @@ class _Work:
         html, body = (t and text.fill_in(t, slots, fill) for t in (self._letter.html, self._letter.body))
         return Copy((recipient.written,), (row,), html, body, dict(self._letter.alts), self._headers(links))
 
-    def _clipped(self, copies: list[Copy]) -> RewriteError | None:
-        """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
-        limit = self._settings.clip_bytes
-        longest = max((len(copy.html or "") for copy in copies if copy.rows[0].opens), default=0)
-        if self._settings.pixel != "bottom" or not 0 < limit < longest:
-            return None
-        return RewriteError("clipped", f"{longest} characters of HTML, Gmail shows {limit}")
-
     def _recipients(self) -> list[_Recipient]:
         # A host's own Message may say otherwise than its headers to whom it goes: its word counts.
         wanted = set(self._letter.send_to)
         named = [*self._letter.recipients, *self._letter.cc, *self._letter.bcc]
         found: dict[str, Address] = {}
         for written in [*(w for w in named if w in wanted), *wanted.difference(named)]:
-            found.setdefault(_address(written), written)
+            found.setdefault(addresses.compared(written), written)
         refused = self._refused(list(found))
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 
@@ -153,20 +178,31 @@ class _Work:
         tracked = not any(r.silent for r in envelope)
         rows = tuple(self._row(r, tracked=tracked, shared=len(envelope) > 1) for r in envelope)
         links = self._links(rows[0], envelope[0])
+        html = self._written_html(links, rows[0], tracked)
+        if rows[0].opens and not self._failures:
+            self._failures += self._clipped(len(html or ""))
         return Copy(
             recipients=tuple(r.written for r in envelope),
             rows=rows,
-            html=self._written_html(links, rows[0], tracked),
+            html=html,
             body=self._written_text(links, tracked),
             alts=self._alts(links),
             extra_headers=self._headers(links),
         )
 
+    def _clipped(self, length: int) -> list[RewriteError]:
+        """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
+        limit = self._settings.clip_bytes
+        if self._settings.pixel != "bottom" or not 0 < limit < length:
+            return []
+        return [RewriteError("clipped", f"{length} characters of HTML, Gmail shows {limit}")]
+
     def _headers(self, links: Links) -> dict[str, str]:
         if not self._choice.unsubscribe:
             return dict(self._given)
-        domain = self._sender.rpartition("@")[2]
-        return self._given | headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given)
+        domain, mailbox = self._sender.rpartition("@")[2], self._settings.unsubscribe_mailto
+        mailto = links.unsubscribe_mailto(mailbox) if mailbox else ""
+        return headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
         """Return the other alternatives, an AMP part for instance: as written, but for the placeholders."""
@@ -188,21 +224,15 @@ class _Work:
         links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if tracked else 0
         return SentMessage(
             id=new_id(),
-            batch_id=self._batch_id,
             recipient=clean(recipient.address, 320),
-            sender=clean(self._sender, 320),
-            subject=clean(str(self._letter.subject or ""), 998),
-            message_id=clean(str(self._letter.msgId or ""), 998),
             created_at=now(),
             status=status,
-            tag=self._choice.tag,
-            list_id=self._choice.list_id,
-            meta=self._choice.metadata,
             error=f"untracked: {failure.reason}" if failure else error,
             opens=tracked and self._choice.opens and bool(self._html and self._html.pixel),
             clicks=links > 0,
             links=links,
             shared=shared,
+            **self._same_in_each_row,
         )
 
     def _links(self, row: SentMessage, recipient: _Recipient) -> Links:
@@ -239,9 +269,3 @@ class _Work:
         if not self._choice.unsubscribe or not self._settings.footer or found & placeholders.LEADS_OUT:
             return ""
         return self._preparer.footer(part, links.unsubscribe())
-
-
-def _address(written: Address) -> str:
-    """Return the address that Flask-Mail will use, in the spelling in which addresses are compared."""
-    bare = written[1] if isinstance(written, tuple) else parseaddr(str(written or ""))[1]
-    return normalise(bare or str(written or ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import text_links
 
@@ -15,23 +15,27 @@ class AsWritten:
 
     source: str
     slots: re.Pattern[str]
+    has_slots: bool = field(init=False)
+    """Most bodies have none, and then need not be searched again for each copy."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_slots", self.slots.search(self.source) is not None)
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with the placeholders replaced; there are no links of ours in it."""
-        return fill_in(self.source, self.slots, fill)
+        return fill_in(self.source, self.slots, fill) if self.has_slots else self.source
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(AsWritten):
     """A plain-text body with tracked links."""
 
-    source: str
     template: text_links.TextTemplate
-    slots: re.Pattern[str]
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with links and placeholders replaced."""
-        return fill_in(self.source if urls is None else self.template.render(urls), self.slots, fill)
+        body = self.source if urls is None else self.template.render(urls)
+        return fill_in(body, self.slots, fill) if self.has_slots else body
 
 
 _SEALED = re.compile(r"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
@@ -39,7 +43,7 @@ _SEALED = re.compile(r"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 
 def is_sealed(body: str) -> bool:
     """Say whether *body* is signed or encrypted (RFC 9580, section 6): any change would break the seal."""
-    return bool(_SEALED.search(body))
+    return "-----BEGIN PGP" in body and _SEALED.search(body) is not None
 
 
 def slots_in(body: str, slots: re.Pattern[str]) -> frozenset[str]:

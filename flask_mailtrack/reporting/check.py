@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,13 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.events import now
 from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.directory import bad_files, intrusion, make, strangers
 from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.journal import Journal
+from flask_mailtrack.storage.mounts import weakness
 from flask_mailtrack.storage.stream import BAD, EVENTS, Stream
+
+from .walls import blame, wall
 
 GOOD_SECRET_BYTES = 32
 STALE_DAYS = 90
@@ -34,11 +38,11 @@ class Finding:
 
 
 def findings(
-    app: Flask, settings: Settings, database: Database, spools: Sequence[Spool], stream: Stream | None = None
+    app: Flask, settings: Settings, database: Database, spools: Sequence[Journal], stream: Stream | None = None
 ) -> Iterator[Finding]:
     """Look at links, keys, spool, stream, tables and routes, one after the other."""
     yield from _links(settings)
-    yield from _spool(spools)
+    yield from _spool(app, spools)
     if stream is not None:
         yield _guarded("C25", lambda: _stream(stream, settings.sink_max))
     yield _guarded("C30", lambda: _tables(database))
@@ -60,22 +64,33 @@ def _links(settings: Settings) -> Iterator[Finding]:
         yield Finding("C11", "ok", f"{len(settings.secret_keys)} signing key(s), new links by the first")
 
 
-def _spool(spools: Sequence[Spool]) -> Iterator[Finding]:
-    directory = spools[0].directory
+def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
+    first, second, *older = (spool.directory for spool in journals[0].spools)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = directory.stat()
-        with tempfile.TemporaryFile(dir=directory) as probe:  # permissions tell nothing of a full disk
+        make(first)
+        with tempfile.TemporaryFile(dir=first) as probe:  # permissions tell nothing of a full disk
             probe.write(bytes(4096))
     except OSError as error:
-        yield Finding("C20", "error", f"the spool {directory} cannot be used: {error}")
-        return
-    if stat.S_IMODE(state.st_mode) & 0o077 or state.st_uid != os.geteuid():
-        yield Finding("C20", "warning", f"the spool {directory} is open to other users: chmod 700 it")
+        yield Finding("C20", "error", f"the spool {first} cannot be used: {error}")
     else:
-        yield Finding("C20", "ok", f"spool {directory}, {sum(s.size() for s in spools)} bytes wait")
-    if bad := [path.name for path in Path(directory).glob("bad-*.jsonl")]:
-        yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(sorted(bad))}")
+        yield _readers(first, sum(journal.size() for journal in journals))
+    places = [first, second, *older]
+    if bad := [str(path) for place in places for path in bad_files(place)]:
+        yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(bad)}")
+    # A test's journal is meant to pass away.
+    if not app.testing and (weak := weakness(first)):
+        yield Finding("C22", "warning", f"the spool {first} is on {weak}")
+    streams = {journal.spools[0].stream for journal in journals}
+    if foreign := [str(place / name) for place in places for name in strangers(place, streams)]:
+        yield Finding("C23", "warning", f"not ours, and left alone: {', '.join(map(repr, foreign))}")
+    if trouble := intrusion(second):
+        yield Finding("C24", "error", f"the second spool {second} {' '.join(trouble)}")
+
+
+def _readers(directory: Path, size: int) -> Finding:
+    if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+        return Finding("C20", "warning", f"the spool {directory} is open to other users: chmod 700 it")
+    return Finding("C20", "ok", f"spool {directory}, {size} bytes wait")
 
 
 def _stream(stream: Stream, limit: int) -> Finding:
@@ -106,11 +121,13 @@ def _pixel(app: Flask, settings: Settings) -> Finding:
 
 def _one_click(app: Flask, settings: Settings) -> Finding:
     # A token that is not ours must come as far as the token check; a login wall or CSRF is earlier.
-    response = app.test_client().post(
-        f"{settings.url_prefix}/u/check", base_url=settings.base_url, data={"List-Unsubscribe": "One-Click"}
-    )
+    path, data = f"{settings.url_prefix}/u/check", {"List-Unsubscribe": "One-Click"}
+    # The command has an app context; a request from outside has none, and ends its own with all that may fail there.
+    response = Context().run(app.test_client().post, path, base_url=settings.base_url, data=data)
     if response.status_code != 404:
-        return Finding("C41", "error", f"a one-click POST is answered {response.status_code} before its token is read")
+        who = wall(app, path, settings.base_url, method="POST", data=data)
+        text = f"a one-click POST is answered {response.status_code} before its token is read"
+        return Finding("C41", "error", f"{text} by {who}" if who else text)
     return Finding("C41", "ok", "a one-click POST comes through")
 
 
@@ -135,4 +152,4 @@ def _guarded(code: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except Exception as error:
-        return Finding(code, "error", f"{type(error).__name__}: {error}".splitlines()[0])
+        return Finding(code, "error", f"{type(error).__name__}: {error}".splitlines()[0] + blame(error))

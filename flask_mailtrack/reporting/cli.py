@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,16 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from flask_mailtrack.errors import StreamError, TokenError
+from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import Kind, born
 
 from .check import findings
 from .live import live_findings
+from .people_commands import audit_command, erase_command, export_command, purge_command
+from .spool_commands import drain_command, recover_command, status_command
 from .stats import Stats, Tally
+from .suppress_commands import suppress_commands
+from .terminal import printable
 from .verdict_commands import classify_command, networks_command
 
 if TYPE_CHECKING:
@@ -35,10 +38,11 @@ def create_commands(extension: Any) -> AppGroup:
     :param extension: its :class:`~flask_mailtrack.Mailtrack`.
     """
     group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
-    for command in (
-        *(_stats_command, _check_command, _drain_command, _inspect_command, _preview_command),
-        *(classify_command, networks_command),
-    ):
+    commands = (_stats_command, _check_command, _inspect_command, _preview_command)
+    spool = (drain_command, recover_command, status_command)
+    verdicts = (classify_command, networks_command)
+    people = (suppress_commands, purge_command, export_command, erase_command, audit_command)
+    for command in (*commands, *spool, *verdicts, *people):
         group.add_command(command(extension))
     return group
 
@@ -78,26 +82,6 @@ def _check_command(extension: Any) -> click.Command:
     return command
 
 
-def _drain_command(extension: Any) -> click.Command:
-    @click.command("drain")
-    @click.option("--watch", is_flag=True, help="Go on until interrupted.")
-    def command(watch: bool) -> None:
-        """Move what is in the spool to the database."""
-        while True:
-            try:
-                click.echo(f"{extension.flush()} records moved")
-            except Exception as error:
-                database = f"the database does not take them: {type(error).__name__}"
-                click.secho(f"{error}" if isinstance(error, StreamError) else database, fg="red", err=True)
-                if not watch:
-                    raise SystemExit(1) from error
-            if not watch:
-                return
-            time.sleep(extension.state().settings.drain_seconds)
-
-    return command
-
-
 def _inspect_command(extension: Any) -> click.Command:
     @click.command("inspect")
     @click.argument("token")
@@ -118,7 +102,7 @@ def _inspect_command(extension: Any) -> click.Command:
             **about,
         }.items():
             if value:
-                click.echo(f"{name + ':':12}{_printable(value)}")
+                click.echo(f"{name + ':':12}{printable(value)}")
 
     return command
 
@@ -133,10 +117,10 @@ def _preview_command(extension: Any) -> click.Command:
         for change in found.changes:
             click.echo(f"line {change.line}")
             if change.reason:
-                click.secho(_printable(f"  {change.before}  ({change.reason})"), fg="yellow")
+                click.secho(printable(f"  {change.before}  ({change.reason})"), fg="yellow")
             else:
-                click.secho(_printable(f"- {change.before}"), fg="red")
-                click.secho(_printable(f"+ {change.after}"), fg="green")
+                click.secho(printable(f"- {change.before}"), fg="red")
+                click.secho(printable(f"+ {change.after}"), fg="green")
         if found.failure:
             click.secho(f"The mail would go out as written, untracked: {found.failure}", fg="red", err=True)
             raise SystemExit(1)
@@ -168,11 +152,6 @@ def _row(database: Database, token: Token, url: str | None) -> dict[str, str]:
     except Exception as error:
         return found | {"row": f"the database cannot be asked: {type(error).__name__}"}
     return found | {name: about.get(name, "") for name in ("recipient", "subject", "status")}
-
-
-def _printable(text: str) -> str:
-    """Return *text* without what a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _table(figures: Stats) -> str:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, false, func, or_, select, update
 
 from flask_mailtrack.events import (
+    BY_LINK,
     EVERYTHING,
     EventType,
     Hit,
@@ -19,21 +20,17 @@ from flask_mailtrack.events import (
     OptOutKind,
     SentMessage,
     Status,
+    Suppression,
     Verdict,
     now,
 )
 
+from . import audit, suppression
 from .database import Database, chunked
 from .hindsight import LOOKED_AT, Hindsight, Visit
-from .optouts import REF
+from .optouts import OPT_OUTS, REF
 from .records import Record
 
-_OPT_OUTS = {
-    EventType.UNSUBSCRIBED: (OptOutKind.UNSUBSCRIBE, True),
-    EventType.SUBSCRIBED: (OptOutKind.UNSUBSCRIBE, False),
-    EventType.DECLINED: (OptOutKind.TRACKING, True),
-    EventType.ACCEPTED: (OptOutKind.TRACKING, False),
-}
 _OPPOSITE = {
     EventType.UNSUBSCRIBED: EventType.SUBSCRIBED,
     EventType.DECLINED: EventType.ACCEPTED,
@@ -63,6 +60,7 @@ class Batch:
         links = [r for r in records if isinstance(r, LinkTarget)]
         messages = [r for r in records if isinstance(r, SentMessage)]
         hits = [r for r in records if isinstance(r, Hit)]
+        changes = [r for r in records if isinstance(r, Suppression)]
         self._links(links)
         self._messages(messages)
         # Also those whose events came before them.
@@ -70,7 +68,9 @@ class Batch:
         self._database.lock(self._connection, touched)
         stored = self._hits(hits, messages)
         self._database.recount(self._connection, touched)
-        return [*links, *messages, *stored]
+        # After the hits: what the host says is the stronger word.
+        changed = suppression.write(self._database, self._connection, changes) if changes else []
+        return [*links, *messages, *stored, *changed]
 
     def _links(self, links: list[LinkTarget]) -> None:
         rows = {k.ref: {"ref": k.ref, "url": k.url, "name": k.name, "part": k.part} for k in links}
@@ -85,18 +85,19 @@ class Batch:
 
     def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
         message, link = self._database.message, self._database.link
-        sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in _OPT_OUTS})
+        sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in OPT_OUTS})
         links = self._rows(link.c.ref, {h.ref for h in hits if h.type == EventType.CLICKED})
         stored = [_resolved(h, sent.get(h.message_id), links.get(h.ref)) for h in hits]
         stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
         table = self._database.event
-        self._database.add(self._connection, table, [_hit_row(h) for h in stored if h.type not in _OPT_OUTS])
-        for hit in stored:
-            if hit.type in _OPT_OUTS and self._opt(hit, sent.get(hit.message_id)):
+        self._database.add(self._connection, table, [_hit_row(h) for h in stored if h.type not in OPT_OUTS])
+        for hit, asked in zip(stored, hits, strict=True):
+            if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id == EVERYTHING):
                 self._database.add(self._connection, table, [_hit_row(hit)])
+                self._database.add(self._connection, self._database.audit, [audit.of_hit(hit)])
         # A second yes is no event, so nobody is told of it; a replay is told again.
-        told = set(self._rows(table.c.id, {h.id for h in stored if h.type in _OPT_OUTS}))
-        return [hit for hit in stored if hit.type not in _OPT_OUTS or hit.id in told]
+        told = set(self._rows(table.c.id, {h.id for h in stored if h.type in OPT_OUTS}))
+        return [hit for hit in stored if hit.type not in OPT_OUTS or hit.id in told]
 
     def _in_hindsight(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
         """Return *hits* with the verdicts that now stand, and correct those of earlier events in the table.
@@ -147,36 +148,53 @@ class Batch:
             values: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in names}
             self._connection.execute(update(event).where(event.c.id == bindparam("key_")).values(values), rows)
 
-    def _opt(self, hit: Hit, message: Any) -> bool:
+    def _opt(self, hit: Hit, message: Any, everything: bool) -> bool:
         """Change what stands, and say whether that is news: a second yes is no event.
 
         What is older than what stands changes nothing, so that neither a replay nor the journal of
-        another machine can undo a later choice.
+        another machine can undo a later choice. A link undoes only what a link has done.
         """
-        kind, out = _OPT_OUTS[hit.type]
+        kind, out = OPT_OUTS[hit.type]
         table = self._database.optout
-        recipient = REF + hit.ref if message is None else message.recipient
+        # Purged, or of an erased person: the reference is what is left of them.
+        nameless = message is None or not message.recipient
+        recipient = REF + hit.ref if nameless else message.recipient
         key = {"recipient": recipient, "list_id": hit.list_id, "kind": kind}
         if not out:
             # An opt-out that came before the message row is under the reference, and about everything.
             early = (table.c.recipient == REF + hit.ref) & table.c.list_id.in_(["", hit.list_id])
             named = (table.c.recipient == recipient) & (table.c.list_id == hit.list_id)
-            gone = table.delete().where(or_(named, early), table.c.kind == kind, table.c.created_at <= hit.occurred_at)
-            return bool(self._connection.execute(gone).rowcount) or not self._told(hit, hit.type)
+            about = or_(named, early, self._nameless(hit, everything) if nameless else false()) & (table.c.kind == kind)
+            by_link = table.c.method.in_(BY_LINK)
+            gone = table.delete().where(about, by_link, table.c.created_at <= hit.occurred_at)
+            if self._connection.execute(gone).rowcount:
+                return True
+            whose = table.c.recipient.in_([recipient, REF + hit.ref]) & table.c.list_id.in_(["", hit.list_id])
+            locked = select(table.c.kind).where(whose, table.c.kind == kind, ~by_link).limit(1)
+            return not self._connection.execute(locked).first() and not self._told(hit, hit.type)
         same = [table.c[name] == value for name, value in key.items()]
-        stands = self._connection.execute(select(table.c.message_id, table.c.created_at).where(*same)).first()
+        columns = (table.c.message_id, table.c.created_at, table.c.method)
+        stands = self._connection.execute(select(*columns).where(*same)).first()
         if stands is None:
             if not self._told(hit, _OPPOSITE[hit.type], later=True):
-                about = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id")}
-                self._database.add(self._connection, table, [key | about | {"created_at": hit.occurred_at}])
+                said = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id", "ref")}
+                self._database.add(self._connection, table, [key | said | {"created_at": hit.occurred_at}])
             return True
-        if hit.reason:  # given after the unsubscribe, on the page that confirms it
+        if hit.reason and stands.method in BY_LINK:  # given after the unsubscribe, on the page that confirms it
             reason = {"reason": hit.reason, "comment": hit.comment}
             event = self._database.event
-            mine = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
+            event_of_it = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
             self._connection.execute(update(table).where(*same).values(reason))
-            self._connection.execute(update(event).where(*mine, event.c.type == hit.type).values(reason))
+            self._connection.execute(update(event).where(*event_of_it, event.c.type == hit.type).values(reason))
         return False
+
+    def _nameless(self, hit: Hit, everything: bool) -> ColumnElement[bool]:
+        """Return where that stands under an address which a link without a message row may undo."""
+        table = self._database.optout
+        mine = table.c.list_id == hit.list_id
+        if not everything:  # the list is not known any more, but what this very link has done is
+            mine |= table.c.message_id == hit.message_id
+        return (table.c.ref == hit.ref) & mine
 
     def _told(self, hit: Hit, kind: EventType, later: bool = False) -> bool:
         """Say whether an event of *kind* is known about the message and list of *hit*."""
@@ -199,7 +217,7 @@ def _message_row(message: SentMessage) -> dict[str, Any]:
 
 
 def _hit_row(hit: Hit) -> dict[str, Any]:
-    row = {field: getattr(hit, field) for field in Hit.__slots__ if field != "ref"}
+    row = {field: getattr(hit, field) for field in Hit.__slots__ if field not in ("ref", "wording")}
     first = {"first_verdict": hit.first_verdict or None, "first_reasons": list(hit.first_reasons) or None}
     return row | {"reasons": list(hit.reasons)} | first
 
@@ -228,8 +246,8 @@ def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
 
 def _resolved(hit: Hit, message: Any, link: Any) -> Hit:
     """Return *hit* with what only the tables know: the list of an opt-out, the name of a link."""
-    if hit.type in _OPT_OUTS:
+    if hit.type in OPT_OUTS:
         unnamed = str(message.list_id) if message is not None else ""
-        about_all = hit.list_id == EVERYTHING or _OPT_OUTS[hit.type][0] == OptOutKind.TRACKING
+        about_all = hit.list_id == EVERYTHING or OPT_OUTS[hit.type][0] == OptOutKind.TRACKING
         return replace(hit, list_id="" if about_all else hit.list_id or unnamed)
     return replace(hit, url=hit.url or link.url, link_name=link.name, part=link.part) if link is not None else hit

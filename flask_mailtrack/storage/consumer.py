@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flask_mailtrack.events import born, now
+from flask_mailtrack.events import Suppression, born, now
 
 from .records import Record, decode, encode
-from .spool import chunks
+from .segment import chunks
 from .stream import CLAIM_SECONDS, EVENTS, Entry, Refused, Stream
 from .writer import Writer
 
@@ -49,12 +49,14 @@ class Consumer:
         return moved + self._adopt(patient)
 
     def apply(self, patient: bool = True) -> None:
-        """Have all opt-outs that any box has been told take effect; their own boxes announce them.
+        """Have all opt-outs that any box has been told take effect; their own boxes announce those of readers.
 
         :raises StreamError: Redis is away, and one may be waiting there.
         :raises SQLAlchemyError: the database did not take them.
         """
-        self._store(self._stream.told().values(), [], patient)
+        for record in self._store(self._stream.told().values(), [], patient):
+            if isinstance(record, Suppression):  # a replay is no news, so nobody else will
+                self._announce(record)
 
     def _move(self, entries: Sequence[Entry], patient: bool) -> int:
         bad: list[Refused] = []

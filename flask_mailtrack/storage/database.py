@@ -1,4 +1,4 @@
-"""The host's database, seen through the four tables. The only place that writes to them.
+"""The host's database, seen through the five tables. The only place that writes to them.
 
 Everything runs on connections of our own, never on ``db.session``.
 """
@@ -14,11 +14,10 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
-    FromClause,
     Select,
     StaticPool,
     Table,
-    bindparam,
+    Uuid,
     case,
     func,
     inspect,
@@ -27,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Status
@@ -44,7 +43,7 @@ _CLASHES = {"40001", "40P01", 1020, 1213}
 
 
 class Database:
-    """Reads and writes the four tables.
+    """Reads and writes the five tables.
 
     :param engine: of the bind the tables live on.
     :param models: whose ``__table__`` are used, so host columns stay out of our way.
@@ -59,6 +58,7 @@ class Database:
         self.event: Table = models.Event.__table__
         self.optout: Table = models.OptOut.__table__
         self.link: Table = models.Link.__table__
+        self.audit: Table = models.Audit.__table__
 
     @property
     def shared(self) -> bool:
@@ -76,7 +76,7 @@ class Database:
         """
         if self._host_is_using_it():
             raise DatabaseBusy("the in-memory database is inside a transaction of the host")
-        with self.engine.connect() as connection:
+        with _discreet(), self.engine.connect() as connection:
             if connection.dialect.name != "sqlite":
                 # Each statement must see what other drainers have committed, or counts are too low.
                 connection.execution_options(isolation_level="READ COMMITTED")
@@ -93,7 +93,10 @@ class Database:
         """Bound the time that *connection* waits for locks, and leave it as it was."""
         milliseconds = PATIENCE_MS if patient else HURRY_MS
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
+            # Without statistics, as in a new table, PostgreSQL takes a batch of messages for half of all, and
+            # reads the whole table for each.
+            plan = "set_config('enable_seqscan', 'off', true)"
+            connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{milliseconds}', true), {plan}")
             yield
             return
         if connection.dialect.name == "sqlite":
@@ -117,13 +120,13 @@ class Database:
         """Return all rows of *query*, which sees what the host has not committed only if it must."""
         if self._host_is_using_it():
             return self._rows_beside_the_host(query)
-        with self.engine.connect() as connection:
+        with _discreet(), self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def missing_tables(self) -> list[str]:
         """Return the names of our tables that the database lacks."""
         present = set(inspect(self.engine).get_table_names())
-        return [t.name for t in (self.message, self.event, self.optout, self.link) if t.name not in present]
+        return [t.name for t in (self.message, self.event, self.optout, self.link, self.audit) if t.name not in present]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""
@@ -155,12 +158,9 @@ class Database:
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Set the state columns of messages from their events: right however often it is run."""
         for ids in chunked(message_ids):
-            found = connection.execute(self._state(ids)).mappings().all()
-            if found:
-                connection.execute(
-                    _executemany(update(self.message), self.message, found[0].keys()),
-                    [{"key_" if k == "message_id" else f"new_{k}": v for k, v in row.items()} for row in found],
-                )
+            state = self._state(ids).subquery()
+            changes = {column.name: column for column in state.columns if column.name != "message_id"}
+            connection.execute(update(self.message).where(self.message.c.id == state.c.message_id).values(changes))
 
     @staticmethod
     def is_clash(error: DBAPIError) -> bool:
@@ -223,6 +223,16 @@ class Database:
         return [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows]
 
 
+@contextmanager
+def _discreet() -> Iterator[None]:
+    """Keep addresses and tokens, which are parameters, out of the text of what the database complains of."""
+    try:
+        yield
+    except StatementError as error:
+        error.hide_parameters = True
+        raise
+
+
 def _insert_or_ignore(dialect: str, table: Table) -> Executable:
     if dialect in _MYSQL:
         key = next(iter(table.primary_key.columns))
@@ -249,7 +259,9 @@ def _insert_or_settle(dialect: str, table: Table) -> Executable:
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two drainers that take locks in the same order do not wait for each other in a circle."""
     keys = [column.name for column in table.primary_key.columns]
-    return sorted(rows, key=lambda row: [row[key] for key in keys])
+    if len(keys) > 1 or not isinstance(table.c[keys[0]].type, Uuid):
+        return sorted(rows, key=lambda row: [row[key] for key in keys])
+    return sorted(rows, key=lambda row: row[keys[0]].int)  # in the same order, in a tenth of the time
 
 
 def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
@@ -257,9 +269,3 @@ def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
     every = sorted(set(ids))
     for start in range(0, len(every), _CHUNK):
         yield every[start : start + _CHUNK]
-
-
-def _executemany(statement: Any, table: FromClause, names: Iterable[str]) -> Executable:
-    changes: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names if name != "message_id"}
-    result: Executable = statement.where(table.c.id == bindparam("key_")).values(changes)
-    return result

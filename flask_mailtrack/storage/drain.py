@@ -9,103 +9,189 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import chain
+from pathlib import Path
 from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mailtrack.errors import DatabaseBusy, StreamError
 
+from .alarm import Alarm, named
+from .election import election
+from .gauge import Gauge, Waiting
+from .progress import Progress
 from .records import Record, encode
-from .spool import Segment, Spool, chunks, election
+from .segment import Segment, chunks
+from .spool import Spool
 from .writer import Refuse, Writer
 
 log = logging.getLogger("flask_mailtrack.drain")
 
 
 class Drain:
-    """Empties the spools of one directory.
+    """Empties spools, of any number of directories.
 
-    :param spools: in the order in which they are emptied: a message before its opt-outs.
+    :param spools: in the order in which they are emptied: messages before opt-outs. Those of the stream
+        that is named last are emptied last.
     :param writer: of the database.
     :param batch: rows in one transaction.
     :param announce: called with each record after it is committed; must not raise.
+    :param failed: called when the database takes nothing, now and then; must not raise.
     """
 
-    def __init__(self, spools: Sequence[Spool], writer: Writer, batch: int, announce: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        spools: Sequence[Spool],
+        writer: Writer,
+        batch: int,
+        announce: Callable[[Record], None],
+        failed: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self._spools = spools
+        self._late = [spool for spool in spools if spool.stream == spools[-1].stream]
         self._writer = writer
         self._batch = batch
         self._announce = announce
         self._running = (0, 0)
+        self.gauge = Gauge(spools)
+        self.progress = Progress(spools[0].directory)
+        self.alarm = Alarm(failed, self.gauge.read)
 
     def run(self, *, wait: bool = True, patient: bool = True) -> int:
         """Move everything that is in the spools now.
 
         Called by a signal receiver, in the middle of a run, it only has the opt-outs take effect.
 
-        :param wait: for another drainer to finish, rather than leave the work to it.
+        :param wait: for another drainer to finish, rather than leave the work to it; half a minute at most.
         :param patient: see :meth:`Database.transaction`.
         :return: the number of records moved.
         :raises SQLAlchemyError: the database did not take them; they stay in the spool.
         :raises DatabaseBusy: likewise, because the host is in a transaction.
+        :raises OSError: a directory cannot be emptied; what is in the others has been moved.
         """
         me = (os.getpid(), threading.get_ident())
         if self._running == me:
-            self._apply(self._spools[-1], patient)
+            self._apply(patient)
             return 0
-        with election(self._spools[0].directory, wait) as elected:
-            if not elected:
-                return 0
+        with self._mine(wait) as (spools, troubles):
             self._running = me
             try:
-                return self._move(patient)
+                moved = self._move(spools, patient, troubles)
+            except DatabaseBusy:
+                raise
+            except Exception as error:
+                self.progress.failed(error)
+                raise
             finally:
                 self._running = (0, 0)
+        if troubles:
+            self.progress.failed(troubles[0])
+            raise troubles[0]
+        return moved
 
-    def catch_up(self) -> None:
-        """Have all opt-outs take effect that this machine has been told. Raises what :meth:`run` raises."""
-        if self._spools[-1].pending():
-            self.run()
+    def settle(self) -> None:
+        """Have the database know all that is known of people here. Raises what :meth:`run` raises."""
+        self.run()
 
-    def try_run(self, *, patient: bool = True) -> None:
-        """Move what can be moved now; what cannot stays in the spool and is logged. Never raises."""
+    def waiting(self) -> Waiting:
+        """Return what waits. Never raises."""
+        return self.gauge.read()
+
+    def try_run(self, *, patient: bool = True, watched: bool = False) -> int | None:
+        """Move what can be moved now; what cannot stays in the spool, and the alarm is raised. Never raises.
+
+        :param watched: raise the alarm also while the run goes on, if the database does not answer.
+        :return: the number of records moved; ``None`` if the database, or a directory, fails.
+        """
         try:
-            self.run(wait=False, patient=patient)
+            if not self._pending():
+                self.alarm.over()
+                return 0
+            with self.alarm.watching() if watched else nullcontext():
+                moved = self.run(wait=False, patient=patient)
         except DatabaseBusy:
             log.debug("rows wait for the host's transaction to end")
-        except StreamError as error:  # of which the relay has said what it means
+            return 0
+        except StreamError as error:  # of which the relay has said what it means; the database is well
             log.debug("rows wait: %s", error)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("rows wait in the spool: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
-        except Exception:  # a mistake of ours must not end the thread, or fail a reader's click
-            log.exception("rows wait in the spool")
+            return 0
+        except Exception as error:  # a mistake of ours, too, must not end the thread, or fail a reader's click
+            self.alarm.failed(error)
+            log.debug("rows wait in the spool: %s", named(error))
+            return None
+        if moved:
+            self.alarm.over()
+        return moved
 
-    def _move(self, patient: bool) -> int:
+    def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> int:
+        """Store one batch, tell of it, and return the number of records stored.
+
+        :raises SQLAlchemyError: the database did not take it.
+        """
+        stored = self._writer.store(bodies, refuse, patient=patient)
+        for record in stored:
+            self._announce(record)
+        return len(stored)
+
+    def _pending(self) -> bool:
+        try:
+            return any(spool.pending() for spool in self._spools)
+        except OSError:  # a directory that cannot be looked into: let the run say so
+            return True
+
+    @contextmanager
+    def _mine(self, wait: bool) -> Iterator[tuple[list[Spool], list[OSError]]]:
+        """Yield the spools of the directories that we hold, and what keeps us from others."""
+        held: dict[Path, bool] = {}
+        troubles: list[OSError] = []
+        with ExitStack() as stack:
+            for spool in self._spools:
+                try:
+                    if spool.directory not in held and spool.pending():
+                        held[spool.directory] = False
+                        held[spool.directory] = stack.enter_context(election(spool.directory, wait))
+                except OSError as error:
+                    _note(spool, error, troubles)
+            yield [spool for spool in self._spools if held.get(spool.directory)], troubles
+
+    def _move(self, spools: list[Spool], patient: bool, troubles: list[OSError]) -> int:
         # Sealed first: the messages that these opt-outs are about are in the spool by now.
-        last = list(self._spools[-1].take())
-        moved = sum(self._empty(spool.take(), patient) for spool in self._spools[:-1])
-        return moved + self._empty(last, patient)
+        late = [list(taken(spool, troubles)) for spool in spools if spool in self._late]
+        early = (taken(spool, troubles) for spool in spools if spool not in self._late)
+        return sum(self._empty(segments, patient) for segments in chain(early, late))
 
     def _empty(self, segments: Iterable[Segment], patient: bool) -> int:
         moved = 0
         for segment in segments:
             for batch in chunks(segment.records(), self._batch):
-                stored = self._store(segment, batch, patient)
-                moved += len(stored)
-                for record in stored:
-                    self._announce(record)
+                moved += self._hand_over(segment, batch, patient)
             segment.delete()
+            self.progress.moved(segment.begun)
         return moved
 
-    def _store(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> list[Record]:
-        return self._writer.store(batch, _into(segment), patient=patient)
+    def _hand_over(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> int:
+        return self.store(batch, _into(segment), patient=patient)
 
-    def _apply(self, spool: Spool, patient: bool) -> None:
+    def _apply(self, patient: bool) -> None:
         """Store, and leave the rest to the run that we are in: it will meet these records again."""
-        for segment in spool.take():
-            for batch in chunks(segment.records(), self._batch):
-                self._writer.store(batch, _into(segment), patient=patient)
+        for spool in self._late:
+            for segment in spool.take():
+                for batch in chunks(segment.records(), self._batch):
+                    self._writer.store(batch, _into(segment), patient=patient)
+
+
+def taken(spool: Spool, troubles: list[OSError]) -> Iterator[Segment]:
+    """Yield the segments of a spool; a directory that fails costs only itself."""
+    try:
+        yield from spool.take()
+    except OSError as error:
+        _note(spool, error, troubles)
+
+
+def _note(spool: Spool, error: OSError, troubles: list[OSError]) -> None:
+    log.debug("%s cannot be emptied: %s", spool.directory, error)
+    troubles.append(error)
 
 
 def _into(segment: Segment) -> Refuse:

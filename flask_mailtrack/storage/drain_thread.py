@@ -5,15 +5,20 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import weakref
 
+from .alarm import Backoff
 from .drain import Drain
+
+LAST_SECONDS = 5.0
+"""How long the end of a process waits for a last run: a database that hangs must not hold it up."""
 
 
 class DrainThread:
     """Runs the drain every few seconds, in whichever processes have written something.
 
-    It ends with the drain, which it does not keep alive.
+    It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
     """
 
     def __init__(self, drain: Drain, seconds: float) -> None:
@@ -27,16 +32,40 @@ class DrainThread:
             drain, over = weakref.ref(self._drain), threading.Event()
             weakref.finalize(self._drain, over.set).atexit = False
             arguments = (drain, over, self._seconds)
-            threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True).start()
+            thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
+            thread.start()
             self._pid = os.getpid()
-            atexit.register(_run_once, drain)
+            _running[thread] = over
+
+
+_running: weakref.WeakKeyDictionary[threading.Thread, threading.Event] = weakref.WeakKeyDictionary()
 
 
 def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float) -> None:
-    while not over.wait(seconds):
-        _run_once(drain)
+    backoff = Backoff(seconds)
+    wait = seconds
+    while not over.wait(wait):
+        if (went_well := _run_once(drain)) is None:
+            return
+        wait = backoff.after(went_well)
+    _run_once(drain)
 
 
-def _run_once(drain: weakref.ref[Drain]) -> None:
-    if (found := drain()) is not None:
-        found.try_run()
+def _run_once(drain: weakref.ref[Drain]) -> bool | None:
+    """Return whether the run went well; ``None`` if there is nothing to run any more."""
+    if (found := drain()) is None:
+        return None
+    return found.try_run(watched=True) is not None
+
+
+@atexit.register
+def _finish() -> None:
+    """Have each thread of this process make a last run, and wait for all of them, but not for ever.
+
+    In the threads themselves: at this point of its life an interpreter starts no new ones.
+    """
+    until = time.monotonic() + LAST_SECONDS
+    for over in list(_running.values()):
+        over.set()
+    for thread in list(_running):  # those of a parent are not alive here
+        thread.join(max(0.0, until - time.monotonic()))

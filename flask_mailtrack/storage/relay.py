@@ -11,15 +11,18 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flask_mailtrack.errors import StreamError, StreamFull
 
 from .consumer import Consumer
-from .drain import Drain
+from .drain import Drain, taken
+from .gauge import Waiting
 from .records import Record, encode
-from .spool import Segment, Spool
+from .segment import Segment
+from .spool import Spool
 from .stream import OPTOUTS, Stream
 from .writer import Writer
 
@@ -29,38 +32,51 @@ AWAY_SECONDS = 5.0
 
 
 class Relay(Drain):
-    """Empties the spools of one directory into a stream, and the stream into the database.
+    """Empties the spools of one box into a stream, and the stream into the database.
 
     :param stream: where the rows of all boxes meet.
     """
 
     def __init__(
-        self, spools: Sequence[Spool], writer: Writer, batch: int, announce: Callable[[Record], None], stream: Stream
+        self,
+        spools: Sequence[Spool],
+        writer: Writer,
+        batch: int,
+        announce: Callable[[Record], None],
+        failed: Callable[[Exception], None] = lambda error: None,
+        *,
+        stream: Stream,
     ) -> None:
-        super().__init__(spools, writer, batch, announce)
+        super().__init__(spools, writer, batch, announce, failed)
         self._stream = stream
         self._consumer = Consumer(stream, writer, batch, announce)
         self._away_until = 0.0
         self._said: set[str] = set()
         self._made_room = 0
 
-    def catch_up(self) -> None:
-        """Have all opt-outs take effect that this box or, as far as Redis knows, any other has been told.
+    def settle(self) -> None:
+        """Have the database know what is known of people here, in Redis, and by the opt-outs of all boxes."""
+        self.run()
+        self._consumer.apply()
 
-        :raises StreamError: Redis cannot be asked, and one may be waiting there.
-        """
-        others = self._stream.length(OPTOUTS)
-        if others or self._spools[-1].pending():
-            self.run()  # also for the messages that they are about
-        if others:
-            self._consumer.apply()
-
-    def _move(self, patient: bool) -> int:
-        # Sealed first: the messages that these opt-outs are about are in the spool by now.
-        last, moved = list(self._spools[-1].take()), 0
-        self._made_room = 0
+    def waiting(self) -> Waiting:
+        """Return what waits here and, within 100 ms or so, in Redis. Never raises."""
+        here = super().waiting()
         try:
-            moved = sum(self._empty(spool.take(), patient) for spool in self._spools[:-1])
+            rows, oldest, bad = self._stream.waiting()
+        except StreamError:
+            return here
+        return replace(here, streamed=rows, oldest_seconds=max(here.oldest_seconds, oldest), bad=here.bad + bad)
+
+    def _pending(self) -> bool:
+        return super()._pending() or self._stream.busy()
+
+    def _move(self, spools: list[Spool], patient: bool, troubles: list[OSError]) -> int:
+        # Sealed first: the messages that these opt-outs are about are in the spool by now.
+        late = [list(taken(spool, troubles)) for spool in spools if spool in self._late]
+        moved, self._made_room = 0, 0
+        try:
+            moved = sum(self._empty(taken(s, troubles), patient) for s in spools if s not in self._late)
         except StreamFull as error:
             self._say(f"rows wait in the spool: {error}")
         try:
@@ -69,17 +85,17 @@ class Relay(Drain):
             self._say(f"rows of other machines wait: {error}")
             raise
         finally:  # an opt-out does not wait for Redis
-            moved += self._empty(last, patient)
+            moved += sum(self._empty(segments, patient) for segments in late)
         return moved + self._made_room
 
-    def _store(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> list[Record]:
+    def _hand_over(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> int:
         if segment.stream == OPTOUTS:
-            stored = super()._store(segment, batch, patient)
+            moved = super()._hand_over(segment, batch, patient)
             with suppress(StreamError):  # then the copies are adopted later, and change nothing
                 self._stream.untell(str(body.get("id")) for body in batch)
-            return stored
+            return moved
         # What was shipped is not in the database yet, so nothing of it is announced.
-        return [] if self._ship(batch, patient) else super()._store(segment, batch, patient)
+        return 0 if self._ship(batch, patient) else super()._hand_over(segment, batch, patient)
 
     def _ship(self, batch: Sequence[dict[str, Any]], patient: bool) -> bool:
         if time.monotonic() < self._away_until:

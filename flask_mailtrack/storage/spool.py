@@ -13,26 +13,24 @@ file open too, and would go on holding them.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import stat
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from flask_mailtrack.errors import SpoolError
 
-from .records import decode, encode
+from .directory import SUFFIX, is_segment, make
+from .records import encode
+from .segment import SEALED, Segment, quarantine, seal
 
 GROUP_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
-_SEALED = 0o400
-_SUFFIX = ".jsonl"
-_BAD = "bad"
 
 
 class Spool:
@@ -75,40 +73,34 @@ class Spool:
 
     def pending(self) -> bool:
         """Say whether any process of this machine has written what nobody has drained."""
-        return any(True for _ in self._files())
+        return any(True for _ in self.files())
 
     def size(self) -> int:
         """Return the number of bytes that wait to be drained."""
         total = 0
-        for path in self._files():
+        for path in self.files():
             with suppress(FileNotFoundError):  # drained meanwhile
                 total += path.stat().st_size
         return total
 
     def take(self) -> Iterator[Segment]:
         """Seal what there is and yield it, oldest first. Only the elected drainer calls this."""
-        for path in sorted(self._files()):
+        for path in sorted(self.files()):
             with suppress(FileNotFoundError):
-                _seal(path, sync=self._sync != "off")
-                yield Segment(path, self)
+                seal(path, sync=self._sync != "off")
+                yield Segment(path, self.stream)
 
     def quarantine(self, line: bytes, reason: str) -> None:
         """Put aside a line that cannot be used, with the reason, where ``flask mailtrack check`` finds it."""
-        entry = json.dumps({"reason": reason, "line": line.decode("utf-8", "backslashreplace")}) + "\n"
-        path = self.directory / f"{_BAD}-{self.stream}{_SUFFIX}"
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, entry.encode())
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
+        quarantine(self.directory, self.stream, {line: reason})
 
-    def _files(self) -> Iterator[Path]:
-        with suppress(FileNotFoundError), os.scandir(self.directory) as entries:
+    def files(self) -> Iterator[Path]:
+        """Yield the segments that wait, in no order."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.directory) as entries:
             for entry in entries:
-                ours = entry.name.startswith(f"{self.stream}-") and entry.name.endswith(_SUFFIX)
-                if ours and entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path)
+                with suppress(FileNotFoundError):  # drained meanwhile
+                    if is_segment(entry, self.stream):
+                        yield Path(entry.path)
 
     @contextmanager
     def _segment(self) -> Iterator[int]:
@@ -118,7 +110,7 @@ class Spool:
                 self._fd = self._open()
             fcntl.flock(self._fd, fcntl.LOCK_SH)
             state = os.fstat(self._fd)
-            if state.st_nlink and stat.S_IMODE(state.st_mode) != _SEALED:
+            if state.st_nlink and stat.S_IMODE(state.st_mode) != SEALED:
                 break
             self._drop()
         try:
@@ -143,8 +135,8 @@ class Spool:
         self._fd = -1
 
     def _open(self) -> int:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{self.stream}-{time.time_ns():020}-{os.getpid()}{_SUFFIX}"
+        make(self.directory)
+        name = f"{self.stream}-{time.time_ns():020}-{os.getpid()}{SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self.directory / name, flags, 0o600)
         self._named = False
@@ -161,7 +153,8 @@ class Spool:
             self._named = True
 
     def _sync_soon(self) -> None:
-        self._dirty.set()
+        if not self._dirty.is_set():  # it is cleared under the lock that we hold
+            self._dirty.set()
         if self._syncer is None:
             syncer = threading.Thread(target=self._sync_loop, name="mailtrack-sync", daemon=True)
             try:
@@ -207,82 +200,6 @@ class Spool:
         if self._fd >= 0:
             with suppress(OSError):
                 os.close(self._fd)
-
-
-class Segment:
-    """A sealed file: its content will not change any more."""
-
-    def __init__(self, path: Path, spool: Spool) -> None:
-        self.path = path
-        self.stream = spool.stream
-        self._spool = spool
-        self._rejected: dict[bytes, str] = {}
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield what can be read; a torn, altered or foreign line costs only itself."""
-        with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
-            for line in lines:
-                try:
-                    yield decode(line)
-                except ValueError as error:
-                    self.reject(line, str(error))
-
-    def reject(self, line: bytes, reason: str) -> None:
-        """Have *line* put in quarantine, once, when the segment is done with."""
-        self._rejected[line] = reason
-
-    def delete(self) -> None:
-        """Forget the segment; all of it is in the database, or in quarantine."""
-        for line, reason in self._rejected.items():
-            self._spool.quarantine(line, reason)
-        self.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def election(directory: Path, wait: bool) -> Iterator[bool]:
-    """Hold the drain of *directory*; yields ``False`` at once if another holds it and *wait* is off."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(directory / "drain.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            try:
-                yield True
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)
-    finally:
-        os.close(fd)
-
-
-def chunks(records: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield *records* in lists of at most *size*."""
-    batch: list[dict[str, Any]] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _seal(path: Path, sync: bool) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        try:
-            os.fchmod(fd, _SEALED)
-            if stat.S_IMODE(os.fstat(fd).st_mode) != _SEALED:
-                raise OSError(f"{path.parent} is on a file system without modes; the spool needs one")
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        if sync:  # its writer has gone on to another segment, and may not have come to it
-            os.fdatasync(fd)
-    finally:
-        os.close(fd)
 
 
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()

@@ -8,6 +8,7 @@ slow or dead, keeps one to himself. ``bad`` is a stream of what no database take
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,10 +91,15 @@ class Stream:
         with self._errors():
             self._hurried.hset(self._key(OPTOUTS), mapping=lines)
 
-    def told(self) -> dict[bytes, bytes]:
-        """Return all copies of opt-outs, by event id, oldest first."""
+    def told(self, hurried: bool = False) -> dict[bytes, bytes]:
+        """Return all copies of opt-outs, by event id, oldest first.
+
+        :param hurried: in 100 ms or so, or not at all.
+        :raises StreamError: Redis is away.
+        """
+        client = self._hurried if hurried else self._patient
         with self._errors():
-            return dict(sorted(self._patient.hgetall(self._key(OPTOUTS)).items()))
+            return dict(sorted(client.hgetall(self._key(OPTOUTS)).items()))
 
     def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = ()) -> None:
         """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*."""
@@ -102,6 +108,30 @@ class Stream:
                 pipeline = self._putting_aside(bad)
                 pipeline.hdel(self._key(OPTOUTS), *ids)
                 pipeline.execute()
+
+    def waiting(self) -> tuple[int, float, int]:
+        """Return the entries of ``events``, the age of the oldest in seconds, and the bad ones; in 100 ms or so.
+
+        :raises StreamError: it was not possible.
+        """
+        with self._errors():
+            pipeline = self._hurried.pipeline(transaction=False)
+            pipeline.xlen(self._key(EVENTS)).xrange(self._key(EVENTS), count=1).xlen(self._key(BAD)).time()
+            rows, first, bad, (seconds, _) = pipeline.execute()
+        begun = int(first[0][0].partition(b"-")[0]) / 1e3 if first else seconds
+        return rows, max(0.0, seconds - begun), bad
+
+    def forget(self, named: re.Pattern[str]) -> int:
+        """Delete what is bad, and copies of opt-outs, in which *named* is found, and return how much it was.
+
+        :raises StreamError: Redis is away.
+        """
+        bad, optouts = self._key(BAD), self._key(OPTOUTS)
+        with self._errors():
+            kept, copies = self._patient.xrange(bad), self._patient.hgetall(optouts)
+            mine = [i for i, fields in kept if any(named.search(v.decode("utf-8", "replace")) for v in fields.values())]
+            told = [i for i, line in copies.items() if named.search(line.decode("utf-8", "replace"))]
+            return (self._patient.xdel(bad, *mine) if mine else 0) + (self._patient.hdel(optouts, *told) if told else 0)
 
     def refusal(self) -> str:
         """Say why this Redis must not be trusted with rows that are nowhere else; empty if it may.
@@ -120,6 +150,13 @@ class Stream:
         if memory.get("maxmemory") and policy.startswith("allkeys"):
             return f"evicts keys when it is full (maxmemory-policy {policy}; noeviction would do)"
         return ""
+
+    def busy(self) -> bool:
+        """Say whether there is anything to move, or it cannot be known."""
+        try:
+            return self.length(EVENTS) > 0 or self.length(OPTOUTS) > 0
+        except StreamError:
+            return True
 
     def length(self, stream: str) -> int:
         """Return the number of entries of a key, those that somebody is working on included."""
@@ -186,7 +223,7 @@ class Stream:
             pool = self._library.ConnectionPool.from_url(url, protocol=2)
         except (ValueError, TypeError) as error:
             cure = "Write redis://host:6379/0, rediss://… or unix:///path."
-            raise ConfigError("E119", "MAILTRACK_SINK", f"cannot be used: {error}.", cure) from None
+            raise ConfigError("E150", "MAILTRACK_SINK", f"cannot be used: {error}.", cure) from None
         once = self._library.retry.Retry(self._library.backoff.NoBackoff(), 0)
         waits = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, _CONNECT_SECONDS)}
         pool.connection_kwargs.update(waits, retry=once, decode_responses=False, protocol=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +25,8 @@ Refuse = Callable[[Mapping[str, Any], str], None]
 
 # ValueError and OverflowError: what a driver cannot even put on the wire.
 _POISON = (DataError, IntegrityError, ValueError, OverflowError)
-_ATTEMPTS = 3
+_ATTEMPTS = 4
+_PAUSE = 0.03  # seconds
 
 
 class Writer:
@@ -32,14 +35,20 @@ class Writer:
     :param database: where they go.
     :param enrichment: fills in what a request had no time for.
     :param hindsight: judges hits once more, by what else happened to their message.
+    :param admit: returns the records of a batch that may be stored; the others are forgotten.
     """
 
     def __init__(
-        self, database: Database, enrichment: Enrichment | None = None, hindsight: Hindsight | None = None
+        self,
+        database: Database,
+        enrichment: Enrichment | None = None,
+        hindsight: Hindsight | None = None,
+        admit: Callable[[Sequence[Record]], list[Record]] = list,
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
         self._hindsight = hindsight or Hindsight()
+        self._admit = admit
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
         """Store *bodies* in one transaction, and return what is stored.
@@ -60,7 +69,8 @@ class Writer:
                 refuse(body, str(error))
             else:
                 records.append((body, self._enrichment.enrich(record) if isinstance(record, Hit) else record))
-        return self._store(records, refuse, patient)
+        admitted = {id(record) for record in self._admit([record for _, record in records])}
+        return self._store([pair for pair in records if id(pair[1]) in admitted], refuse, patient)
 
     def _store(self, pairs: list[tuple[dict[str, Any], Record]], refuse: Refuse, patient: bool) -> list[Record]:
         try:
@@ -80,6 +90,8 @@ class Writer:
             except DBAPIError as error:
                 if attempt == _ATTEMPTS - 1 or not self._database.is_clash(error):
                     raise
+                # At once, it could take its first lock again before the other one has woken up.
+                time.sleep(random.uniform(0.5, 1) * _PAUSE * (attempt + 1))  # noqa: S311 - no secret
         return []
 
     def _bisect(

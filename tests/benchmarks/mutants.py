@@ -2,13 +2,16 @@
 
 Run by hand at the root of the checkout, on a system that can fork, for every mutant or every N-th one:
 ``python tests/benchmarks/mutants.py N MODULE... -- PYTEST_ARGUMENTS``. It works on a copy in the temporary
-folder. A mutant that cannot be imported does not count, one that runs for too long is noticed.
+folder. A mutant that cannot be imported does not count, one that runs for too long is noticed. Survivors
+that change nothing a test could see are listed, with the reason, in ``survivors.tsv`` beside this file:
+module, line before, line after, reason. The exit code is 1 if one survives that is not among them.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import csv
 import importlib
 import os
 import re
@@ -121,8 +124,16 @@ def survives(path: str, arguments: list[str]) -> bool | None:
     return None if code == 99 else code == 0
 
 
-def main() -> None:
-    """Try every N-th mutant of each module."""
+def excused() -> set[tuple[str, str, str]]:
+    """Read which survivors are known: module, and its line before and after."""
+    with Path(__file__).with_name("survivors.tsv").open(encoding="utf-8", newline="") as lines:
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {(module, before, after) for module, before, after, _ in rows}
+
+
+def main() -> int:
+    """Try every N-th mutant of each module; return whether one survives without an excuse."""
+    known, unexpected = excused(), 0
     cut = sys.argv.index("--")
     every, modules, arguments = int(sys.argv[1]), sys.argv[2:cut], sys.argv[cut + 1 :]
     for name in ("hypothesis", "flask_mail", "flask_sqlalchemy", "lxml.etree", "html5lib", "aiosmtpd.controller"):
@@ -139,11 +150,14 @@ def main() -> None:
             for line, mutant in list(mutants(source))[::every]:
                 Path(path).write_text(mutant, encoding="utf-8")
                 counts[result := survives(path, arguments)] += 1
-                if result:
-                    print(f"  {path}:{line}: {mutant.splitlines()[line - 1].strip()}", flush=True)
+                before, after = (text.splitlines()[line - 1].strip() for text in (source, mutant))
+                if result and (path, before, after) not in known:
+                    unexpected += 1
+                    print(f"{path}\t{before}\t{after}\tline {line}", flush=True)
             Path(path).write_text(source, encoding="utf-8")
             print(f"{path}: {counts[False]} of {counts[False] + counts[True]} noticed", flush=True)
+    return int(unexpected > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,10 @@
 """What tracking adds to a whole send: render, rows, SMTP. Run by hand.
 
 ``python tests/benchmarks/send.py [CORPUS]`` starts postfix's ``smtp-sink`` (a server in C, so that the
-server's own cost does not hide ours), sends the same mails over shared connections with and without
-tracking, in turns, and prints the ratio. Bodies have been seen before.
+server's own cost does not hide ours), sends the same mails over shared connections in turns and prints
+the ratios: ``tracked``; ``longer``, the body that tracking makes, sent without us, which is what the
+length alone costs. Also a mail of 2 KB with three links, and one of plain text. Bodies have been seen
+before. On a busy machine, ``chrt -f 40 taskset -c 1 python …`` gives numbers that can be repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flask import Flask
-from flask_mail import Mail, Message
+from flask_mail import Mail, Message, email_dispatched
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
@@ -28,6 +30,9 @@ ROUNDS, EACH = 25, 8
 FILLER = "lorem ipsum dolor sit amet\n" * 125
 LINKS = "".join(f'<p>{FILLER}<a href="https://example.com/{n}?a=1&amp;b=2">x</a></p>\n' for n in range(13))
 SYNTHETIC = f"<!DOCTYPE html><html><body>{LINKS}</body></html>"
+SMALL = f"<!DOCTYPE html><html><body>{LINKS[:1_200]}{LINKS[-400:]}{LINKS[-400:]}</body></html>"
+Part = tuple[str, str]
+"""``html`` or ``body``, and its text."""
 
 
 @contextmanager
@@ -68,15 +73,28 @@ def make_app(port: int, tracked: bool, folder: str) -> tuple[Flask, Mail]:
     return app, mail
 
 
-def round_of(app: Flask, mail: Mail, bodies: list[str]) -> tuple[float, float]:
-    """Send *EACH* mails with each body over one connection; return wall and CPU seconds per mail."""
+def round_of(app: Flask, mail: Mail, parts: list[Part]) -> tuple[float, float]:
+    """Send *EACH* mails with each part over one connection; return wall and CPU seconds per mail."""
     with app.app_context(), mail.connect() as connection:
         wall, cpu = time.perf_counter(), time.process_time()
-        for html in bodies:
+        for kind, text in parts:
             for number in range(EACH):
-                connection.send(Message("Hello", recipients=[f"reader{number}@example.com"], html=html))
-        count = len(bodies) * EACH
+                connection.send(Message("Hello", recipients=[f"reader{number}@example.com"], **{kind: text}))
+        count = len(parts) * EACH
         return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
+
+
+def longer(app: Flask, mail: Mail, bodies: list[str]) -> list[Part]:
+    """Return what tracking makes of *bodies*."""
+    made: list[Part] = []
+
+    def keep(app: Flask, message: Message) -> None:
+        made.append(("html", message.html or ""))
+
+    with app.app_context(), email_dispatched.connected_to(keep):
+        for html in bodies:
+            mail.send(Message("Hello", recipients=["reader@example.com"], html=html))
+    return made
 
 
 def bodies_from(corpus: Path | None) -> list[str]:
@@ -93,17 +111,23 @@ def bodies_from(corpus: Path | None) -> list[str]:
 def main() -> None:
     """Measure in shuffled turns and print the medians."""
     bodies = bodies_from(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    mails = {"large": [("html", html) for html in bodies], "small": [("html", SMALL)], "text": [("body", FILLER)]}
     with sink() as port, tempfile.TemporaryDirectory() as folder:
-        apps = {"untracked": make_app(port, False, folder), "tracked": make_app(port, True, folder)}
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in apps}
+        plain, ours = make_app(port, False, folder), make_app(port, True, folder)
+        turns = {(name, "untracked"): (plain, parts) for name, parts in mails.items()}
+        turns |= {(name, "tracked"): (ours, parts) for name, parts in mails.items()}
+        turns["large", "longer"] = (plain, longer(*ours, bodies))
+        times: dict[tuple[str, str], list[tuple[float, float]]] = {turn: [] for turn in turns}
         for number in range(ROUNDS + 1):
-            for name in random.sample(list(apps), len(apps)):
-                measured = round_of(*apps[name], bodies)
+            for turn in random.sample(list(turns), len(turns)):
+                app, parts = turns[turn]
+                measured = round_of(*app, parts)
                 if number:  # the first round compiles
-                    times[name].append(measured)
-        for index, unit in enumerate(("wall", "CPU")):
-            plain, ours = (statistics.median(t[index] for t in times[n]) for n in ("untracked", "tracked"))
-            print(f"{unit:4}: untracked {plain * 1e3:.2f} ms, tracked {ours * 1e3:.2f} ms, ratio {ours / plain:.3f}")
+                    times[turn].append(measured)
+    for index, unit in enumerate(("wall", "CPU")):
+        middle = {turn: statistics.median(t[index] for t in found) for turn, found in times.items()}
+        for (name, how), seconds in sorted(middle.items()):
+            print(f"{unit:4} {name} {how:9} {seconds * 1e3:.2f} ms, {seconds / middle[name, 'untracked']:.3f}")
 
 
 if __name__ == "__main__":

@@ -429,8 +429,8 @@ def test_a_broken_spool_still_redirects(
     ((app, reason, error),) = failures
     assert (app, reason, str(error)) == (site.app, "spool", "disk full")
     (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.CRITICAL]
-    assert f'"url": "{TARGET}"' in line
-    assert '"type": "clicked"' in line
+    assert f'"url":"{TARGET}"' in line
+    assert '"type":"clicked"' in line
 
 
 def test_a_mistake_of_ours_still_redirects(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:

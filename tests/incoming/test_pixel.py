@@ -339,7 +339,7 @@ def test_a_broken_spool_still_gives_an_image(
         assert site.client.get(path, headers=BROWSER).status_code == 200
     assert failures == ["spool"]
     (line,) = [r for r in caplog.records if r.levelno == logging.CRITICAL]
-    assert '"type": "opened"' in line.getMessage()
+    assert '"type":"opened"' in line.getMessage()
     assert "203.0.113.77" not in line.getMessage()
 
 

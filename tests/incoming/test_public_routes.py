@@ -163,7 +163,7 @@ def test_no_cookie_is_set_whatever_the_host_does(build: Build, early: bool) -> N
     assert len(own.headers.getlist("Set-Cookie")) == 2
     for name, answer in visit_all(client, routes(site)).items():
         assert answer.headers.getlist("Set-Cookie") == [], name
-        assert "Vary" not in answer.headers, name
+        assert answer.headers.get("Vary") in (None, "Accept-Language"), name
 
 
 def talisman(app: Flask) -> None:
@@ -252,7 +252,7 @@ def test_a_host_can_change_one_block(site: Site) -> None:
         }
     )
     page = site.client.get(paths["u"]).text
-    assert page.index("Dear reader") < page.index("<h1>Unsubscribe from news?</h1>")
+    assert page.index("Dear reader") < page.index("<h1>Unsubscribe from <bdi>news</bdi>?</h1>")
     assert "<title>Unsubscribe</title>" in page
     assert "Dear reader" not in site.client.get(paths["p"]).text
 
@@ -268,7 +268,7 @@ def test_a_host_can_put_its_brand_on_every_page(site: Site) -> None:
     )
     for path in (paths["u"], paths["p"], "/m/u/bad"):
         page = site.client.get(path).text
-        assert '<html lang="de">' in page
+        assert '<html lang="de" dir="ltr">' in page
         assert "<b>ACME</b>" in page
         assert "<i>Contact</i>" in page
 
@@ -296,7 +296,7 @@ def test_pages_protect_their_reader(site: Site) -> None:
         assert "<script" not in answer.text
         assert " style=" not in answer.text
         assert answer.text.count("<h1>") == answer.text.count("<main") == 1
-        assert '<html lang="en">' in answer.text
+        assert '<html lang="en" dir="ltr">' in answer.text
 
 
 def test_each_state_has_a_title_of_its_own(site: Site) -> None:

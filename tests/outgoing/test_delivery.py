@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -208,3 +209,19 @@ def test_a_suppressed_recipient_is_not_in_any_envelope(make_site: MakeSite, smtp
     site.send(to=["Ada <ADA@example.com>", "bob@example.com"], list_id="news")
     assert [e.recipients for e in smtp.envelopes[1:]] == [["bob@example.com"]]
     assert [row.status for row in site.rows("Message")].count("suppressed") == 1
+
+
+def test_a_server_that_takes_nothing_does_not_fill_the_memory(make_site: MakeSite) -> None:
+    """What is kept of a failed copy is its fate, not its body: 300 refused copies of 100 KB need no 30 MB."""
+    with RawServer(Script(rcpt=lambda argument, number: "550 no")) as server:
+        site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port)
+        many = Message("Hi", bcc=[f"reader{n}@example.com" for n in range(300)], html="x" * 100_000)
+        tracemalloc.start()
+        try:
+            with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+                site.mail.send(many)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert len(refused.value.recipients) == 300
+    assert peak < 10_000_000

@@ -8,42 +8,136 @@ import pickle
 import re
 from email import policy
 from email.mime.text import MIMEText
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from conftest import MakeSite
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_mailtrack.events import Kind
 from flask_mailtrack.outgoing.headers import Unfolded, bad_header, for_list
 
 URL = "https://links.example.com/m/u/token"
 POST = "List-Unsubscribe=One-Click"
 
 
+MAILTO = "mailto:leave@example.com?subject=unsubscribe%20token"
+OURS = {"List-Unsubscribe": f"<{URL}>", "List-Unsubscribe-Post": POST}
+ID = {"List-Id": "<news.example.org>"}
+
+
 @pytest.mark.parametrize(
-    ("url", "list_id", "given_headers", "expected"),
+    ("url", "list_id", "mailto", "expected"),
     [
-        (URL, "", {}, {"List-Unsubscribe": f"<{URL}>", "List-Unsubscribe-Post": POST}),
-        ("http://x.example/u", "", {}, {"List-Unsubscribe": "<http://x.example/u>"}),
-        (
-            URL,
-            "news",
-            {},
-            {"List-Unsubscribe": f"<{URL}>", "List-Unsubscribe-Post": POST, "List-Id": "<news.example.org>"},
-        ),
-        (URL, "", {"List-Unsubscribe": "<mailto:a@b.c>"}, {}),
-        (URL, "", {"LIST-UNSUBSCRIBE": "<mailto:a@b.c>"}, {}),
-        (URL, "", {"list-unsubscribe": "<https://own.example>", "list-unsubscribe-post": POST}, {}),
-        (URL, "news", {"list-unsubscribe": "<https://own.example>", "LIST-ID": "<x.y>"}, {}),
-        (URL, "news", {"List-unsubscribe": "<https://own.example>"}, {"List-Id": "<news.example.org>"}),
-        (URL, "", {"list-unsubscribe-post": POST}, {"List-Unsubscribe": f"<{URL}>"}),
-        (URL, "news", {"list-id": "<x.y>"}, {"List-Unsubscribe": f"<{URL}>", "List-Unsubscribe-Post": POST}),
+        (URL, "", "", OURS),
+        (URL, "news", "", OURS | ID),
+        (URL, "", MAILTO, OURS | {"List-Unsubscribe": f"<{URL}>, <{MAILTO}>"}),
+        ("http://x.example/u", "", "", {"List-Unsubscribe": "<http://x.example/u>"}),
+        ("http://x.example/u", "", MAILTO, {"List-Unsubscribe": f"<http://x.example/u>, <{MAILTO}>"}),
     ],
 )
-def test_a_list_message_can_be_left(
-    url: str, list_id: str, given_headers: dict[str, str], expected: dict[str, str]
-) -> None:
-    """One-click is offered over https only, and what the author wrote, in any case of letters, is never spoken for."""
-    assert for_list(url, list_id, "example.org", given_headers) == expected
+def test_a_list_message_can_be_left(url: str, list_id: str, mailto: str, expected: dict[str, str]) -> None:
+    """A mail client finds the URL first, one-click over https only, then the mailbox, and which list it is."""
+    assert for_list(url, list_id, "example.org", {"X-Other": "kept"}, mailto) == {"X-Other": "kept"} | expected
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"list-unsubscribe": "<https://own.example>"},
+        {"List-Unsubscribe": "<mailto:a@b.c>, <HTTPS://own.example>", "list-unsubscribe-post": POST},
+        {"LIST-UNSUBSCRIBE": "< http://own.example >"},
+        {"List-Unsubscribe": "write to us"},
+    ],
+)
+def test_an_authors_own_web_address_stays_alone(own: dict[str, str]) -> None:
+    """One-click needs exactly one web address, so an author's own, or what nobody can read, leaves ours out."""
+    headers = for_list(URL, "news", "example.org", own, MAILTO)
+    (value,) = (value for name, value in own.items() if name.lower() == "list-unsubscribe")
+    post = {name: text for name, text in own.items() if name.lower() == "list-unsubscribe-post"}
+    assert headers == {"List-Unsubscribe": value} | post | ID
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({"List-Unsubscribe": "<mailto:a@b.c>"}, f"<{URL}>, <mailto:a@b.c>"),
+        ({"LIST-UNSUBSCRIBE": "<mailto:a@b.c> (by hand)"}, f"<{URL}>, <mailto:a@b.c> (by hand)"),
+        ({"list-unsubscribe": "<mailto:a@b.c>,\r\n <tel:1>"}, f"<{URL}>, <mailto:a@b.c>, <tel:1>"),
+        ({"list-unsubscribe": "<mailto:a@b.c>", "List-Unsubscribe": "<tel:1>"}, f"<{URL}>, <mailto:a@b.c>, <tel:1>"),
+        ({"list-unsubscribe": "<mailto:ü@b.c>"}, f"<{URL}>, <mailto:%C3%BC@b.c>"),
+        ({"list-unsubscribe": f"<mailto:{'a' * 990}@b.c>"}, f"<{URL}>"),
+        ({"list-unsubscribe": " "}, f"<{URL}>, <{MAILTO}>"),
+    ],
+)
+def test_an_authors_own_mailbox_follows_ours(own: dict[str, str], expected: str) -> None:
+    """Where the author has a mailbox only, our button comes first, and the author's mailbox in place of ours."""
+    assert for_list(URL, "", "example.org", own, MAILTO) == OURS | {"List-Unsubscribe": expected}
+
+
+def test_an_authors_own_list_id_and_post_are_kept() -> None:
+    """What the author says of a list, in any case of letters, is not said a second time."""
+    own = {"list-id": "<x.y>", "LIST-UNSUBSCRIBE-POST": POST}
+    assert for_list(URL, "news", "example.org", own) == own | {"List-Unsubscribe": f"<{URL}>"}
+
+
+URIS = st.sampled_from(
+    ["<mailto:a@b.c>", "<https://own.example/x>", "<http://own.example>", "(a note)", "<tel:1>", "x"]
+)
+NAMES = st.sampled_from(["List-Unsubscribe", "list-unsubscribe", "LIST-UNSUBSCRIBE-POST", "List-ID", "X-Other"])
+VALUES = st.lists(URIS | st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])), max_size=12).map(
+    ", ".join
+)
+
+
+@given(st.dictionaries(NAMES, VALUES), st.sampled_from(["", MAILTO]))
+def test_whatever_the_author_sets_there_is_one_way_out(own: dict[str, str], mailto: str) -> None:
+    """No header is there twice, none leaves its lines, and one-click is promised for one https address only."""
+    headers = for_list(URL, "news", "example.org", own, mailto)
+    names = [name.lower() for name in headers]
+    others = {name for name in own if name.lower() != "list-unsubscribe"}
+    assert names.count("list-unsubscribe") == 1
+    assert {name: headers[name] for name in others} == {name: own[name] for name in others}
+    message = MIMEText("Hello", "plain", "utf-8")
+    message["List-Unsubscribe"] = headers["List-Unsubscribe"]
+    message["X-Last"] = "x"
+    message.policy = policy.SMTP  # what Flask-Mail does
+    raw = message.as_bytes()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert email.message_from_bytes(raw, policy=policy.default)["X-Last"] == "x"
+    if "List-Unsubscribe-Post" in headers:
+        assert headers["List-Unsubscribe"].startswith(f"<{URL}>")
+        assert len(re.findall(r"<\s*https?:", headers["List-Unsubscribe"], re.IGNORECASE)) == 1
+        assert f"List-Unsubscribe: <{URL}>".encode() in raw
+
+
+def test_each_of_several_urls_has_a_line() -> None:
+    """A long header is folded between its URLs, where any mail client puts it together again."""
+    message = as_sent(for_list(URL, "", "example.org", {"List-Unsubscribe": "<mailto:a@b.c>"})["List-Unsubscribe"])
+    assert f"List-Unsubscribe: <{URL}>,\r\n <mailto:a@b.c>\r\n".encode() in message.as_bytes()
+
+
+def test_a_mail_that_unsubscribes_can_be_matched(make_site: MakeSite) -> None:
+    """Whoever reads the mailbox finds the token in the subject, and the token says whose it is."""
+    site = make_site(MAILTRACK_UNSUBSCRIBE_MAILTO="leave+{us}@example.com")
+    header = site.send("<p>x</p>", list_id="news").extra_headers["List-Unsubscribe"]
+    address = urlsplit(re.findall("<([^<>]*)>", header)[1])
+    assert (address.scheme, address.path) == ("mailto", "leave+%7Bus%7D@example.com")
+    (subject,) = parse_qs(address.query)["subject"]
+    token = site.mailtrack.state().signer.read(Kind.UNSUBSCRIBE, subject)
+    assert token.message_id == site.rows("Message")[0].id
+    assert token.ref == site.mailtrack.state().signer.recipient_refs("ada@example.com")[0]
+
+
+@pytest.mark.parametrize("options", [{"transactional": True}, {"unsubscribe": False}, {}])
+def test_mail_that_cannot_be_left_has_none_of_them(make_site: MakeSite, options: dict[str, bool]) -> None:
+    """A password reset offers nothing to unsubscribe from, and the author's own headers stay as they are."""
+    site = make_site(MAILTRACK_UNSUBSCRIBE_MAILTO="leave@example.com")
+    sent = site.send("<p>x</p>", **options, **({"list_id": "news"} if options else {}))
+    assert sent.extra_headers is None
+    own = {"List-Unsubscribe": "<mailto:a@b.c>"}
+    assert site.send("<p>x</p>", extra_headers=own, **options).extra_headers == own
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ UTM = (("source", "news"),)
 
 def test_the_paths_never_change() -> None:
     """Old mails hold these letters, so they are pinned."""
-    assert PATHS == {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p"}
+    assert PATHS == {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p", Kind.HONEYPOT: "h"}
 
 
 def test_each_address_has_its_token() -> None:

@@ -61,7 +61,7 @@ def test_threads_that_send_many_links_lose_no_mail(site: Site, monkeypatch: pyte
     def work(number: int) -> None:
         try:
             for n in range(300):
-                book.begin([row], [LinkTarget(f"{number}-{n}", "https://example.com/")])
+                book.page([LinkTarget(f"{number}-{n}", "https://example.com/")], [row])
         except Exception as error:
             errors.append(error)
 

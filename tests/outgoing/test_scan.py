@@ -250,6 +250,7 @@ ADVERSARIAL = [
     ],
     *["<!--[if ", "<!--[if mso]>", "<!--[if mso]><a ", "<!--[if a]>-->", "<a href=x data-mailtrack>"],
     *["&", "&a", "&#1", "<a href='&am"],
+    *["<!-- -", "<!--a<b>-->", "<!-- <a", "<!x>", "<a><!--", "<a><b '", "<a>x<b>", "<a></a >"],
 ]
 
 
@@ -258,6 +259,13 @@ ADVERSARIAL = [
 def test_no_text_makes_the_scanner_slow(pattern: str, opening: str) -> None:
     """Eight times the text costs about eight times the work, even if it was written to hurt; never 64 times."""
     short, long = (opening + pattern * (size // len(pattern)) for size in (8_000, 64_000))
+    assert cpu_seconds(lambda: scan(long)) < 24 * cpu_seconds(lambda: scan(short)) + 0.005
+
+
+@pytest.mark.parametrize("attribute", ["class='c' ", 'href="c" ', 'b="c" ', "b=c ", "b ", "data-mailtrack "])
+def test_no_number_of_attributes_makes_a_link_slow(attribute: str) -> None:
+    """A tag may have as many attributes as its author likes."""
+    short, long = (f"<a {attribute * (size // len(attribute))}>" for size in (8_000, 64_000))
     assert cpu_seconds(lambda: scan(long)) < 24 * cpu_seconds(lambda: scan(short)) + 0.005
 
 
@@ -272,6 +280,11 @@ CONTENTS = {
     "to its end": ("<a href=x>one</a>two", ["one"]),
     "to the next": ("<a href=x>one<a href=y>two</A >three", ["one", "two"]),
     "other tags are content": ("<a href=x>one</b><area href=y>two</a>", ["one</b><area href=y>two", ""]),
+    "its end tag has a blank": ("<a href=x>one</a >two", ["one"]),
+    "few tags in it": (f"<a href=x>{20 * '<b>'}</a>two", [20 * "<b>"]),
+    "many tags in it": (f"<a href=x>{21 * '<b>'}</a>two", [21 * "<b>"]),
+    "what looks like its end is a comment": ("<a href=x>one<!-- </a> -->two</a>", ["one<!-- </a> -->two"]),
+    "what looks like its end is a value": ("<a href=x>one<b title='</a>'>two</a>", ["one<b title='</a>'>two"]),
     "an area has none": ("<area href=x>one<area href=y>two</area>", ["", ""]),
     "a slash closes no link": ("<a href=x />one</a>", ["one"]),
     "a slash closes a shape": ("<v:rect href='x'/>one</v:rect>", [""]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flask_mailtrack.outgoing.placeholders import ALL, OWN, PIXEL, PREFERENCES, UNSUBSCRIBE
@@ -61,4 +61,5 @@ def test_slots_are_named() -> None:
 @given(before=st.text(), after=st.text())
 def test_the_rest_is_untouched(before: str, after: str) -> None:
     """Whatever stands around a placeholder comes out as it went in."""
+    assume(not ALL.search(before) and not ALL.search(after))  # words of our own source are drawn too
     assert fill_in(f"{before} {UNSUBSCRIBE} {after}", ALL, FILL) == f"{before} https://a.example/u/x {after}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
+from flask_mailtrack.errors import OptOutsUnavailable
 from flask_mailtrack.events import (
     EVERYTHING,
     EventType,
@@ -33,9 +35,11 @@ from flask_mailtrack.storage.batch import Batch
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.drain import Drain
 from flask_mailtrack.storage.drain_thread import DrainThread
+from flask_mailtrack.storage.election import election
 from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import Record, encode, to_json
-from flask_mailtrack.storage.spool import Segment, Spool, election
+from flask_mailtrack.storage.segment import Segment
+from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.storage.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -135,7 +139,7 @@ class Store:
     def refused(self, *addresses: str, list_id: str = "news", refs: dict[str, str] | None = None) -> Any:
         """What :class:`OptOuts` answers before a send."""
         known = refs or {}
-        optouts = OptOuts(self.database, lambda a: [known[a]] if a in known else [], self.drain.run)
+        optouts = OptOuts(self.database, lambda a: [known[a]] if a in known else [], catch_up=self.drain.run)
         return optouts.among(addresses or [ADA], list_id)
 
 
@@ -824,12 +828,104 @@ def test_the_thread_drains_and_ends_with_the_drain(lite: Store) -> None:
     known = set(threading.enumerate())
     thread.ensure()
     thread.ensure()
-    (started,) = set(threading.enumerate()) - known
+    (started,) = [t for t in set(threading.enumerate()) - known if t.name == "mailtrack-drain"]
     assert arrived.wait(10)
     with election(lite.directory, wait=True):  # so it is not in the middle of a run
         del drain, thread
     started.join(10)
     assert not started.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_has_a_thread_of_its_own(lite: Store) -> None:
+    """A worker that is forked off a process with a drain thread does not rely on the thread that it left behind."""
+    thread = DrainThread(lite.drain, 3600)
+    thread.ensure()
+    child = os.fork()
+    if child == 0:
+        thread.ensure()
+        os._exit([each.name for each in threading.enumerate()].count("mailtrack-drain"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def places(lite: Store, tmp_path: Path) -> tuple[list[Spool], Drain]:
+    """Spools of two more directories beside the first, and a drain over all of them."""
+    more = [Spool(tmp_path / name, stream, "off") for stream in ("events", "optouts") for name in ("second", "older")]
+    return more, Drain([*lite.spools[:1], *more[:2], lite.spools[1], *more[2:]], Writer(lite.database), 500, print)
+
+
+def test_every_directory_is_emptied(lite: Store, tmp_path: Path) -> None:
+    """What the first directory could not take, and what an earlier version left, arrives in one order with the rest."""
+    more, drain = places(lite, tmp_path)
+    message = lite.message()
+    lite.put(lite.hit(message, EventType.UNSUBSCRIBED, ref="r" * 16))
+    more[0].append(to_json(message))
+    more[1].append(to_json(lite.hit(message)))
+    more[3].append(to_json(lite.hit(message, EventType.DECLINED)))
+    assert drain.run() == 4
+    assert lite.rows("optout", "recipient", "list_id", "kind") == [(ADA, "", "tracking"), (ADA, "news", "unsubscribe")]
+    assert lite.state("open_count") == 1
+    assert not any(spool.pending() for spool in (*lite.spools, *more))
+
+
+def test_a_directory_that_fails_does_not_stop_the_others(lite: Store, tmp_path: Path) -> None:
+    """A read-only directory keeps its rows, and the rows of the other arrive; the failure is not hidden."""
+    more, drain = places(lite, tmp_path)
+    message = lite.message()
+    lite.put(message)
+    more[0].append(to_json(lite.hit(message)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lite.spools[0], "take", lambda: _raise(OSError(30, "Read-only file system")))
+        with pytest.raises(OSError, match="Read-only"):
+            drain.run()
+        assert drain.try_run() is None
+    assert (lite.rows("event", "type"), lite.rows("message")) == (["opened"], [])
+    assert drain.progress.read().error == "OSError"
+    assert drain.try_run() == 1
+    assert lite.state("open_count") == 1
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+def test_a_drainer_that_never_ends_is_not_waited_for_for_ever(lite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A send that wants the last opt-outs gives up, rather than hang, while another process hangs in its drain."""
+    monkeypatch.setattr("flask_mailtrack.storage.election.PATIENCE_SECONDS", 0.05)
+    lite.put(lite.hit(lite.message(), EventType.UNSUBSCRIBED))
+    with election(lite.directory, wait=True), pytest.raises(OptOutsUnavailable):
+        lite.refused()
+    assert lite.refused(refs={ADA: ""}) is not None
+
+
+def test_how_the_last_run_went_is_known_to_every_process(lite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor in one process learns of what a drain in another has met, by type, and of its success."""
+    lite.put(lite.message())
+    other = lite.drainer()
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "write", lambda *_: _raise(OperationalError("INSERT", {"a": ADA}, Exception(ADA))))
+        assert other.try_run() is None
+    runs = lite.drain.progress.read()
+    assert (runs.error, runs.succeeded_at) == ("OperationalError", 0)
+    assert ADA not in "".join(path.read_text() for path in lite.directory.glob("drain.*"))
+    assert other.try_run() == 1
+    runs = lite.drain.progress.read()
+    assert (runs.error, runs.succeeded_at > 0, 0 <= runs.lag_seconds < 60) == ("", True, True)
+    (lite.directory / "drain.json").write_text('{"at": [1]}')
+    assert lite.drain.progress.read().at == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_table_without_statistics_is_not_read_whole(store: Store) -> None:
+    """PostgreSQL counts the events of a batch by its index also right after a table was filled."""
+    messages = [store.message() for _ in range(200)]
+    store.put(*messages, *(store.hit(message) for message in messages for _ in range(10)))
+    store.drain.run()
+    with store.database.transaction() as connection:
+        query = store.database._state([message.id for message in messages[:100]])
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = connection.exec_driver_sql(f"EXPLAIN {text}".replace("%", "%%")).scalars().all()
+    assert not [line for line in plan if "Seq Scan on mailtrack_event" in line], plan
 
 
 def test_records_are_written_in_one_line_each(lite: Store) -> None:

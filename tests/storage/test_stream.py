@@ -358,7 +358,7 @@ def test_apps_with_other_databases_do_not_meet(make_box: MakeBox, ship: Callable
 )
 def test_a_wrong_url_stops_the_start(make_site: MakeSite, url: str) -> None:
     """What redis-py cannot read is a mistake of configuration; a password is not shown."""
-    with pytest.raises(ConfigError, match=r"\[E119\] MAILTRACK_SINK") as caught:
+    with pytest.raises(ConfigError, match=r"\[E150\] MAILTRACK_SINK") as caught:
         make_site(MAILTRACK_SINK=url)
     assert "hidden" not in str(caught.value)
 

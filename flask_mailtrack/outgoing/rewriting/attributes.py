@@ -63,10 +63,12 @@ BAN_CLASSES = frozenset(
 TELLING = OWN | SWITCHES | BANS | {"class"}
 """All attributes that say something to this package."""
 
+LEGACY = frozenset(name for name in entities.html5 if not name.endswith(";"))
+"""Names of the character references that may lack their semicolon."""
+
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _REFERENCE = re.compile("&(?:#([xX][0-9a-fA-F]+|[0-9]+);?|([a-zA-Z][a-zA-Z0-9]*)(;?))")
-_LEGACY = frozenset(name for name in entities.html5 if not name.endswith(";"))
-_LEGACY_LENGTH = max(map(len, _LEGACY))
+_LEGACY_LENGTH = max(map(len, LEGACY))
 _DIGITS = len(str(0x10FFFF))
 _NEWLINES_AND_TABS = str.maketrans("", "", "\t\n\r")
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
@@ -94,7 +96,7 @@ def _decode_reference(match: re.Match[str]) -> str:
     if semicolon and f"{name};" in entities.html5:
         return entities.html5[f"{name};"]
     for length in range(min(len(name), _LEGACY_LENGTH), 1, -1):
-        if name[:length] in _LEGACY:
+        if name[:length] in LEGACY:
             whole = length == len(name)
             literal = not whole or (not semicolon and match.string.startswith("=", match.end()))
             return match[0] if literal else entities.html5[name] + semicolon

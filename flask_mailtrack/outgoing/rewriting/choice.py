@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .attributes import APP, NAME, NO, TELLING, UTM, browser_url, opts_out
 from .cuts import Cut, Link
@@ -17,62 +17,84 @@ Refuse = Callable[[str], str | None]
 RefuseText = Callable[[str, str], str | None]
 """The same, given also what the reader sees of the link."""
 
+_NONE: Mapping[str, str] = {}
+
 
 class Choice:
-    """The choice among the links of one page; :attr:`skipped` fills up as :meth:`links` looks at them."""
+    """The choice among the links of one page; all of it fills up as :meth:`cuts` looks at them."""
 
     def __init__(self, page: Page, refuse: Refuse, refuse_text: RefuseText | None, slot_cuts: Sequence[Cut]) -> None:
-        self.skipped: dict[Skipped, None] = {}
+        self.links: list[Link] = []
+        """What is tracked, each destination once, in document order."""
         self.tags: list[tuple[LinkTag, Attribute]] = []
         """The tags of the tracked links."""
+        self.skipped: dict[Skipped, None] = {}
         self._page = page
         self._refuse = refuse
         self._refuse_text = refuse_text
         self._slot_cuts = slot_cuts
         self._with_slot: set[str] = set()
         self._refused_by_text: Counter[str] = Counter()
+        self._known: dict[tuple[str, str, str, bool], Link] = {}
 
-    def links(self) -> list[Cut]:
+    def cuts(self) -> list[Cut]:
         """Cut out every ``href`` that is to be tracked, in document order."""
         chosen: list[Link] = []
+        for tag, href, slotted in self._hrefs():
+            if link := self._link(tag, href, slotted):
+                chosen.append(link)
+                self.tags.append((tag, href))
+        seen = {
+            link.url: link
+            for (tag, _), link in zip(reversed(self.tags), reversed(chosen), strict=True)
+            if not tag.hidden
+        }
+        numbers: dict[Link, int] = {}
+        cuts = []
+        for (tag, href), link in zip(self.tags, chosen, strict=True):
+            number = numbers.setdefault(_as_seen(tag, link, seen), len(numbers))
+            cuts.append(Cut(href.value_start, href.value_end, number, href.quoted))
+        self.links += numbers
+        return cuts
+
+    def _hrefs(self) -> Iterator[tuple[LinkTag, Attribute, bool]]:
+        """Pair each link with its ``href``, and tell whether a slot is in it."""
         next_slot = 0
         for tag in self._page.tags:
             if (href := tag.href) is None:
                 continue
             while next_slot < len(self._slot_cuts) and self._slot_cuts[next_slot].end <= href.value_start:
                 next_slot += 1
-            slotted = next_slot < len(self._slot_cuts) and self._slot_cuts[next_slot].start < href.value_end
-            if link := self._link(tag, href, slotted):
-                chosen.append(link)
-                self.tags.append((tag, href))
-        pairs = list(zip(self.tags, chosen, strict=True))
-        seen = {link.url: link for (tag, _), link in reversed(pairs) if not tag.hidden}
-        return [
-            Cut(href.value_start, href.value_end, _as_seen(tag, link, seen), href.quoted) for (tag, href), link in pairs
-        ]
+            yield tag, href, next_slot < len(self._slot_cuts) and self._slot_cuts[next_slot].start < href.value_end
 
     def _link(self, tag: LinkTag, href: Attribute, slotted: bool) -> Link | None:
-        values = self._page.values(tag, TELLING)
+        values = self._page.values(tag, TELLING) if len(tag.attributes) > 1 else _NONE
         url = browser_url(self._page.text[href.value_start : href.value_end])
         if slotted:
             self._with_slot.add(url)
         reason = self._reason(url, values)
-        if reason is None:
-            text = link_text(self._page, tag)
-            reason = self._refuse_text(url, text) if self._refuse_text else None
-            if reason is None:
-                return Link(
-                    url, values.get(NAME, "").strip(), shorten(text), values.get(UTM, "").strip(), _is_for_app(values)
-                )
+        if reason is None and self._refuse_text and (reason := self._refuse_text(url, link_text(self._page, tag))):
             self._refused_by_text[url] += 1
+        if reason is None:
+            return self._destination(tag, url, values)
         if url:
             self.skipped.setdefault(Skipped(url, reason, href.value_start))
         return None
 
+    def _destination(self, tag: LinkTag, url: str, values: Mapping[str, str]) -> Link:
+        """Return the link that leads there, with the text of its first occurrence."""
+        name, utm, app = "", "", False
+        if values:
+            name, utm, app = values.get(NAME, "").strip(), values.get(UTM, "").strip(), _is_for_app(values)
+        if not (link := self._known.get((url, name, utm, app))):
+            text = shorten(link_text(self._page, tag))
+            link = self._known[url, name, utm, app] = Link(url, name, text, utm, app)
+        return link
+
     def _reason(self, url: str, attributes: Mapping[str, str]) -> str | None:
         if url in self._with_slot:
             return "has_slot"
-        if opts_out(attributes):
+        if attributes and opts_out(attributes):
             return "opted_out"
         return self._refuse(url) if url else "empty"
 

@@ -51,8 +51,8 @@ class Cut(NamedTuple):
 
     start: int
     end: int
-    value: Link | str | None = None
-    """What comes instead: the URL of a link, the value of that name, or nothing."""
+    value: int | str | None = None
+    """What comes instead: the URL of the link of that number, the value of that name, or nothing."""
     quoted: bool = True
     """False for an attribute value without quotes, which gains a pair."""
     text: str = ""

@@ -7,7 +7,7 @@ import re
 
 from .attributes import decode, lower
 from .scan import LinkTag, Page
-from .syntax import ATTRIBUTES, read_attributes
+from .syntax import ATTRIBUTES, Attributes
 
 LOOK_AHEAD = 2_000
 """Characters of the source that are read behind a link's start tag."""
@@ -23,6 +23,7 @@ _MARKUP = re.compile(
     r"|[!?/][^>]*+(?:>|\Z))",
     re.DOTALL,
 )
+_ALT = Attributes(frozenset(("alt",)))
 _WORDS = (
     "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr q s samp small span strike"
     " strong sub sup time tt u var wbr"
@@ -64,9 +65,8 @@ def shorten(text: str) -> str:
 
 
 def _alt(source: str, start: int, end: int) -> str:
-    for attribute in read_attributes(source, start, end) if start >= 0 else ():
-        if attribute.name == "alt":
-            return decode(source[attribute.value_start : attribute.value_end])
+    for attribute in _ALT.read(source, start, end) if start >= 0 else ():
+        return decode(source[attribute.value_start : attribute.value_end])
     return ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .attributes import decode
-from .cuts import END, START, Cut, Link
+from .cuts import END, START, Cut
 from .syntax import read_attributes
 
 # Drawn anew for each process, so no author can know it; the judge looks for it in the body all the same.
@@ -37,7 +37,7 @@ class Marks:
 
         :param attribute: the markup that tracked links gain.
         """
-        links = [cut for cut in gaps if isinstance(cut.value, Link)]
+        links = [cut for cut in gaps if isinstance(cut.value, int)]
         marks = [f"{PREFIX}{number}." for number in range(len(links))]
         added = [
             (a.name, decode(attribute[a.value_start : a.value_end]))
@@ -65,7 +65,7 @@ class Marks:
         mark = iter(self.hrefs)
         copy = [texts[0]]
         for cut, text in zip(gaps, texts[1:], strict=True):
-            if isinstance(cut.value, Link):
+            if isinstance(cut.value, int):
                 copy.append(next(mark))
             elif cut.value in (START, END):
                 copy.append(self.probe(cut.value) + self.image(cut.value))
@@ -104,12 +104,13 @@ class Marks:
                 return None
             text = before + after
         first, *others = text.split(PREFIX)
+        if len(others) != len(self.hrefs):
+            return None
         pieces = [first]
-        for other in others:
-            number, dot, after = other.partition(".")
-            written = self.hrefs.get(f"{PREFIX}{number}{dot}")
+        for (mark, written), other in zip(self.hrefs.items(), others, strict=True):
             quote = pieces[-1][-1:]
-            if written is None or quote not in _QUOTES or quote in written:
+            after = other.removeprefix(mark[len(PREFIX) :])
+            if quote not in _QUOTES or quote in written or not after.startswith(quote):
                 return None
             pieces += (written, after)
         return "".join(pieces)

@@ -97,14 +97,13 @@ def _compile(html: str, order: _Order) -> Template:
     page = scan(html, order.deadline, attribute_names(order.attribute))
     slot_cuts = list(_slot_cuts(html, order.slots))
     choice = Choice(page, order.refuse, order.refuse_text, slot_cuts)
-    link_cuts = choice.links() if order.clicks else []
-    links = tuple(dict.fromkeys(cut.value for cut in link_cuts if isinstance(cut.value, Link)))
-    if len(links) > order.limits.max_links:
-        raise RewriteError("too_many_links", f"{len(links)} links, allowed are {order.limits.max_links}")
+    link_cuts = choice.cuts() if order.clicks else []
+    if len(choice.links) > order.limits.max_links:
+        raise RewriteError("too_many_links", f"{len(choice.links)} links, allowed are {order.limits.max_links}")
     cuts = [*slot_cuts, *link_cuts, *added_attribute(choice.tags, order.attribute), *own_attributes(page)]
     order.deadline.check()
     texts, gaps = _proven(page, cuts, order, choice if order.clicks else None)
-    return assemble(html, texts, gaps, links, tuple(choice.skipped), not page.amp)
+    return assemble(html, texts, gaps, tuple(choice.links), tuple(choice.skipped), not page.amp)
 
 
 def _slot_cuts(html: str, slots: re.Pattern[str] | None) -> Iterator[Cut]:

@@ -6,21 +6,32 @@ things a rewriter needs, so that everything else can be sent byte for byte as th
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Container, Set
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .attributes import TELLING, decode, lower
 from .deadline import Deadline
-from .syntax import COMMENT_END, CONDITION, RAW_TEXT, STEP, Attribute, raw_text_end, read_attributes
+from .syntax import (
+    COMMENT_END,
+    CONDITION,
+    CONTENT,
+    RAW_TEXT,
+    STEP,
+    Attribute,
+    Attributes,
+    raw_text_end,
+    read_attributes,
+)
 
 __all__ = ["CONDITION", "Attribute", "LinkTag", "Page", "scan"]
 
 _AMP_MARKS = frozenset({"amp4email", "\u26a14email"})
 _NAMES = TELLING | {"alt", "href"}
 _BETWEEN_LOOKS = 256
-"""Tokens between two looks at the clock."""
+"""Steps between two looks at the clock."""
 
 
 class LinkTag(NamedTuple):
@@ -85,17 +96,20 @@ def scan(text: str, deadline: Deadline | None = None, names: Set[str] = frozense
     :param names: further attributes of links to look at, in lower case.
     :raises RewriteError: ``too_slow``, if there is a deadline and it has passed.
     """
-    scanner = _Scanner(text, deadline, names)
+    scanner = _Scanner(text, deadline, _reader(_NAMES | names))
     unclosed = scanner.walk(0, len(text), hidden=False)
     return Page(
         text=text,
-        tags=tuple(scanner.tags),
+        tags=tuple(map(LinkTag._make, scanner.tags)),
         body_end=scanner.last_end_tag.get("body"),
         html_end=scanner.last_end_tag.get("html"),
         unclosed=unclosed,
         amp=scanner.amp,
         body_start=scanner.body_start,
     )
+
+
+_reader = functools.lru_cache(16)(Attributes)
 
 
 class _UnclosedError(Exception):
@@ -109,26 +123,21 @@ class _UnclosedError(Exception):
 class _Scanner:
     """The state of one walk; every ``_after_*`` method returns where the next token may start."""
 
-    def __init__(self, text: str, deadline: Deadline | None, names: Set[str]) -> None:
+    def __init__(self, text: str, deadline: Deadline | None, attributes: Attributes) -> None:
         self.text = text
-        self.tags: list[LinkTag] = []
+        self.tags: list[list[Any]] = []
+        """The fields of each :class:`LinkTag`; the last one is known when the tag is closed."""
         self.last_end_tag: dict[str, int] = {}
         self.body_start: int | None = None
         self.amp = False
         self._deadline = deadline
-        self._names = _NAMES | names
+        self._attributes = attributes
         self._steps = 0
 
     def walk(self, position: int, end: int, *, hidden: bool) -> int | None:
         """Collect from a stretch of text; return the start of a construct that it cuts off."""
-        opened: dict[str, int] = {}
-        unclosed = self._walk(position, end, hidden, opened)
-        stop = end if unclosed is None else unclosed
-        for name in list(opened):
-            self._close(opened, name, stop)
-        return unclosed
-
-    def _walk(self, position: int, end: int, hidden: bool, opened: dict[str, int]) -> int | None:
+        opened: dict[str, list[Any]] = {}
+        unclosed = None
         try:
             while position < end and (step := STEP.match(self.text, position, end)):
                 self._steps += 1
@@ -136,26 +145,29 @@ class _Scanner:
                     self._deadline.check()
                 position = self._after(step, end, hidden, opened)
         except _UnclosedError as error:
-            return error.position
-        return None
+            unclosed = error.position
+        for tag in opened.values():
+            tag[-1] = end if unclosed is None else unclosed
+        return unclosed
 
-    def _after(self, step: re.Match[str], end: int, hidden: bool, opened: dict[str, int]) -> int:
-        name, slash, closed, comment, bogus = step.group("name", "slash", "end", "comment", "bogus")
-        if name:
-            if not closed:
-                raise _UnclosedError(step.start("slash") - 1)
+    def _after(self, step: re.Match[str], end: int, hidden: bool, opened: dict[str, list[Any]]) -> int:
+        kind = step.lastgroup
+        if kind == "end":  # of a tag
+            slash, name = step.group("slash", "name")
             name = lower(name)
             if not slash:
                 return self._after_start_tag(step, name, end, hidden, opened)
             position = step.start("slash") - 1
-            if name in opened:
-                self._close(opened, name, position)
+            if tag := opened.pop(name, None):
+                tag[-1] = position
             if not hidden:
                 self.last_end_tag[name] = position
-        elif comment:
+        elif kind == "comment":
             return self._after_comment(step.end(), end, hidden)
-        elif bogus:
+        elif kind == "bogus":
             return self._behind_next_bracket(step.start("bogus") - 1, end)
+        elif kind:
+            raise _UnclosedError(step.start("slash") - 1)
         return step.end()
 
     def _behind_next_bracket(self, start: int, end: int) -> int:
@@ -177,36 +189,39 @@ class _Scanner:
             raise _UnclosedError(start)
         return closing.end()
 
-    def _after_start_tag(self, token: re.Match[str], name: str, end: int, hidden: bool, opened: dict[str, int]) -> int:
+    def _after_start_tag(
+        self, token: re.Match[str], name: str, end: int, hidden: bool, opened: dict[str, list[Any]]
+    ) -> int:
         behind = token.end()
         if name in ("a", "area") or name.startswith("v:"):
-            self._open(opened, token, name, hidden)
-        elif name == "script" or name in RAW_TEXT:
+            return self._after_link(token, name, end, hidden, opened)
+        if name == "script" or name in RAW_TEXT:
             closing = raw_text_end(name, self.text, behind, end)
             if closing is None:
                 raise _UnclosedError(token.start("slash") - 1)
             return closing
-        elif name == "plaintext":
+        if name == "plaintext":
             raise _UnclosedError(token.start("slash") - 1)
-        elif name == "html" and not hidden:
+        if name == "html" and not hidden:
             self.amp = self.amp or self._declares_amp(token)
         elif name == "body" and not hidden and self.body_start is None:
             self.body_start = behind
         return behind
 
-    def _open(self, opened: dict[str, int], token: re.Match[str], name: str, hidden: bool) -> None:
-        if name in opened:
-            self._close(opened, name, token.start("slash") - 1)
-        attributes = tuple(read_attributes(self.text, *token.span("attributes"), self._names))
+    def _after_link(self, token: re.Match[str], name: str, end: int, hidden: bool, opened: dict[str, list[Any]]) -> int:
+        behind = token.end()
+        attributes = tuple(self._attributes.read(self.text, *token.span("attributes")))
+        tag = [attributes, hidden, name, behind, behind]
+        self.tags.append(tag)
+        if before := opened.pop(name, None):
+            before[-1] = token.start("slash") - 1
+        if name == "a" and (content := CONTENT.match(self.text, behind, end)):
+            tag[-1] = content.end()
+            return content.end() + len("</a>")
         # <v:rect/> is XML, where the slash counts.
-        if name != "area" and not (name != "a" and self.text[token.end() - 2] == "/"):
-            opened[name] = len(self.tags)
-        self.tags.append(LinkTag(attributes, hidden, name, token.end(), token.end()))
-
-    def _close(self, opened: dict[str, int], name: str, position: int) -> None:
-        k = opened.pop(name)
-        attributes, hidden, _, start, _ = self.tags[k]
-        self.tags[k] = LinkTag(attributes, hidden, name, start, position)
+        if name != "area" and not (name != "a" and self.text[behind - 2] == "/"):
+            opened[name] = tag
+        return behind
 
     def _declares_amp(self, token: re.Match[str]) -> bool:
         names = (attribute.name for attribute in read_attributes(self.text, *token.span("attributes")))

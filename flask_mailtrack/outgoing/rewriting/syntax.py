@@ -6,7 +6,7 @@ Every one of them is possessive (``*+``): no backtracking, hence no input that m
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Set
 from typing import NamedTuple
 
 from .attributes import lower
@@ -35,23 +35,27 @@ _TOKEN = (
     rf"|(?P<slash>/?)(?P<name>{_TAG_NAME})(?P<attributes>{ATTRIBUTES})(?P<end>>)?)"
 )
 TOKEN = re.compile(_TOKEN)
-_TELLING = _either_case("a", "area", "body", "html", "plaintext", "script", *sorted(RAW_TEXT))
 # The most frequent names come first: they need no look at those that tell something.
-_DULL_NAME = (
-    rf"(?:t[dr]|table|span|br|img|p(?=[ \t\n\f\r/>])|[c-gj-moqruwyzC-GJ-MOQRUWYZ]|(?!{_TELLING}|[vV]:)[a-zA-Z])"
-    r"[^ \t\n\f\r/>]*+"
-)
-STEP = re.compile(
-    rf"[^<]*+(?:<(?:/?{_DULL_NAME}(?:>|{ATTRIBUTES}>)|(?![a-zA-Z/!?]))[^<]*+){{0,1000}}+"
-    rf"(?:{_TOKEN})?"
-)
+_DULL = r"t[dr]|table|span|br|img|p(?=[ \t\n\f\r/>])|[c-gj-moqruwyzC-GJ-MOQRUWYZ]"
+_DULL_REST = rf"[^ \t\n\f\r/>]*+(?:>|{ATTRIBUTES}>)"
+_DULL_END = rf"/(?:{_DULL}|(?!{_either_case('a', 'body', 'html')}|[vV]:)[a-zA-Z]){_DULL_REST}"
+_TELLING = _either_case("a", "area", "body", "html", "plaintext", "script", *sorted(RAW_TEXT))
+_DULL_START = rf"(?:{_DULL}|(?!{_TELLING}|[vV]:)[a-zA-Z]){_DULL_REST}"
+# Nothing in it begins like a link, so that Outlook sees none either.
+_DULL_COMMENT = r"!--(?!-?>)[^<-]*+(?:(?:-(?!-!?>)|<(?![aAvV]))[^<-]*+)*+--!?>"
+_DULL_BOGUS = r"(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"
+_DULL_MARKUP = rf"<(?:{_DULL_END}|{_DULL_START}|{_DULL_COMMENT}|{_DULL_BOGUS}|(?![a-zA-Z/!?]))"
+STEP = re.compile(rf"[^<]*+(?:{_DULL_MARKUP}[^<]*+){{0,1000}}+(?:{_TOKEN})?")
 """Text and tags that hold nothing for a rewriter, up to a thousand in one go, and the next token, if it is near."""
+CONTENT = re.compile(rf"[^<]*+(?:{_DULL_MARKUP}[^<]*+){{0,20}}+(?=</[aA]>)")
+"""What stands in a short ``<a>`` with nothing but text and such tags in it, up to its end tag."""
 COMMENT_END = re.compile("--!?>")
 CONDITION = re.compile(r"\[if\b[^\]>]*+\]>", re.I | re.A)
 """How the inside of a comment begins that Outlook reads on."""
 
-# Runs only over text that TOKEN has accepted, hence the simpler form of an unquoted value.
-_ATTRIBUTE = re.compile(rf"(?=[^ \t\n\f\r/>])(?P<name>{_NAME})(?:{_S}*+={_S}*+(?P<value>{_QUOTED}|[^ \t\n\f\r>]*+))?")
+# These run only over text that TOKEN has accepted, hence the simpler form of an unquoted value.
+_ATTRIBUTE = rf"(?=[^ \t\n\f\r/>])(?P<name>{_NAME})(?:{_S}*+={_S}*+(?P<value>{_QUOTED}|[^ \t\n\f\r>]*+))?"
+_EACH_ATTRIBUTE = re.compile(_ATTRIBUTE)
 _RAW_TEXT_END = {name: re.compile(f"</{_either_case(name)}") for name in RAW_TEXT}
 _SCRIPT = _either_case("script")
 _SCRIPT_STEP = re.compile(
@@ -73,22 +77,41 @@ class Attribute(NamedTuple):
     quoted: bool
 
 
-def read_attributes(text: str, start: int, end: int, names: Container[str] | None = None) -> list[Attribute]:
-    """Split the inside of an accepted tag, without its name and ``>``, into attributes.
+def read_attributes(text: str, start: int, end: int) -> list[Attribute]:
+    """Split the inside of an accepted tag, without its name and ``>``, into attributes."""
+    return [_attribute(match) for match in _EACH_ATTRIBUTE.finditer(text, start, end)]
 
-    :param names: the only ones to return, in lower case.
+
+class Attributes:
+    """Reads those attributes of accepted tags that bear certain names.
+
+    :param names: in lower case.
     """
-    found = []
-    for match in _ATTRIBUTE.finditer(text, start, end):
-        (first, last), (_, name_end), (value_start, value_end) = match.regs
-        name = lower(text[first:name_end])
-        if names is not None and name not in names:
-            continue
-        if value_start < 0:  # a bare attribute
-            value_start = value_end = last
-        quoted = value_start < value_end and text[value_start] in "\"'"
-        found.append(Attribute(name, first, last, value_start + quoted, value_end - quoted, quoted))
-    return found
+
+    def __init__(self, names: Set[str]) -> None:
+        self._names = names
+        # Names that are written in lower case and begin like none of these are passed over in one go.
+        begin = "|".join(map(re.escape, sorted(names)))
+        self._match = re.compile(rf"(?:{_S}++(?!{begin})[a-z-]++=\"[^\"]*+\")*+[ \t\n\f\r/]*+{_ATTRIBUTE}").match
+
+    def read(self, text: str, start: int, end: int) -> list[Attribute]:
+        """Return them in the order in which they stand."""
+        found = []
+        while match := self._match(text, start, end):
+            attribute = _attribute(match)
+            if attribute.name in self._names:
+                found.append(attribute)
+            start = attribute.end
+        return found
+
+
+def _attribute(match: re.Match[str]) -> Attribute:
+    (_, last), (first, name_end), (value_start, value_end) = match.regs
+    name = lower(match.string[first:name_end])
+    if value_start < 0:  # a bare attribute
+        return Attribute(name, first, last, last, last, False)
+    quoted = value_start < value_end and match.string[value_start] in "\"'"
+    return Attribute(name, first, last, value_start + quoted, value_end - quoted, quoted)
 
 
 def raw_text_end(name: str, text: str, position: int, end: int) -> int | None:

@@ -109,8 +109,7 @@ def assemble(
     names = dict.fromkeys(cut.value for cut in gaps if isinstance(cut.value, str))
     points = tuple(name for name in names if name in (START, END))
     fills = tuple(name for name in names if name not in points)
-    values: list[Link | str | None] = [*links, *points, *fills]
-    number = {value: k for k, value in enumerate(values)}
+    number: dict[int | str | None, int] = {value: k for k, value in enumerate((*range(len(links)), *points, *fills))}
     numbers = [number[cut.value] for cut in gaps]
     parts = [""] * (2 * len(gaps) + 1)
     parts[::2] = texts

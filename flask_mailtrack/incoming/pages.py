@@ -1,0 +1,137 @@
+"""The pages that readers see: their templates, their language and what they tell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, current_app, render_template, request
+from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.events import EVERYTHING, PATHS, Kind, Standing
+from flask_mailtrack.privacy import mask
+from flask_mailtrack.tokens import Token
+
+from .choices import OWN, REASONS, Wish, after
+from .statement import statement
+from .translations import Words, spoken, words
+
+try:
+    from flask_babel import get_locale
+except ImportError:  # the host has no need of it
+    get_locale = None
+
+log = logging.getLogger("flask_mailtrack.hit")
+
+NAME = "mailtrack"
+
+
+class PackageBlueprint(Blueprint):
+    """A blueprint whose templates have a second name, ``flask_mailtrack/…``, that no app overrides.
+
+    An app's ``mailtrack/unsubscribe.html`` can so extend ``flask_mailtrack/unsubscribe.html`` and change
+    one block; under the first name alone it would extend itself.
+    """
+
+    @cached_property
+    def jinja_loader(self) -> BaseLoader:
+        """Where the templates are."""
+        folder = Path(self.root_path, str(self.template_folder))
+        return ChoiceLoader(
+            [FileSystemLoader(folder), PrefixLoader({"flask_mailtrack": FileSystemLoader(folder / NAME)})]
+        )
+
+
+class Pages:
+    """Renders the pages of one app.
+
+    :param standing: looks a token's recipient up in the database; may raise.
+    """
+
+    def __init__(self, settings: Settings, standing: Callable[[Token], Standing]) -> None:
+        self._settings = settings
+        self._standing = standing
+        self._root = f"{urlsplit(settings.base_url).path}{settings.url_prefix}"
+        # The other names have a meaning of their own in a choice.
+        self.lists = {name: about for name, about in settings.lists.items() if name not in (OWN, EVERYTHING)}
+
+    def about(self, template: str, speech: Words, token: Token, wish: Wish, preferences: str) -> str:
+        """Return a page about one person.
+
+        :param wish: what has just been asked for, if anything.
+        :param preferences: the token of their preferences.
+        """
+        known = True
+        try:
+            found = self._standing(token)
+        except Exception:
+            log.warning("a page is shown without the recipient", exc_info=True)
+            known, found = False, Standing()
+        standing = after(found, wish.choices)
+        about = self._settings.lists.get(standing.list_id, {})
+        return self.plain(
+            template,
+            speech,
+            state=wish.state,
+            strange=wish.strange,
+            standing=standing,
+            known=known,
+            address=mask(standing.recipient) if standing.recipient else "",
+            list_title=about.get("title", standing.list_id),
+            list_description=about.get("description", ""),
+            lists=self._offered(standing),
+            reasons=REASONS,
+            preferences=f"{self._root}/{PATHS[Kind.PREFERENCES]}/{preferences}",
+            statement=statement(self._settings, standing),
+        )
+
+    def plain(self, template: str, speech: Words, **values: Any) -> str:
+        """Return a page; if the host's version or one of its context processors fails, ours."""
+        values |= {"stylesheet": f"{self._root}/static/mailtrack.css", "t": speech}
+        try:
+            return render_template(f"{NAME}/{template}", **values)
+        except Exception:  # also an abort() there: it is about the app's own pages
+            log.exception("the page mailtrack/%s of the app fails: showing the one of the package", template)
+            environment = current_app.jinja_env.overlay(loader=current_app.blueprints[NAME].jinja_loader)
+            return environment.get_template(f"{NAME}/{template}").render(**values)
+
+    def wording(self, template: str, speech: Words) -> str:
+        """Return the short name of what a page says, for the record of a choice that is made on it."""
+        environment = current_app.jinja_env
+        try:
+            names = (f"{NAME}/{template}", f"flask_mailtrack/{template}")
+            loader = environment.loader
+            return speech.fingerprint([loader.get_source(environment, name)[0] for name in names] if loader else [])
+        except Exception:  # a page that cannot be read was not shown either: ours was
+            log.exception("the wording of mailtrack/%s is not known", template)
+            return speech.language
+
+    def _offered(self, standing: Standing) -> list[Mapping[str, Any]]:
+        """Return the lists that the person may choose: those that are described, and the one of the message."""
+        offered: list[Mapping[str, Any]] = [
+            {"value": name, "title": about["title"], "description": about.get("description", ""), "name": name}
+            for name, about in self.lists.items()
+        ]
+        if standing.list_id and standing.list_id not in self.lists:
+            offered.insert(0, {"value": OWN, "title": standing.list_id, "description": "", "name": standing.list_id})
+        return offered
+
+
+def speech() -> Words:
+    """Return the language of the reader: what Flask-Babel says where the host has it, else the browser."""
+    if get_locale is not None and "babel" in current_app.extensions:
+        try:
+            chosen = spoken(str(get_locale() or ""))
+        except Exception:
+            log.exception("Flask-Babel does not know the reader's language")
+        else:
+            if chosen:
+                return words(chosen)
+    # Werkzeug's own best match takes English for "de-AT, en;q=0.9".
+    wanted = (spoken(tag) for tag, quality in request.accept_languages if quality > 0)
+    return words(next(filter(None, wanted), "en"))

@@ -1,0 +1,91 @@
+"""What stands between the network and our routes: the host's own hooks, asked one by one.
+
+Flask calls ``before_request`` functions in the order in which they were registered, and the first one
+that answers keeps the others, and the route, from being asked. No extension can be before all of
+them, so what we cannot go round we name, with the cure.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import traceback
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+_LET_PASS = 'let it pass where request.blueprint == "mailtrack"'
+
+
+def wall(app: Flask, path: str, base_url: str, **request: Any) -> str:
+    """Return, in words, which function of the host answers a request before our route can, and the cure.
+
+    Calls the host's ``before_request`` functions, as the request itself would.
+
+    :param path: below the root of *base_url*.
+    :param request: more of the request, as for :meth:`flask.Flask.test_request_context`.
+    :return: empty if none does.
+    """
+    for function in app.before_request_funcs.get(None, ()):
+        # Each in a request of its own: that none has changed before.
+        with app.test_request_context(path, base_url=base_url, **request):
+            try:
+                answer = app.ensure_sync(function)()
+            except HTTPException as error:
+                answer = error.get_response()
+            except Exception as error:
+                return f"{_named(function)} fails with {type(error).__name__}: {error}; {_LET_PASS}"
+            if answer is not None:
+                # An HTTPException's response is Werkzeug's own class.
+                response = app.make_response(answer)
+                return f"{_kind(function, response, path)}: {_named(function)} answers; {_cure(response, path)}"
+    return ""
+
+
+def blame(error: BaseException) -> str:
+    """Return which teardown function of the host raised *error*; empty if none did.
+
+    What fails there fails after our answer, and takes it from the reader all the same.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    for (outer, _), (inner, line) in itertools.pairwise(frames):
+        if outer.f_code.co_name.startswith("do_teardown"):
+            code = inner.f_code
+            return f" in the teardown function {code.co_name} ({code.co_filename}:{line}), after the answer was made"
+    return ""
+
+
+def _kind(function: Callable[..., Any], response: Response, path: str) -> str:
+    module = getattr(inspect.unwrap(function), "__module__", None) or type(function).__module__
+    if "csrf" in f"{module}.{_name(function)}".lower():
+        return "CSRF protection"
+    if _to_https(response, path):
+        return "a redirect to https"
+    if response.status_code in (401, 403) or 300 <= response.status_code < 400:
+        return "a login wall"
+    return {503: "maintenance", 429: "a rate limit"}.get(response.status_code, f"status {response.status_code}")
+
+
+def _cure(response: Response, path: str) -> str:
+    if _to_https(response, path):
+        return f"a redirect loses the body of a POST: {_LET_PASS}, and tell Flask of https by Werkzeug's ProxyFix"
+    if response.status_code == 503:
+        return f"{_LET_PASS}, as people may leave a list at any time"
+    return _LET_PASS
+
+
+def _to_https(response: Response, path: str) -> bool:
+    target = urlsplit(response.headers.get("Location", ""))
+    return target.scheme == "https" and target.path.endswith(path)
+
+
+def _named(function: Callable[..., Any]) -> str:
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}.{_name(function)}"
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -1,0 +1,59 @@
+"""How the journal and the drain are, for a page that a monitor asks, and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from .drain import Drain
+from .journal import Journal
+
+OLD_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is known without asking the database."""
+
+    rows: int
+    """Records that wait in the spool."""
+    bytes: int
+    oldest_seconds: float
+    """Age of the oldest of them; 0 if nothing waits."""
+    bad: int
+    """Records in quarantine, which the database refused or which are damaged."""
+    fallbacks: int
+    """Records that this process had to write to the second directory, since it began."""
+    lost: int
+    """Records of this process that are only in the log, since it began."""
+    lag_seconds: float
+    """How long the oldest record of the last run that stored something had waited."""
+    last_error: str
+    """Type of what the last run of the drain, in any process, failed of; empty if it did not fail."""
+    last_success: datetime | None
+    """When a drain, in any process, stored something the last time, or shipped it to Redis."""
+    streamed: int | None = None
+    """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is lost to the log, and nothing has waited for more than five minutes."""
+        return self.oldest_seconds <= OLD_SECONDS and not self.lost
+
+
+def health(drain: Drain, journals: Sequence[Journal]) -> Health:
+    """Return how things are. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises."""
+    waiting, runs = drain.waiting(), drain.progress.read()
+    return Health(
+        rows=waiting.rows,
+        bytes=waiting.bytes,
+        oldest_seconds=waiting.oldest_seconds,
+        bad=waiting.bad,
+        fallbacks=sum(journal.fallbacks for journal in journals),
+        lost=sum(journal.lost for journal in journals),
+        lag_seconds=runs.lag_seconds,
+        last_error=runs.error,
+        last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
+        streamed=waiting.streamed,
+    )

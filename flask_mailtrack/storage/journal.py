@@ -1,0 +1,112 @@
+"""Where a record is written down: in the first directory that takes it, else in the log.
+
+A directory that fails is left alone for a while, one second at first and a minute in the end, so
+that a full disk does not cost each hit an attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flask_mailtrack.errors import SpoolError
+
+from . import lost
+from .spool import Spool
+
+log = logging.getLogger("flask_mailtrack.spool")
+
+LONGEST_SECONDS = 60.0
+
+
+class Journal:
+    """One stream of records over several directories.
+
+    :param first: where records belong.
+    :param second: where they go while the first cannot be written.
+    :param older: where an earlier version wrote them; drained, never written.
+    :param last_resort: write what neither takes to the log, for ``flask mailtrack recover``.
+    :param clock: monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        first: Spool,
+        second: Spool,
+        older: Sequence[Spool] = (),
+        *,
+        last_resort: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spools: tuple[Spool, ...] = (first, second, *older)
+        self.fallbacks = 0
+        """Records that the first directory did not take, since this process began."""
+        self.lost = 0
+        """Records that are only in the log, since this process began."""
+        self._last_resort = last_resort
+        self._clock = clock
+        self._delay = 0.0
+        self._retry_at = 0.0
+
+    @property
+    def directory(self) -> Path:
+        """Where records belong."""
+        return self.spools[0].directory
+
+    def append(self, *records: Mapping[str, Any], sync: bool = False) -> None:
+        """Write *records*, all with one write; all of them or none.
+
+        :param sync: wait for the disk whatever the setting says.
+        :raises SpoolError: no directory took them; if this journal has a last resort, they are in the log.
+        """
+        for spool in self._choice():
+            try:
+                spool.append(*records, sync=sync)
+            except SpoolError as error:
+                if isinstance(error.__cause__, TypeError | ValueError):
+                    raise  # no directory, and no log, could hold it
+                last = error
+                self._failed(spool, error)
+            else:
+                self._wrote(spool, len(records))
+                return
+        if self._last_resort:
+            self.lost += len(records)
+            lost.tell(records)
+        raise last
+
+    def pending(self) -> bool:
+        """Say whether any process of this machine has written what nobody has drained."""
+        return any(spool.pending() for spool in self.spools)
+
+    def size(self) -> int:
+        """Return the number of bytes that wait to be drained."""
+        return sum(spool.size() for spool in self.spools)
+
+    def _choice(self) -> Iterator[Spool]:
+        first, second = self.spools[:2]
+        resting = self._clock() < self._retry_at
+        yield from (second, first) if resting else (first, second)
+
+    def _failed(self, spool: Spool, error: SpoolError) -> None:
+        if spool is not self.spools[0]:
+            return
+        if not self._delay:
+            cause = type(error.__cause__).__name__
+            log.error("%s: records go to %s until it can be written (%s)", spool.directory, self._second, cause)
+        self._delay = min(LONGEST_SECONDS, self._delay * 2 or 1.0)
+        self._retry_at = self._clock() + self._delay
+
+    def _wrote(self, spool: Spool, count: int) -> None:
+        if spool is not self.spools[0]:
+            self.fallbacks += count
+        elif self._delay:
+            self._delay = self._retry_at = 0.0
+            log.info("%s can be written again", spool.directory)
+
+    @property
+    def _second(self) -> Path:
+        return self.spools[1].directory

@@ -1,0 +1,102 @@
+"""The journal, looked through without being drained: for choices that wait, and for people to forget."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flask_mailtrack.events import Hit, Suppression
+
+from .election import election
+from .optouts import OPT_OUTS
+from .records import decode, from_json
+from .spool import Spool
+from .stream import Stream
+
+
+def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:
+    """Return the choices that are in *spools*. A line that is none is left to the drain.
+
+    :raises OSError: a spool cannot be read.
+    """
+    return _choices(body for spool in spools for path in sorted(spool.files()) for body in _bodies(path))
+
+
+def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
+    """Return the choices of which *stream* has copies, those of this machine included.
+
+    :raises StreamError: it cannot be asked.
+    """
+    return _choices(_decoded(stream.told(hurried).values()))
+
+
+def forget(spools: Sequence[Spool], words: Iterable[str], stream: Stream | None = None) -> int:
+    """Take the lines out of the quarantine in which one of *words* stands, and return how many.
+
+    :param stream: where there are bad lines, too, and copies of opt-outs.
+
+    :param words: addresses, references and ids.
+    """
+    named = mention({spelling for word in words for spelling in (word, json.dumps(word)[1:-1], _twice(word))})
+    gone = 0
+    for directory in sorted({spool.directory for spool in spools}):
+        with election(directory, True):  # nobody may add to it meanwhile
+            bad = [p for p in sorted(directory.glob("bad-*.jsonl")) if p.is_file() and not p.is_symlink()]
+            gone += sum(_without(path, named) for path in bad)
+    return gone + (stream.forget(named) if stream else 0)
+
+
+def mention(words: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds *words* in text, in any case, but not ``b@example.com`` in ``bob@example.com``.
+
+    Before one may stand what an address cannot hold, an escape of a URL, or one of JSON.
+    """
+    either = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    before = r"(?:(?<![a-z0-9._+-])|(?<=%[0-9a-f]{2})|(?<=\\[nrt]))"
+    return re.compile(rf"{before}(?:{either})(?![a-z0-9-]|\.[a-z0-9])", re.IGNORECASE)
+
+
+def _bodies(path: Path) -> Iterator[dict[str, Any]]:
+    # Drained meanwhile: then it is in the database.
+    with suppress(FileNotFoundError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+        yield from _decoded(lines)
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):
+            yield decode(line)
+
+
+def _choices(bodies: Iterable[dict[str, Any]]) -> list[Hit | Suppression]:
+    found: list[Hit | Suppression] = []
+    for body in bodies:
+        with suppress(ValueError):
+            record = from_json(body)
+            if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
+                found.append(record)
+    return found
+
+
+def _without(path: Path, named: re.Pattern[str]) -> int:
+    lines = path.read_text("utf-8", "backslashreplace").splitlines(keepends=True)
+    kept = [line for line in lines if not named.search(line)]
+    if len(kept) < len(lines):
+        new = path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(kept)
+            file.flush()
+            os.fdatasync(file.fileno())
+        new.replace(path)
+    return len(lines) - len(kept)
+
+
+def _twice(word: str) -> str:
+    """Return *word* as it stands in JSON that stands in JSON."""
+    return json.dumps(json.dumps(word)[1:-1])[1:-1]

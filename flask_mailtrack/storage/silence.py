@@ -1,0 +1,77 @@
+"""Which hits are not stored, because the person behind them does not want to be measured, or is forgotten.
+
+It is asked when the spool is drained: the redirect waits for nothing, a hit is on the local disk for
+some seconds, and what the person has said until then counts.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from flask_mailtrack.consent import Consent, Purpose
+from flask_mailtrack.events import EventType, Hit, SentMessage, first_id, now
+
+from .database import Database
+from .optouts import OptOuts
+from .records import Record
+
+_PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK}
+_CHUNK = 1_000
+
+
+class Silence:
+    """Takes the hits out that nobody may keep.
+
+    :param database: knows whose message it was.
+    :param optouts: knows who has declined.
+    :param consent: what the host knows of consent.
+    :param keep_days: of events, counted from the mail; 0: for ever. A hit on an older mail would be
+        purged at once, and would spoil the counts on its message.
+    """
+
+    def __init__(self, database: Database, optouts: OptOuts, consent: Consent, keep_days: float = 0) -> None:
+        self._database = database
+        self._optouts = optouts
+        self._consent = consent
+        self._keep_days = keep_days
+
+    def over(self, records: Sequence[Record]) -> list[Record]:
+        """Return *records* without those hits.
+
+        :raises SQLAlchemyError: it cannot be known now whose they are.
+        """
+        hits = [r for r in records if isinstance(r, Hit) and r.type in _PURPOSES]
+        if not hits:
+            return list(records)
+        written = {r.id: r.recipient for r in records if isinstance(r, SentMessage)}
+        recipients = written | self._recipients({h.message_id for h in hits})
+        dropped = {h.id for h in hits if not recipients.get(h.message_id, "?")}  # an erased person's
+        people = {name for h in hits if (name := recipients.get(h.message_id))}
+        declined = self._optouts.declined(people) if people else {}
+        denied = {
+            kind: self._consent.denied(_of(kind, hits, recipients), purpose, patient=True)
+            for kind, purpose in _PURPOSES.items()
+        }
+        oldest = first_id(now() - timedelta(days=self._keep_days)) if self._keep_days else uuid.UUID(int=0)
+        for hit in hits:
+            name = recipients.get(hit.message_id, "")
+            said_no = name in declined and declined[name] <= hit.occurred_at
+            if said_no or name in denied[hit.type] or hit.message_id < oldest:
+                dropped.add(hit.id)
+        return [r for r in records if not isinstance(r, Hit) or r.id not in dropped]
+
+    def _recipients(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, str]:
+        table, wanted = self._database.message, sorted(message_ids)
+        found: dict[uuid.UUID, str] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            query = select(table.c.id, table.c.recipient).where(table.c.id.in_(wanted[start : start + _CHUNK]))
+            found.update({row[0]: row[1] for row in self._database.rows(query)})
+        return found
+
+
+def _of(kind: EventType, hits: Iterable[Hit], recipients: dict[uuid.UUID, str]) -> set[str]:
+    return {name for h in hits if h.type == kind and (name := recipients.get(h.message_id))}

@@ -1,0 +1,202 @@
+"""Suppressions of other services, read from their CSV files.
+
+Known by their headers: SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp, SparkPost, our own; and a
+file of bare addresses. A file is read line by line, however long it is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TextIO
+
+from flask_mailtrack.events import OptOutKind, now
+from flask_mailtrack.privacy import clean, normalise
+
+from .people import unmailable
+
+_NAMES = {
+    "address": ("email", "emailaddress", "address", "recipient", "mail", "subscriber", "subscriberemail"),
+    "reason": ("reason", "suppressionreason", "unsubreason", "description", "error", "type", "code"),
+    "created": ("created", "createdat", "timestamp", "date", "unsubtime", "lastupdatetime", "updated", "addedat"),
+    "list_id": ("listid",),
+    "kind": ("kind",),
+}
+_DELIMITERS = ",;\t|"
+_MANY_LINES = 20
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a file that names somebody."""
+
+    line: int
+    address: str
+    """Normalised."""
+    reason: str = ""
+    created_at: datetime | None = None
+    list_id: str | None = None
+    """Nothing, if the file does not say."""
+    kind: OptOutKind = OptOutKind.UNSUBSCRIBE
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One line that cannot be used."""
+
+    line: int
+    problem: str
+    fields: tuple[str, ...]
+
+
+class SuppressionFile:
+    """One file.
+
+    :raises OSError: it cannot be read.
+    :raises ValueError: it has no column with addresses.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.encoding = _encoding(self.path)
+        with self._open() as file:
+            first = file.readline()
+        self._delimiter = max(_DELIMITERS, key=first.count)
+        self.header = next(csv.reader([first], delimiter=self._delimiter), [])
+        self.columns = _columns(self.header)
+        self.headless = "address" not in self.columns
+        if self.headless:
+            self.columns = {"address": _first_address(self.header)}
+
+    def rows(self, from_line: int = 1) -> Iterator[Row | BadRow]:
+        """Yield the rows that begin at *from_line* or later.
+
+        :param from_line: counted from 1, with the header.
+        """
+        for line, fields in self._fields():
+            if line >= from_line and (line > 1 or self.headless) and any(fields):
+                yield self._row(line, fields)
+
+    def lines(self) -> int:
+        """Return about how many lines there are."""
+        with open(self.path, "rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+    def _open(self) -> TextIO:
+        return open(self.path, encoding=self.encoding, newline="")
+
+    def _fields(self) -> Iterator[tuple[int, Sequence[str]]]:
+        """Yield number and fields of each row.
+
+        A quote that does not end swallows what follows; these lines are then read one by one.
+        """
+        with self._open() as file:
+            seen: list[str] = []
+            reader = csv.reader(_noting(file, seen), delimiter=self._delimiter, strict=True)
+            number = 1
+            while True:
+                seen.clear()
+                try:
+                    fields = next(reader)
+                    whole = len(seen) <= _MANY_LINES
+                except StopIteration:
+                    return
+                except csv.Error:
+                    whole = False
+                if whole:
+                    yield number, fields
+                else:
+                    yield from ((number + offset, self._line(text)) for offset, text in enumerate(seen))
+                number += len(seen)
+
+    def _line(self, text: str) -> Sequence[str]:
+        text = text.rstrip("\r\n")
+        try:
+            return next(csv.reader([text], delimiter=self._delimiter), [])
+        except csv.Error:
+            return [text]
+
+    def _row(self, line: int, fields: Sequence[str]) -> Row | BadRow:
+        said = {name: fields[at].strip() for name, at in self.columns.items() if at < len(fields)}
+        # What our own export puts before a cell that a spreadsheet would take for a formula.
+        address = normalise(said.get("address", "").removeprefix("'"))
+        if problem := unmailable(address):
+            return BadRow(line, problem, tuple(fields))
+        kind = said.get("kind", "") or OptOutKind.UNSUBSCRIBE
+        if kind not in list(OptOutKind):
+            return BadRow(line, f"has the unknown kind {kind!r}", tuple(fields))
+        list_id = said.get("list_id")
+        if list_id is not None and (len(list_id) > 255 or not list_id.isprintable()):
+            return BadRow(line, "has a list id that cannot be stored", tuple(fields))
+        reason = clean(said.get("reason", ""), 32)
+        return Row(line, clean(address, 320), reason, _moment(said.get("created", "")), list_id, OptOutKind(kind))
+
+
+def _noting(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
+    for line in lines:
+        seen.append(line)
+        yield line
+
+
+def _encoding(path: Path) -> str:
+    """Return how a file is written: as its mark says, UTF-8 if it is that, else Latin-1, which anything is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open(path, "rb") as file:
+        start = file.read(4)
+        for mark, name in _BOMS:
+            if start.startswith(mark):
+                return name
+        try:
+            decoder.decode(start)
+            while block := file.read(1 << 20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "latin-1"
+    return "utf-8"
+
+
+def _columns(header: Sequence[str]) -> dict[str, int]:
+    plain = ["".join(c for c in cell.lower() if c.isalpha()) for cell in header]
+    return {
+        meaning: plain.index(name)
+        for meaning, names in _NAMES.items()
+        if (name := next((n for n in names if n in plain), ""))
+    }
+
+
+def _first_address(fields: Sequence[str]) -> int:
+    for at, field in enumerate(fields):
+        if not unmailable(normalise(field)):
+            return at
+    known = "email, address, recipient"
+    raise ValueError(f"has no column with addresses; its first line is {list(fields)!r:.200}. Known: {known}")
+
+
+def _moment(text: str) -> datetime | None:
+    """Return a time as any of the services writes it; nothing, if it is none, or cannot be true."""
+    moment: datetime | None = None
+    with suppress(ValueError, OverflowError, OSError):
+        if text.replace(".", "", 1).isdigit():
+            seconds = float(text)
+            moment = datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
+        else:
+            moment = _written(text.removesuffix(" UTC").strip())
+    if moment is None:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if datetime(1990, 1, 1, tzinfo=UTC) < moment <= now() else None
+
+
+def _written(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return parsedate_to_datetime(text)

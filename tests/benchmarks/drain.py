@@ -1,0 +1,154 @@
+"""What the drain costs beside a bare insert of the same rows. Run by hand.
+
+``python tests/benchmarks/drain.py [ROWS]`` fills a spool with messages and the hits on them, then stores the
+same events, in turns: with the drain (spool read, states kept, signals offered), with a bare batched
+insert (SQLAlchemy Core, the same batch size), and, for fewer of them, with a commit for each. It prints
+ratios of rows per second on SQLite and, where it is there, on PostgreSQL. Keys are in the order of time.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id
+from flask_mailtrack.models import models_for
+from flask_mailtrack.storage.batch import _hit_row
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.drain import Drain
+from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.writer import Writer
+
+BATCH, ROUNDS, EACH = 500, 7, 400
+POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+START = datetime(2026, 11, 21, 12, tzinfo=UTC)
+AGENT = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
+
+
+class Base(DeclarativeBase):
+    """Stands for the host's ``db.Model``."""
+
+
+class _Host:
+    Model = Base
+
+
+MODELS = models_for(_Host())
+
+
+def message() -> SentMessage:
+    """A message that has gone out."""
+    row = SentMessage(new_id(), new_id(), "ada@example.com", "news@example.com", "Hello", "<1@example.com>", START)
+    return replace(row, tag="welcome", status=Status.SENT, sent_at=START, opens=True, clicks=True)
+
+
+def hits(messages: list[SentMessage], count: int) -> list[Hit]:
+    """*count* opens and clicks, which come in the order of the mails."""
+    made = []
+    for number in range(count):
+        about = messages[number * len(messages) // count]
+        kind = EventType.CLICKED if number % 3 == 0 else EventType.OPENED
+        url = "https://example.com/offers/2026/november?utm_source=mail" if kind == EventType.CLICKED else ""
+        moment = START + timedelta(milliseconds=number)
+        client = {"client": "Apple Mail", "os": "iOS", "device": "phone", "ip": "192.0.2.0"}
+        hit = Hit(new_id(), about.id, kind, moment, url=url, user_agent=AGENT, **client)
+        made.append(replace(hit, verdict=Verdict.HUMAN, ref="abcdefghij", link=0 if url else None))
+    return made
+
+
+@contextmanager
+def database(url: str) -> Iterator[Database]:
+    """An empty database with the tables."""
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":  # as a host would have it that cares for speed, and as perf.md measured
+        sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA journal_mode=WAL"))
+        sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=NORMAL"))
+    Base.metadata.create_all(engine)
+    yield Database(engine, MODELS)
+    engine.dispose()
+
+
+def bare(store: Database, rows: list[dict[str, Any]], size: int) -> None:
+    """Insert *rows*, *size* in a transaction, and nothing else."""
+    for start in range(0, len(rows), size):
+        with store.engine.begin() as connection:
+            connection.execute(sa.insert(store.event), rows[start : start + size])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that *work* takes, without the collector's."""
+    gc.collect()
+    gc.disable()
+    began = time.perf_counter()
+    work()
+    took = time.perf_counter() - began
+    gc.enable()
+    return took
+
+
+def one_round(store: Database, folder: Path, count: int, order: int) -> dict[str, float]:
+    """Rows per second of each way, on rows of its own."""
+    messages = [message() for _ in range(count // 5)]
+    spools = [Spool(folder, stream, "off") for stream in ("events", "optouts")]
+    drain = Drain(spools, Writer(store), BATCH, lambda record: None)
+    spools[0].append(*map(to_json, messages))
+    drain.run()
+    found = hits(messages, count)
+    for hit in found:
+        spools[0].append(to_json(hit))
+    rows = [_hit_row(hit) | {"id": uuid.UUID(int=hit.id.int ^ 1)} for hit in hits(messages, count)]
+    few = [row | {"id": uuid.UUID(int=row["id"].int ^ 2)} for row in rows[:EACH]]
+    ways: list[tuple[str, int, Callable[[], object]]] = [
+        ("drain", count, drain.run),
+        ("bare", count, lambda: bare(store, rows, BATCH)),
+        ("each", EACH, lambda: bare(store, few, 1)),
+    ]
+    return {name: size / timed(work) for name, size, work in ways[order % 3 :] + ways[: order % 3]}
+
+
+def report(url: str, count: int) -> None:
+    """Print the ratios for one kind of database."""
+    with tempfile.TemporaryDirectory() as folder, database(url) as store:
+        rounds = [one_round(store, Path(folder) / "spool", count, number) for number in range(ROUNDS)]
+    to_bare = statistics.median(each["drain"] / each["bare"] for each in rounds)
+    to_each = statistics.median(each["drain"] / each["each"] for each in rounds)
+    speed = statistics.median(each["drain"] for each in rounds)
+    name = store.engine.dialect.name
+    print(f"{name:12}{speed:8.0f} rows/s  {to_bare:.2f} of bare  {to_each:.1f} times a commit each")
+
+
+def main() -> None:
+    """Measure SQLite, then PostgreSQL in a database of its own."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
+    with tempfile.TemporaryDirectory() as folder:
+        report(f"sqlite:///{folder}/bench.sqlite3", count)
+    server = sa.create_engine(POSTGRESQL, isolation_level="AUTOCOMMIT")
+    name = f"mailtrack_bench_{uuid.uuid4().hex[:8]}"
+    try:
+        with server.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    except sa.exc.OperationalError:
+        print("PostgreSQL is not there")
+        return
+    report(sa.make_url(POSTGRESQL).set(database=name).render_as_string(hide_password=False), count)
+    with server.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Real servers: whatever way a worker comes into being, and goes, what it took is in the database once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import pytest
+import sqlalchemy as sa
+from conftest import free_port
+from waitress.server import create_server
+
+HOST = '''
+"""A host app, as a server loads it."""
+
+import os
+from flask import Flask
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from flask_mailtrack import Mailtrack
+
+folder = os.environ.get("HOST_FOLDER", {folder!r})
+app = Flask("host", instance_path=folder)
+app.config.update(
+    SECRET_KEY="k" * 40,
+    SQLALCHEMY_DATABASE_URI=f"sqlite:///{{folder}}/host.sqlite3",
+    SQLALCHEMY_ENGINE_OPTIONS={{"connect_args": {{"timeout": 30}}}},
+    MAILTRACK_BASE_URL="https://links.example.com",
+    MAIL_DEFAULT_SENDER="news@example.com",
+    MAIL_SUPPRESS_SEND=True,
+    MAILTRACK_DRAIN_SECONDS=0.05,
+)
+db, mail = SQLAlchemy(app), Mail(app)
+mailtrack = Mailtrack(app, mail=mail, db=db)
+sent = []
+with app.app_context():
+    if os.environ.get("HOST_CREATES"):
+        db.create_all()
+    with mail.record_messages() as outbox:  # sent before any fork: the thread and the segment are the parent's
+        mail.send_message("Hello", recipients=["ada@example.com"], html='<a href="https://example.com/">go</a>')
+    sent.append(outbox[0].html.split('"')[1])
+    db.engine.dispose()
+
+
+@app.get("/link")
+def link():
+    return sent[0]
+
+
+@app.get("/pid")
+def pid():
+    return str(os.getpid())
+'''
+
+
+class _Stay(HTTPRedirectHandler):
+    """A browser that does not follow."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+    def http_error_302(self, request: Any, answer: Any, *_: Any) -> Any:
+        return answer
+
+
+OPENER = build_opener(_Stay)
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """Status and body of an answer."""
+    request = Request(f"http://127.0.0.1:{port}{path}", headers={"Connection": "close", "User-Agent": "Mozilla/5.0"})
+    with OPENER.open(request, timeout=30) as answer:
+        return answer.status, answer.read().decode()
+
+
+def rows(folder: Path, query: str) -> Any:
+    """What the database of the host says."""
+    engine = sa.create_engine(f"sqlite:///{folder}/host.sqlite3")
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(query).scalar()
+    engine.dispose()
+    return found
+
+
+def until(what: Any) -> Any:
+    """Wait for *what* to be true, as long as a busy machine may take."""
+    deadline = time.monotonic() + 60
+    while not (found := what()):
+        assert time.monotonic() < deadline, "nothing happened"
+        threading.Event().wait(0.05)
+    return found
+
+
+def reachable(port: int) -> str:
+    """The link of the mail, once the server answers."""
+    try:
+        return fetch(port, "/link")[1]
+    except (URLError, ConnectionError):
+        return ""
+
+
+@pytest.fixture(name="host")
+def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the host app in it as ``host_app.py``."""
+    (tmp_path / "host_app.py").write_text(HOST.format(folder=str(tmp_path)))
+    monkeypatch.setenv("HOST_CREATES", "1")
+    return tmp_path
+
+
+@contextmanager
+def gunicorn(host: Path, port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running gunicorn; ended by SIGTERM."""
+    path = os.pathsep.join([str(host), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": path, "HOME": str(host)}
+    command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", *options]
+    with (host / "log").open("wb") as log:
+        server = subprocess.Popen([*command, "host_app:app"], env=environment, cwd=host, stdout=log, stderr=log)
+        try:
+            yield server
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def test_two_preloaded_workers_lose_nothing(host: Path) -> None:
+    """Gunicorn --preload with two workers, one of them killed: every answered click is a row, once."""
+    port = free_port()
+    with gunicorn(host, port, "--preload", "-w", "2"):
+        path = urlsplit(until(lambda: reachable(port))).path
+        pids = {fetch(port, "/pid")[1] for _ in range(20)}
+        for _ in range(30):
+            assert fetch(port, path)[0] == 302
+        os.kill(int(min(pids)), signal.SIGKILL)
+        answered = 30
+        for _ in range(20):
+            try:
+                answered += fetch(port, path)[0] == 302
+            except (URLError, ConnectionError):  # it was in the worker that was killed
+                continue
+        until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") >= answered)
+    assert rows(host, "SELECT count(*) FROM mailtrack_event") == answered
+    assert rows(host, "SELECT count(*) FROM mailtrack_message") == 1
+    assert not [path for path in host.glob("mailtrack-*/events-*") if path.stat().st_size]
+
+
+def load(host: Path) -> ModuleType:
+    """The host app, in this process."""
+    module = ModuleType("host_app")
+    exec((host / "host_app.py").read_text(), vars(module))  # noqa: S102 - a server loads it no differently
+    return module
+
+
+def _work(app: Any, path: str) -> None:
+    for _ in range(10):
+        assert app.test_client().get(path).status_code == 302
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_workers_lose_nothing(host: Path) -> None:
+    """A process that multiprocessing, or Celery's prefork pool, forks off has spool and thread of its own."""
+    module = load(host)
+    path = urlsplit(module.sent[0]).path
+    _work(module.app, path)
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_work, args=(module.app, path)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    with module.app.app_context():
+        module.mailtrack.flush()
+        until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") == 40)
+        assert rows(host, "SELECT click_count + machine_count FROM mailtrack_message") == 40
+        module.db.engine.dispose()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_threads_of_waitress_lose_nothing(host: Path) -> None:
+    """One process with many threads: each click that was answered is a row, once."""
+    module = load(host)
+    server: Any = create_server(module.app, host="127.0.0.1", port=0, threads=4)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        path = urlsplit(module.sent[0]).path
+        readers = [
+            threading.Thread(target=lambda: [fetch(server.effective_port, path) for _ in range(10)]) for _ in range(4)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(60)
+        until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") == 40)
+    finally:
+        server.close()
+        thread.join(10)
+        with module.app.app_context():
+            module.db.engine.dispose()
+
+
+HANGING = """
+import os, threading
+from flask_mailtrack.storage import drain_thread
+from flask_mailtrack.storage.writer import Writer
+
+begun = threading.Event()
+
+def hang(self, bodies, refuse, *, patient=True):
+    begun.set()
+    threading.Event().wait()  # as libpq does, when a server has been stopped in the middle
+
+Writer.store = hang
+drain_thread.LAST_SECONDS = 0.5
+os.environ["HOST_CREATES"] = "1"
+import host_app
+assert begun.wait(60)
+client = host_app.app.test_client()
+path = "/" + host_app.sent[0].split("/", 3)[3]
+assert client.get(path).status_code == 302
+print("answered", flush=True)
+"""
+
+
+def test_a_database_that_hangs_holds_up_neither_readers_nor_the_end(host: Path) -> None:
+    """While the drain waits for ever inside the driver, clicks are answered, and the process can end."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(host), *filter(None, sys.path)])}
+    command = [sys.executable, "-c", HANGING]
+    done = subprocess.run(command, env=environment, cwd=host, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("answered\n", 0), done.stderr
