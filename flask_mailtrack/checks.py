@@ -9,10 +9,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from .errors import ConfigError
 from .thresholds import Thresholds
@@ -265,3 +267,21 @@ def size_of(secret: str | bytes) -> int:
         return len(secret if isinstance(secret, bytes) else secret.encode())
     except UnicodeEncodeError:
         return 0
+
+
+def blocked_list(key: str, value: Any) -> tuple[str, ...]:
+    """Hosts, URLs and ids of messages, each in the one spelling in which it is compared."""
+    if not isinstance(value, list | tuple):
+        raise bad("E151", key, f"is {value!r}.", "Write a list of hosts, URLs or ids of messages.")
+    return tuple(_blocked(key, each) for each in value)
+
+
+def _blocked(key: str, value: Any) -> str:
+    if isinstance(value, UUID):
+        return str(value)
+    entry = text(key, value)
+    if entry.startswith(("http://", "https://")):
+        return entry
+    with suppress(ValueError):
+        return str(UUID(entry))
+    return sender_domain(key, entry)

@@ -13,6 +13,7 @@ from .checks import (
     Check,
     bad,
     base_url,
+    blocked_list,
     boolean,
     directory,
     integer,
@@ -97,6 +98,9 @@ class Settings:
         {}, json_object, "Served at /.well-known/ of tracking hosts, for links with data-mailtrack-app."
     )
     assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
+    blocked: tuple[str, ...] = _setting(
+        (), blocked_list, "Where links lead no more (410): hosts with all below them, URLs, ids of messages."
+    )
     clip_bytes: int = _setting(102_000, integer(0, 100_000_000), "Warn of HTML longer than this, as Gmail cuts it.")
     track_when_unknown: bool = _setting(
         True, boolean, "Measure people of whom Mailtrack(consent=...) knows nothing. Without it, everybody is measured."

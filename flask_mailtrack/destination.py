@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import quote
+from uuid import UUID
 
 MAX_LENGTH = 1_400
 """Bytes of UTF-8. Longer URLs are left alone: wrapped they pass the 2,083 characters at which Outlook cuts links."""
@@ -31,6 +34,7 @@ _TEMPLATE_LEFTOVERS = re.compile(r"\{\{|\}\}|\{%|<%|%%|\*\||\[\[|\[%|\$\{|://\$"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
+@lru_cache(1_024)
 def refusal(url: str) -> str | None:
     """Say why *url* must not be a destination, or ``None`` if it may be one.
 
@@ -61,6 +65,7 @@ def host_of(url: str) -> str:
     return match["host"].lower() if match else ""
 
 
+@lru_cache(1_024)
 def location(url: str) -> str:
     """Return *url* for a ``Location`` header: pure ASCII, and to a browser the same address.
 
@@ -71,6 +76,24 @@ def location(url: str) -> str:
     ended, whichever version of IDNA that browser follows.
     """
     return quote(url, safe=_PRINTABLE)
+
+
+class Blocked:
+    """Where links lead no more, by the host's word.
+
+    :param entries: hosts, each with all that is below it; whole URLs; ids of messages.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._entries = frozenset(entries)
+
+    def __call__(self, message_id: UUID, url: str) -> bool:
+        """Say whether the link of a message to *url* is among them."""
+        if not self._entries:
+            return False
+        labels = host_of(url).split(".")
+        hosts = {".".join(labels[place:]) for place in range(len(labels))}
+        return not self._entries.isdisjoint({url, str(message_id), *hosts})
 
 
 def _is_host(host: str) -> bool:

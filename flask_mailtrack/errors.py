@@ -58,8 +58,9 @@ class TokenError(MailtrackError):
 
     :param reason: why, in one word: ``long`` (too much text to look at), ``short`` (no token in it),
         ``version`` (not one that we ever wrote), ``key`` (of a secret that we do not have, or have no
-        more), ``signature`` (not ours: another app, another kind of link, a forgery, damage) or
-        ``destination`` (a good token, but nobody knows any more where it led).
+        more), ``signature`` (not ours: another app, another kind of link, a forgery, damage),
+        ``destination`` (a good token, but nobody knows any more where it led), or
+        ``blocked`` (the host has switched the link off).
     """
 
     def __init__(self, reason: str) -> None:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 MAX_USER_AGENT = 512
 
+_IPV4 = re.compile(r"((?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3})(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII)
 _ANGLE_ADDRESS = re.compile(r"<([^<>]+)>\s*\Z")
 
 
@@ -25,6 +26,8 @@ def keep_ip(address: str | None, mode: str, salt: bytes, day: date) -> str:
     """
     if mode == "none":
         return ""
+    if mode == "truncate" and (found := _IPV4.fullmatch(address or "")):  # as below, without the objects
+        return f"{found[1]}0"
     try:
         ip = ipaddress.ip_address(address or "")
     except ValueError:
@@ -38,7 +41,8 @@ def keep_ip(address: str | None, mode: str, salt: bytes, day: date) -> str:
         return blake2b(f"{day}/{ip}".encode(), key=salt[:64], digest_size=12).hexdigest()
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.sixtofour or ip  # the first 48 bits of 6to4 are somebody's whole IPv4 address
-    return str(ipaddress.ip_network((int(ip), 24 if ip.version == 4 else 48), strict=False).network_address)
+    host_bits = 8 if ip.version == 4 else 80
+    return str(type(ip)(int(ip) >> host_bits << host_bits))
 
 
 def clean(text: str, limit: int) -> str:

@@ -31,6 +31,34 @@ def test_ten_thousand_parameters_change_nothing(site: Site) -> None:
     assert [event.url for event in site.rows("Event")] == ["https://example.com/here"]
 
 
+BLOCKED = {
+    "a host": (["EXAMPLE.com"], 410),
+    "a host above": (["com"], 410),
+    "the URL": (["https://example.com/here"], 410),
+    "another host": (["ample.com", "www.example.com"], 302),
+    "another URL": (["https://example.com/"], 302),
+}
+
+
+@pytest.mark.parametrize(("entries", "status"), BLOCKED.values(), ids=list(BLOCKED))
+def test_a_destination_can_be_switched_off(make_site: MakeSite, entries: list[str], status: int) -> None:
+    """s30: links to a host or URL that is blocked show a page, in any mail; others lead where they led."""
+    site = make_site(MAILTRACK_BLOCKED=entries)
+    answer = Reader(site.client, site.send(HTML)).click("go")
+    assert answer.status_code == status
+    assert ("This link is switched off" in answer.text) == (status == 410)
+    assert len(site.rows("Event")) == (status == 302)
+
+
+def test_the_links_of_one_message_can_be_switched_off(make_site: MakeSite) -> None:
+    """s30: a message that should never have left loses its links, and no other message does."""
+    first = make_site()
+    mails = [first.send(HTML), first.send(HTML)]
+    wrong = first.rows("Message")[0].id
+    site = make_site(MAILTRACK_BLOCKED=[wrong])
+    assert [Reader(site.client, mail).click("go").status_code for mail in mails] == [410, 302]
+
+
 def test_the_first_of_two_events_with_one_id_holds(site: Site) -> None:
     """s110: a record that comes again under the same id, with another content, changes no row."""
     site.send(HTML)

@@ -54,6 +54,7 @@ WRONG: dict[str, list[Any]] = {
     "ASSETLINKS": [None, {}, "x", [{1}], [b"x"]],
     "APP_ID": [1, None, b"shop", "a\0b", "\ud800", ["a"]],
     "BASE_URL": [1, b"https://x.com", ["https://x.com"], True],
+    "BLOCKED": [None, "evil.example", {"evil.example"}, [1], ["not a host"], ["a\0b"], [None]],
     "CLICKS": [1, "yes", None, "true"],
     "CLIP_BYTES": [-1, 1.5, "102000", None, True],
     "DOWNSTREAM": [None, "smtp", "SendGrid", True],
@@ -173,7 +174,7 @@ def test_a_wrong_value_is_explained(name: str, value: Any) -> None:
         if isinstance(inner, dict)
         for v in (*inner, *inner.values())
     ]
-    shown += map(repr, value) if isinstance(value, dict) else ()
+    shown += map(repr, value) if isinstance(value, dict | list) else ()
     assert any(text in str(error) for text in shown) or not value
     assert str(error) == f"[{error.code}] {error.key}: {error.problem} {error.cure}"
 

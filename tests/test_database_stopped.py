@@ -2,79 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from conftest import MakeSite, missing
+from postgresql_server import Server, postgresql_server, programs
 
 from flask_mailtrack.errors import OptOutsUnavailable
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/?a=1&amp;b=2">go</a>'
-
-
-@dataclass
-class Server:
-    """A PostgreSQL server of our own, which may be stopped and started."""
-
-    programs: Path
-    directory: Path
-    port: int
-    user: str | None
-
-    @property
-    def url(self) -> str:
-        """Where its database is."""
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=5"
-
-    def run(self, program: str, *arguments: str) -> None:
-        """Run one of its programs, which is done when it is done."""
-        command = [str(self.programs / program), *arguments]
-        log = self.directory.parent / "log"
-        with log.open("ab") as output:  # not a pipe: the server would keep it open
-            subprocess.run(command, check=True, stdout=output, stderr=output, user=self.user, cwd="/", timeout=60)
-
-    def start(self) -> None:
-        """Start it and wait until it takes connections."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-        self.run("pg_ctl", "-D", str(self.directory), "-w", "-o", options, "start")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all of its processes."""
-        first = (self.directory / "postmaster.pid").read_text().split()[0]
-        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        for pid in (first, *children):
-            os.kill(int(pid), number)
-
-    def stop(self) -> None:
-        """Stop it as a crash would."""
-        self.run("pg_ctl", "-D", str(self.directory), "-w", "-m", "immediate", "stop")
-
-
-def programs() -> Path | None:
-    """Where PostgreSQL's server programs are."""
-    found = shutil.which("pg_ctl")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    return Path(found).resolve().parent if found else debian[-1].parent if debian else None
-
-
-def ordinary_user() -> str | None:
-    """Whom the server runs as: it refuses root."""
-    if os.getuid() != 0:
-        return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in known else "nobody"
 
 
 @pytest.fixture(name="server")
@@ -84,22 +23,8 @@ def _server() -> Iterator[Server]:
     if binaries is None:
         missing("PostgreSQL's initdb and pg_ctl")
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Not under tmp_path, which only its owner can enter.
-    place = Path(tempfile.mkdtemp(prefix="mailtrack-postgresql-"))
-    server = Server(binaries, place / "data", port, ordinary_user())
-    if server.user:
-        shutil.chown(place, server.user)
-    try:
-        server.run("initdb", "-D", str(server.directory), "-U", "postgres", "-A", "trust", "-N")
-        server.start()
+    with postgresql_server(binaries) as server:
         yield server
-    finally:
-        if (server.directory / "postmaster.pid").exists():
-            server.stop()
-        shutil.rmtree(place)
 
 
 def test_a_stopped_database_stops_no_reader(server: Server, make_site: MakeSite) -> None:
@@ -179,8 +104,7 @@ def test_a_database_that_hangs_stops_no_reader(server: Server, make_site: MakeSi
 
     reader = Reader(host.client, host.send(HTML))
     host.mailtrack.flush()
-    server.signal(signal.SIGSTOP)
-    try:
+    with server.hung():
         drain._writer.store = watched  # type: ignore[method-assign,assignment]
         began = time.monotonic()
         assert reader.click("go").status_code == 302
@@ -190,7 +114,5 @@ def test_a_database_that_hangs_stops_no_reader(server: Server, make_site: MakeSi
             assert reader.open().status_code == 200
         assert time.monotonic() - began < 30
         assert host.mailtrack.health().rows >= 21
-    finally:
-        server.signal(signal.SIGCONT)
     host.mailtrack.flush()
     assert len(host.rows("Event")) == 21

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import date
 
@@ -191,3 +192,13 @@ def test_a_mask_never_shows_a_whole_part(local: str, domain: str) -> None:
     assert shown_local.removesuffix("•••") != local
     assert "•••" in shown_domain
     assert shown_domain.replace("•••", "") != domain
+
+
+@given(st.integers(0, 2**32 - 1).map(lambda n: str(ipaddress.IPv4Address(n))) | st.from_regex(r"[0-9.]{1,16}"))
+def test_the_short_way_to_cut_an_address_is_the_long_one(address: str) -> None:
+    """Cutting IPv4 by its text gives the network that the library gives, and nothing where that finds no address."""
+    try:
+        expected = str(ipaddress.ip_network(f"{ipaddress.IPv4Address(address)}/24", strict=False).network_address)
+    except ValueError:
+        expected = ""
+    assert keep_ip(address, "truncate", SALT, DAY) == expected

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flask_mailtrack.agents import Client, identify
 from flask_mailtrack.config import Settings
-from flask_mailtrack.destination import refusal
+from flask_mailtrack.destination import Blocked, refusal
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.networks.ranges import Networks
@@ -75,6 +75,7 @@ class Recorder:
         self._failed = failed
         self._written = written
         self._networks = networks
+        self._blocked = Blocked(settings.blocked)
         self._thresholds = settings.limits
         self._salt = signer.recipient_refs("ip")[0].encode()
 
@@ -90,7 +91,8 @@ class Recorder:
         """Record a click and return where it leads.
 
         :param counts: off for HEAD, which must answer the same but is no click.
-        :raises TokenError: the token is not ours, or nobody knows any more where the link led.
+        :raises TokenError: the token is not ours, nobody knows any more where the link led, or the host has
+            switched it off.
         :raises Exception: the destination was damaged on the way, and the database cannot be asked.
         """
         token, url = self._signer.read_click(path)
@@ -98,6 +100,8 @@ class Recorder:
             url = self._link_url(token.ref)
         if url is None or refusal(url) is not None:
             raise TokenError("destination")
+        if self._blocked(token.message_id, url):
+            raise TokenError("blocked")
         if counts:
             self._record(token, EventType.CLICKED, visitor, url)
         return url

@@ -28,7 +28,9 @@ from flask_mailtrack.tokens import Token
 from .choices import Wish, wished
 from .hits import Recorder, Visitor
 from .pages import NAME, PackageBlueprint, Pages, speech
+from .refusals import Refusals
 from .translations import Words
+from .verdict import HEADERS_READ
 
 log = logging.getLogger("flask_mailtrack.hit")
 
@@ -46,6 +48,11 @@ _PAGE_HEADERS = _HEADERS | {
     "base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
 }
+
+
+_REDIRECT_HEADERS = (*_HEADERS.items(), ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"))
+_NOT_OURS = {"set-cookie", "vary"}
+_JUDGED = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
 
 
 class Rest(BaseConverter):
@@ -67,11 +74,10 @@ class PlainResponse(Response):
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
         """Return the headers that leave."""
-        headers = super().get_wsgi_headers(environ)
-        headers.remove("Set-Cookie")
-        headers.remove("Vary")
-        if "Location" in self.headers:
-            headers["Location"] = self.headers["Location"]
+        # All that Werkzeug does to the headers of a redirect is to encode its Location.
+        headers = self.headers if self.status_code == 302 else super().get_wsgi_headers(environ)
+        for name in [name for name, _ in headers if name.lower() in _NOT_OURS]:
+            headers.remove(name)
         headers.update(self.promised)
         return headers
 
@@ -138,7 +144,7 @@ def exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
             csrf.exempt(blueprint)
 
     def exempt_late() -> None:  # CSRFProtect was set up after us, so its check runs after this
-        if request.blueprint == blueprint.name:
+        if "csrf" in app.extensions and request.blueprint == blueprint.name:
             exempt()
 
     exempt()
@@ -149,6 +155,7 @@ class Views:
     """The view functions, with what they need."""
 
     def __init__(self, settings: Settings, recorder: Recorder, standing: Callable[[Token], Standing]) -> None:
+        self._refusals = Refusals()
         self._recorder = recorder
         self._pages = Pages(settings, standing)
         # The form names each list twice: as shown, and as ticked.
@@ -158,9 +165,9 @@ class Views:
         """The pixel: always the same 200, so that it tells nobody whether a token is good."""
         if request.method != "HEAD":
             try:
-                self._recorder.opened(path, _visitor())
+                self._recorder.opened(path, _visitor(request.environ))
             except TokenError as error:
-                log.info("pixel: %s", error)
+                self._refusals.add(error)
             except Exception:
                 log.exception("an open was not recorded")
         return _answer(GIF, 200, "image/gif")
@@ -168,22 +175,23 @@ class Views:
     def click(self, path: str = "") -> Response:
         """The redirect."""
         try:
-            url = self._recorder.clicked(path, _visitor(), counts=request.method != "HEAD")
+            environ = request.environ
+            url = self._recorder.clicked(path, _visitor(environ), counts=environ["REQUEST_METHOD"] != "HEAD")
         except TokenError as error:
             return self._bad_link(error)
         except Exception:
             log.exception("a damaged link cannot be looked up")
             return _later()
-        response = _answer(b"", 302, "text/plain")
-        response.headers["Location"] = location(url)
+        response = PlainResponse(None, 302, [*_REDIRECT_HEADERS, ("Location", location(url))])
+        response.promised = _HEADERS
         return response
 
     def honeypot(self, path: str = "") -> Response:
         """The link that no person sees: whoever follows it all the same stays where they are."""
         try:
-            self._recorder.trapped(path, _visitor())
+            self._recorder.trapped(path, _visitor(request.environ))
         except TokenError as error:
-            log.info("honeypot: %s", error)
+            self._refusals.add(error)
         except Exception:
             log.exception("a hit on the honeypot was not recorded")
         return _answer(b"", 204, "text/plain")
@@ -210,7 +218,7 @@ class Views:
                 wish = wished(kind, request.form, self._pages.lists)
                 if wish.choices:
                     wording = "" if wish.by_machine else self._pages.wording(template, words)
-                    self._recorder.choose(token, wish.choices, _visitor(), wording)
+                    self._recorder.choose(token, wish.choices, _visitor(request.environ), wording)
             except RequestEntityTooLarge:
                 return _answer(b"Too much.\n", 413, "text/plain")
             except SpoolError:
@@ -221,13 +229,15 @@ class Views:
         return _html(200, self._pages.about(template, words, token, wish, self._recorder.preferences(token)), words)
 
     def _bad_link(self, error: TokenError) -> Response:
-        log.info("link refused: %s", error)
+        self._refusals.add(error)
         words = speech()
-        return _html(404, self._pages.plain("bad_link.html", words), words)
+        off = error.reason == "blocked"
+        return _html(410 if off else 404, self._pages.plain("bad_link.html", words, off=off), words)
 
 
-def _visitor() -> Visitor:
-    return Visitor(request.remote_addr, request.headers.get("User-Agent", ""), dict(request.headers))
+def _visitor(environ: Mapping[str, Any]) -> Visitor:
+    judged = {name: environ[key] for name, key in _JUDGED if key in environ}
+    return Visitor(environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT", ""), judged)
 
 
 def _answer(body: bytes, status: int, mimetype: str, headers: Mapping[str, str] = _HEADERS) -> Response:

@@ -41,7 +41,7 @@ def live_findings(settings: Settings) -> Iterator[Finding]:
             yield _pixel(routes)
             yield _one_click(routes)
         except (OSError, HTTPException) as error:
-            yield Finding("C50", "error", f"{base_url} does not answer: {type(error).__name__}: {error}")
+            yield Finding("C60", "error", f"{base_url} does not answer: {type(error).__name__}: {error}")
 
 
 def _pixel(routes: str) -> Finding:
@@ -50,24 +50,24 @@ def _pixel(routes: str) -> Finding:
     answer = _ask("GET", url)  # the second one shows whether something kept the first
     what = answer.headers.get("content-type", "")
     if answer.status != 200 or what != "image/gif":
-        return Finding("C50", "error", f"{url} answers {answer.status} {what}: something stands before the app")
+        return Finding("C60", "error", f"{url} answers {answer.status} {what}: something stands before the app")
     if "no-store" not in answer.headers.get("cache-control", "") or answer.headers.get("age", "0") != "0":
-        return Finding("C50", "error", f"{url} is kept by a cache on the way, so opens are lost: exempt it there")
+        return Finding("C60", "error", f"{url} is kept by a cache on the way, so opens are lost: exempt it there")
     if "set-cookie" in answer.headers:
-        return Finding("C50", "error", f"{url} sets a cookie on its way to the reader")
-    return Finding("C50", "ok", f"{routes} answers from outside, and nothing on the way keeps the pixel")
+        return Finding("C60", "error", f"{url} sets a cookie on its way to the reader")
+    return Finding("C60", "ok", f"{routes} answers from outside, and nothing on the way keeps the pixel")
 
 
 def _one_click(routes: str) -> Finding:
     url = f"{routes}/{PATHS[Kind.UNSUBSCRIBE]}/check"
     answer = _ask("POST", url, _BODY, _FORM)
     if 300 <= answer.status < 400:
-        return Finding("C51", "error", f"{url} redirects, which loses a one-click POST (RFC 8058, section 3.1)")
+        return Finding("C61", "error", f"{url} redirects, which loses a one-click POST (RFC 8058, section 3.1)")
     if answer.status != 404:
         return Finding(
-            "C51", "error", f"a one-click POST to {url} is answered {answer.status} before its token is read"
+            "C61", "error", f"a one-click POST to {url} is answered {answer.status} before its token is read"
         )
-    return Finding("C51", "ok", "a one-click POST comes through from outside")
+    return Finding("C61", "ok", "a one-click POST comes through from outside")
 
 
 def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:

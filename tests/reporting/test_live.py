@@ -62,7 +62,7 @@ def test_an_address_that_readers_reach_is_fine(serve: Serve) -> None:
     site = serve()
     code, output = check(site)
     assert code == 0
-    assert "C50" in output
+    assert "C60" in output
     assert "a one-click POST comes through from outside" in output
     assert site.rows("Event") == site.rows("OptOut") == []
 

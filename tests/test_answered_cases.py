@@ -1,8 +1,9 @@
-"""``peers.tsv``: what became here of each case that other packages test, or that was held against them.
+"""What became here of each case of two lists: what other packages test or were blamed for, and attacks.
 
-One line for each case: its number, a verdict, and either the tests or a sentence. ``test``: covered
-by the tests named. ``other``: on purpose not as there; the sentence says how, and a test may show
-it. ``no``: does not apply, or not yet, for the reason given.
+``peers.tsv`` has the former, ``security.tsv`` the latter. One line for each case: its number, a
+verdict, and either the tests or a sentence. ``test``: covered by the tests named. ``other``: on purpose
+not as there; the sentence says how, and a test may show it. ``no``: does not apply, or not yet, for the
+reason given.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CASES = 159
-LINES = (ROOT / "tests" / "peers.tsv").read_text(encoding="utf-8").splitlines()
+CASES = {"peers.tsv": 159, "security.tsv": 113}
+TABLES = {name: (ROOT / "tests" / name).read_text(encoding="utf-8").splitlines() for name in CASES}
+LINES = [line for table in TABLES.values() for line in table]
 NODE = re.compile(r"tests/[\w/]+\.py(?:::\w+)+")
 
 
@@ -42,9 +44,10 @@ def defined(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def test_every_case_is_there_once() -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_every_case_is_there_once(name: str) -> None:
     """No case is forgotten, and none is answered twice."""
-    assert [columns(line)[0] for line in LINES] == [str(number) for number in range(1, CASES + 1)]
+    assert [columns(line)[0] for line in TABLES[name]] == [str(number) for number in range(1, CASES[name] + 1)]
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.partition("\t")[0])
