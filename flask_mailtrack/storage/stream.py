@@ -235,8 +235,10 @@ class Stream:
             yield
         except (self._library.RedisError, OSError) as error:
             self._trusted_until = 0.0  # it may come back as another one
-            # Not what stands before: it quotes the command, and so people's addresses.
-            problem = str(error).rpartition("caused error: ")[2] or type(error).__name__
+            _, quoting, problem = str(error).rpartition("caused error: ")
+            if quoting:  # what stands before is the command, and so people's addresses: not for the chain, either
+                error.args = (problem,)
+            problem = problem or type(error).__name__
             raise StreamError(f"Redis at {self.where}: {problem}") from error
 
 

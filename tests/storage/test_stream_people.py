@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,20 @@ def test_a_redis_that_is_away_is_no_failure_of_the_database(
         site.mailtrack.erase(ADA)
     with pytest.raises(OptOutsUnavailable):
         site.send(HTML, list_id="news")
+
+
+def test_no_error_of_redis_quotes_who_is_mailed(make_site: MakeSite) -> None:
+    """A command that Redis refuses is not in the error that a host may log, nor in what is chained to it."""
+    with running() as server:
+        site = make_site(MAILTRACK_SINK=server.url, MAILTRACK_DRAIN="manual")
+        site.send(HTML, to=BOB)
+        site.mailtrack.flush()
+        with server.client() as client:
+            name = site.mailtrack.state().stream.name  # type: ignore[union-attr]
+            client.xadd(f"{name}:{EVENTS}", {"r": encode({"k": "hit", "recipient": ADA})})
+            client.config_set("maxmemory", "100kb")
+        with pytest.raises(StreamError) as caught:
+            site.mailtrack.flush()
+    told = "".join(traceback.format_exception(caught.value))
+    assert "used memory > 'maxmemory'" in told
+    assert ADA not in told
