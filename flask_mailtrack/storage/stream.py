@@ -121,6 +121,20 @@ class Stream:
         begun = int(first[0][0].partition(b"-")[0]) / 1e3 if first else seconds
         return rows, max(0.0, seconds - begun), bad
 
+    def bad(self) -> list[Entry]:
+        """Return what no database took.
+
+        :raises StreamError: Redis is away.
+        """
+        with self._errors():
+            return [_entry(entry_id, fields) for entry_id, fields in self._patient.xrange(self._key(BAD))]
+
+    def drop(self, entries: Sequence[Entry]) -> None:
+        """Delete some of what no database took: one has."""
+        if entries:
+            with self._errors():
+                self._patient.xdel(self._key(BAD), *(entry_id for entry_id, _ in entries))
+
     def forget(self, named: re.Pattern[str]) -> int:
         """Delete what is bad, and copies of opt-outs, in which *named* is found, and return how much it was.
 

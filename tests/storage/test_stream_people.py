@@ -220,3 +220,24 @@ def test_no_error_of_redis_quotes_who_is_mailed(make_site: MakeSite) -> None:
     told = "".join(traceback.format_exception(caught.value))
     assert "used memory > 'maxmemory'" in told
     assert ADA not in told
+
+
+def test_what_was_put_aside_in_redis_is_recovered(boxes: tuple[Site, Site], server: RedisServer) -> None:
+    """What the database takes now is stored, and gone from Redis; the rest stays, and is named."""
+    first, _ = boxes
+    on(first, first.send, HTML)
+    state = first.mailtrack.state_of(first.app)
+    recover = ["mailtrack", "recover", "--quarantine"]
+    assert on(first, first.app.test_cli_runner().invoke, args=recover).exit_code == 0
+    with server.client() as client:
+        (segment,) = state.spools[0].spools[0].take()
+        for line in (b"odd", *segment.path.read_bytes().splitlines(keepends=True), encode({"k": "hit"})):
+            client.xadd(f"{state.stream.name}:{BAD}", {"r": line, "why": "odd"})  # type: ignore[union-attr]
+        segment.path.unlink()
+    told = on(first, first.app.test_cli_runner().invoke, args=recover)
+    name = f"Redis at 127.0.0.1:{server.port}"
+    assert told.output.splitlines()[-1] == f"{name}: 3 records stored, 1 not"
+    assert f"{name}:5: refused: not a record" in told.output
+    assert told.exit_code == 1
+    assert length(first, BAD) == 2
+    assert [row.recipient for row in on(first, first.rows, "Message")] == [ADA]
