@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from .errors import ConfigError
@@ -189,6 +190,24 @@ def utm_parameters(key: str, value: Any) -> dict[str, str]:
     if not good or not all(_UTM.fullmatch(k) and v.isprintable() and 0 < len(v) < 256 for k, v in value.items()):
         raise bad("E113", key, f"is {value!r}.", "Write {'source': 'mail'}, without the prefix utm_.")
     return dict(value)
+
+
+def sink(key: str, value: Any) -> str:
+    """The URL of a Redis, or nothing."""
+    if value == "":
+        return ""
+    good = isinstance(value, str) and value.isprintable()
+    try:
+        parts = urlsplit(value if good else "")
+        place = parts.path if parts.scheme == "unix" else parts.hostname
+        good = parts.scheme in ("redis", "rediss", "unix") and bool(place) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        # What is before an '@' may be a password.
+        problem = "is not the URL of a Redis." if "@" in str(value) else f"is {value!r}."
+        raise bad("E150", key, problem, "Write redis://host:6379/0, rediss://host:6379/0 or unix:///path.")
+    return str(value)
 
 
 def keeping(key: str, value: Any) -> dict[str, float]:

@@ -28,6 +28,7 @@ from .checks import (
     pattern,
     secret_list,
     sender_domains,
+    sink,
     size_of,
     text,
     thresholds,
@@ -156,6 +157,13 @@ class Settings:
         "", with_extra(directory, "maxminddb", "geo"), "A country database in MaxMind's format (.mmdb)."
     )
     drain_batch: int = _setting(500, integer(1, 10_000), "Rows in one database transaction.")
+    sink: str = _setting(
+        "", sink, "Redis through which the rows of many boxes go: redis://, rediss:// or unix://. Empty: none."
+    )
+    sink_max: int = _setting(
+        1_000_000, integer(1, 1_000_000_000), "Entries in Redis from which on rows wait in the journal."
+    )
+    sink_volatile: bool = _setting(False, boolean, "Take a Redis that has no append-only file, or that evicts keys.")
     max_html_bytes: int = _setting(2_000_000, integer(1_000, 100_000_000), "Longer bodies go out untracked.")
     max_links: int = _setting(2_000, integer(1, 100_000), "Bodies with more links go out untracked.")
 

@@ -9,6 +9,8 @@
     ├── TokenError              a link was not signed by this app
     ├── SpoolError              nothing could be written to the local disk
     ├── DatabaseBusy            the host holds the only connection; our rows wait in the spool
+    ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
+    │   └── StreamFull          it holds as much as it may; rows wait in the spool
     └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
 """
 
@@ -72,6 +74,14 @@ class SpoolError(MailtrackError):
 
 class DatabaseBusy(MailtrackError):
     """The host's transaction holds the only connection there is; writing now would commit it."""
+
+
+class StreamError(MailtrackError):
+    """Redis could not be asked, or may forget what it is given; the cause is chained."""
+
+
+class StreamFull(StreamError):
+    """The stream holds ``MAILTRACK_SINK_MAX`` entries: nobody moves them on fast enough."""
 
 
 class OptOutsUnavailable(MailtrackError):

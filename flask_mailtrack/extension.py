@@ -161,13 +161,15 @@ class Mailtrack(Personal):
 
         :return: the number of records moved.
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take them; they stay in the spool.
+        :raises StreamError: Redis is away, and rows of other machines may wait there; those of this one are moved.
         """
         return self.state().drain.run()
 
     def health(self) -> Health:
         """Return how the journal and the drain are: for a view that a monitor asks.
 
-        Looks into directories only: it never waits for the database, and raises nothing of its own.
+        Looks into directories only, and asks Redis, if you use it, for 0.1 s at most: it never waits for the
+        database, and raises nothing of its own.
         """
         state = self.state()
         return health(state.drain, state.spools)

@@ -49,6 +49,7 @@ class Personal:
     def export(self, address: str) -> dict[str, Any]:
         """Return all rows about somebody, as JSON takes them: messages, events, opt-outs, audit.
 
+        :raises StreamError: Redis is used, and cannot be asked.
         :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
         """
         return self.state().people.export(address)
@@ -60,6 +61,7 @@ class Personal:
         happens through them afterwards is not stored.
 
         :return: how many rows were about them; all 0 the second time.
+        :raises StreamError: Redis is used, and cannot be asked; call it again.
         :raises sqlalchemy.exc.SQLAlchemyError: the database could not do it now; call it again.
         """
         return self.state().people.erase(address)

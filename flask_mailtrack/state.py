@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, has_app_context
 
-from . import signals
+from . import places, signals
 from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
-from .errors import ConfigError
+from .errors import ConfigError, StreamError
+from .events import Hit, Suppression
 from .incoming.hits import Recorder
 from .models import Models
 from .networks import source
@@ -26,7 +24,7 @@ from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
-from .storage import directory, mounts
+from .storage import search
 from .storage.consent_column import TEMPORARY, answers
 from .storage.database import Database
 from .storage.drain import Drain
@@ -37,9 +35,9 @@ from .storage.journal import Journal
 from .storage.optouts import OptOuts
 from .storage.people import People
 from .storage.records import Record
-from .storage.search import waiting
+from .storage.relay import Relay
 from .storage.silence import Silence
-from .storage.spool import Spool
+from .storage.stream import Stream
 from .storage.writer import Writer
 from .tokens import Signer
 
@@ -65,6 +63,8 @@ class State:
     enrichment: Enrichment
     move: Callable[[], object]
     """Called when something is in a spool: the database may have it."""
+    stream: Stream | None
+    """Where the rows of many machines meet, if the host wants that."""
 
 
 def build(
@@ -81,20 +81,25 @@ def build(
         engines = dict(db.engines)
         database = Database(engines[bind], models)
     # What waits for a database that dies with the process must not wait for the next one.
-    passing = (app.testing or database.shared) and "MAILTRACK_SPOOL_DIR" not in app.config
-    places = _passing() if passing else _lasting(app, settings, _fingerprint(settings, database))
-    spools = _journals(places, settings.spool_sync)
+    own = "MAILTRACK_SPOOL_DIR" in app.config
+    passing = (app.testing or database.shared) and not own
+    stream = places.meeting(settings, database)
+    found = places.passing() if passing else places.lasting(settings, database, own)
+    spools = places.journals(found, settings.spool_sync, stream)
     announce, failed = _announcer(app), _failer(app)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
     # The drain asks what stands, too, but must not be asked to run meanwhile.
-    about = (database, signer.recipient_refs, lambda: waiting(spools[1].spools), consent)
-    silence = Silence(database, OptOuts(*about), consent, settings.keep_days.get("events", 0))
+    refs = signer.recipient_refs
+    asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
+    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0))
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
     writer = Writer(database, enrichment, hindsight, silence.over)
     every = [spool for journal in spools for spool in journal.spools]
-    drain = Drain(every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
-    optouts = OptOuts(*about, catch_up=_catcher(drain, spools[1]), remember=0 if app.testing else NOBODY_SECONDS)
+    parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
+    drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
+    remember = 0 if app.testing else NOBODY_SECONDS
+    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
@@ -103,54 +108,41 @@ def build(
         optouts.forget()
         move()
 
-    people = People(database, signer.recipient_refs, spools, drain, chosen)
+    people = People(database, refs, spools, drain, chosen, stream)
     state = State(
-        settings, signer, database, spools, drain, optouts, people, office, _networks(settings), enrichment, move
+        settings,
+        signer,
+        database,
+        spools,
+        drain,
+        optouts,
+        people,
+        office,
+        _networks(settings),
+        enrichment,
+        move,
+        stream,
     )
     if passing:
-        weakref.finalize(state, shutil.rmtree, places[0].parent, ignore_errors=True)
+        weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
     return state
 
 
-def _passing() -> list[Path]:
-    place = Path(tempfile.mkdtemp("-mailtrack"))
-    return [place / "spool", place / "fallback"]
+def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> Callable[[], list[Hit | Suppression]]:
+    """Return what reads the choices that are not in the database yet, also those of other machines.
 
-
-def _lasting(app: Flask, settings: Settings, fingerprint: str) -> list[Path]:
-    """Return the directories of an app that share a folder, but not each other's rows, with other apps.
-
-    :return: the first, the second, and the one in which an earlier version kept its journal, if any.
-    :raises ConfigError: others can write to one of them.
+    :param hurried: do without those of other machines while Redis does not answer: the drain asks.
     """
-    named = Path(settings.spool_dir)
-    own = "MAILTRACK_SPOOL_DIR" in app.config
-    first = named / fingerprint if own else named.with_name(f"{named.name}-{fingerprint}")
-    older = [named] if own else []
-    for each in (*older, first):
-        directory.require("MAILTRACK_SPOOL_DIR", each)
-    if weakness := mounts.weakness(first):
-        log.warning("the spool %s is on %s", first, weakness)
-    if settings.spool_fallback_dir:
-        second = Path(settings.spool_fallback_dir) / fingerprint
-        for each in (second.parent, second):
-            directory.require("MAILTRACK_SPOOL_FALLBACK_DIR", each)
-    else:
-        second = Path(tempfile.gettempdir(), f"mailtrack-{os.geteuid()}-{fingerprint}")
-        # Anybody can make a directory there, and must not be able to keep the app from starting.
-        if trouble := directory.intrusion(second):
-            log.error("%s %s Until then there is no second spool.", second, " ".join(trouble))
-    return [first, second, *older]
 
+    def read() -> list[Hit | Suppression]:
+        others: list[Hit | Suppression] = []
+        if stream is not None:
+            with suppress(StreamError) if hurried else nullcontext():
+                others = search.told(stream, hurried)
+        mine = search.waiting(choices.spools)
+        return list({change.id: change for change in (*others, *mine)}.values())
 
-def _journals(places: list[Path], sync: str) -> tuple[Journal, Journal]:
-    first, second, *older = places
-    made = []
-    for stream in ("events", "optouts"):
-        spools = [Spool(place, stream, sync) for place in (first, second, *older)]
-        # Nobody may be told of an opt-out that is only in a log.
-        made.append(Journal(spools[0], spools[1], spools[2:], last_resort=stream == "events"))
-    return made[0], made[1]
+    return read
 
 
 def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
@@ -161,12 +153,6 @@ def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
             drain.try_run(patient=False)
 
     return catch_up
-
-
-def _fingerprint(settings: Settings, database: Database) -> str:
-    """Tell the databases apart that the apps of one instance folder write to."""
-    url = database.engine.url.set(password=None).render_as_string()
-    return blake2b(f"{settings.app_id}/{url}/{database.message.fullname}".encode(), digest_size=6).hexdigest()
 
 
 def _networks(settings: Settings) -> Networks:

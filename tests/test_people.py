@@ -19,6 +19,7 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.consent import consent_from
 from flask_mailtrack.events import Kind, OptOutKind, first_id, now
 from flask_mailtrack.signals import recipient_suppressed, recipient_unsubscribed, suppression_lifted
+from flask_mailtrack.storage.directory import make
 from flask_mailtrack.storage.records import encode, to_json
 from flask_mailtrack.storage.search import mention
 from flask_mailtrack.testing import Reader
@@ -309,7 +310,7 @@ def test_erased(database_url: str, make_site: MakeSite) -> None:
     bob.open()
     site.client.post(unsubscribe_path(sent), data={"action": "reason", "reason": "other", "comment": "secret"})
     before = site.mailtrack.stats()
-    spools = site.mailtrack.state().spools
+    spools = [journal.spools[0] for journal in site.mailtrack.state().spools]
     spools[0].quarantine(b'00000000 {"k":"message","recipient":"ada@example.com"}', "checksum")
     spools[1].quarantine(b'00000000 {"k":"message","recipient":"bob@example.com"}', "checksum")
     done = site.mailtrack.erase("Ada@Example.com")
@@ -590,7 +591,8 @@ def test_s66_what_is_erased_stays_out_after_a_rotation(make_site: MakeSite, data
 
 def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path: Path) -> None:
     """s106: A file that somebody has put into the directory under our name is neither read nor replaced."""
-    spool = site.mailtrack.state().spools[0]
+    spool = site.mailtrack.state().spools[0].spools[0]
+    make(spool.directory)
     spool.quarantine(b'00000000 {"recipient":"ada@example.com"}', "checksum")
     outside = tmp_path / "outside"
     outside.write_text("ada@example.com\n")
@@ -603,7 +605,8 @@ def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path
 @pytest.mark.parametrize("address", ["jürgen@example.com", "o'brien@example.com", "b@example.com", "a\\b@example.com"])
 def test_an_erasure_finds_an_address_as_the_quarantine_spells_it(site: Site, address: str) -> None:
     """Letters and quotes that JSON escapes, once for the record and once for the line, are found."""
-    spool = site.mailtrack.state().spools[0]
+    spool = site.mailtrack.state().spools[0].spools[0]
+    make(spool.directory)
     spool.quarantine(encode({"recipient": address, "meta": {"s": {1}}}), "meta")
     spool.quarantine(encode({"recipient": "bob@example.com"}), "meta")
     assert site.mailtrack.erase(address).quarantined == 1

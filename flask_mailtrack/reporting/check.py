@@ -19,6 +19,7 @@ from flask_mailtrack.storage.directory import bad_files, intrusion, make, strang
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.journal import Journal
 from flask_mailtrack.storage.mounts import weakness
+from flask_mailtrack.storage.stream import BAD, EVENTS, Stream
 
 from .walls import blame, wall
 
@@ -36,10 +37,14 @@ class Finding:
     text: str
 
 
-def findings(app: Flask, settings: Settings, database: Database, spools: Sequence[Journal]) -> Iterator[Finding]:
-    """Look at links, keys, spool, tables and routes, one after the other."""
+def findings(
+    app: Flask, settings: Settings, database: Database, spools: Sequence[Journal], stream: Stream | None = None
+) -> Iterator[Finding]:
+    """Look at links, keys, spool, stream, tables and routes, one after the other."""
     yield from _links(settings)
     yield from _spool(app, spools)
+    if stream is not None:
+        yield _guarded("C25", lambda: _stream(stream, settings.sink_max))
     yield _guarded("C30", lambda: _tables(database))
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
@@ -86,6 +91,17 @@ def _readers(directory: Path, size: int) -> Finding:
     if stat.S_IMODE(directory.stat().st_mode) & 0o077:
         return Finding("C20", "warning", f"the spool {directory} is open to other users: chmod 700 it")
     return Finding("C20", "ok", f"spool {directory}, {size} bytes wait")
+
+
+def _stream(stream: Stream, limit: int) -> Finding:
+    waiting, bad, refusal = stream.length(EVENTS), stream.length(BAD), stream.refusal()
+    if refusal:
+        return Finding("C25", "error", f"Redis at {stream.where} {refusal}: rows go straight to the database")
+    if waiting > 0.8 * limit:
+        return Finding("C25", "warning", f"Redis at {stream.where} holds {waiting} of {limit} entries: nobody drains?")
+    if bad:
+        return Finding("C25", "warning", f"{bad} records that could not be stored are kept in {stream.name}:{BAD}")
+    return Finding("C25", "ok", f"Redis at {stream.where}, {waiting} entries wait")
 
 
 def _tables(database: Database) -> Finding:

@@ -10,15 +10,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from flask_mailtrack.errors import StreamError
 from flask_mailtrack.storage.alarm import Backoff
 from flask_mailtrack.storage.directory import bad_files
 from flask_mailtrack.storage.health import Health
-from flask_mailtrack.storage.recovery import Recovered, recover, recover_quarantine
+from flask_mailtrack.storage.recovery import Recovered, recover, recover_quarantine, recover_stream
 
 
 def drain_command(extension: Any) -> click.Command:
@@ -46,7 +48,7 @@ def recover_command(extension: Any) -> click.Command:
 
     @click.command("recover")
     @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-    @click.option("--quarantine", is_flag=True, help="Also all records that the app has put aside.")
+    @click.option("--quarantine", is_flag=True, help="Also all records that the app has put aside, in Redis, too.")
     def command(files: tuple[str, ...], quarantine: bool) -> None:
         """Store the records that are in FILES: logs ("-": standard input), or bad-….jsonl of a spool.
 
@@ -59,7 +61,10 @@ def recover_command(extension: Any) -> click.Command:
             raise click.UsageError("Name a FILE, or --quarantine.")
         failed = False
         for name in dict.fromkeys([*files, *map(str, kept)]):
-            failed |= not _recovered(state.drain, name, places)
+            failed |= not _recovered(name, partial(_recover, state.drain, name, places))
+        if quarantine and state.stream is not None:
+            name = f"Redis at {state.stream.where}"
+            failed |= not _recovered(name, partial(recover_stream, state.drain, state.stream))
         click.get_current_context().exit(1 if failed else 0)
 
     return command
@@ -123,15 +128,18 @@ def _watch(state: Any, over: threading.Event) -> None:
             return
 
 
-def _recovered(drain: Any, name: str, places: set[Path]) -> bool:
-    """Recover one file, say what became of it, and return whether all is well."""
+def _recover(drain: Any, name: str, places: set[Path], progress: Callable[[Recovered], None]) -> Recovered:
     path = Path(name)
+    if name != "-" and path.name.startswith("bad-") and path.parent.resolve() in places:
+        return recover_quarantine(drain, path, progress)
+    with click.open_file(name, "rb") as lines:
+        return recover(drain, lines, progress)
+
+
+def _recovered(name: str, recover_it: Callable[[Callable[[Recovered], None]], Recovered]) -> bool:
+    """Recover one file or stream, say what became of it, and return whether all is well."""
     try:
-        if name != "-" and path.name.startswith("bad-") and path.parent.resolve() in places:
-            result = recover_quarantine(drain, path, _progress(name))
-        else:
-            with click.open_file(name, "rb") as lines:
-                result = recover(drain, lines, _progress(name))
+        result = recover_it(_progress(name))
     except Exception as error:
         _complain(error)
         return False
@@ -154,6 +162,8 @@ def _complain(error: Exception) -> None:
     # The text of a database's error may hold rows; that of the system's holds a path.
     if isinstance(error, OSError):
         click.secho(f"a file or directory cannot be used: {_printable(str(error))}", fg="red", err=True)
+    elif isinstance(error, StreamError):
+        click.secho(_printable(str(error)), fg="red", err=True)
     else:
         click.secho(f"the database does not take them: {type(error).__name__}", fg="red", err=True)
 

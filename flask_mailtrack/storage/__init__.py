@@ -6,5 +6,7 @@ is ``lost`` to both is told to the log. The ``drain``, in its ``drain_thread`` o
 ``election``, takes each ``segment``, and hands its records to the ``writer``, which writes each ``batch`` into
 the ``database``; if that fails, there is an ``alarm``. ``health`` tells how it goes, from a ``gauge`` of what
 waits and the ``progress`` of the drain; ``recovery`` brings back what was put aside; ``mounts`` knows
-file systems that lose things. ``optouts`` are asked before a send.
+file systems that lose things. ``optouts`` are asked before a send. On many
+machines the drain is a ``relay``, which ships to the ``stream`` (Redis), and a ``consumer`` reads from there for
+the ``writer``.
 """

@@ -15,11 +15,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flask_mailtrack.errors import DatabaseBusy
+from flask_mailtrack.errors import DatabaseBusy, StreamError
 
 from .alarm import Alarm, named
 from .election import election
-from .gauge import Gauge
+from .gauge import Gauge, Waiting
 from .progress import Progress
 from .records import Record, encode
 from .segment import Segment, chunks
@@ -90,6 +90,14 @@ class Drain:
             raise troubles[0]
         return moved
 
+    def settle(self) -> None:
+        """Have the database know all that is known of people here. Raises what :meth:`run` raises."""
+        self.run()
+
+    def waiting(self) -> Waiting:
+        """Return what waits. Never raises."""
+        return self.gauge.read()
+
     def try_run(self, *, patient: bool = True, watched: bool = False) -> int | None:
         """Move what can be moved now; what cannot stays in the spool, and the alarm is raised. Never raises.
 
@@ -104,6 +112,9 @@ class Drain:
                 moved = self.run(wait=False, patient=patient)
         except DatabaseBusy:
             log.debug("rows wait for the host's transaction to end")
+            return 0
+        except StreamError as error:  # of which the relay has said what it means; the database is well
+            log.debug("rows wait: %s", error)
             return 0
         except Exception as error:  # a mistake of ours, too, must not end the thread, or fail a reader's click
             self.alarm.failed(error)
@@ -146,18 +157,21 @@ class Drain:
 
     def _move(self, spools: list[Spool], patient: bool, troubles: list[OSError]) -> int:
         # Sealed first: the messages that these opt-outs are about are in the spool by now.
-        late = [list(_taken(spool, troubles)) for spool in spools if spool in self._late]
-        early = (_taken(spool, troubles) for spool in spools if spool not in self._late)
+        late = [list(taken(spool, troubles)) for spool in spools if spool in self._late]
+        early = (taken(spool, troubles) for spool in spools if spool not in self._late)
         return sum(self._empty(segments, patient) for segments in chain(early, late))
 
     def _empty(self, segments: Iterable[Segment], patient: bool) -> int:
         moved = 0
         for segment in segments:
             for batch in chunks(segment.records(), self._batch):
-                moved += self.store(batch, _into(segment), patient=patient)
+                moved += self._hand_over(segment, batch, patient)
             segment.delete()
             self.progress.moved(segment.begun)
         return moved
+
+    def _hand_over(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> int:
+        return self.store(batch, _into(segment), patient=patient)
 
     def _apply(self, patient: bool) -> None:
         """Store, and leave the rest to the run that we are in: it will meet these records again."""
@@ -167,7 +181,7 @@ class Drain:
                     self._writer.store(batch, _into(segment), patient=patient)
 
 
-def _taken(spool: Spool, troubles: list[OSError]) -> Iterator[Segment]:
+def taken(spool: Spool, troubles: list[OSError]) -> Iterator[Segment]:
     """Yield the segments of a spool; a directory that fails costs only itself."""
     try:
         yield from spool.take()

@@ -18,6 +18,7 @@ from . import search
 from .database import Database
 from .optouts import REF
 from .spool import Spool
+from .stream import Stream
 
 _CHUNK = 500
 
@@ -36,12 +37,15 @@ class Erased:
         return Erased(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def erase(database: Database, spools: Sequence[Spool], recipient: str, refs: Sequence[str]) -> Erased:
+def erase(
+    database: Database, spools: Sequence[Spool], recipient: str, refs: Sequence[str], stream: Stream | None = None
+) -> Erased:
     """Forget somebody.
 
     :param spools: drained already; what was quarantined is searched.
     :param recipient: normalised.
     :param refs: their references under each signing key, newest first.
+    :param stream: likewise.
     """
     done, spellings = Erased(), _spellings(recipient)
     with database.transaction() as connection:
@@ -58,7 +62,7 @@ def erase(database: Database, spools: Sequence[Spool], recipient: str, refs: Seq
                 break
             done += Erased(len(ids), _messages(database, connection, ids, spellings))
             forgotten += map(str, ids)
-    return done + Erased(quarantined=search.forget(spools, forgotten))
+    return done + Erased(quarantined=search.forget(spools, forgotten, stream))
 
 
 def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> int:

@@ -26,6 +26,8 @@ class Waiting:
     """Age of the oldest segment that has rows; 0 if nothing waits."""
     bad: int = 0
     """Records in quarantine."""
+    streamed: int | None = None
+    """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
 
 
 class Gauge:

@@ -192,7 +192,7 @@ class OptOuts:
             key = (owner, list_id, kind)
             if out:
                 found.setdefault(key, _Refusal(change.method, change.occurred_at))
-            elif key in found and (isinstance(change, Suppression) or found[key].method in BY_LINK):
+            elif key in found and _lifts(change, found[key]):
                 del found[key]
 
     def _lists(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -204,6 +204,12 @@ class OptOuts:
 
 
 _UNMEASURED = ("", OptOutKind.TRACKING)
+
+
+def _lifts(change: Change, refusal: _Refusal) -> bool:
+    by_right = isinstance(change, Suppression) or refusal.method in BY_LINK
+    # What another machine has been told may be older than what stands.
+    return by_right and refusal.since <= change.occurred_at
 
 
 def _spellings(change: Change) -> list[str]:

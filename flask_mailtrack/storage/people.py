@@ -14,6 +14,7 @@ from .drain import Drain
 from .erasure import Erased
 from .journal import Journal
 from .records import to_json
+from .stream import Stream
 
 
 class People:
@@ -22,6 +23,7 @@ class People:
     :param refs: returns the references of an address under each signing key, newest first.
     :param journals: of events, and of choices.
     :param chosen: told when a choice is in its spool.
+    :param stream: where the rows of many machines meet.
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class People:
         journals: Sequence[Journal],
         drain: Drain,
         chosen: Callable[[], None],
+        stream: Stream | None = None,
     ) -> None:
         self.database = database
         self._refs = refs
         self._journals = journals
         self._drain = drain
         self._chosen = chosen
+        self._stream = stream
 
     def change(self, address: str, *, out: bool, list_id: str, kind: OptOutKind, reason: str, method: str) -> None:
         """Write down that a refusal stands, or stands no more; on disk before this returns.
@@ -81,7 +85,7 @@ class People:
 
         :raises SQLAlchemyError: the database cannot be asked.
         """
-        self._drain.run()
+        self._drain.settle()
         recipient = normalise(address)
         return dossier.about(self.database, recipient, self._refs(recipient))
 
@@ -90,18 +94,19 @@ class People:
 
         :raises SQLAlchemyError: the database cannot be asked.
         """
-        self._drain.run()
+        self._drain.settle()
         return dossier.audit_trail(self.database, self._refs(normalise(address)))
 
     def erase(self, address: str) -> Erased:
-        """Forget somebody, in the spool, its quarantine and the database. Twice is as good as once.
+        """Forget somebody, in the spool, Redis, what was put aside, and the database. Twice is as good as once.
 
+        :raises StreamError: Redis cannot be asked.
         :raises SQLAlchemyError: the database could not do it now; what is left is done by the next call.
         """
-        self._drain.run()
+        self._drain.settle()
         recipient = normalise(address)
         spools = [spool for journal in self._journals for spool in journal.spools]
-        return erasure.erase(self.database, spools, recipient, self._refs(recipient))
+        return erasure.erase(self.database, spools, recipient, self._refs(recipient), self._stream)
 
 
 def unmailable(recipient: str) -> str:

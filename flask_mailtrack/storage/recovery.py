@@ -14,6 +14,7 @@ from .directory import BAD, SUFFIX
 from .drain import Drain
 from .election import election
 from .lost import Found, find
+from .stream import Stream
 
 _BATCH = 500
 
@@ -54,6 +55,17 @@ def recover_quarantine(drain: Drain, path: Path, progress: Callable[[Recovered],
         result = recover(drain, lines, progress)
         stored = set(result.stored)
         _rewrite(path, [line for number, line in enumerate(lines, 1) if number not in stored])
+    return result
+
+
+def recover_stream(drain: Drain, stream: Stream, progress: Callable[[Recovered], object]) -> Recovered:
+    """Store what was put aside in *stream*, and delete there what is stored.
+
+    :raises StreamError: Redis is away.
+    """
+    entries = stream.bad()
+    result = recover(drain, (line for _, line in entries), progress)
+    stream.drop([entries[number - 1] for number in result.stored])
     return result
 
 

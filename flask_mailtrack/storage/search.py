@@ -16,6 +16,7 @@ from .election import election
 from .optouts import OPT_OUTS
 from .records import decode, from_json
 from .spool import Spool
+from .stream import Stream
 
 
 def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:
@@ -23,17 +24,21 @@ def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:
 
     :raises OSError: a spool cannot be read.
     """
-    found: list[Hit | Suppression] = []
-    for body in (body for spool in spools for path in sorted(spool.files()) for body in _bodies(path)):
-        with suppress(ValueError):
-            record = from_json(body)
-            if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
-                found.append(record)
-    return found
+    return _choices(body for spool in spools for path in sorted(spool.files()) for body in _bodies(path))
 
 
-def forget(spools: Sequence[Spool], words: Iterable[str]) -> int:
+def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
+    """Return the choices of which *stream* has copies, those of this machine included.
+
+    :raises StreamError: it cannot be asked.
+    """
+    return _choices(_decoded(stream.told(hurried).values()))
+
+
+def forget(spools: Sequence[Spool], words: Iterable[str], stream: Stream | None = None) -> int:
     """Take the lines out of the quarantine in which one of *words* stands, and return how many.
+
+    :param stream: where there are bad lines, too, and copies of opt-outs.
 
     :param words: addresses, references and ids.
     """
@@ -43,7 +48,7 @@ def forget(spools: Sequence[Spool], words: Iterable[str]) -> int:
         with election(directory, True):  # nobody may add to it meanwhile
             bad = [p for p in sorted(directory.glob("bad-*.jsonl")) if p.is_file() and not p.is_symlink()]
             gone += sum(_without(path, named) for path in bad)
-    return gone
+    return gone + (stream.forget(named) if stream else 0)
 
 
 def mention(words: Iterable[str]) -> re.Pattern[str]:
@@ -59,9 +64,23 @@ def mention(words: Iterable[str]) -> re.Pattern[str]:
 def _bodies(path: Path) -> Iterator[dict[str, Any]]:
     # Drained meanwhile: then it is in the database.
     with suppress(FileNotFoundError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
-        for line in lines:
-            with suppress(ValueError):
-                yield decode(line)
+        yield from _decoded(lines)
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):
+            yield decode(line)
+
+
+def _choices(bodies: Iterable[dict[str, Any]]) -> list[Hit | Suppression]:
+    found: list[Hit | Suppression] = []
+    for body in bodies:
+        with suppress(ValueError):
+            record = from_json(body)
+            if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
+                found.append(record)
+    return found
 
 
 def _without(path: Path, named: re.Pattern[str]) -> int:

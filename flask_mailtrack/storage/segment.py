@@ -26,7 +26,7 @@ class Segment:
 
     def __init__(self, path: Path, stream: str) -> None:
         self.path = path
-        self._stream = stream
+        self.stream = stream
         self._rejected: dict[bytes, str] = {}
         self._unread = False
 
@@ -60,7 +60,7 @@ class Segment:
         """
         if not self._unread:
             try:
-                quarantine(self.path.parent, self._stream, self._rejected)
+                quarantine(self.path.parent, self.stream, self._rejected)
             except OSError as error:
                 log.error("bad lines of %s are kept in their file: %s", self.path, error)
             else:

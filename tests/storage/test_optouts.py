@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from conftest import MakeSite
 from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.errors import OptOutsUnavailable, SpoolError
-from flask_mailtrack.events import OptOutKind, Standing
+from flask_mailtrack.events import OptOutKind, Standing, Suppression
 from flask_mailtrack.models import models_for
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.optouts import REF, OptOuts
@@ -113,6 +113,16 @@ def test_refusals_under_several_names_add_up(lite: Database) -> None:
     refs = Signer([NEW, OLD]).recipient_refs(ADA)
     refuse(lite, (ADA, "", QUIET), (REF + refs[0], "", GONE), (REF + refs[1], "", QUIET))
     assert optouts(lite, NEW, OLD).among([ADA], "news") == {ADA: {QUIET, GONE}}
+
+
+def test_a_choice_that_waits_does_not_undo_a_later_one(lite: Database) -> None:
+    """What another machine was told, and has not moved yet, may be older than the refusal that stands."""
+    refuse(lite, (ADA, "news", GONE))
+    lifting = {"id": uuid.uuid4(), "recipient": ADA, "refs": (), "list_id": "news", "kind": GONE, "out": False}
+    for seconds, refused in ((-1, {ADA: {GONE}}), (0, {}), (1, {})):
+        change = Suppression(**lifting, method="api", source="api", occurred_at=NOW + timedelta(seconds=seconds))
+        question = OptOuts(lite, Signer([NEW]).recipient_refs, lambda change=change: [change])  # type: ignore[misc]
+        assert question.among([ADA], "news") == refused
 
 
 @pytest.mark.parametrize(("people", "secrets", "queries"), [(1, 1, 1), (15_000, 1, 1), (20_000, 1, 2), (20_000, 2, 2)])
