@@ -17,11 +17,14 @@ from flask_mailtrack.storage.journal import Journal
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.tokens import Signer, Token
 
-from .verdict import Evidence, Judgement, judge
+from .verdict import HEADERS_JUDGED, Evidence, Judgement, judge
 
 log = logging.getLogger("flask_mailtrack.hit")
 
 MAX_COMMENT = 500
+_NOT_FOLLOWED = ("sec-gpc", "dnt")
+HEADERS_READ = (*HEADERS_JUDGED, *_NOT_FOLLOWED)
+"""The headers that a hit is made of, besides User-Agent: a caller need not give others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Visitor:
     ip: str | None = None
     user_agent: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of :data:`HEADERS_READ` that came, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,4 +215,4 @@ class Recorder:
 
 def _declines(headers: Mapping[str, str]) -> bool:
     """Say whether a browser asks, for the person, not to be followed (Sec-GPC, section 3.3; DNT)."""
-    return any(name.lower() in ("sec-gpc", "dnt") and value.strip() == "1" for name, value in headers.items())
+    return any(headers.get(name, "").strip() == "1" for name in _NOT_FOLLOWED)

@@ -111,7 +111,7 @@ def _head(case: _Case) -> Judgement | None:
 
 _AHEAD = re.compile("prefetch|prerender|preview", re.IGNORECASE)
 _AHEAD_HEADERS = ("sec-purpose", "purpose", "x-purpose", "x-moz")
-HEADERS_READ = (*_AHEAD_HEADERS, "accept-language")
+HEADERS_JUDGED = (*_AHEAD_HEADERS, "accept-language")
 """The headers that the rules ask for, besides User-Agent: a caller need not give others."""
 
 

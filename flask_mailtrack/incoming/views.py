@@ -26,11 +26,10 @@ from flask_mailtrack.events import APP_PATH, PATHS, Kind, Standing
 from flask_mailtrack.tokens import Token
 
 from .choices import Wish, wished
-from .hits import Recorder, Visitor
+from .hits import HEADERS_READ, Recorder, Visitor
 from .pages import NAME, PackageBlueprint, Pages, speech
 from .refusals import Refusals
 from .translations import Words
-from .verdict import HEADERS_READ
 
 log = logging.getLogger("flask_mailtrack.hit")
 
@@ -52,7 +51,7 @@ _PAGE_HEADERS = _HEADERS | {
 
 _REDIRECT_HEADERS = (*_HEADERS.items(), ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"))
 _NOT_OURS = {"set-cookie", "vary"}
-_JUDGED = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
+_READ = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
 
 
 class Rest(BaseConverter):
@@ -236,8 +235,8 @@ class Views:
 
 
 def _visitor(environ: Mapping[str, Any]) -> Visitor:
-    judged = {name: environ[key] for name, key in _JUDGED if key in environ}
-    return Visitor(environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT", ""), judged)
+    read = {name: environ[key] for name, key in _READ if key in environ}
+    return Visitor(environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT", ""), read)
 
 
 def _answer(body: bytes, status: int, mimetype: str, headers: Mapping[str, str] = _HEADERS) -> Response:
