@@ -144,6 +144,8 @@ class Signer:
         if not raw or not all(raw):
             raise ValueError("secrets has none, or an empty one: give at least one, newest first.")
         self._rings = [_KeyRing(secret, app_id) for secret in raw]
+        # Where each recipient has a body of their own, most links are still the same.
+        self._remembered = functools.lru_cache(1_024)(self._stamp)
 
     def message(self, message_id: uuid.UUID) -> MessageTokens:
         """Return the maker of the tokens of one copy."""
@@ -163,6 +165,9 @@ class Signer:
         """
         if not 0 <= position < MAX_LINKS:
             raise ValueError(f"position is {position}: a link's is from 0 to {MAX_LINKS - 1}.")
+        return self._remembered(position, url, name, part, app)
+
+    def _stamp(self, position: int, url: str, name: str, part: str, app: bool) -> LinkStamp:
         ring = self._rings[0]
         ref = ring.ref("link", url, name, part)
         middle = _middle(position, ref)

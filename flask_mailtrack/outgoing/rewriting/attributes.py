@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections.abc import Mapping
@@ -119,6 +120,7 @@ def strip_url(decoded: str) -> str:
     return stripped if stripped.isprintable() else decoded.translate(_NEWLINES_AND_TABS).strip(_C0_AND_SPACE)
 
 
+@functools.lru_cache(1_024)
 def browser_url(value: str) -> str:
     """Read the source text of a ``href`` as a browser does."""
     return strip_url(decode(value))

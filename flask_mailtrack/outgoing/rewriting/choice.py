@@ -35,27 +35,22 @@ class Choice:
         self._slot_cuts = slot_cuts
         self._with_slot: set[str] = set()
         self._refused_by_text: Counter[str] = Counter()
-        self._known: dict[tuple[str, str, str, bool], Link] = {}
+        self._numbers: dict[tuple[str, str, str, bool], int] = {}
+        self._reasons: dict[str, str | None] = {}
 
     def cuts(self) -> list[Cut]:
         """Cut out every ``href`` that is to be tracked, in document order."""
-        chosen: list[Link] = []
+        chosen: list[int] = []
         for tag, href, slotted in self._hrefs():
-            if link := self._link(tag, href, slotted):
-                chosen.append(link)
+            if (number := self._number(tag, href, slotted)) is not None:
+                chosen.append(number)
                 self.tags.append((tag, href))
-        seen = {
-            link.url: link
-            for (tag, _), link in zip(reversed(self.tags), reversed(chosen), strict=True)
-            if not tag.hidden
-        }
-        numbers: dict[Link, int] = {}
-        cuts = []
-        for (tag, href), link in zip(self.tags, chosen, strict=True):
-            number = numbers.setdefault(_as_seen(tag, link, seen), len(numbers))
-            cuts.append(Cut(href.value_start, href.value_end, number, href.quoted))
-        self.links += numbers
-        return cuts
+        if any(tag.hidden for tag, _ in self.tags):
+            chosen = self._as_seen(chosen)
+        return [
+            Cut(href.value_start, href.value_end, number, href.quoted)
+            for (_, href), number in zip(self.tags, chosen, strict=True)
+        ]
 
     def _hrefs(self) -> Iterator[tuple[LinkTag, Attribute, bool]]:
         """Pair each link with its ``href``, and tell whether a slot is in it."""
@@ -67,7 +62,8 @@ class Choice:
                 next_slot += 1
             yield tag, href, next_slot < len(self._slot_cuts) and self._slot_cuts[next_slot].start < href.value_end
 
-    def _link(self, tag: LinkTag, href: Attribute, slotted: bool) -> Link | None:
+    def _number(self, tag: LinkTag, href: Attribute, slotted: bool) -> int | None:
+        """Return which of the links this is, or None if it is not tracked."""
         values = self._page.values(tag, TELLING) if len(tag.attributes) > 1 else _NONE
         url = browser_url(self._page.text[href.value_start : href.value_end])
         if slotted:
@@ -81,35 +77,44 @@ class Choice:
             self.skipped.setdefault(Skipped(url, reason, href.value_start))
         return None
 
-    def _destination(self, tag: LinkTag, url: str, values: Mapping[str, str]) -> Link:
-        """Return the link that leads there, with the text of its first occurrence."""
+    def _destination(self, tag: LinkTag, url: str, values: Mapping[str, str]) -> int:
+        """Return the number of the link that leads there; it has the text of its first occurrence."""
         name, utm, app = "", "", False
         if values:
             name, utm, app = values.get(NAME, "").strip(), values.get(UTM, "").strip(), _is_for_app(values)
-        if not (link := self._known.get((url, name, utm, app))):
-            text = shorten(link_text(self._page, tag))
-            link = self._known[url, name, utm, app] = Link(url, name, text, utm, app)
-        return link
+        key = (url, name, utm, app)
+        if (number := self._numbers.get(key)) is None:
+            number = self._numbers[key] = len(self.links)
+            self.links.append(Link(url, name, shorten(link_text(self._page, tag)), utm, app))
+        return number
+
+    def _as_seen(self, chosen: Sequence[int]) -> list[int]:
+        """Give Outlook's copy of a button the name of the button that everybody else sees."""
+        links = [self.links[number] for number in chosen]
+        hidden = [tag.hidden for tag, _ in self.tags]
+        seen = {link.url: link for link, out in zip(reversed(links), reversed(hidden), strict=True) if not out}
+        numbers: dict[Link, int] = {}
+        for k, link in enumerate(links):
+            if hidden[k] and not link.name and not link.utm and (twin := seen.get(link.url)):
+                links[k] = Link(link.url, twin.name, link.text, twin.utm, twin.app)
+            numbers.setdefault(links[k], len(numbers))
+        self.links = list(numbers)
+        return [numbers[link] for link in links]
 
     def _reason(self, url: str, attributes: Mapping[str, str]) -> str | None:
         if url in self._with_slot:
             return "has_slot"
         if attributes and opts_out(attributes):
             return "opted_out"
-        return self._refuse(url) if url else "empty"
+        if url not in self._reasons:  # asked once, although the judge will ask again
+            self._reasons[url] = self._refuse(url) if url else "empty"
+        return self._reasons[url]
 
     def leaves_alone(self, links: Iterable[tuple[str, Mapping[str, str]]]) -> bool:
         """Tell the judge whether it is right that exactly these links were not tracked."""
-        others = Counter(url for url, attributes in links if self._reason(url, attributes) is None)
-        return others == self._refused_by_text
+        others = [url for url, attributes in links if self._reason(url, attributes) is None]
+        return Counter(others) == self._refused_by_text if others or self._refused_by_text else True
 
 
 def _is_for_app(attributes: Mapping[str, str]) -> bool:
     return attributes.get(APP, "no").strip().lower() not in NO
-
-
-def _as_seen(tag: LinkTag, link: Link, seen: Mapping[str, Link]) -> Link:
-    """Give Outlook's copy of a button the name of the button that everybody else sees."""
-    if tag.hidden and not link.name and not link.utm and (twin := seen.get(link.url)):
-        return Link(link.url, twin.name, link.text, twin.utm, twin.app)
-    return link

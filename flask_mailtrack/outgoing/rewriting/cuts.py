@@ -114,18 +114,20 @@ def split(source: str, cuts: Iterable[Cut]) -> tuple[list[str], list[Cut]]:
 
     :returns: the stretches of text that stay, one more than there are gaps, and the cuts that leave a gap.
     """
-    stretches: list[list[str]] = [[]]
+    stretches: list[str] = []
+    pieces: list[str] = []
+    """Of the stretch that is being read."""
     gaps: list[Cut] = []
     position = 0
     for cut in cuts:
-        stretches[-1].append(source[position : cut.start])
-        if cut.value is not None:
-            quote = "" if cut.quoted else '"'
-            stretches[-1].append(quote)
-            gaps.append(cut)
-            stretches.append([quote])
-        else:
-            stretches[-1].append(cut.text)
+        pieces.append(source[position : cut.start])
         position = cut.end
-    stretches[-1].append(source[position:])
-    return ["".join(pieces) for pieces in stretches], gaps
+        if cut.value is None:
+            pieces.append(cut.text)
+            continue
+        quotes = [] if cut.quoted else ['"']
+        stretches.append("".join(pieces + quotes))
+        pieces = quotes
+        gaps.append(cut)
+    stretches.append("".join([*pieces, source[position:]]))
+    return stretches, gaps

@@ -32,8 +32,11 @@ _NOT_SHOWN = ("head", "math", "select", "svg", "template", "title")
 """Ancestors under which HTML5, unlike libxml2, drops an ``img``, moves it or never loads it."""
 _HIDING = frozenset(("frameset", "math", "select", "svg", "template"))
 """In a document that has one of these, the short proof trusts in no image."""
-_DULL = frozenset(("b", "br", "center", "div", "font", "h1", "h2", "li", "meta", "span", "strong", "style"))
-_DULL |= {"table", "tbody", "td", "th", "tr", "u", "ul"}
+_WORDS = (
+    "b blockquote br center code div em font form h1 h2 h3 h4 h5 h6 hr i input li link meta ol pre script small span"
+    " strong style sub sup table tbody td th title tr u ul"
+)
+_DULL = frozenset(_WORDS.split())
 """The most frequent tags that say nothing, and that no parser opens without being told."""
 _HREF = re.compile("href", re.I | re.A)
 _LITERAL = re.compile(rf"[!-%'-~]*+(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*+")
@@ -179,7 +182,7 @@ def _note_hidden(text: str, finding: _Finding) -> list[str]:
 
 def _leads_where_it_did(marks: Marks) -> bool:
     """Tell whether libxml2, too, reads each replaced value as the URL that was taken from it."""
-    doubtful = [source for source in marks.hrefs.values() if not _LITERAL.fullmatch(source)]
+    doubtful = [source for source in dict.fromkeys(marks.hrefs.values()) if not _LITERAL.fullmatch(source)]
     if not doubtful:
         return True
     quotes = ["'" if '"' in source else '"' for source in doubtful]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 
@@ -39,7 +40,11 @@ def link_text(page: Page, tag: LinkTag) -> str:
     """
     if tag.name == "area":
         return _clean(page.values(tag, ("alt",)).get("alt", "")[:LOOK_AHEAD])
-    source = page.text[tag.inside_start : min(tag.inside_end, tag.inside_start + LOOK_AHEAD)]
+    return _shown(page.text[tag.inside_start : min(tag.inside_end, tag.inside_start + LOOK_AHEAD)])
+
+
+@functools.lru_cache(512)  # the links of a newsletter are the same in all its bodies
+def _shown(source: str) -> str:
     if "<" not in source:
         return _clean(html.unescape(source))
     pieces = []

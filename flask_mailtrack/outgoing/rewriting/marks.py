@@ -98,19 +98,22 @@ class Marks:
         :returns: None if that is not so for every mark, or if an image might stand within a token.
         """
         for point in self.points:
-            before, _, after = text.partition(self.probe(point) + self.image(point))
+            inserted = self.probe(point) + self.image(point)
+            start = text.find(inserted)
+            end = start + len(inserted)
             # After ">" nothing is pending, and "<" ends whatever is.
-            if not before.endswith(">") and not after.startswith("<") and after:
+            if start < 0 or not (text.endswith(">", 0, start) or text.startswith("<", end) or end == len(text)):
                 return None
-            text = before + after
-        first, *others = text.split(PREFIX)
+            text = text.replace(inserted, "", 1)
+        before, *others = text.split(PREFIX)
         if len(others) != len(self.hrefs):
             return None
-        pieces = [first]
+        pieces = [before]
         for (mark, written), other in zip(self.hrefs.items(), others, strict=True):
-            quote = pieces[-1][-1:]
-            after = other.removeprefix(mark[len(PREFIX) :])
-            if quote not in _QUOTES or quote in written or not after.startswith(quote):
+            quote = before[-1:]
+            end = len(mark) - len(PREFIX)
+            if quote not in _QUOTES or quote in written or not other.startswith(mark[len(PREFIX) :] + quote):
                 return None
-            pieces += (written, after)
+            before = other[end:]
+            pieces += (written, before)
         return "".join(pieces)

@@ -33,8 +33,6 @@ class Template:
     """Distinct, in document order."""
     slots: frozenset[str]
     """Names of the slots that occur in the body."""
-    places: tuple[Place, ...]
-    """Every stretch of the source that a URL replaces, in document order."""
     pixel: bool
     """False for an AMP page, where no image may be inserted: it has no ``start`` and no ``end``."""
     _points: tuple[str, ...]
@@ -45,7 +43,15 @@ class Template:
     """Source text at even places; at odd places a gap for a value."""
     _gaps: tuple[int, ...]
     """For each gap, which value belongs there."""
+    _cuts: tuple[Cut, ...]
+    """Where the gaps were in the source."""
     _source: str
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every stretch of the source that a URL replaces, in document order."""
+        gaps = zip(self._cuts, self._gaps, strict=True)
+        return tuple(Place(cut.start, cut.end, number) for cut, number in gaps if number < len(self.links))
 
     @property
     def starts(self) -> bool:
@@ -117,11 +123,11 @@ def assemble(
         links=links,
         skipped=skipped,
         slots=frozenset(fills),
-        places=tuple(Place(cut.start, cut.end, k) for cut, k in zip(gaps, numbers, strict=True) if k < len(links)),
         pixel=pixel,
         _points=points,
         _fills=fills,
         _parts=tuple(parts),
         _gaps=tuple(numbers),
+        _cuts=tuple(gaps),
         _source=source,
     )
