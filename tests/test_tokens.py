@@ -450,3 +450,14 @@ def test_a_link_for_an_app_has_its_own_beginning() -> None:
     plain, app = message.click(STAMP), message.click(for_app)
     assert message.clicks("/c/", [STAMP, for_app, STAMP], "/a/") == [f"/c/{plain}", f"/a/{app}", f"/c/{plain}"]
     assert message.clicks("/c/", [for_app]) == [app]
+
+
+def test_a_stamp_is_its_own() -> None:
+    """What is remembered of one link is never given to another that differs in anything."""
+    asked = [(3, URL), (4, URL), (3, f"{URL}x"), (3, URL, "hero"), (3, URL, "", "text"), (3, URL, "", "html", True)]
+    stamps = [SIGNER.stamp(*link) for link in asked]
+    forgetful = Signer(["a secret that is long enough for anybody"], "shop")
+    assert len(set(stamps)) == len(asked)
+    assert (
+        stamps == [SIGNER.stamp(*link) for link in asked] == [forgetful.stamp(*link) for link in reversed(asked)][::-1]
+    )

@@ -23,7 +23,6 @@ from .rewriting import rewrite
 from .services import RELAYS
 
 REMEMBERED = 64
-REMEMBERED_LINKS = 1_024
 MAX_NAME = 255
 
 
@@ -94,7 +93,6 @@ class Bodies:
         self._settings = settings
         self._signer = signer
         self._policy = Policy(settings)
-        self._refuse = functools.lru_cache(REMEMBERED_LINKS)(self._policy.refuse)
         self._remembered = functools.lru_cache(REMEMBERED)(self._html)
         self.text = functools.lru_cache(REMEMBERED)(self._text)
 
@@ -147,7 +145,7 @@ class Bodies:
         return rewrite.compile(
             source,
             clicks=plan.clicks,
-            refuse=self._refuse,
+            refuse=self._policy.refuse,
             refuse_text=self._policy.refuse_text,
             slots=plan.slots,
             limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
@@ -158,7 +156,7 @@ class Bodies:
     def _text(self, source: str, plan: Plan) -> Body:
         if not plan.clicks or not self._settings.text_clicks:
             return _as_written(source, plan)
-        template = text_links.compile(source, self._refuse, plan.slots)
+        template = text_links.compile(source, self._policy.refuse, plan.slots)
         found = text.slots_in(source, plan.slots)
         links = [_Target(with_utm(url, plan.utm)) for url in template.links]
         return self._stamped(text.Filled(source, plan.slots, template), found, links, "text")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.destination import host_of, refusal
+from flask_mailtrack.destination import MAX_LENGTH, host_of, refusal
+
+REMEMBERED = 1_024
+"""URLs; only such as may be a destination, so that none of them is large."""
 
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _DOMAIN = re.compile(r"[^\s/@:]+(?:\.[^\s/@:.]+)+(?:[/?#:]\S*)?")
@@ -22,6 +26,7 @@ class Policy:
         self._hosts = frozenset(map(host_of, settings.base_urls()))
         self._one_time = re.compile(settings.skip_links, re.IGNORECASE) if settings.skip_links else None
         self._guard = settings.scam_guard
+        self._remembered = functools.lru_cache(REMEMBERED)(self._refuse)
 
     def refuse(self, url: str) -> str | None:
         """Say why *url* is not tracked, or ``None``.
@@ -29,6 +34,9 @@ class Policy:
         :return: a word of :func:`~flask_mailtrack.destination.refusal`; ``own_link``: it is one of ours;
             ``one_time``: it works once, and a redirect would spend or leak it.
         """
+        return self._remembered(url) if len(url) <= MAX_LENGTH else self._refuse(url)
+
+    def _refuse(self, url: str) -> str | None:
         if reason := refusal(url):
             return reason
         if url.lower().startswith(self._roots):

@@ -10,9 +10,11 @@ from conftest import BASE_URL, MakeSite, Site
 
 from flask_mailtrack import signals
 from flask_mailtrack.config import load
+from flask_mailtrack.destination import MAX_LENGTH, refusal
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.policy import Policy
 from flask_mailtrack.outgoing.rewriting import rewrite
+from flask_mailtrack.outgoing.rewriting.attributes import _remembered_url, browser_url
 
 
 def policy(**config: object) -> Policy:
@@ -41,6 +43,17 @@ def policy(**config: object) -> Policy:
 def test_which_urls_are_left_alone(url: str, reason: str | None) -> None:
     """Links that work once, our own, and what is no web address stay as the author wrote them."""
     assert policy().refuse(url) == reason
+
+
+def test_only_what_may_be_a_destination_is_remembered() -> None:
+    """Large addresses, such as a picture written into a link, do not fill the memory of the host."""
+    judge = policy()
+    for url in ("https://example.com/", "https://example.com/" + "a" * MAX_LENGTH, "data:" + "a" * MAX_LENGTH):
+        assert judge.refuse(url) == judge.refuse(url) == refusal(url)
+    assert judge._remembered.cache_info().currsize == 1
+    before = _remembered_url.cache_info().misses
+    assert browser_url("data:" + "b" * 2_000) == "data:" + "b" * 2_000
+    assert _remembered_url.cache_info().misses == before
 
 
 def test_the_pattern_of_one_time_links_is_the_hosts_to_choose() -> None:

@@ -261,6 +261,13 @@ def test_url_is_what_a_browser_would_open(value: str, url: str) -> None:
     assert promises(html).links == (Link(url, ""),)
 
 
+def test_the_policy_is_asked_once_of_each_address() -> None:
+    """An address that occurs often is judged once, also when the judge looks at the copy."""
+    asked: list[str] = []
+    compile(3 * "<a href=https://x.test/>x</a><a href=mailto:a@x.test>y</a>", refuse=lambda url: asked.append(url))
+    assert asked == ["https://x.test/", "mailto:a@x.test"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

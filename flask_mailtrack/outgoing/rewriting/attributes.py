@@ -72,6 +72,7 @@ _REFERENCE = re.compile("&(?:#([xX][0-9a-fA-F]+|[0-9]+);?|([a-zA-Z][a-zA-Z0-9]*)
 _LEGACY_LENGTH = max(map(len, LEGACY))
 _DIGITS = len(str(0x10FFFF))
 _NEWLINES_AND_TABS = str.maketrans("", "", "\t\n\r")
+_LONGEST_REMEMBERED = 2_000
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 
 
@@ -120,9 +121,13 @@ def strip_url(decoded: str) -> str:
     return stripped if stripped.isprintable() else decoded.translate(_NEWLINES_AND_TABS).strip(_C0_AND_SPACE)
 
 
-@functools.lru_cache(1_024)
 def browser_url(value: str) -> str:
     """Read the source text of a ``href`` as a browser does."""
+    return _remembered_url(value) if len(value) <= _LONGEST_REMEMBERED else strip_url(decode(value))
+
+
+@functools.lru_cache(1_024)  # the links of a newsletter are the same in all its bodies
+def _remembered_url(value: str) -> str:
     return strip_url(decode(value))
 
 

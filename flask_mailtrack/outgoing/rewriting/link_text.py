@@ -43,7 +43,7 @@ def link_text(page: Page, tag: LinkTag) -> str:
     return _shown(page.text[tag.inside_start : min(tag.inside_end, tag.inside_start + LOOK_AHEAD)])
 
 
-@functools.lru_cache(512)  # the links of a newsletter are the same in all its bodies
+@functools.lru_cache(1_024)  # as with addresses
 def _shown(source: str) -> str:
     if "<" not in source:
         return _clean(html.unescape(source))
