@@ -88,7 +88,11 @@ def decode(value: str) -> str:
     alphanumeric (HTML Standard, 13.2.5.73), so ``?a=1&copy=2`` is no copyright sign.
     """
     value = value.replace("\0", "\ufffd")
-    return _REFERENCE.sub(_decode_reference, value) if "&" in value else value
+    if "&" not in value:
+        return value
+    if value.count("&") == value.count("&amp;"):  # nothing else, as in most addresses
+        return value.replace("&amp;", "&")
+    return _REFERENCE.sub(_decode_reference, value)
 
 
 def _decode_reference(match: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from flask_mailtrack.errors import RewriteError
@@ -101,7 +102,7 @@ def in_order(cuts: Iterable[Cut]) -> list[Cut]:
     :raises RewriteError: two cuts overlap in any other way.
     """
     ordered: list[Cut] = []
-    for cut in sorted(cuts, key=lambda cut: (cut.start, cut.end)):
+    for cut in sorted(cuts, key=itemgetter(0, 1)):
         if not ordered or cut.start >= ordered[-1].end:
             ordered.append(cut)
         elif cut.end > ordered[-1].end or cut.value in (START, END):

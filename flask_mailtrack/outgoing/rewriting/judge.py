@@ -138,12 +138,12 @@ class _Witness:
         """Hear of a start tag, or of an element that libxml2 opens without one."""
         if tag in _DULL:
             return
-        if tag == "img":
-            if self._probe and attributes.get("src") == self._probe and self._in_body:
-                self.images.append(self._probe)
-        elif tag in ("a", "area") or tag.startswith("v:"):
+        if tag == "a" or tag == "area" or tag.startswith("v:"):
             if (href := attributes.get("href")) is not None:
                 self.links.append((href, attributes))
+        elif tag == "img":
+            if self._probe and attributes.get("src") == self._probe and self._in_body:
+                self.images.append(self._probe)
         elif tag == "body":
             self._in_body = True
         elif tag in _HIDING:
