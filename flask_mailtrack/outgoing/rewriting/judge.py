@@ -32,10 +32,7 @@ _NOT_SHOWN = ("head", "math", "select", "svg", "template", "title")
 """Ancestors under which HTML5, unlike libxml2, drops an ``img``, moves it or never loads it."""
 _HIDING = frozenset(("frameset", "math", "select", "svg", "template"))
 """In a document that has one of these, the short proof trusts in no image."""
-_WORDS = (
-    "b blockquote br center code div em font form h1 h2 h3 h4 h5 h6 hr i input li link meta ol pre script small span"
-    " strong style sub sup table tbody td th title tr u ul"
-)
+_WORDS = "b br center code div em font h1 h2 h3 hr i li link meta script span strong style table tbody td th tr u ul"
 _DULL = frozenset(_WORDS.split())
 """The most frequent tags that say nothing, and that no parser opens without being told."""
 _HREF = re.compile("href", re.I | re.A)
