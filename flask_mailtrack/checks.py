@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from .errors import ConfigError
+from .modes import Mode
 from .thresholds import Thresholds
 
 _BASE_URL = re.compile(
@@ -141,7 +142,7 @@ def base_url(key: str, value: Any) -> str:
 def sender_domains(key: str, value: Any) -> dict[str, dict[str, Any]]:
     """Options by sender domain."""
     rules: dict[str, Check] = dict.fromkeys(("opens", "clicks", "unsubscribe"), boolean)
-    rules["base_url"] = base_url
+    rules |= {"mode": one_of(*Mode), "base_url": base_url}
     if not isinstance(value, Mapping) or not all(isinstance(options, Mapping) for options in value.values()):
         raise bad("E108", key, f"is {value!r}.", "Write {'news.example.com': {'opens': False}}.")
     checked: dict[str, dict[str, Any]] = {}

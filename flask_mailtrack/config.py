@@ -36,6 +36,7 @@ from .checks import (
     utm_parameters,
     with_extra,
 )
+from .modes import Mode
 from .thresholds import Thresholds
 
 PREFIX = "MAILTRACK_"
@@ -63,12 +64,17 @@ class Settings:
     app_id: str = _setting("", text, "Tells apps apart that share a secret. Never change it while links are out.")
     opens: bool = _setting(True, boolean, "Put an open pixel into HTML mail.")
     clicks: bool = _setting(True, boolean, "Track http(s) links in HTML mail.")
+    mode: str = _setting(
+        Mode.INDIVIDUAL.value,
+        one_of(*Mode),
+        "What is kept of opens and clicks: of each recipient, of all together, or only the day each was last seen.",
+    )
     unsubscribe: bool = _setting(True, boolean, "Headers, footer and opt-outs for messages that name a list.")
     unsubscribe_mailto: str = _setting(
         "", mailbox, "A mailbox that people read, for clients that unsubscribe by mail: its subject carries the token."
     )
     sender_domains: dict[str, dict[str, Any]] = _setting(
-        {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, base_url."
+        {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, mode, base_url."
     )
     lists: dict[str, dict[str, str]] = _setting({}, mailing_lists, "Titles and descriptions of lists, for the pages.")
     footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")

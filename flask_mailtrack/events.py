@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from .modes import Mode
+
 
 class Kind(StrEnum):
     """What a link is for; part of what its token signs."""
@@ -61,6 +63,8 @@ class Status(StrEnum):
     """The connection was lost after the content had been sent: perhaps accepted. Never sent again by us."""
     SUPPRESSED = "suppressed"
     """Not sent: the recipient has unsubscribed."""
+    COUNTER = "counter"
+    """No mail at all: the row under which copies in aggregate mode are counted."""
 
 
 class Verdict(StrEnum):
@@ -160,6 +164,7 @@ class SentMessage:
     """Several people got the same copy, so its events cannot be told apart."""
     links: int | None = None
     """How many links are tracked in its longest part; ``None`` in rows of before that was counted."""
+    mode: Mode = Mode.INDIVIDUAL
 
 
 @dataclass(frozen=True, slots=True)

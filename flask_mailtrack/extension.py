@@ -6,7 +6,7 @@ import logging
 import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
@@ -27,7 +27,7 @@ from .outgoing.preview import Preview
 from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
-from .reporting.stats import Stats, stats
+from .reporting.stats import Stats, inactive, stats
 from .state import State, build, counter
 from .storage.health import Health, health
 
@@ -118,6 +118,7 @@ class Mailtrack(Personal):
         metadata: Mapping[str, Any] | None = None,
         utm: Mapping[str, str] | None = None,
         transactional: bool | None = None,
+        mode: str | None = None,
     ) -> M:
         """Say how one message is tracked, and return it. What is not given is left to wider settings.
 
@@ -130,10 +131,11 @@ class Mailtrack(Personal):
         :param metadata: kept as JSON on the message row.
         :param utm: ``{"source": "news"}`` adds ``utm_source=news`` to tracked links that lack it.
         :param transactional: leave links alone and offer no unsubscribe, as in a password reset.
+        :param mode: ``individual``, ``aggregate`` or ``deliverability``: what is kept of opens and clicks.
         :raises TypeError: a value of the wrong type.
         :raises ValueError: a value that cannot be stored.
         """
-        own = Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional)
+        own = Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
@@ -149,12 +151,13 @@ class Mailtrack(Personal):
         metadata: Mapping[str, Any] | None = None,
         utm: Mapping[str, str] | None = None,
         transactional: bool | None = None,
+        mode: str | None = None,
     ) -> AbstractContextManager[None]:
         """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
 
         Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
         """
-        return block(Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional))
+        return block(Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode))
 
     def flush(self) -> int:
         """Move everything that is in the spool to the database, now.
@@ -230,6 +233,16 @@ class Mailtrack(Personal):
         :param until: only messages created before this moment.
         """
         return stats(self.state().database, tag=tag, list_id=list_id, since=since, until=until)
+
+    def inactive(self, since: date) -> list[str]:
+        """Return the addresses that have not been seen since a day, for a host that stops writing to them.
+
+        Only of those who got mail in ``deliverability`` mode before that day; in the other modes nobody's
+        last day is kept.
+
+        :param since: in UTC.
+        """
+        return inactive(self.state().database, since)
 
     def state(self) -> State:
         """Return what the current app has.

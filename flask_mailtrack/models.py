@@ -16,6 +16,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     ColumnElement,
+    Date,
     DateTime,
     FromClause,
     Index,
@@ -51,7 +52,11 @@ def _text(length: int) -> Any:
 
 
 class MessageMixin:
-    """One row per recipient's copy; the last six columns are kept by the drain from the events."""
+    """One row per recipient's copy, and one per counter of the aggregate mode.
+
+    The last six columns are kept by the drain from the events; ``seen_on`` too, but there are none to tell
+    it again. ``mode`` is NULL in rows of before there were modes, which are ``individual``.
+    """
 
     __tablename__ = "mailtrack_message"
 
@@ -72,6 +77,8 @@ class MessageMixin:
     clicks = mapped_column(Boolean, nullable=False, default=False)
     links = mapped_column(Integer)
     shared = mapped_column(Boolean, nullable=False, default=False)
+    mode = mapped_column(String(16))
+    seen_on = mapped_column(Date)
     opened_at = mapped_column(_Time)
     clicked_at = mapped_column(_Time)
     unsubscribed_at = mapped_column(_Time)

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import MakeSite, Site
 
+from flask_mailtrack.reporting.stats import Tally
 from flask_mailtrack.testing import Reader
 
 pytestmark = [
@@ -73,11 +74,11 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     assert script.count("op.create_table") == 5
 
 
-ADDED = {"mailtrack_message": ["links"], "mailtrack_event": ["first_verdict", "first_reasons"]}
+ADDED = {"mailtrack_message": ["links", "mode", "seen_on"], "mailtrack_event": ["first_verdict", "first_reasons"]}
 
 
 def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: MakeSite, tmp_path: Path) -> None:
-    """Tables made before the verdicts in hindsight are migrated without an edit, with the rows in them."""
+    """Tables made before hindsight and modes are migrated without an edit, with the rows in them."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     directory = tmp_path / "migrations"
     reader = Reader(site.client, site.send('<p><a href="https://example.com/">a</a></p>'))
@@ -90,9 +91,10 @@ def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: Make
     flask_migrate.init(str(directory))
     migrate(site, directory, "hindsight")
     (script,) = scripts(directory)
-    assert script.count("batch_op.add_column") == 3
+    assert script.count("batch_op.add_column") == 5
     reader.click()
     assert [(event.verdict, event.first_verdict) for event in site.rows("Event")] == [("human", None)] * 2
+    assert site.mailtrack.stats().clicked == Tally(total=2, unique=1, of=1)
     site.db.session.rollback()
     migrate(site, directory, "second")
     assert len(scripts(directory)) == 1

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flask_mailtrack.agents import Client, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import Blocked, refusal
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
+from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
 from flask_mailtrack.storage.journal import Journal
@@ -156,7 +158,9 @@ class Recorder:
         return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref)
 
     def _hit(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> Hit:
-        age = (now() - born(token.message_id)).total_seconds()
+        mode = mode_of(token.message_id)
+        # The age of a counter is not that of a mail.
+        age = None if mode == Mode.AGGREGATE else (now() - born(token.message_id)).total_seconds()
         # The whole address is looked up, and not kept: what is kept of it is decided below.
         evidence = Evidence(kind, visitor.user_agent, visitor.headers, age, network=self._networks.find(visitor.ip))
         verdict = judge(evidence, self._thresholds, strict=self._settings.verdicts)
@@ -164,8 +168,9 @@ class Recorder:
             verdict = Judgement(Verdict.SCANNER, ("honeypot",), verdict.provider)
         proxied = verdict.verdict == Verdict.PROXY
         # A whole User-Agent is read by the drain; one that must not touch the disk is read now.
-        client = Client() if self._settings.user_agent == "full" else identify(visitor.user_agent)
-        return Hit(
+        later = self._settings.user_agent == "full" and mode == Mode.INDIVIDUAL
+        client = Client() if later else identify(visitor.user_agent)
+        hit = Hit(
             id=new_id(),
             message_id=token.message_id,
             type=kind,
@@ -182,6 +187,7 @@ class Recorder:
             provider=verdict.provider,
             ref=token.ref if kind == EventType.CLICKED else "",
         )
+        return hit if mode == Mode.INDIVIDUAL else _least(hit, mode)
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""
@@ -211,6 +217,15 @@ class Recorder:
         if self._settings.user_agent == "full":
             return clean(visitor.user_agent, MAX_USER_AGENT)
         return identify(visitor.user_agent).name if self._settings.user_agent == "family" else ""
+
+
+def _least(hit: Hit, mode: Mode) -> Hit:
+    """Return what may be kept of *hit* in a quiet mode; the rest must not even touch the disk."""
+    if mode == Mode.AGGREGATE:
+        return replace(hit, ip="", user_agent="")
+    day = hit.occurred_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    # A random id, as ours begin with the time.
+    return Hit(uuid.uuid4(), hit.message_id, hit.type, day, verdict=hit.verdict, provider=hit.provider)
 
 
 def _declines(headers: Mapping[str, str]) -> bool:

@@ -63,7 +63,8 @@ class Batch:
     copies: Iterator[Copy]
     """Each is made when it is asked for, so that a newsletter is never in memory as a whole."""
     suppressed: list[SentMessage]
-    targets: tuple[LinkTarget, ...]
+    common: tuple[LinkTarget | SentMessage, ...]
+    """What the copies share: where the links lead, and the counter in aggregate mode."""
     failures: list[RewriteError]
     """Why the HTML goes out as the author wrote it, if it does; or that its end will not be seen.
 

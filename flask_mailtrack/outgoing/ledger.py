@@ -27,16 +27,16 @@ class Ledger:
         self._spool = spool
         self._failed = failed
         self._written = written
-        self._links: set[str] = set()
+        self._known: set[str] = set()
 
-    def page(self, targets: Iterable[LinkTarget], suppressed: Iterable[SentMessage]) -> Page:
-        """Open the page of one send call: with who is left out, and links that this process has not sent yet."""
-        known = self._links
-        fresh = [target for target in targets if target.ref not in known]
+    def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> Page:
+        """Open the page of one send call: with who is left out, and links and counters that are new to this process."""
+        known = self._known
+        fresh = [record for record in common if _key(record) not in known]
         if self.write(to_json(record) for records in (fresh, suppressed) for record in records):
             if len(known) > _REMEMBERED:  # one step, because threads send at the same time
-                known = self._links = set()
-            known.update(target.ref for target in fresh)
+                known = self._known = set()
+            known.update(map(_key, fresh))
         return Page(self.write)
 
     def write(self, lines: Iterable[Mapping[str, Any]]) -> bool:
@@ -56,6 +56,10 @@ class Ledger:
             self._written()
         except Exception:  # no thread to be had, for instance; the rows are in the spool
             log.exception("rows wait in the spool")
+
+
+def _key(record: LinkTarget | SentMessage) -> str:
+    return record.ref if isinstance(record, LinkTarget) else str(record.id)
 
 
 class Page:

@@ -18,27 +18,29 @@ class Links:
     :param root: base URL and prefix, such as ``https://links.example.com/m``.
     :param tokens: of the copy.
     :param ref: the recipient's reference.
+    :param measured: tokens of pixel and links, if not the copy's own: those of a counter.
     """
 
-    def __init__(self, root: str, tokens: MessageTokens, ref: str) -> None:
+    def __init__(self, root: str, tokens: MessageTokens, ref: str, measured: MessageTokens | None = None) -> None:
         self._root = root
         self._tokens = tokens
+        self._measured = measured or tokens
         self._ref = ref
         self._personal: dict[Kind, str] = {}
 
     def clicks(self, stamps: Sequence[LinkStamp]) -> list[str]:
         """Return the tracked URL of each link."""
         click, app = (f"{self._root}/{path}/" for path in (PATHS[Kind.CLICK], APP_PATH))
-        return self._tokens.clicks(click, stamps, app)
+        return self._measured.clicks(click, stamps, app)
 
     def pixel(self) -> str:
         """Return the markup of the pixel, invisible to a reader and silent to a screen reader."""
-        url = f"{self._root}/{PATHS[Kind.OPEN]}/{self._tokens.open()}.gif"
+        url = f"{self._root}/{PATHS[Kind.OPEN]}/{self._measured.open()}.gif"
         return f'<img src="{url}" width="1" height="1" alt="" style="display:block;border:0;width:1px;height:1px">'
 
     def honeypot(self) -> str:
         """Return the markup of a link that neither eyes, nor a screen reader, nor the tab key can find."""
-        url = f"{self._root}/{PATHS[Kind.HONEYPOT]}/{self._tokens.honeypot()}"
+        url = f"{self._root}/{PATHS[Kind.HONEYPOT]}/{self._measured.honeypot()}"
         return f'<a href="{url}" aria-hidden="true" tabindex="-1" rel="nofollow" style="display:none"></a>'
 
     def unsubscribe(self) -> str:

@@ -168,7 +168,7 @@ class TrackedConnection(Connection):
 
     def _send_batch(self, message: Message, batch: Batch, envelope_from: str | tuple[str, str] | None) -> None:
         ledger = self.office.ledger
-        page = ledger.page(batch.targets, batch.suppressed)
+        page = ledger.page(batch.common, batch.suppressed)
         delivery = Delivery(self, super().send, envelope_from, page)
         try:
             for copy in batch.copies:

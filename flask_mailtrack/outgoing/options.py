@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.modes import Mode
 
 log = logging.getLogger("flask_mailtrack.send")
 
@@ -36,10 +37,11 @@ class Options:
     :param utm: ``utm_…`` parameters that are added to tracked links, without the prefix.
     :param transactional: the mail is about the recipient's own doings, such as a password reset: its
         links, which may work once only, are left alone, and there is nothing to unsubscribe from.
+    :param mode: what is kept of opens and clicks, one of :class:`~flask_mailtrack.modes.Mode`.
     :raises TypeError: a value of the wrong type.
-    :raises ValueError: a name that is too long or has control characters, metadata that is not JSON or
-        that databases do not take (NaN, NUL, half an emoji), or a utm name of other than letters,
-        digits and underscores.
+    :raises ValueError: a mode that is none, a name that is too long or has control characters, metadata
+        that is not JSON or that databases do not take (NaN, NUL, half an emoji), or a utm name of other
+        than letters, digits and underscores.
     """
 
     opens: bool | None = None
@@ -50,6 +52,7 @@ class Options:
     metadata: Mapping[str, Any] | None = None
     utm: Mapping[str, str] | None = None
     transactional: bool | None = None
+    mode: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("opens", "clicks", "unsubscribe", "transactional"):
@@ -57,6 +60,8 @@ class Options:
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write True or False.")
         for name in ("tag", "list_id"):
             _check_name(name, getattr(self, name))
+        if self.mode is not None and self.mode not in tuple(Mode):
+            raise ValueError(f"mode is {self.mode!r}: write one of {', '.join(Mode)}.")
         for name in ("metadata", "utm"):
             if not isinstance(getattr(self, name), Mapping | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
@@ -83,6 +88,7 @@ class Choice:
     metadata: Mapping[str, Any]
     utm: tuple[tuple[str, str], ...]
     base_url: str
+    mode: Mode
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -130,6 +136,7 @@ def choose(
         metadata=said.metadata or {},
         utm=tuple(sorted((said.utm or {}).items())),
         base_url=base_url,
+        mode=Mode(said.mode or settings.mode),
     )
 
 
@@ -174,6 +181,8 @@ def _one(key: str, value: str) -> Options:
             return Options(tag=value)
         case "list":
             return Options(list_id=value)
+        case "mode":
+            return Options(mode=value)
         case "opens" if switch is not None:
             return Options(opens=switch)
         case "clicks" if switch is not None:

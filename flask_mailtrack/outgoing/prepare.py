@@ -10,7 +10,8 @@ from typing import Any
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import OptOutKind, SentMessage, Status, new_id, now
+from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage, Status, new_id, now
+from flask_mailtrack.modes import Mode, counter_id, marked
 from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import Signer
 
@@ -86,6 +87,7 @@ class _Work:
         self._text: Body | None = None
         self._failures: list[RewriteError] = []
         self._broken = False
+        self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
         self._same_in_each_row: dict[str, Any] = {
             "batch_id": new_id(),
             "sender": clean(sender, 320),
@@ -94,6 +96,7 @@ class _Work:
             "tag": choice.tag,
             "list_id": choice.list_id,
             "meta": choice.metadata,
+            "mode": choice.mode,
         }
 
     def batch(self) -> Batch:
@@ -105,8 +108,10 @@ class _Work:
         # What goes wrong with the first would with all: it must come up before anything has been sent.
         first = list(islice(copies, 1))
         bodies = [body for body in (self._html, self._text) if body]
-        targets = tuple(target for body in bodies for target in body.targets)
-        return Batch(chain(first, copies), suppressed, targets, self._failures)
+        common: list[LinkTarget | SentMessage] = [target for body in bodies for target in body.targets]
+        if self._counter and any(body.pixel or body.stamps for body in bodies):
+            common.append(self._counter)
+        return Batch(chain(first, copies), suppressed, tuple(common), self._failures)
 
     def _envelopes(self, wanted: list[_Recipient]) -> list[tuple[_Recipient, ...]]:
         try:
@@ -114,8 +119,9 @@ class _Work:
         except Exception as error:
             self._give_up(error)
             found = frozenset()
-        # A link that is one person's must not stand in a copy that others read.
-        personal = self._broken or self._choice.unsubscribe or found & placeholders.PERSONAL
+        # A link that is one person's must not stand in a copy that others read; nor a pixel by which one is seen.
+        seen = self._choice.mode == Mode.DELIVERABILITY
+        personal = self._broken or self._choice.unsubscribe or seen or found & placeholders.PERSONAL
         if not self._settings.split and not personal and wanted:
             return [tuple(wanted)]
         return [(recipient,) for recipient in wanted]
@@ -223,7 +229,7 @@ class _Work:
         failure = self._html.failure if self._html else None
         links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if tracked else 0
         return SentMessage(
-            id=new_id(),
+            id=new_id() if self._counter else marked(new_id(), self._choice.mode),
             recipient=clean(recipient.address, 320),
             created_at=now(),
             status=status,
@@ -238,7 +244,8 @@ class _Work:
     def _links(self, row: SentMessage, recipient: _Recipient) -> Links:
         root = self._choice.base_url + self._settings.url_prefix
         signer = self._preparer.signer
-        return Links(root, signer.message(row.id), signer.recipient_refs(recipient.address)[0])
+        measured = signer.message(self._counter.id) if self._counter else None
+        return Links(root, signer.message(row.id), signer.recipient_refs(recipient.address)[0], measured)
 
     def _written_html(self, links: Links, row: SentMessage, tracked: bool) -> str | None:
         if self._html is None:
@@ -250,7 +257,8 @@ class _Work:
         at = "" if "pixel" in self._html.found else at
         fill["start"] = pixel if at in ("top", "both") else ""
         fill["end"] = self._footer(self._html.found, links, "html") + (pixel if at in ("bottom", "both") else "")
-        if self._settings.honeypot and tracked and self._html.stamps:
+        judged = self._choice.mode == Mode.INDIVIDUAL  # in the others nothing is judged again by what else happened
+        if self._settings.honeypot and judged and tracked and self._html.stamps:
             fill["end"] += links.honeypot()
         return self._html.render(links, tracked, fill)
 
@@ -269,3 +277,17 @@ class _Work:
         if not self._choice.unsubscribe or not self._settings.footer or found & placeholders.LEADS_OUT:
             return ""
         return self._preparer.footer(part, links.unsubscribe())
+
+
+def _counter(choice: options.Choice, sender: str) -> SentMessage:
+    """Return the row of all that is counted together: what a campaign sends on one day.
+
+    It names nothing that may differ from copy to copy: no subject, no sender's mailbox, no batch.
+    """
+    moment = now()
+    key = counter_id(moment.date(), sender.rpartition("@")[2], choice.tag, choice.list_id)
+    return SentMessage(
+        *(key, key, "", "", "", "", moment, Status.COUNTER, choice.tag, choice.list_id),
+        shared=True,
+        mode=choice.mode,
+    )

@@ -159,5 +159,9 @@ def _table(figures: Stats) -> str:
     for name in ("opened", "clicked", "unsubscribed"):
         tally: Tally = getattr(figures, name)
         rate = "no rate" if tally.rate is None else f"{tally.rate:.1%}"
-        lines.append(f"{name:14}{tally.unique:>10}  {rate} of {tally.of}, {tally.total} in all")
+        lines.append(f"{name:14}{tally.unique:>10}  {rate} of {tally.of}, {tally.total} in all{_aggregate(tally)}")
     return "\n".join([*lines, f"{'by machines':14}{figures.machine:>10}"])
+
+
+def _aggregate(tally: Tally) -> str:
+    return f", {tally.aggregate} of them of {tally.aggregate_of} copies in aggregate" if tally.aggregate_of else ""

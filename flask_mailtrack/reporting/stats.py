@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, case, func, select
+from sqlalchemy import ColumnElement, Table, case, func, or_, select
 
 from flask_mailtrack.events import Status
+from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.database import Database
 
 _OUT = (Status.SENT, Status.UNKNOWN, Status.SENDING)
@@ -19,15 +20,19 @@ class Tally:
     """How often something happened, by people."""
 
     total: int
-    """Each time counts."""
+    """Each time counts, in aggregate mode too."""
     unique: int
-    """Each recipient's copy counts once."""
+    """Each recipient's copy counts once, where recipients are told apart."""
     of: int
-    """Copies by which it could have happened at all: the denominator of :attr:`rate`."""
+    """Copies by which it could have happened at all, and been told apart: the denominator of :attr:`rate`."""
+    aggregate: int = 0
+    """Of ``total``, what was counted in aggregate mode: nobody knows by how many people."""
+    aggregate_of: int = 0
+    """Copies by which that could have happened."""
 
     @property
     def rate(self) -> float | None:
-        """``unique / of``, from 0 to 1; ``None`` where nothing could have happened."""
+        """``unique / of``, from 0 to 1; ``None`` where nothing could have happened, or nobody was told apart."""
         return self.unique / self.of if self.of else None
 
 
@@ -79,11 +84,33 @@ def stats(
         failed=found["failed"],
         unknown=found["unknown"],
         suppressed=found["suppressed"],
-        opened=Tally(found["open_total"], found["open_unique"], found["open_of"]),
-        clicked=Tally(found["click_total"], found["click_unique"], found["click_of"]),
+        opened=Tally(
+            found["open_total"], found["open_unique"], found["open_of"], found["open_sum"], found["open_sum_of"]
+        ),
+        clicked=Tally(
+            found["click_total"], found["click_unique"], found["click_of"], found["click_sum"], found["click_sum_of"]
+        ),
         unsubscribed=Tally(found["gone"], found["gone"], found["out"]),
         machine=found["machine"],
     )
+
+
+def inactive(database: Database, since: date) -> list[str]:
+    """Return who has not been seen since a day, of those who got mail in deliverability mode before it.
+
+    :param since: a day in UTC; who was seen on it is not inactive.
+    """
+    table = database.message
+    measured = table.c.status.in_(_OUT) & (table.c.opens | table.c.clicks) & (table.c.recipient != "")
+    query = (
+        select(table.c.recipient)
+        .where(table.c.mode == Mode.DELIVERABILITY.value, measured)
+        .group_by(table.c.recipient)
+        .having(func.min(table.c.created_at) < datetime.combine(since, time(), UTC))
+        .having(or_(func.max(table.c.seen_on).is_(None), func.max(table.c.seen_on) < since))
+        .order_by(table.c.recipient)
+    )
+    return [str(recipient) for (recipient,) in database.rows(query)]
 
 
 def _columns(table: Table) -> list[Any]:
@@ -91,13 +118,19 @@ def _columns(table: Table) -> list[Any]:
         return func.sum(case((condition, 1), else_=0)).label(name)
 
     out = table.c.status.in_(_OUT)
+    individual = or_(table.c.mode.is_(None), table.c.mode == Mode.INDIVIDUAL.value)
+    aggregate = table.c.mode == Mode.AGGREGATE.value
     return [
         *(count(table.c.status == status, status.value) for status in Status if status != Status.SENDING),
         count(out, "out"),
-        count(out & table.c.opens, "open_of"),
-        count(out & table.c.clicks, "click_of"),
-        count(table.c.opened_at.is_not(None), "open_unique"),
-        count(table.c.clicked_at.is_not(None), "click_unique"),
+        count(out & table.c.opens & individual, "open_of"),
+        count(out & table.c.clicks & individual, "click_of"),
+        count(out & table.c.opens & aggregate, "open_sum_of"),
+        count(out & table.c.clicks & aggregate, "click_sum_of"),
+        count(table.c.opened_at.is_not(None) & individual, "open_unique"),
+        count(table.c.clicked_at.is_not(None) & individual, "click_unique"),
+        func.sum(case((aggregate, table.c.open_count), else_=0)).label("open_sum"),
+        func.sum(case((aggregate, table.c.click_count), else_=0)).label("click_sum"),
         count(table.c.unsubscribed_at.is_not(None), "gone"),
         func.sum(table.c.open_count).label("open_total"),
         func.sum(table.c.click_count).label("click_total"),

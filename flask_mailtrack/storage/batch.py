@@ -24,8 +24,9 @@ from flask_mailtrack.events import (
     Verdict,
     now,
 )
+from flask_mailtrack.modes import Mode, mode_of
 
-from . import audit, suppression
+from . import audit, last_seen, suppression
 from .database import Database, chunked
 from .hindsight import LOOKED_AT, Hindsight, Visit
 from .optouts import OPT_OUTS, REF
@@ -59,7 +60,8 @@ class Batch:
         """
         links = [r for r in records if isinstance(r, LinkTarget)]
         messages = [r for r in records if isinstance(r, SentMessage)]
-        hits = [r for r in records if isinstance(r, Hit)]
+        sights = [r for r in records if isinstance(r, Hit) and last_seen.is_sight(r)]
+        hits = [r for r in records if isinstance(r, Hit) and not last_seen.is_sight(r)]
         changes = [r for r in records if isinstance(r, Suppression)]
         self._links(links)
         self._messages(messages)
@@ -67,6 +69,7 @@ class Batch:
         touched = {m.id for m in messages} | {h.message_id for h in hits}
         self._database.lock(self._connection, touched)
         stored = self._hits(hits, messages)
+        last_seen.note(self._database, self._connection, sights)
         self._database.recount(self._connection, touched)
         # After the hits: what the host says is the stronger word.
         changed = suppression.write(self._database, self._connection, changes) if changes else []
@@ -104,7 +107,7 @@ class Batch:
 
         :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
         """
-        new = [hit for hit in hits if hit.type in LOOKED_AT]
+        new = [hit for hit in hits if hit.type in LOOKED_AT and mode_of(hit.message_id) == Mode.INDIVIDUAL]
         if not self._hindsight.reach or not (new or messages):
             return hits
         earlier = self._earlier(new, messages)

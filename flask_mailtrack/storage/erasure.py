@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
@@ -69,7 +70,14 @@ def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], 
     """Take the person out of some messages and their events."""
     message, event = database.message, database.event
     database.lock(connection, ids)  # no drain may add an event behind our back
-    nobody = {"recipient": "", "subject": "", "message_id": "", "meta": {}, "error": ""}
+    nobody: dict[str, Any] = {
+        "recipient": "",
+        "subject": "",
+        "message_id": "",
+        "meta": {},
+        "error": "",
+        "seen_on": None,
+    }
     connection.execute(update(message).where(message.c.id.in_(ids)).values(nobody))
     nothing = {"ip": "", "user_agent": "", "comment": ""}
     events = connection.execute(update(event).where(event.c.message_id.in_(ids)).values(nothing)).rowcount

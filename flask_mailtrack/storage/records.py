@@ -21,6 +21,7 @@ from flask_mailtrack.events import (
     Suppression,
     Verdict,
 )
+from flask_mailtrack.modes import Mode
 
 Record = SentMessage | Hit | LinkTarget | Suppression
 
@@ -66,6 +67,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "EventType": _one_of(EventType),
     "Verdict": _one_of(Verdict),
     "OptOutKind": _one_of(OptOutKind),
+    "Mode": _one_of(Mode),
     "tuple[str, ...]": _words,
     "Mapping[str, Any]": _just(dict),
     "int | None": _just(int, type(None)),

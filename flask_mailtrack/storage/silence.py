@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from flask_mailtrack.consent import Consent, Purpose
 from flask_mailtrack.events import EventType, Hit, SentMessage, first_id, now
+from flask_mailtrack.modes import Mode, mode_of
 
 from .database import Database
 from .optouts import OptOuts
@@ -49,7 +50,9 @@ class Silence:
             return list(records)
         written = {r.id: r.recipient for r in records if isinstance(r, SentMessage)}
         recipients = written | self._recipients({h.message_id for h in hits})
-        dropped = {h.id for h in hits if not recipients.get(h.message_id, "?")}  # an erased person's
+        # Nobody stands behind a counter; any other row without a recipient is an erased person's.
+        named = [h for h in hits if mode_of(h.message_id) != Mode.AGGREGATE]
+        dropped = {h.id for h in named if not recipients.get(h.message_id, "?")}
         people = {name for h in hits if (name := recipients.get(h.message_id))}
         declined = self._optouts.declined(people) if people else {}
         denied = {

@@ -72,11 +72,6 @@ def test_it_says_what_is_kept_of_a_user_agent(make_site: MakeSite, mode: str, te
 
 def test_it_says_whether_one_is_measured(make_site: MakeSite) -> None:
     """Opens and clicks, each if the settings have it, with the verdict and its purpose; nothing after a refusal."""
-
-    def measured(site: Site) -> str:
-        page = site.client.get(f"{path_of(site)}?statement").text
-        return " ".join(re.findall(r"<dt>Opens and clicks</dt>\s*<dd>(.*?)</dd>", page, re.DOTALL)[0].split())
-
     both = measured(make_site())
     assert "When a mail is opened. When a link is followed, and which one." in both
     assert "a person or a program" in both
@@ -86,6 +81,24 @@ def test_it_says_whether_one_is_measured(make_site: MakeSite) -> None:
     site = make_site()
     site.client.post(path_of(site), data={"action": "decline"})
     assert measured(site) == "Not recorded."
+
+
+def measured(site: Site) -> str:
+    """What the statement says of opens and clicks."""
+    page = site.client.get(f"{path_of(site)}?statement").text
+    return " ".join(re.findall(r"<dt>Opens and clicks</dt>\s*<dd>(.*?)</dd>", page, re.DOTALL)[0].split())
+
+
+def test_it_names_the_mode_in_force(make_site: MakeSite) -> None:
+    """Counted together, or the last day only; where domains differ, what tells most; nothing is still nothing."""
+    together = "Only counted for everybody together. Nobody can tell which were yours."
+    assert measured(make_site(MAILTRACK_MODE="aggregate")) == together
+    assert measured(make_site(MAILTRACK_MODE="deliverability")).startswith("Only the last day on which you opened")
+    for mode, start in (("deliverability", "Only the last day"), ("individual", "When a mail is opened.")):
+        domains = {"example.net": {"mode": mode}}
+        assert measured(make_site(MAILTRACK_MODE="aggregate", MAILTRACK_SENDER_DOMAINS=domains)).startswith(start)
+    off = make_site(MAILTRACK_MODE="aggregate", MAILTRACK_OPENS=False, MAILTRACK_CLICKS=False)
+    assert measured(off) == "Not recorded."
 
 
 def test_it_says_how_the_lists_stand(make_site: MakeSite) -> None:
