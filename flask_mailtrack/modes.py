@@ -26,13 +26,16 @@ class Mode(StrEnum):
 
 _VERSION = 76
 _WHICH = 1 << 75
+# MariaDB's type refuses a UUIDv8 that has nothing but zeros behind the variant, one in 64, as if it were a UUIDv1
+# that it has turned round to sort it.
+_NOT_TURNED = 1 << 61
 
 
 def marked(identifier: uuid.UUID, mode: Mode) -> uuid.UUID:
     """Return *identifier*, a UUIDv7, so that it says *mode*; it stays as it is if that is ``individual``."""
     if mode == Mode.INDIVIDUAL:
         return identifier
-    bare = identifier.int & ~(0xF << _VERSION | _WHICH)
+    bare = identifier.int & ~(0xF << _VERSION | _WHICH) | _NOT_TURNED
     return uuid.UUID(int=bare | 8 << _VERSION | (_WHICH if mode == Mode.DELIVERABILITY else 0))
 
 

@@ -39,6 +39,8 @@ def read(site: Site, message: Any) -> None:
     reader = Reader(site.client, message)
     assert reader.open().status_code == 200
     assert reader.click("a").location == "https://example.com/a"
+    if site.app.config.get("MAILTRACK_DRAIN") != "manual":
+        site.mailtrack.flush()
 
 
 def people(site: Site) -> dict[str, Any]:
@@ -56,6 +58,21 @@ def test_an_id_says_its_mode_and_its_time(millisecond: int, noise: int) -> None:
         assert told.int >> 80 == millisecond
         assert (told.version, told.variant) == (7 if mode == Mode.INDIVIDUAL else 8, uuid.RFC_4122)
     assert marked(identifier, Mode.INDIVIDUAL) == identifier
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_every_id_can_be_stored(
+    database_url: str, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """On each database, whatever bits it has; MariaDB's own type is particular."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    plain = uuid.UUID("019de0d5-c800-7000-8000-000000000000")
+    monkeypatch.setattr("flask_mailtrack.outgoing.prepare.new_id", lambda: plain)
+    monkeypatch.setattr("flask_mailtrack.outgoing.prepare.counter_id", lambda *about: marked(plain, Mode.AGGREGATE))
+    site.send(HTML, mode=mode)
+    site.mailtrack.flush()
+    assert people(site)[ADA].id == (marked(plain, Mode.DELIVERABILITY) if mode == "deliverability" else plain)
+    assert len(site.rows("Message")) == (2 if mode == "aggregate" else 1)
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -185,7 +202,8 @@ def test_of_deliverability_one_day_is_kept(database_url: str, make_site: MakeSit
 
 
 def backdate(site: Site, **columns: Any) -> None:
-    """Change all message rows."""
+    """Change all message rows, also those that a busy database did not take at once."""
+    site.mailtrack.flush()
     with site.db.engine.begin() as connection:
         connection.execute(sa.update(site.mailtrack.models.Message.__table__).values(**columns))
 
@@ -325,3 +343,23 @@ def test_one_mail_to_many_shows_nobodys_day(make_site: MakeSite) -> None:
     site = make_site(MAILTRACK_SPLIT=False)
     assert len(site.send(HTML, [ADA, BOB], mode="aggregate")) == 1
     assert len(site.send(HTML, [ADA, BOB], mode="deliverability")) == 2
+
+
+def test_a_counter_is_as_old_as_nothing(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is begun at midnight, which says nothing of when a mail was sent: nobody is too fast for it."""
+    site = make_site(MAILTRACK_INSTANT_SECONDS=3)
+    monkeypatch.setattr("flask_mailtrack.incoming.hits.born", lambda identifier: now() - timedelta(seconds=1))
+    read(site, site.send(HTML, mode="aggregate"))
+    read(site, site.send(HTML, mode="individual"))
+    assert [event.verdict == "human" for event in site.rows("Event")] == [True, True, False, False]
+
+
+def test_a_hit_that_comes_before_its_row_is_nobodys(make_site: MakeSite) -> None:
+    """Its mail is not known to the database, or not any more: it is forgotten, and harms nothing."""
+    site = make_site(MAILTRACK_MODE="deliverability")
+    gone = site.send(HTML)
+    with site.db.engine.begin() as connection:
+        connection.execute(sa.delete(site.mailtrack.models.Message.__table__))
+    read(site, gone)
+    assert site.rows("Event") == site.rows("Message") == []
+    assert site.mailtrack.flush() == 0

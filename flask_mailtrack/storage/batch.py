@@ -24,7 +24,6 @@ from flask_mailtrack.events import (
     Verdict,
     now,
 )
-from flask_mailtrack.modes import Mode, mode_of
 
 from . import audit, last_seen, suppression
 from .database import Database, chunked
@@ -107,7 +106,7 @@ class Batch:
 
         :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
         """
-        new = [hit for hit in hits if hit.type in LOOKED_AT and mode_of(hit.message_id) == Mode.INDIVIDUAL]
+        new = [hit for hit in hits if hit.type in LOOKED_AT]
         if not self._hindsight.reach or not (new or messages):
             return hits
         earlier = self._earlier(new, messages)

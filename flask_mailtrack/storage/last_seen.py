@@ -15,7 +15,7 @@ from flask_mailtrack.modes import Mode, mode_of
 
 from .database import Database, chunked
 
-_KINDS = (EventType.OPENED, EventType.CLICKED, EventType.TRAPPED)
+_KINDS = (EventType.OPENED, EventType.CLICKED)
 
 
 def is_sight(record: object) -> bool:
@@ -31,13 +31,14 @@ def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> Non
     :param hits: of which :func:`is_sight` is true.
     """
     message = database.message
+    by_people = [hit for hit in hits if _by_a_person(hit)]
     whose: dict[object, str] = {}
-    for ids in chunked(hit.message_id for hit in hits if _by_a_person(hit)):
+    for ids in chunked(hit.message_id for hit in by_people):
         rows = connection.execute(select(message.c.id, message.c.recipient).where(message.c.id.in_(ids)))
-        whose |= {row.id: row.recipient for row in rows if row.recipient}
+        whose |= {row.id: row.recipient for row in rows}
     days: dict[str, date] = {}
-    for hit in hits:
-        if (name := whose.get(hit.message_id)) and _by_a_person(hit):
+    for hit in by_people:
+        if name := whose.get(hit.message_id):  # else purged, or forgotten
             days[name] = max(days.get(name, date.min), hit.occurred_at.date())
     if days:
         mine = (message.c.recipient == bindparam("whose_"), message.c.mode == Mode.DELIVERABILITY.value)
@@ -48,7 +49,5 @@ def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> Non
 
 
 def _by_a_person(hit: Hit) -> bool:
-    """As :func:`~flask_mailtrack.models.by_people` for events; a trap is no person's."""
-    if hit.type == EventType.TRAPPED:
-        return False
+    """As :func:`~flask_mailtrack.models.by_people` for events."""
     return hit.verdict == Verdict.HUMAN or (hit.verdict == Verdict.PROXY and hit.provider != "apple")
