@@ -5,7 +5,7 @@ for every module of :data:`TESTS`, or with ``--help``. It works on a copy in the
 a seed chooses the sample, so a run can be repeated. A first run without a mutant loads every library
 and times the tests; each mutant then gets a fork of that process, where the tests that noticed most
 come first, then the quick ones. A mutant that cannot be imported does not count, and a test that takes
-much more CPU time than before has noticed. Texts of logs, type hints and ``__all__`` stay as they are.
+much more CPU time than before has noticed. What no program sees stays as it is.
 
 Survivors that change nothing a test could see are listed, with the reason, in ``survivors.tsv`` beside
 this file: module, line before, line after, reason. The exit code is 1 if one survives that is not there.
@@ -48,6 +48,9 @@ TESTS = {
 }
 """Which tests a module has to answer to; the names are patterns."""
 
+EXAMPLES = 80
+"""Of a property at most; what they hold by chance is no test that one can rely on."""
+HYPOTHESIS = "_hypothesis_internal_use_settings"
 CLOCKS = {"cpu_seconds", "process_time", "perf_counter"}
 PYTEST = [
     "-xq",
@@ -87,6 +90,10 @@ class Order:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Sort the tests, without those that hold a clock: they need a quiet machine, and slow is not wrong."""
         items[:] = [item for item in items if not CLOCKS & set(item.obj.__code__.co_names)]  # type: ignore[attr-defined]
+        for item in items:
+            if use := getattr(item.obj, HYPOTHESIS, None):  # type: ignore[attr-defined]
+                few = settings(use, max_examples=min(use.max_examples, EXAMPLES))
+                setattr(item.obj, HYPOTHESIS, few)  # type: ignore[attr-defined]
         items.sort(key=lambda item: (-self.kills[item.nodeid], self.seconds[item.nodeid]))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -198,7 +205,7 @@ def main() -> int:
     options, unexpected = parser.parse_args(), 0
     os.nice(19)
     settings.register_profile(
-        "quick", deadline=None, derandomize=True, database=None, max_examples=30,
+        "quick", deadline=None, derandomize=True, database=None, max_examples=EXAMPLES,
         phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

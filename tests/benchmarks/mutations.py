@@ -1,7 +1,7 @@
 """One small change of a module at a time: operators, constants, arguments, statements, signs of patterns.
 
-What only readers, type checkers and star imports see stays as it is: docstrings, texts of logs, type
-hints, ``__all__``.
+What only readers, type checkers and star imports see stays as it is: docstrings, sentences in logs and
+errors, type hints, ``__all__``.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ SWAPS = [(one, other) for pair in _SWAPS.split(",") for one, other in (pair.spli
 STATEMENTS = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr | ast.Raise | ast.Delete | ast.Continue | ast.Break
 
 
-def nodes(node: ast.AST, inside: bool = False) -> Iterator[tuple[ast.AST, bool]]:
-    """Walk what runs, no docstrings or annotations; with each node, whether it is inside a function."""
+def nodes(node: ast.AST, inside: bool = False, raised: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Walk what programs see; with each node, whether it is inside a function."""
     yield node, inside
+    raised = raised or isinstance(node, ast.Raise)
     silent = {"annotation", "returns", "decorator_list"} | ({"values"} if isinstance(node, ast.JoinedStr) else set())
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and name not in silent and not _says_nothing(child):
-                yield from nodes(child, inside or isinstance(node, ast.FunctionDef))
+            if isinstance(child, ast.AST) and name not in silent and not _says_nothing(child, raised):
+                yield from nodes(child, inside or isinstance(node, ast.FunctionDef), raised)
 
 
-def _says_nothing(node: ast.AST) -> bool:
-    """Tell whether a statement is for readers only: a docstring, a log, names for a star import, an alias of types."""
+def _says_nothing(node: ast.AST, raised: bool) -> bool:
+    """Tell whether it is for readers only: a docstring, a log, an error's words, ``__all__``, an alias of types."""
     match node:
         case ast.Expr(value=ast.Constant()) | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="log")))):
             return True
         case ast.Assign(targets=[ast.Name(id="__all__")]):
             return True
+        case ast.Constant(value=str()) | ast.JoinedStr():
+            return raised and " " in ast.unparse(node)
         case ast.Assign(value=ast.Subscript(value=ast.Name(id=name))):
             return name in ("Callable", "Mapping", "Iterable")
     return False
@@ -104,7 +107,7 @@ def mutants(source: str) -> Iterator[tuple[int, str]]:
     for node, inside in nodes(tree):
         if isinstance(node, ast.Constant | ast.JoinedStr) and not inside:
             first, last = span(node)
-            written = re.sub(rb"  # .*", lambda comment: b" " * len(comment[0]), data[first:last])
+            written = re.sub(rb"^\w+|  # .*", lambda other: b" " * len(other[0]), data[first:last])
             if re.search(rb"[*+?|(\[\\]", written):  # a regular expression: one character less
                 edits += [
                     (first + k.start(), first + k.end(), "")

@@ -691,10 +691,16 @@ def test_attribute_for_another_service_stands_before_the_address(html: str, expe
     assert template.render([f"/{k}" for k in range(len(template.links))], {}) == expected
 
 
-@pytest.mark.parametrize("attribute", ["x", "x=1", "x=1 y=2 ", "x=1><b ", " ", "<"])
+@pytest.mark.parametrize("attribute", ["x", "x=1", "x=X", "x=1 y=2 ", "x=1><b ", " ", "<"])
 def test_attribute_must_be_one_and_end_in_a_blank(attribute: str) -> None:
     """Markup that could break a tag is never put into one."""
     assert reason(A, attribute=attribute) == "unverified"
+
+
+def test_attribute_may_have_any_name_and_value() -> None:
+    """It is put before the address as it was given, letter by letter."""
+    template = compile(A, refuse=refuse, attribute="X-Track='No &amp; Never'\t")
+    assert template.render(["/0"], {}) == """<a X-Track='No &amp; Never'\thref="/0">x</a>"""
 
 
 def test_added_attribute_is_the_only_one_that_the_judge_forgives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -842,6 +848,29 @@ class TestProof:
         copy = f'<body><a href="{PREFIX}0.">x</a>{marks.probe(END)}{marks.image(END)}</body>'
         assert proves(html, copy, marks, lambda links: links == []) is ('"' not in written)
 
+    @pytest.mark.parametrize("before", ["", "a", "&amp;", "&x=", "?a&amp;b=1&c=", "".join(map(chr, range(0x27, 0x7F)))])
+    def test_only_what_everybody_reads_alike_is_taken_literally(self, before: str) -> None:
+        """Signs, parameters and ampersands are plain; any other reference in an address is read a second time."""
+        for plain in (*(chr(n) for n in range(0x21, 0x7F) if n != 0x26), "&amp;", "&a", "&Zz9=1", "&b1#"):
+            assert judge._LITERAL.fullmatch(f"{before}{plain}")
+            assert judge._LITERAL.fullmatch(f"{plain}{before}")
+        for doubtful in (
+            "&",
+            "&&",
+            "&=",
+            "&1",
+            "&#38;",
+            "&copy",
+            "&copy=",
+            "&notit",
+            "&AMP",
+            "&hearts;",
+            "&a;",
+            "é",
+            " ",
+        ):
+            assert not judge._LITERAL.fullmatch(f"{before}/{doubtful}")
+
     def test_another_reading_of_a_value_is_not_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """If libxml2 reads an address in another way, neither road accepts it."""
         monkeypatch.setattr(judge, "browser_url", lambda value: value)
@@ -960,7 +989,7 @@ def test_golden_mail() -> None:
 @pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r", "\r\n\t "])
 def test_our_attribute_goes_with_the_blanks_before_it(blank: str) -> None:
     """What is taken out leaves no gap, and what stands before it, a letter or a blank, stays."""
-    for before in ("t", "n", "f", "r", "title=y", "title='y'"):
+    for before in ("t", "n", "f", "r", "X", "title=y", "title='y'"):
         html = f"<a{blank}{before}{blank}data-mailtrack-name=n{blank}href='https://x.test/'>x</a>"
         assert sent(html) == f"<a{blank}{before}{blank}href='/0'>x</a>"
         html = f"<a{blank}data-mailtrack-name='n'{before}{blank}href='https://x.test/'>x</a>"
@@ -992,6 +1021,8 @@ def test_shapes_of_any_name_are_links(name: str, html: str) -> None:
     template = compile(written, refuse=refuse)
     assert {link.url for link in template.links} == {"https://v.test/", "https://x.test/"}
     assert template.render([link.url for link in template.links], {}) == written
+    # An attribute to be added makes the judge compare both trees.
+    assert compile(written, refuse=refuse, attribute=CLICKTRACKING).links == template.links
 
 
 @pytest.mark.parametrize("html", ["<html><body>text</body></html>", "text <b>x</b> text", f"<p>text</p>{A}text"])
