@@ -54,6 +54,7 @@ HYPOTHESIS = "_hypothesis_internal_use_settings"
 CLOCKS = {"cpu_seconds", "process_time", "perf_counter"}
 PYTEST = [
     "-xq",
+    "--tb=no",
     "-pno:randomly",
     "-pno:cacheprovider",
     "--hypothesis-profile=quick",
@@ -204,6 +205,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="show every mutant, with the test that noticed it")
     options, unexpected = parser.parse_args(), 0
     os.nice(19)
+    sys.dont_write_bytecode = False  # what the first run compiles, the others read
     settings.register_profile(
         "quick", deadline=None, derandomize=True, database=None, max_examples=EXAMPLES,
         phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
