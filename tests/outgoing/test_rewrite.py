@@ -944,6 +944,17 @@ class TestJudge:
         with pytest.raises(RewriteError, match="another document"):
             check(html, "<p>y</p>" + marks.image(END), marks, lambda links: True)
 
+    def test_empty_body_of_the_authors_own_is_no_difference(self) -> None:
+        """Only a body that the parser opened for the image alone is taken out with it."""
+        html = "<html><head><title>x</title></head><body></body></html>"
+        marks = Marks({})
+        check(html, html.replace("</body>", f"{marks.image(END)}</body>"), marks, lambda links: True)
+
+    def test_any_number_of_links_for_outlook_is_compared(self) -> None:
+        """A comment may hold more than ten links, and the long comparison accepts them all."""
+        html = f"{A}<!--[if mso]>{''.join(f'<a href=https://x.test/{k}>x</a>' for k in range(12))}<![endif]-->"
+        assert len(compile(html, refuse=refuse, attribute=CLICKTRACKING).links) == 13
+
     def test_changed_outlook_text_is_caught(self) -> None:
         """What only Outlook reads may not differ either."""
         html = "<p>x</p><!--[if mso]><b>y</b><![endif]-->"
