@@ -648,6 +648,7 @@ def test_slot_that_reaches_across_the_start_is_declined(monkeypatch: pytest.Monk
 def test_start_is_there_only_if_asked_for() -> None:
     """What nobody asked for is not put in."""
     assert compile("<p>x", refuse=refuse).render([], {"start": "[S]", "end": "[E]"}) == "<p>x[E]"
+    assert [compile(A, refuse=refuse, start=wanted).starts for wanted in (True, False)] == [True, False]
 
 
 def test_start_takes_the_first_place_that_the_judge_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -777,7 +778,10 @@ class TestProof:
         [
             f"<html><body>{A}</body></html>",
             f"<html><body>{A}<!--[if mso]><v:rect href='https://x.test/?a&amp;b'>x</v:rect><![endif]--></body></html>",
+            f"<body>{A}<!--[if mso]><V:RECT HREF='https://x.test/'>x</V:RECT><![endif]--></body>",
             f"<body>{A}<a href='https://y.test/?a=1&copy=2'>y</a>",
+            f"<body>{A}<a href='https://y.test/?\"&#38;'>y</a>",
+            f'<body>{A}<a href="https://y.test/?\'&#38;">y</a>',
         ],
     )
     def test_tidy_mail_is_settled_at_once(self, html: str) -> None:
@@ -1022,6 +1026,7 @@ def test_attribute_of_ours_is_taken_out_whole(value: str, links: int) -> None:
 def test_a_mark_is_an_address_that_no_author_can_know() -> None:
     """What stands for a link while a body is checked is a secret, and an address that leads nowhere."""
     assert re.fullmatch(r"https://[0-9a-f]{40}\.invalid/", PREFIX)
+    assert Marks.probe("x") + Marks.image("x") == f'<!--{PREFIX}x--><img src="{PREFIX}x">'
 
 
 @pytest.mark.parametrize("name", ["v:rect", "V:RECT", "v:rect-x", "V:Rect_2", "v:é", "v:roundrect"])
