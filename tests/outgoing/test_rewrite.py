@@ -941,6 +941,15 @@ class TestJudge:
         with pytest.raises(RewriteError, match="not where the scanner saw it"):
             check(html, html + marks.image(END), marks, lambda links: True)
 
+    @pytest.mark.parametrize("links", [1, 2])
+    def test_no_mark_stands_in_for_another(self, links: int) -> None:
+        """Two links to one address have two marks: one of them twice is one too many, or one too few."""
+        marks = Marks({f"{PREFIX}{k}.": "https://x.test/" for k in range(links)})
+        copy = (A * 2).replace("https://x.test/", f"{PREFIX}0.") + marks.image(END)
+        assert not proves(A * 2, copy.replace("<img", f"{marks.probe(END)}<img"), marks, lambda links: True)
+        with pytest.raises(RewriteError, match="not where the scanner saw it"):
+            check(A * 2, copy, marks, lambda links: True)
+
     def test_changed_text_is_caught(self) -> None:
         """Anything but a link that differs stops the rewriting."""
         html = "<p>x</p>"
