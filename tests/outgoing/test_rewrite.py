@@ -456,8 +456,8 @@ def test_urls_are_escaped_where_they_need_it() -> None:
     """No URL can end its attribute or open a tag, in quotes of either kind or of none."""
     html = "<a href=\"https://1.test\"><a href='https://2.test'><a href=https://3.test>"
     template = compile(html, refuse=refuse)
-    nasty = "/?a&b\"c'd<e>f g`h\n"
-    safe = "/?a&#38;b&#34;c&#39;d&#60;e&#62;f&#32;g&#96;h&#10;"
+    nasty = "/?a&b\"c'd<e>f g`h\n\t\f\r\v"
+    safe = "/?a&#38;b&#34;c&#39;d&#60;e&#62;f&#32;g&#96;h&#10;&#9;&#12;&#13;&#11;"
     assert template.render([nasty, "/1", nasty], {}) == f'<a href="{safe}"><a href=\'/1\'><a href="{safe}">'
 
 
