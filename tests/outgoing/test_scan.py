@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import entities
+
 import pytest
 from cpu_time import cpu_seconds
 
@@ -168,6 +170,13 @@ def test_amp_pages_are_recognised(tag: str) -> None:
 def test_references_are_decoded_as_in_an_attribute(value: str, decoded: str) -> None:
     """A query string that looks like an entity stays a query string; real references are resolved."""
     assert decode(value) == decoded
+
+
+def test_every_name_that_html_knows_is_decoded() -> None:
+    """No named reference is overlooked, whatever letters and digits it has, and no other name is one."""
+    for name in filter(lambda name: name.endswith(";"), entities.html5):
+        assert decode(f"?&{name}a") == f"?{entities.html5[name]}a"
+        assert decode(f"&_{name}") == f"&_{name}"
 
 
 @pytest.mark.parametrize(
