@@ -42,7 +42,7 @@ REWRITING = {
     **dict.fromkeys(("choice", "link_text"), f"{REWRITE} test_link_text.py"),
     **dict.fromkeys(("attributes", "scan", "syntax"), f"{REWRITE} test_link_text.py test_scan.py"),
 }
-BODIES = "links placeholders services review policy options text"
+BODIES = "bodies links placeholders services review policy options text"
 TESTS = {
     "tokens": ["tests/test_tokens.py", "tests/test_golden.py"],
     "destination": ["tests/test_destination.py"],
