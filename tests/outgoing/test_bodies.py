@@ -10,7 +10,6 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.outgoing import placeholders
 from flask_mailtrack.outgoing.bodies import MAX_NAME, REMEMBERED, Bodies, Plan
 from flask_mailtrack.outgoing.options import choose
-from flask_mailtrack.outgoing.rewriting.rewrite import Limits
 from flask_mailtrack.tokens import Signer
 
 SETTINGS = Settings(base_url="https://a.example", text_clicks=True)
@@ -73,8 +72,3 @@ def test_others_placeholders_count_where_there_is_an_unsubscribe_link(wanted: bo
     plan = Plan.of(replace(choose(settings, "", "", None), unsubscribe=wanted), settings)
     assert plan.foreign is (wanted and resolved)
     assert plan.slots is (placeholders.ALL if wanted and resolved else placeholders.OWN)
-
-
-def test_limits_are_those_of_the_settings() -> None:
-    """Whoever compiles a body without saying how large it may be has the bounds that the README names."""
-    assert Limits() == Limits(SETTINGS.max_html_bytes, SETTINGS.max_links, SETTINGS.max_seconds)

@@ -12,6 +12,7 @@ import pytest
 from cpu_time import cpu_seconds
 from lxml import etree
 
+from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting import judge, rewrite
 from flask_mailtrack.outgoing.rewriting.attributes import browser_url
@@ -548,6 +549,7 @@ def test_limits_are_kept() -> None:
     assert reason(html, limits=Limits(max_bytes=len(html) - 1)) == "too_big"
     assert reason(html, limits=Limits(max_links=1)) == "too_many_links"
     assert reason(html, limits=Limits(max_bytes=len(html), max_links=2)) == ""
+    assert Limits() == Limits(Settings.max_html_bytes, Settings.max_links, Settings.max_seconds)
 
 
 def test_mistake_in_the_policy_declines_the_body() -> None:
@@ -1121,7 +1123,7 @@ _BEFORE += ["<!-- <p> -->", "<!-->", "<!--->", "<!-- --!>", "<!x>", "<?x>", "</x
 @pytest.mark.parametrize("before", _BEFORE)
 def test_the_start_is_behind_all_that_opens_no_body(before: str, blank: str) -> None:
     """What HTML5 reads before a body is no content, and blanks may stand on either side of the image."""
-    for content in ("x", "<p>", "r", "t", "f", "\\", "&nbsp;", "\v", "<br>", "</br>", "</body>", "</html>", "<linked>"):
+    for content in ("X", "<p>", "r", "t", "f", "\\", "&nbsp;", "\v", "<br>", "</br>", "</body>", "</html>", "<linked>"):
         html = f"{blank}{before}{blank}{content}"
         blanks = len(html) - len(content) - len(blank)
         assert rewrite.start_points(scan(html))[-2:] == [len(html) - len(content), blanks if before else 0]
