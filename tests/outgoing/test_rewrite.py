@@ -1133,3 +1133,9 @@ def test_the_start_is_behind_all_that_opens_no_body(before: str, blank: str) -> 
 def test_what_is_never_closed_is_content(html: str) -> None:
     """An image cannot stand behind what the document breaks off in."""
     assert rewrite.start_points(scan(html)) == [0]
+
+
+def test_blanks_alone_have_a_beginning_and_an_end() -> None:
+    """Where nothing follows, an image may stand before the last blanks or behind them."""
+    assert rewrite.start_points(scan("<meta> \n")) == [8, 6]
+    assert rewrite.start_points(scan("")) == [0]
