@@ -344,6 +344,7 @@ def test_the_reasons_are_those_that_are_documented() -> None:
         why(Kind.CLICK, TOKEN, Signer([OLD])),
         why(Kind.OPEN, TOKEN),
         "destination",  # raised by the hit side, when a link is unknown in the database too
+        "blocked",  # and where the host has switched a link off
     }
     assert raised == set(re.findall(r"``(\w+)``", TokenError.__doc__ or ""))
 
