@@ -42,6 +42,13 @@ def test_preview_of_what_is_not_measured_is_empty(bodies: Bodies) -> None:
     assert declined.failure.reason == "empty"
 
 
+@pytest.mark.parametrize("opens", [True, False])
+def test_preview_shows_each_change(bodies: Bodies, opens: bool) -> None:
+    """Before a mail is sent, its author sees which links would be tracked, and whether there is a pixel."""
+    preview = bodies.preview(HTML, replace(BOTH, opens=opens))
+    assert (len(preview.changes), preview.pixel, preview.failure) == (1, opens, None)
+
+
 def test_newsletters_bodies_are_remembered(bodies: Bodies) -> None:
     """The last 64 bodies are prepared once, and an older one again."""
     first = bodies.html(HTML, BOTH)

@@ -790,6 +790,7 @@ class TestProof:
             f"<html><body>{A}</body></html>",
             f"<html><body>{A}<!--[if mso]><v:rect href='https://x.test/?a&amp;b'>x</v:rect><![endif]--></body></html>",
             f"<body>{A}<!--[if mso]><V:RECT HREF='https://x.test/'>x</V:RECT><![endif]--></body>",
+            f"<body>{A}<!--[if mso]><A HREF='https://x.test/'>x</A><![endif]--></body>",
             f"<body>{A}<a href='https://y.test/?a=1&copy=2'>y</a>",
             f"<body>{A}<a href='https://y.test/?\"&#38;'>y</a>",
             f'<body>{A}<a href="https://y.test/?\'&#38;">y</a>',
@@ -1123,7 +1124,22 @@ _BEFORE += ["<!-- <p> -->", "<!-->", "<!--->", "<!-- --!>", "<!x>", "<?x>", "</x
 @pytest.mark.parametrize("before", _BEFORE)
 def test_the_start_is_behind_all_that_opens_no_body(before: str, blank: str) -> None:
     """What HTML5 reads before a body is no content, and blanks may stand on either side of the image."""
-    for content in ("X", "<p>", "r", "t", "f", "\\", "&nbsp;", "\v", "<br>", "</br>", "</body>", "</html>", "<linked>"):
+    for content in (
+        "X",
+        "<p>",
+        "r",
+        "t",
+        "f",
+        "\\",
+        "&nbsp;",
+        "\v",
+        "<br>",
+        "</br>",
+        "</body>",
+        "</html>",
+        "<linked>",
+        "x<link>",
+    ):
         html = f"{blank}{before}{blank}{content}"
         blanks = len(html) - len(content) - len(blank)
         assert rewrite.start_points(scan(html))[-2:] == [len(html) - len(content), blanks if before else 0]

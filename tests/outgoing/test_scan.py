@@ -429,3 +429,15 @@ def test_a_value_without_quotes_ends_at_any_blank(html: str, blank: str) -> None
 def test_any_number_of_links_is_found_without_a_clock() -> None:
     """Who sets no time limit may have as many links as there are."""
     assert len(scan("<a href=u>x</a>" * 600).tags) == 600
+
+
+def test_a_value_in_quotes_holds_no_attribute() -> None:
+    """What looks like an address within another value is none, also at the end of a tag."""
+    (tag,) = scan('<a id="x href=https://decoy.test/ y">x</a>').tags
+    assert tag.attributes == ()
+
+
+def test_half_a_comment_end_ends_no_script() -> None:
+    """Only with two hyphens is a script within a comment over."""
+    (tag,) = scan("<script><!--<script>-></script><a href=decoy>--></script><a href=x>").tags
+    assert tag.attributes[0].value_start == len("<script><!--<script>-></script><a href=decoy>--></script><a href=")
