@@ -441,3 +441,8 @@ def test_half_a_comment_end_ends_no_script() -> None:
     """Only with two hyphens is a script within a comment over."""
     (tag,) = scan("<script><!--<script>-></script><a href=decoy>--></script><a href=x>").tags
     assert tag.attributes[0].value_start == len("<script><!--<script>-></script><a href=decoy>--></script><a href=")
+
+
+def test_a_comment_ends_at_its_first_end() -> None:
+    """What looks like the end of another comment behind it ends nothing."""
+    assert urls(scan("<!-- x --><title>--><a href=decoy></title><a href=u>"), hidden=False) == ["u"]
