@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug import Response
 from werkzeug.test import create_environ
 
-from flask_mailtrack.destination import MAX_LENGTH, host_of, location, refusal
+from flask_mailtrack.destination import MAX_LENGTH, Blocked, host_of, location, refusal
 
 NEVER = {
     "23 other schemes": (
@@ -78,6 +80,7 @@ NEVER = {
             "https://[1.2.3.4]/",
             "https://[.]/",
             "https://exa℀mple.com/",
+            "https://exa¨mple.com/",
             "https://％41.com/",
             f"https://{'a' * 64}.com/",
             f"https://{'例' * 8}.com/",
@@ -89,6 +92,7 @@ NEVER = {
         "placeholder",
         [
             "https://x.com/{{ id }}",
+            "https://x.com/{{",
             "https://x.com/}}",
             "https://x.com/{% url %}",
             "https://x.com/<%= id %>",
@@ -127,6 +131,7 @@ ALWAYS = {
         "https://xn--bcher-kva.example/",
         "https://例え。テスト/",
         "https://[2001:db8::1]:8080/",
+        "https://[::ffff:192.0.2.1]/",
         "https://127.0.0.1:65535/",
         "https://localhost",
         "https://a_b.example./",
@@ -176,6 +181,7 @@ def test_foreign_letters_are_percent_encoded(url: str, expected: str) -> None:
         ("https://Example.ORG:443/x", "example.org"),
         ("http://[2001:DB8::1]/", "[2001:db8::1]"),
         ("https://bücher.example", "bücher.example"),
+        ("https://example.org/a\nb", "example.org"),
         ("https://good.com@evil.com/", ""),
         ("https://good.com\\@evil.com/", ""),
         ("mailto:ada@example.org", ""),
@@ -287,3 +293,24 @@ def test_a_wide_sign_in_a_host_is_the_sign_that_it_looks_like(sign: str) -> None
 def test_a_sign_of_a_placeholder_alone_makes_none(rest: str) -> None:
     """Signs that other people's placeholders are made of may stand in an ordinary address."""
     assert refusal(f"https://e.org{rest}") is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "blocked"),
+    [
+        ("evil.example", True),
+        ("www.evil.example", True),
+        ("example", True),
+        ("https://www.Evil.example/x", True),
+        ("00000000-0000-0000-0000-000000000007", True),
+        ("a.www.evil.example", False),
+        ("vil.example", False),
+        ("https://www.Evil.example/", False),
+        ("00000000-0000-0000-0000-000000000008", False),
+    ],
+)
+def test_a_link_is_blocked_by_host_by_address_or_by_message(entry: str, blocked: bool) -> None:
+    """A host is blocked with all that is below it, an address and a message as they are, and nothing else is."""
+    link = (UUID(int=7), "https://www.Evil.example/x")
+    assert Blocked(["other.example", entry])(*link) is blocked
+    assert Blocked([])(*link) is False

@@ -1,127 +1,173 @@
 """Would the tests notice? Change the code in one small way at a time, and show what no test fails on.
 
-Run by hand at the root of the checkout, on a system that can fork, for every mutant or every N-th one:
-``python tests/benchmarks/mutants.py N MODULE... -- PYTEST_ARGUMENTS``. It works on a copy in the temporary
-folder. A mutant that cannot be imported does not count, one that runs for too long is noticed. Survivors
-that change nothing a test could see are listed, with the reason, in ``survivors.tsv`` beside this file:
-module, line before, line after, reason. The exit code is 1 if one survives that is not among them.
+Run by hand at the root of the checkout, on a system that can fork: ``python tests/benchmarks/mutants.py``
+for every module of :data:`TESTS`, or with ``--help``. It works on a copy in the temporary folder, and
+a seed chooses the sample, so a run can be repeated. A first run without a mutant loads every library
+and times the tests; each mutant then gets a fork of that process, where the tests that noticed most
+come first, then the quick ones. A mutant that cannot be imported does not count, and a test that takes
+much more CPU time than before has noticed. What no program sees stays as it is.
+
+Survivors that change nothing a test could see are listed, with the reason, in ``survivors.tsv`` beside
+this file: module, line before, line after, reason. The exit code is 1 if one survives that is not there.
 """
 
 from __future__ import annotations
 
-import ast
+import argparse
 import contextlib
 import csv
+import gc
 import importlib
 import os
-import re
+import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from importlib.util import cache_from_source
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import CodeType
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from mutations import mutants
 
-PYTEST = ["-xq", "-pno:randomly", "-pno:cacheprovider", "--hypothesis-profile=ci", "-Wignore:Module already imported"]
-_SWAPS = """Eq NotEq,Is IsNot,In NotIn,Lt LtE,Gt GtE,Lt GtE,Gt LtE,And Or,Add Sub,Mult FloorDiv,LShift RShift,any all,
-BitOr BitAnd,min max,startswith endswith,rstrip lstrip,removesuffix removeprefix,find rfind,search match,lower upper"""
-SWAPS = [(one, other) for pair in _SWAPS.split(",") for one, other in (pair.split(), pair.split()[::-1])]
-STATEMENTS = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr | ast.Raise | ast.Delete | ast.Continue | ast.Break
+REWRITE = "test_rewrite.py test_rewrite_properties.py"
+REWRITING = {
+    **dict.fromkeys(("cuts", "deadline", "judge", "marks", "places", "rewrite", "template"), REWRITE),
+    **dict.fromkeys(("choice", "link_text"), f"{REWRITE} test_link_text.py"),
+    **dict.fromkeys(("attributes", "scan", "syntax"), f"{REWRITE} test_link_text.py test_scan.py"),
+}
+BODIES = "bodies links placeholders services review policy options text"
+TESTS = {
+    "tokens": ["tests/test_tokens.py", "tests/test_golden.py"],
+    "destination": ["tests/test_destination.py"],
+    **{
+        f"outgoing/rewriting/{name}": [f"tests/outgoing/{k}" for k in tests.split()]
+        for name, tests in REWRITING.items()
+    },
+    "outgoing/bodies": [f"tests/outgoing/test_{k}.py" for k in BODIES.split()],
+    "outgoing/text_links": ["tests/outgoing/test_text_links.py", "tests/outgoing/test_text.py"],
+}
+"""Which tests a module has to answer to."""
 
-
-def nodes(node: ast.AST, inside: bool = False) -> Iterator[tuple[ast.AST, bool]]:
-    """Walk what runs, no docstrings or annotations; with each node, whether it is inside a function."""
-    yield node, inside
-    silent = {"annotation", "returns", "decorator_list"} | ({"values"} if isinstance(node, ast.JoinedStr) else set())
-    for name, value in ast.iter_fields(node):
-        for child in value if isinstance(value, list) else [value]:
-            docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
-            if isinstance(child, ast.AST) and name not in silent and not docstring:
-                yield from nodes(child, inside or isinstance(node, ast.FunctionDef))
-
-
-def replacements(node: ast.AST, inside: bool) -> Iterator[tuple[ast.expr | ast.stmt, ast.expr | str]]:
-    """List what may stand in the place of a node, or of a part of it."""
-
-    def other(**fields: object) -> ast.expr:
-        return type(node)(**{**dict(ast.iter_fields(node)), **fields})  # type: ignore[return-value]
-
-    def swaps(old: ast.AST | str) -> list[str]:
-        return [new for name, new in SWAPS if name in (old, type(old).__name__)]
-
-    match node:
-        case ast.Compare(ops=ops):
-            for k, op in enumerate(ops):
-                yield from ((node, other(ops=[*ops[:k], getattr(ast, new)(), *ops[k + 1 :]])) for new in swaps(op))
-        case ast.BoolOp(op=op) | ast.BinOp(op=op):
-            yield from ((node, other(op=getattr(ast, new)())) for new in swaps(op))
-            if isinstance(node, ast.BinOp) and isinstance(op, ast.BitOr):  # one flag less
-                yield from ((node, node.left), (node, node.right))
-        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
-            yield node, operand
-        case ast.Constant(value=int() as k):
-            yield from ((node, ast.Constant(new)) for new in ([not k] if isinstance(k, bool) else [k + 1, k - 1]))
-        case ast.Constant(value=str()) | ast.JoinedStr():
-            yield node, ast.BinOp(node, ast.Add(), ast.Constant("X"))
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            yield from ((node, other(**{node._fields[-2]: new})) for new in swaps(name))
-        case ast.Call(args=[first, second, *rest]) if not isinstance(second, ast.Starred):
-            yield node, other(args=[second, first, *rest])
-            if ast.unparse(node.func) == "re.compile":
-                yield node, other(args=[first])
-        case ast.Slice(lower=lower, upper=upper):
-            a, b = (ast.unparse(bound) if bound else "" for bound in (lower, upper))
-            yield from ((node, new) for new in (f"{a} + 1:{b}", f"{a}:{b} + 1", f":{b}", f"{a}:"))
-        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
-            yield test, ast.UnaryOp(ast.Not(), test)
-        case ast.comprehension(ifs=ifs):
-            yield from ((test, ast.Constant(True)) for test in ifs)
-        case ast.Return(value=ast.expr() as result) if ast.unparse(result) != "None":
-            yield node, "return None"
-        case ast.stmt() if inside and isinstance(node, STATEMENTS):
-            yield node, "pass"
+EXAMPLES = 80
+"""Of a property at most; what they hold by chance is no test that one can rely on."""
+HYPOTHESIS = "_hypothesis_internal_use_settings"
+CLOCKS = {"cpu_seconds", "process_time", "perf_counter"}
+PYTEST = [
+    "-xq",
+    "--tb=no",
+    "-pno:randomly",
+    "-pno:cacheprovider",
+    "--hypothesis-profile=quick",
+    "-Wignore:Module already imported",
+]
 
 
-def mutants(source: str) -> Iterator[tuple[int, str]]:
-    """Change a module in one place at a time; with each text the number of the line."""
-    tree, data = ast.parse(source), source.encode()
-    starts = [0, *(match.end() for match in re.finditer(b"\n", data))]
-    edits: list[tuple[int, int, str]] = []
+class Mutant(SourceFileLoader):
+    """Finds and loads one module, from another text than its file's."""
 
-    def span(node: ast.expr | ast.stmt) -> tuple[int, int]:
-        end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
-        return starts[node.lineno - 1] + node.col_offset, end
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(path.removesuffix(".py").replace("/", "."), path)
+        self.text = text
 
-    for node, inside in nodes(tree):
-        if isinstance(node, ast.Constant | ast.JoinedStr) and not inside:
-            first, last = span(node)
-            written = re.sub(rb"  # .*", lambda comment: b" " * len(comment[0]), data[first:last])
-            if re.search(rb"[*+?|(\[\\]", written):  # a regular expression: one character less
-                edits += [(first + k.start(), first + k.end(), "") for k in re.finditer(rb"\S", written)]
-        for place, new in replacements(node, inside):
-            edits.append((*span(place), new if isinstance(new, str) else f"({ast.unparse(new)})"))
-    for start, end, text in edits:
-        mutant = (data[:start] + text.encode() + data[end:]).decode(errors="replace")
-        with contextlib.suppress(SyntaxError):
-            if ast.dump(ast.parse(mutant)) != ast.dump(tree):
-                yield data.count(b"\n", 0, start) + 1, mutant
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Answer for that module, and for no other."""
+        return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the text, and look at no file."""
+        return compile(self.text, self.path, "exec")
 
 
-def survives(path: str, arguments: list[str]) -> bool | None:
-    """Run the tests in a child process; None if the module cannot even be imported."""
-    if not (child := os.fork()):
-        signal.alarm(60)
+class Order:
+    """A plugin for pytest: the tests that noticed most come first, and none has all the time in the world."""
+
+    def __init__(self, seconds: Counter[str] | None = None) -> None:
+        self._patient = seconds is None
+        self.seconds = seconds or Counter()
+        self.kills: Counter[str] = Counter()
+        self.noticed = ""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sort the tests, without those that hold a clock: they need a quiet machine, and slow is not wrong."""
+        items[:] = [item for item in items if not CLOCKS & set(item.obj.__code__.co_names)]  # type: ignore[attr-defined]
+        for item in items:
+            if use := getattr(item.obj, HYPOTHESIS, None):  # type: ignore[attr-defined]
+                few = settings(use, max_examples=min(use.max_examples, EXAMPLES))
+                setattr(item.obj, HYPOTHESIS, few)  # type: ignore[attr-defined]
+        items.sort(key=lambda item: (-self.kills[item.nodeid], self.seconds[item.nodeid]))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Let a test of a mutant have ten times its time of the first run, and two seconds; the signal ends it all."""
+        if not self._patient:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 2 + 10 * self.seconds[nodeid])
+        self.noticed = nodeid
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add up what a test takes."""
+        self.seconds[report.nodeid] += report.duration
+
+
+class Trial:
+    """The mutants of one module before its tests."""
+
+    def __init__(self, path: str, tests: list[str]) -> None:
+        self.path = path
+        self.source = Path(path).read_text(encoding="utf-8")
+        self.mutants = list(mutants(self.source))
+        self._tests = tests
+        first = Order()
+        assert pytest.main([*PYTEST, *tests], [first]) == 0, "the tests fail without a mutant"
+        self._order = Order(first.seconds)
+        here = os.getcwd()
+        for name, module in list(sys.modules.items()):  # ours are to be loaded anew for each mutant
+            if str(getattr(module, "__file__", None)).startswith(here):
+                del sys.modules[name]
+        gc.freeze()
+
+    def results(self, chosen: list[tuple[int, str]], jobs: int) -> Iterator[tuple[int, str, bool | None, str]]:
+        """Try mutants, some at a time; with each, whether it survived, and else the test that noticed."""
+        running: dict[int, tuple[int, str, int]] = {}
+        waiting = chosen[::-1]
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                line, text = waiting.pop()
+                reader, writer = os.pipe()
+                if not (child := os.fork()):
+                    self._try(text, writer)
+                os.close(writer)
+                running[child] = (line, text, reader)
+            child, status = os.wait()
+            line, text, reader = running.pop(child)
+            with open(reader, encoding="utf-8") as said:
+                test = said.read().rpartition("\n")[2]
+            code = os.waitstatus_to_exitcode(status)
+            if code not in (0, 99):
+                self._order.kills[test] += 1
+            yield line, text, None if code == 99 else code == 0, test
+
+    def _try(self, text: str, writer: int) -> None:
+        """Run the tests in a child process, and tell the parent which was the last; 99 is no code of pytest's."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        signal.setitimer(signal.ITIMER_VIRTUAL, 5)
+        mutant = Mutant(self.path, text)
+        sys.meta_path.insert(0, mutant)  # type: ignore[arg-type]
         with contextlib.suppress(Exception):
-            importlib.import_module(path.removesuffix(".py").replace("/", "."))
-            os._exit(int(pytest.main([*PYTEST, *arguments])))
-        os._exit(99)  # no code of pytest's
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return None if code == 99 else code == 0
+            importlib.import_module(mutant.name)
+            gc.disable()
+            code = int(pytest.main([*PYTEST, f"--basetemp=../{os.getpid()}", *self._tests], [self._order]))
+            os.write(writer, self._order.noticed.encode())
+            os._exit(code)
+        os._exit(99)
 
 
 def excused() -> set[tuple[str, str, str]]:
@@ -131,31 +177,53 @@ def excused() -> set[tuple[str, str, str]]:
         return {(module, before, after) for module, before, after, _ in rows}
 
 
+def examine(path: str, tests: list[str], options: argparse.Namespace) -> int:
+    """Try a sample of a module's mutants, print what is to be known, and return how many survive without an excuse."""
+    trial, known = Trial(path, tests), excused()
+    chosen = trial.mutants
+    if options.sample and len(chosen) > options.sample:
+        chosen = random.Random(options.seed).sample(chosen, options.sample)
+    counts: Counter[bool | None] = Counter()
+    unexpected = 0
+    for line, mutant, result, test in trial.results(chosen, options.jobs):
+        counts[result] += 1
+        before, after = (text.splitlines()[line - 1].strip() for text in (trial.source, mutant))
+        if result and (path, before, after) not in known:
+            unexpected += 1
+            print(f"{path}\t{before}\t{after}\tline {line}", flush=True)
+        elif options.verbose:
+            print(f"# {line}: {after}\t{'excused' if result else test}", flush=True)
+    tried = counts[False] + counts[True]
+    print(
+        f"# {path}: of {len(trial.mutants)} mutants tried {tried}, noticed {counts[False]},"
+        f" excused {counts[True] - unexpected}, unexpected {unexpected}",
+        flush=True,
+    )
+    return unexpected
+
+
 def main() -> int:
-    """Try every N-th mutant of each module; return whether one survives without an excuse."""
-    known, unexpected = excused(), 0
-    cut = sys.argv.index("--")
-    every, modules, arguments = int(sys.argv[1]), sys.argv[2:cut], sys.argv[cut + 1 :]
-    for name in ("hypothesis", "flask_mail", "flask_sqlalchemy", "lxml.etree", "html5lib", "aiosmtpd.controller"):
-        importlib.import_module(name)  # once, and not for each mutant
+    """Try mutants of each module; return whether one survives without an excuse."""
+    parser = argparse.ArgumentParser(description="Change the code in one small way at a time; would the tests notice?")
+    parser.add_argument("modules", nargs="*", help="such as flask_mailtrack/tokens.py; all of TESTS if none is given")
+    parser.add_argument("--sample", type=int, default=150, help="mutants of a module, 0 for all (default: 150)")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the sample (default: 1)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
+    parser.add_argument("--verbose", action="store_true", help="show every mutant, with the test that noticed it")
+    options, unexpected = parser.parse_args(), 0
+    os.nice(19)
+    sys.dont_write_bytecode = False  # what the first run compiles, the others read
+    settings.register_profile(
+        "quick", deadline=None, derandomize=True, database=None, max_examples=EXAMPLES,
+        phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(shutil.copytree(".", f"{folder}/copy", ignore=shutil.ignore_patterns(".*", "__pycache__")))
         sys.path.insert(0, f"{folder}/copy")
-        for path in modules:
-            source, counts = Path(path).read_text(encoding="utf-8"), {True: 0, False: 0, None: 0}
-            sys.dont_write_bytecode = False
-            assert survives(path, arguments), "the tests fail without a mutant"
-            Path(cache_from_source(path)).unlink()
-            sys.dont_write_bytecode = True
-            for line, mutant in list(mutants(source))[::every]:
-                Path(path).write_text(mutant, encoding="utf-8")
-                counts[result := survives(path, arguments)] += 1
-                before, after = (text.splitlines()[line - 1].strip() for text in (source, mutant))
-                if result and (path, before, after) not in known:
-                    unexpected += 1
-                    print(f"{path}\t{before}\t{after}\tline {line}", flush=True)
-            Path(path).write_text(source, encoding="utf-8")
-            print(f"{path}: {counts[False]} of {counts[False] + counts[True]} noticed", flush=True)
+        for name, tests in TESTS.items():
+            path = f"flask_mailtrack/{name}.py"
+            if path in options.modules or not options.modules:
+                unexpected += examine(path, tests, options)
     return int(unexpected > 0)
 
 

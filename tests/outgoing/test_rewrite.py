@@ -12,6 +12,7 @@ import pytest
 from cpu_time import cpu_seconds
 from lxml import etree
 
+from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting import judge, rewrite
 from flask_mailtrack.outgoing.rewriting.attributes import browser_url
@@ -64,6 +65,7 @@ VALUES = {
     "half an entity": ('"https://x.test/?a&notit;"', "https://x.test/?a&notit;"),
     "numbers": ('"https://x.test/?&#38;&#x26&#0;&#150;"', "https://x.test/?&&\ufffd\u2013"),
     "blanks and newlines": ('" \n https://x.\r\ntest/a b\t "', "https://x.test/a b"),
+    "a newline among letters": ('"https://x.test/X\nYZ"', "https://x.test/XYZ"),
     "non-ASCII": ('"https://bücher.test/ß😀"', "https://bücher.test/ß😀"),
     "mustache": ('"https://x.test/{{ x }}"', "https://x.test/{{ x }}"),
     "star bar": ('"https://x.test/*|X|*"', "https://x.test/*|X|*"),
@@ -357,6 +359,14 @@ def test_our_attributes_are_obeyed_and_taken_out(html: str, expected: str) -> No
     assert sent(html) == expected
 
 
+@pytest.mark.parametrize(("value", "app"), [("", True), ("=yes", True), ("=' No '", False), ("=off", False)])
+def test_link_may_be_marked_for_an_app(value: str, app: bool) -> None:
+    """An author says which links a phone may open in an app; no other is one."""
+    (link,) = compile(f"<a href='https://x.test/' data-mailtrack-app{value}>x</a>", refuse=refuse).links
+    assert link.app is app
+    assert not compile(A, refuse=refuse).links[0].app
+
+
 def test_opted_out_links_are_on_record() -> None:
     """The report can tell a link that must not be tracked from one that cannot be."""
     html = '<a href="https://x.test/" data-mailtrack="off">x</a><a href="https://y.test/" data-pm-no-track>y</a>'
@@ -456,8 +466,8 @@ def test_urls_are_escaped_where_they_need_it() -> None:
     """No URL can end its attribute or open a tag, in quotes of either kind or of none."""
     html = "<a href=\"https://1.test\"><a href='https://2.test'><a href=https://3.test>"
     template = compile(html, refuse=refuse)
-    nasty = "/?a&b\"c'd<e>f g`h\n"
-    safe = "/?a&#38;b&#34;c&#39;d&#60;e&#62;f&#32;g&#96;h&#10;"
+    nasty = "/?a&b\"c'd<e>f g`h\n\t\f\r\v"
+    safe = "/?a&#38;b&#34;c&#39;d&#60;e&#62;f&#32;g&#96;h&#10;&#9;&#12;&#13;&#11;"
     assert template.render([nasty, "/1", nasty], {}) == f'<a href="{safe}"><a href=\'/1\'><a href="{safe}">'
 
 
@@ -539,6 +549,7 @@ def test_limits_are_kept() -> None:
     assert reason(html, limits=Limits(max_bytes=len(html) - 1)) == "too_big"
     assert reason(html, limits=Limits(max_links=1)) == "too_many_links"
     assert reason(html, limits=Limits(max_bytes=len(html), max_links=2)) == ""
+    assert Limits() == Limits(Settings.max_html_bytes, Settings.max_links, Settings.max_seconds)
 
 
 def test_mistake_in_the_policy_declines_the_body() -> None:
@@ -648,6 +659,7 @@ def test_slot_that_reaches_across_the_start_is_declined(monkeypatch: pytest.Monk
 def test_start_is_there_only_if_asked_for() -> None:
     """What nobody asked for is not put in."""
     assert compile("<p>x", refuse=refuse).render([], {"start": "[S]", "end": "[E]"}) == "<p>x[E]"
+    assert [compile(A, refuse=refuse, start=wanted).starts for wanted in (True, False)] == [True, False]
 
 
 def test_start_takes_the_first_place_that_the_judge_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -691,10 +703,16 @@ def test_attribute_for_another_service_stands_before_the_address(html: str, expe
     assert template.render([f"/{k}" for k in range(len(template.links))], {}) == expected
 
 
-@pytest.mark.parametrize("attribute", ["x", "x=1", "x=1 y=2 ", "x=1><b ", " ", "<"])
+@pytest.mark.parametrize("attribute", ["x", "x=1", "x=X", "x=1 y=2 ", "x=1><b ", " ", "<"])
 def test_attribute_must_be_one_and_end_in_a_blank(attribute: str) -> None:
     """Markup that could break a tag is never put into one."""
     assert reason(A, attribute=attribute) == "unverified"
+
+
+def test_attribute_may_have_any_name_and_value() -> None:
+    """It is put before the address as it was given, letter by letter."""
+    template = compile(A, refuse=refuse, attribute="X-Track='No &amp; Never'\t")
+    assert template.render(["/0"], {}) == """<a X-Track='No &amp; Never'\thref="/0">x</a>"""
 
 
 def test_added_attribute_is_the_only_one_that_the_judge_forgives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -771,7 +789,11 @@ class TestProof:
         [
             f"<html><body>{A}</body></html>",
             f"<html><body>{A}<!--[if mso]><v:rect href='https://x.test/?a&amp;b'>x</v:rect><![endif]--></body></html>",
+            f"<body>{A}<!--[if mso]><V:RECT HREF='https://x.test/'>x</V:RECT><![endif]--></body>",
+            f"<body>{A}<!--[if mso]><A HREF='https://x.test/'>x</A><![endif]--></body>",
             f"<body>{A}<a href='https://y.test/?a=1&copy=2'>y</a>",
+            f"<body>{A}<a href='https://y.test/?\"&#38;'>y</a>",
+            f'<body>{A}<a href="https://y.test/?\'&#38;">y</a>',
         ],
     )
     def test_tidy_mail_is_settled_at_once(self, html: str) -> None:
@@ -842,6 +864,15 @@ class TestProof:
         copy = f'<body><a href="{PREFIX}0.">x</a>{marks.probe(END)}{marks.image(END)}</body>'
         assert proves(html, copy, marks, lambda links: links == []) is ('"' not in written)
 
+    @pytest.mark.parametrize("before", ["", "a", "&amp;", "&x=", "?a&amp;b=1&c=", "".join(map(chr, range(0x27, 0x7F)))])
+    def test_only_what_everybody_reads_alike_is_taken_literally(self, before: str) -> None:
+        """Signs, parameters and ampersands are plain; any other reference in an address is read a second time."""
+        for plain in (*(chr(n) for n in range(0x21, 0x7F) if n != 0x26), "&amp;", "&a", "&Zz9=1", "&b1#"):
+            assert judge._LITERAL.fullmatch(f"{before}{plain}")
+            assert judge._LITERAL.fullmatch(f"{plain}{before}")
+        for doubtful in ("&", "&&", "&=", "&#38;", "&copy", "&copy=", "&notit", "&AMP", "&there4;", "&rArr;", "&a;"):
+            assert not judge._LITERAL.fullmatch(f"{before}/{doubtful}")
+
     def test_another_reading_of_a_value_is_not_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """If libxml2 reads an address in another way, neither road accepts it."""
         monkeypatch.setattr(judge, "browser_url", lambda value: value)
@@ -908,12 +939,37 @@ class TestJudge:
         with pytest.raises(RewriteError, match="not where the scanner saw it"):
             check(html, html + marks.image(END), marks, lambda links: True)
 
+    def test_link_out_of_nothing_is_caught(self) -> None:
+        """A copy in which there is one more is not the original."""
+        with pytest.raises(RewriteError, match="links appear or vanish"):
+            check("<p>x</p>", "<p>x<a href=x></a></p>", Marks({}), lambda links: True)
+
+    @pytest.mark.parametrize("links", [1, 2])
+    def test_no_mark_stands_in_for_another(self, links: int) -> None:
+        """Two links to one address have two marks: one of them twice is one too many, or one too few."""
+        marks = Marks({f"{PREFIX}{k}.": "https://x.test/" for k in range(links)})
+        copy = (A * 2).replace("https://x.test/", f"{PREFIX}0.") + marks.image(END)
+        assert not proves(A * 2, copy.replace("<img", f"{marks.probe(END)}<img"), marks, lambda links: True)
+        with pytest.raises(RewriteError, match="not where the scanner saw it"):
+            check(A * 2, copy, marks, lambda links: True)
+
     def test_changed_text_is_caught(self) -> None:
         """Anything but a link that differs stops the rewriting."""
         html = "<p>x</p>"
         marks = Marks({})
         with pytest.raises(RewriteError, match="another document"):
             check(html, "<p>y</p>" + marks.image(END), marks, lambda links: True)
+
+    def test_empty_body_of_the_authors_own_is_no_difference(self) -> None:
+        """Only a body that the parser opened for the image alone is taken out with it."""
+        html = "<html><head><title>x</title></head><body></body></html>"
+        marks = Marks({})
+        check(html, html.replace("</body>", f"{marks.image(END)}</body>"), marks, lambda links: True)
+
+    def test_any_number_of_links_for_outlook_is_compared(self) -> None:
+        """A comment may hold more than ten links, and the long comparison accepts them all."""
+        html = f"{A}<!--[if mso]>{''.join(f'<a href=https://x.test/{k}>x</a>' for k in range(12))}<![endif]-->"
+        assert len(compile(html, refuse=refuse, attribute=CLICKTRACKING).links) == 13
 
     def test_changed_outlook_text_is_caught(self) -> None:
         """What only Outlook reads may not differ either."""
@@ -960,7 +1016,7 @@ def test_golden_mail() -> None:
 @pytest.mark.parametrize("blank", [" ", "\t", "\n", "\f", "\r", "\r\n\t "])
 def test_our_attribute_goes_with_the_blanks_before_it(blank: str) -> None:
     """What is taken out leaves no gap, and what stands before it, a letter or a blank, stays."""
-    for before in ("t", "n", "f", "r", "title=y", "title='y'"):
+    for before in ("t", "n", "f", "r", "X", "title=y", "title='y'"):
         html = f"<a{blank}{before}{blank}data-mailtrack-name=n{blank}href='https://x.test/'>x</a>"
         assert sent(html) == f"<a{blank}{before}{blank}href='/0'>x</a>"
         html = f"<a{blank}data-mailtrack-name='n'{before}{blank}href='https://x.test/'>x</a>"
@@ -982,6 +1038,7 @@ def test_attribute_of_ours_is_taken_out_whole(value: str, links: int) -> None:
 def test_a_mark_is_an_address_that_no_author_can_know() -> None:
     """What stands for a link while a body is checked is a secret, and an address that leads nowhere."""
     assert re.fullmatch(r"https://[0-9a-f]{40}\.invalid/", PREFIX)
+    assert Marks.probe("x") + Marks.image("x") == f'<!--{PREFIX}x--><img src="{PREFIX}x">'
 
 
 @pytest.mark.parametrize("name", ["v:rect", "V:RECT", "v:rect-x", "V:Rect_2", "v:é", "v:roundrect"])
@@ -992,6 +1049,8 @@ def test_shapes_of_any_name_are_links(name: str, html: str) -> None:
     template = compile(written, refuse=refuse)
     assert {link.url for link in template.links} == {"https://v.test/", "https://x.test/"}
     assert template.render([link.url for link in template.links], {}) == written
+    # An attribute to be added makes the judge compare both trees.
+    assert compile(written, refuse=refuse, attribute=CLICKTRACKING).links == template.links
 
 
 @pytest.mark.parametrize("html", ["<html><body>text</body></html>", "text <b>x</b> text", f"<p>text</p>{A}text"])
@@ -1065,7 +1124,22 @@ _BEFORE += ["<!-- <p> -->", "<!-->", "<!--->", "<!-- --!>", "<!x>", "<?x>", "</x
 @pytest.mark.parametrize("before", _BEFORE)
 def test_the_start_is_behind_all_that_opens_no_body(before: str, blank: str) -> None:
     """What HTML5 reads before a body is no content, and blanks may stand on either side of the image."""
-    for content in ("x", "<p>", "r", "t", "f", "\\", "&nbsp;", "\v", "<br>", "</br>", "</body>", "</html>", "<linked>"):
+    for content in (
+        "X",
+        "<p>",
+        "r",
+        "t",
+        "f",
+        "\\",
+        "&nbsp;",
+        "\v",
+        "<br>",
+        "</br>",
+        "</body>",
+        "</html>",
+        "<linked>",
+        "x<link>",
+    ):
         html = f"{blank}{before}{blank}{content}"
         blanks = len(html) - len(content) - len(blank)
         assert rewrite.start_points(scan(html))[-2:] == [len(html) - len(content), blanks if before else 0]
@@ -1075,3 +1149,9 @@ def test_the_start_is_behind_all_that_opens_no_body(before: str, blank: str) -> 
 def test_what_is_never_closed_is_content(html: str) -> None:
     """An image cannot stand behind what the document breaks off in."""
     assert rewrite.start_points(scan(html)) == [0]
+
+
+def test_blanks_alone_have_a_beginning_and_an_end() -> None:
+    """Where nothing follows, an image may stand before the last blanks or behind them."""
+    assert rewrite.start_points(scan("<meta> \n")) == [8, 6]
+    assert rewrite.start_points(scan("")) == [0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import entities
+
 import pytest
 from cpu_time import cpu_seconds
 
@@ -168,6 +170,13 @@ def test_amp_pages_are_recognised(tag: str) -> None:
 def test_references_are_decoded_as_in_an_attribute(value: str, decoded: str) -> None:
     """A query string that looks like an entity stays a query string; real references are resolved."""
     assert decode(value) == decoded
+
+
+def test_every_name_that_html_knows_is_decoded() -> None:
+    """No named reference is overlooked, whatever letters and digits it has, and no other name is one."""
+    for name in filter(lambda name: name.endswith(";"), entities.html5):
+        assert decode(f"?&{name}a") == f"?{entities.html5[name]}a"
+        assert decode(f"&_{name}") == f"&_{name}"
 
 
 @pytest.mark.parametrize(
@@ -420,3 +429,20 @@ def test_a_value_without_quotes_ends_at_any_blank(html: str, blank: str) -> None
 def test_any_number_of_links_is_found_without_a_clock() -> None:
     """Who sets no time limit may have as many links as there are."""
     assert len(scan("<a href=u>x</a>" * 600).tags) == 600
+
+
+def test_a_value_in_quotes_holds_no_attribute() -> None:
+    """What looks like an address within another value is none, also at the end of a tag."""
+    (tag,) = scan('<a id="x href=https://decoy.test/ y">x</a>').tags
+    assert tag.attributes == ()
+
+
+def test_half_a_comment_end_ends_no_script() -> None:
+    """Only with two hyphens is a script within a comment over."""
+    (tag,) = scan("<script><!--<script>-></script><a href=decoy>--></script><a href=x>").tags
+    assert tag.attributes[0].value_start == len("<script><!--<script>-></script><a href=decoy>--></script><a href=")
+
+
+def test_a_comment_ends_at_its_first_end() -> None:
+    """What looks like the end of another comment behind it ends nothing."""
+    assert urls(scan("<!-- x --><title>--><a href=decoy></title><a href=u>"), hidden=False) == ["u"]

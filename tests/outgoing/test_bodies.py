@@ -1,0 +1,81 @@
+"""A body is prepared once for all of its recipients, or goes out as the author wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.outgoing import placeholders
+from flask_mailtrack.outgoing.bodies import MAX_NAME, REMEMBERED, Bodies, Plan
+from flask_mailtrack.outgoing.options import choose
+from flask_mailtrack.tokens import Signer
+
+SETTINGS = Settings(base_url="https://a.example", text_clicks=True)
+BOTH = Plan(opens=True, clicks=True, foreign=True, utm=())
+NEITHER = Plan(opens=False, clicks=False, foreign=True, utm=())
+HTML = "<p><a href='https://x.test/'>x</a></p>"
+
+
+@pytest.fixture(name="bodies")
+def _bodies() -> Bodies:
+    return Bodies(SETTINGS, Signer(["a secret that is long enough for anybody"]))
+
+
+def test_body_of_which_nothing_is_measured_goes_out_as_written(bodies: Bodies) -> None:
+    """Neither links nor a pixel: only the placeholders are filled, and nothing has failed."""
+    for body in (bodies.html(HTML, NEITHER), bodies.text("https://x.test/", NEITHER)):
+        assert (body.stamps, body.targets, body.pixel, body.starts, body.failure) == ((), (), False, False, None)
+    leave = bodies.html(f"{HTML}%unsubscribe_url%", NEITHER)
+    assert leave.found == {"foreign"}
+    assert leave.template.render(None, {"foreign": "F"}) == f"{HTML}F"
+
+
+def test_preview_of_what_is_not_measured_is_empty(bodies: Bodies) -> None:
+    """Where nothing changes, nothing is shown; a body that is declined says why."""
+    preview = bodies.preview(HTML, NEITHER)
+    assert (preview.changes, preview.pixel, preview.failure) == ((), False, None)
+    declined = bodies.preview("", BOTH)
+    assert (declined.changes, declined.pixel) == ((), False)
+    assert declined.failure is not None
+    assert declined.failure.reason == "empty"
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_preview_shows_each_change(bodies: Bodies, opens: bool) -> None:
+    """Before a mail is sent, its author sees which links would be tracked, and whether there is a pixel."""
+    preview = bodies.preview(HTML, replace(BOTH, opens=opens))
+    assert (len(preview.changes), preview.pixel, preview.failure) == (1, opens, None)
+
+
+def test_newsletters_bodies_are_remembered(bodies: Bodies) -> None:
+    """The last 64 bodies are prepared once, and an older one again."""
+    first = bodies.html(HTML, BOTH)
+    for number in range(1, REMEMBERED):
+        bodies.html(f"{HTML}{number}", BOTH)
+    assert REMEMBERED == 64
+    assert bodies.html(HTML, BOTH) is first
+    for number in range(REMEMBERED):
+        bodies.html(f"{number}{HTML}", BOTH)
+    assert bodies.html(HTML, BOTH) is not first
+
+
+def test_link_is_called_what_its_author_or_its_text_says(bodies: Bodies) -> None:
+    """A name fits its column; a link in plain text has none."""
+    (named,) = bodies.html(f"<a href='https://x.test/' data-mailtrack-name={'n' * 300}>x</a>", BOTH).targets
+    assert (named.name, named.part, MAX_NAME) == ("n" * 255, "html", 255)
+    assert [link.name for link in bodies.html(HTML, BOTH).targets] == ["x"]
+    (plain,) = bodies.text("https://x.test/", BOTH).targets
+    assert (plain.name, plain.part, plain.url) == ("", "text", "https://x.test/")
+    assert not bodies.text("https://x.test/", BOTH).stamps[0].app
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("resolved", [True, False])
+def test_others_placeholders_count_where_there_is_an_unsubscribe_link(wanted: bool, resolved: bool) -> None:
+    """They stand for our link if the message has one, and if the host wants them to."""
+    settings = Settings(base_url="https://a.example", foreign_placeholders=resolved)
+    plan = Plan.of(replace(choose(settings, "", "", None), unsubscribe=wanted), settings)
+    assert plan.foreign is (wanted and resolved)
+    assert plan.slots is (placeholders.ALL if wanted and resolved else placeholders.OWN)
