@@ -19,6 +19,7 @@ from .check import findings
 from .live import live_findings
 from .people_commands import audit_command, erase_command, export_command, purge_command
 from .spool_commands import drain_command, recover_command, status_command
+from .state_commands import rebuild_command
 from .stats import Stats, Tally
 from .suppress_commands import suppress_commands
 from .terminal import printable
@@ -39,7 +40,7 @@ def create_commands(extension: Any) -> AppGroup:
     """
     group = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
     commands = (_stats_command, _check_command, _inspect_command, _preview_command)
-    spool = (drain_command, recover_command, status_command)
+    spool = (drain_command, recover_command, status_command, rebuild_command)
     verdicts = (classify_command, networks_command)
     people = (suppress_commands, purge_command, export_command, erase_command, audit_command)
     for command in (*commands, *spool, *verdicts, *people):
