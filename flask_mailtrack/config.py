@@ -162,7 +162,7 @@ class Settings:
     geo_database: str = _setting(
         "", with_extra(directory, "maxminddb", "geo"), "A country database in MaxMind's format (.mmdb)."
     )
-    drain_batch: int = _setting(500, integer(1, 10_000), "Rows in one database transaction.")
+    drain_batch: int = _setting(1_000, integer(1, 10_000), "Rows in one database transaction.")
     sink: str = _setting(
         "", sink, "Redis through which the rows of many boxes go: redis://, rediss:// or unix://. Empty: none."
     )

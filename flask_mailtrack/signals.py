@@ -76,12 +76,24 @@ _OF_HIT = {
 
 def announce(app: Any, record: object) -> None:
     """Send the signal that belongs to a committed *record*, if there is one."""
-    if isinstance(record, Hit) and record.type in _OF_HIT:
-        send(app, _OF_HIT[record.type], event=record)
-    elif isinstance(record, SentMessage) and record.status in _OF_MESSAGE:
-        send(app, _OF_MESSAGE[record.status], event=record)
-    elif isinstance(record, Suppression):
-        send(app, recipient_suppressed if record.out else suppression_lifted, event=record)
+    if (signal := _signal(record)) is not None:
+        send(app, signal, event=record)
+
+
+def heard(record: object) -> bool:
+    """Say whether anybody may be listening for the signal of *record*: for a drain, most often nobody is."""
+    signal = _signal(record)
+    return signal is not None and bool(signal.receivers)
+
+
+def _signal(record: object) -> NamedSignal | None:
+    if isinstance(record, Hit):
+        return _OF_HIT.get(record.type)
+    if isinstance(record, SentMessage):
+        return _OF_MESSAGE.get(record.status)
+    if isinstance(record, Suppression):
+        return recipient_suppressed if record.out else suppression_lifted
+    return None
 
 
 def send(app: Any, signal: NamedSignal, **details: Any) -> None:

@@ -196,7 +196,7 @@ def _announcer(app: Flask) -> Callable[[Record], None]:
     reference = weakref.ref(app)
 
     def announce(record: Record) -> None:
-        if (owner := reference()) is None:
+        if (owner := reference()) is None or not signals.heard(record):
             return
         try:
             with owner.app_context():

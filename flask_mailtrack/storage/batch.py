@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, false, func, or_, select, update
@@ -36,6 +37,13 @@ _OPPOSITE = {
     EventType.DECLINED: EventType.ACCEPTED,
 }
 
+_COUNTS = ("open_count", "click_count", "machine_count")
+_FIRST = ("first_verdict", "first_reasons")
+_IN_MESSAGE = [name for name in SentMessage.__slots__ if name != "meta"]
+_IN_HIT = [name for name in Hit.__slots__ if name not in (*_FIRST, "ref", "wording")]
+_of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
+MESSAGE_COLUMNS = (*_IN_MESSAGE, "meta", *_COUNTS)
+EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
 
 _LOOKED_BACK = 200
 """How many earlier clicks of a message are judged again with new ones: a flood must not cost its square."""
@@ -83,7 +91,8 @@ class Batch:
         for message in messages:  # the first fate is final, here as in the table
             if message.id not in told or told[message.id].status == Status.SENDING:
                 told[message.id] = message
-        self._database.add_messages(self._connection, [_message_row(m) for m in told.values()])
+        rows = [(*_of_message(m), dict(m.meta), 0, 0, 0) for m in told.values()]
+        self._database.pour(self._connection, self._database.message, MESSAGE_COLUMNS, rows)
 
     def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
         message, link = self._database.message, self._database.link
@@ -92,10 +101,11 @@ class Batch:
         stored = [_resolved(h, sent.get(h.message_id), links.get(h.ref)) for h in hits]
         stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
         table = self._database.event
-        self._database.add(self._connection, table, [_hit_row(h) for h in stored if h.type not in OPT_OUTS])
+        fresh = {h.id: event_row(h) for h in stored if h.type not in OPT_OUTS}
+        self._database.pour(self._connection, table, EVENT_COLUMNS, list(fresh.values()))
         for hit, asked in zip(stored, hits, strict=True):
             if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id == EVERYTHING):
-                self._database.add(self._connection, table, [_hit_row(hit)])
+                self._database.pour(self._connection, table, EVENT_COLUMNS, [event_row(hit)])
                 self._database.add(self._connection, self._database.audit, [audit.of_hit(hit)])
         # A second yes is no event, so nobody is told of it; a replay is told again.
         told = set(self._rows(table.c.id, {h.id for h in stored if h.type in OPT_OUTS}))
@@ -213,15 +223,9 @@ class Batch:
         return {getattr(row, column.key): row for row in rows}
 
 
-def _message_row(message: SentMessage) -> dict[str, Any]:
-    row = {field: getattr(message, field) for field in SentMessage.__slots__}
-    return row | {"meta": dict(message.meta), "open_count": 0, "click_count": 0, "machine_count": 0}
-
-
-def _hit_row(hit: Hit) -> dict[str, Any]:
-    row = {field: getattr(hit, field) for field in Hit.__slots__ if field not in ("ref", "wording")}
-    first = {"first_verdict": hit.first_verdict or None, "first_reasons": list(hit.first_reasons) or None}
-    return row | {"reasons": list(hit.reasons)} | first
+def event_row(hit: Hit) -> tuple[Any, ...]:
+    """Return the values of :data:`EVENT_COLUMNS`."""
+    return (*_of_hit(hit), hit.first_verdict or None, hit.first_reasons or None)
 
 
 def _visit(seen: Any) -> Visit:

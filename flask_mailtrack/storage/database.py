@@ -8,9 +8,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Executable,
@@ -18,26 +20,25 @@ from sqlalchemy import (
     StaticPool,
     Table,
     Uuid,
+    bindparam,
     case,
     func,
     inspect,
-    literal_column,
     select,
     update,
 )
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
-from flask_mailtrack.events import EventType, Status
+from flask_mailtrack.events import EventType
 from flask_mailtrack.models import Models, by_people
+
+from .insertion import MYSQL, Insertion, Row, insert_or_ignore
 
 HURRY_MS = 50
 PATIENCE_MS = 5_000
 _CHUNK = 500
-_MYSQL = ("mysql", "mariadb")
-_DIALECTS = ("sqlite", "postgresql", *_MYSQL)
-_FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and asks for it each time
+_DIALECTS = ("sqlite", "postgresql", *MYSQL)
 # Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
 _CLASHES = {"40001", "40P01", 1020, 1213}
 
@@ -59,6 +60,7 @@ class Database:
         self.optout: Table = models.OptOut.__table__
         self.link: Table = models.Link.__table__
         self.audit: Table = models.Audit.__table__
+        self._insertions: dict[Table, Insertion] = {}
 
     @property
     def shared(self) -> bool:
@@ -131,16 +133,18 @@ class Database:
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""
         if rows:
-            connection.execute(_insert_or_ignore(connection.dialect.name, table), _in_order(table, rows))
+            connection.execute(insert_or_ignore(connection.dialect.name, table), _in_order(table, rows))
 
-    def add_messages(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert message rows; one that is already there takes the fate, if its own is still open.
+    def pour(self, connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert many *rows* of the same columns; an open fate of a message that is there is settled.
 
-        In one statement, so that a fate cannot be lost between two drainers.
+        :param table: of events or messages.
+        :param names: of the columns; always the same for one table.
         """
-        if rows:
-            statement = _insert_or_settle(connection.dialect.name, self.message)
-            connection.execute(statement, _in_order(self.message, rows))
+        if table not in self._insertions:
+            settle = table is self.message
+            self._insertions[table] = Insertion(connection.dialect, table, names, settle=settle)
+        self._insertions[table].run(connection, rows)
 
     def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Keep other drainers from what belongs to these messages until the transaction ends.
@@ -152,15 +156,13 @@ class Database:
             return
         column = self.message.c.id
         for ids in chunked(message_ids):
-            query = select(column).where(column.in_(ids)).order_by(column).with_for_update(key_share=True)
-            connection.execute(query).all()
+            query = select(column).where(_among(column)).order_by(column).with_for_update(key_share=True)
+            connection.execute(query, {"ids": ids}).all()
 
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Set the state columns of messages from their events: right however often it is run."""
         for ids in chunked(message_ids):
-            state = self._state(ids).subquery()
-            changes = {column.name: column for column in state.columns if column.name != "message_id"}
-            connection.execute(update(self.message).where(self.message.c.id == state.c.message_id).values(changes))
+            connection.execute(self._recount, {"ids": ids})
 
     @staticmethod
     def is_clash(error: DBAPIError) -> bool:
@@ -180,7 +182,14 @@ class Database:
         found = self.rows(select(self.link.c.url).where(self.link.c.ref == ref))
         return str(found[0][0]) if found else None
 
-    def _state(self, ids: list[uuid.UUID]) -> Select[Any]:
+    @cached_property
+    def _recount(self) -> Executable:
+        """Built once: that takes as long as to run it."""
+        state = self._state().subquery()
+        changes = {column.name: column for column in state.columns if column.name != "message_id"}
+        return update(self.message).where(self.message.c.id == state.c.message_id).values(changes)
+
+    def _state(self) -> Select[Any]:
         event = self.event
         people = by_people(event)
 
@@ -199,7 +208,7 @@ class Database:
                 func.count(when(EventType.CLICKED, 1)).label("click_count"),
                 func.sum(machine).label("machine_count"),
             )
-            .where(event.c.message_id.in_(ids))
+            .where(_among(event.c.message_id))
             .group_by(event.c.message_id)
         )
 
@@ -233,35 +242,16 @@ def _discreet() -> Iterator[None]:
         raise
 
 
-def _insert_or_ignore(dialect: str, table: Table) -> Executable:
-    if dialect in _MYSQL:
-        key = next(iter(table.primary_key.columns))
-        # Not INSERT IGNORE, which also swallows values that do not fit.
-        return mysql.insert(table).on_duplicate_key_update({key.name: key})
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing()
-
-
-def _insert_or_settle(dialect: str, table: Table) -> Executable:
-    # Spelled out: PyMySQL takes no parameter after VALUES when it makes one statement of many rows.
-    open_still = table.c.status == literal_column(f"'{Status.SENDING.value}'")
-    if dialect in _MYSQL:
-        adding = mysql.insert(table)
-        return adding.on_duplicate_key_update(
-            [(name, case((open_still, adding.inserted[name]), else_=table.c[name])) for name in _FATE]
-        )
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    new = insert(table)
-    fate = {name: new.excluded[name] for name in _FATE}
-    return new.on_conflict_do_update(index_elements=[table.c.id], set_=fate, where=open_still)
-
-
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two drainers that take locks in the same order do not wait for each other in a circle."""
     keys = [column.name for column in table.primary_key.columns]
     if len(keys) > 1 or not isinstance(table.c[keys[0]].type, Uuid):
         return sorted(rows, key=lambda row: [row[key] for key in keys])
     return sorted(rows, key=lambda row: row[keys[0]].int)  # in the same order, in a tenth of the time
+
+
+def _among(column: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
+    return column.in_(bindparam("ids", expanding=True))
 
 
 def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:

@@ -82,7 +82,7 @@ def _memory() -> Iterator[Database]:
 def write(database: Database, row: dict[str, Any], patient: bool = True, fail: bool = False) -> None:
     """Store a message row, or fail after having done so."""
     with database.transaction(patient) as connection:
-        database.add_messages(connection, [row])
+        database.pour(connection, database.message, tuple(row), [tuple(row.values())])
         database.lock(connection, [row["id"]])
         if fail:
             raise RuntimeError

@@ -536,14 +536,14 @@ def test_a_poisoned_row_is_put_aside_once(lite: Store, monkeypatch: pytest.Monke
     """However often a segment is tried while the database fails later on, the quarantine holds one copy."""
     lite.put(lite.hit(new_id(), link=2**70), lite.hit(new_id()))
     failing = True
-    add = Database.add
+    pour = Database.pour
 
-    def unwilling(database: Database, connection: Any, table: Any, rows: Any) -> None:
-        if failing and rows and rows[0].get("link") is None and "link" in rows[0]:
+    def unwilling(database: Database, connection: Any, table: Any, names: Any, rows: Any) -> None:
+        if failing and rows and "link" in names and rows[0][names.index("link")] is None:
             raise OperationalError("", {}, Exception("gone"))
-        add(database, connection, table, rows)
+        pour(database, connection, table, names, rows)
 
-    monkeypatch.setattr(Database, "add", unwilling)
+    monkeypatch.setattr(Database, "pour", unwilling)
     for _ in range(3):
         with pytest.raises(OperationalError):
             lite.drainer(1).run()
@@ -922,7 +922,7 @@ def test_a_table_without_statistics_is_not_read_whole(store: Store) -> None:
     store.put(*messages, *(store.hit(message) for message in messages for _ in range(10)))
     store.drain.run()
     with store.database.transaction() as connection:
-        query = store.database._state([message.id for message in messages[:100]])
+        query = store.database._state().params(ids=[message.id for message in messages[:100]])
         text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
         plan = connection.exec_driver_sql(f"EXPLAIN {text}".replace("%", "%%")).scalars().all()
     assert not [line for line in plan if "Seq Scan on mailtrack_event" in line], plan
