@@ -101,8 +101,10 @@ class Batch:
         stored = [_resolved(h, sent.get(h.message_id), links.get(h.ref)) for h in hits]
         stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
         table = self._database.event
-        fresh = {h.id: event_row(h) for h in stored if h.type not in OPT_OUTS}
-        self._database.pour(self._connection, table, EVENT_COLUMNS, list(fresh.values()))
+        fresh = [event_row(h) for h in stored if h.type not in OPT_OUTS]
+        self._database.pour(self._connection, table, EVENT_COLUMNS, fresh)
+        if len(fresh) == len(stored):
+            return stored
         for hit, asked in zip(stored, hits, strict=True):
             if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id == EVERYTHING):
                 self._database.pour(self._connection, table, EVENT_COLUMNS, [event_row(hit)])
@@ -131,6 +133,8 @@ class Batch:
             if message is None or not message.shared:
                 reasons |= self._hindsight.judge(visits[message_id].values(), message.links if message else None)
         self._relabel([_corrected(earlier[key], reasons[key]) for key in sorted(earlier.keys() & reasons.keys())])
+        if not earlier and not reasons:
+            return hits
         return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
 
     def _earlier(self, new: list[Hit], messages: list[SentMessage]) -> dict[uuid.UUID, Any]:

@@ -7,6 +7,7 @@ apart; with the extra ``geo``, a country database of the host's is asked. Neithe
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from flask_mailtrack.events import EventType, Hit, Verdict
 
 log = logging.getLogger("flask_mailtrack.drain")
 
+_ASKED = ("type", "verdict", "user_agent", "client", "os", "device", "ip", "country")
 _VISITS = {EventType.OPENED, EventType.CLICKED}
 # Fetched by a service in its own name: what it says of system and place is not the reader's.
 _ON_BEHALF = {Verdict.PROXY, Verdict.PREFETCH}
@@ -53,23 +55,30 @@ class Enrichment:
         return self._countries is not None and self._countries.works()
 
     def enrich(self, hit: Hit) -> Hit:
-        """Return *hit* with what can be told of it; fields that are filled stay as they are.
+        """Return *hit* with what can be told of it; fields that are filled stay as they are."""
+        found = self.find({name: getattr(hit, name) for name in _ASKED})
+        return replace(hit, **found) if found else hit
+
+    def find(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what can be told of a hit with these *fields*, by field; nothing if it is no visit.
 
         A /24 or a /48 is enough for a country; where a hash, or nothing, is kept of the address, there is none.
+
+        :param fields: those of a record; what is missing is empty.
         """
-        if hit.type not in _VISITS:
-            return hit
+        if fields.get("type") not in _VISITS:
+            return {}
         found: dict[str, Any] = {}
+        told, verdict = fields.get, fields.get("verdict")
         try:
-            if hit.user_agent and not (hit.client or hit.os or hit.device):
-                read = identify if hit.verdict == Verdict.PROXY else self._client
-                client = read(hit.user_agent)
+            if (user_agent := told("user_agent")) and not (told("client") or told("os") or told("device")):
+                client = (identify if verdict == Verdict.PROXY else self._client)(user_agent)
                 found = {"client": client.name[:64], "os": client.os[:64], "device": client.device}
-            if self._countries and hit.ip and not hit.country and hit.verdict not in _ON_BEHALF:
-                found["country"] = self._countries.find(hit.ip)
+            if self._countries and (ip := told("ip")) and not told("country") and verdict not in _ON_BEHALF:
+                found["country"] = self._countries.find(ip)
         except Exception as error:  # a broken package or database must cost no event
             log.error("a hit was not enriched: %s", type(error).__name__)
-        return replace(hit, **found) if found else hit
+        return found
 
 
 def _client_by_ua_parser(user_agent: str) -> Client:

@@ -63,7 +63,7 @@ class Insertion:
         self._run = self._way()
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert *rows*, of which no two have the same key, ordered by it.
+        """Insert *rows*, ordered by their keys. Where fates are settled, no two may have the same.
 
         :raises ValueError: a value cannot be put on the wire; also what the driver raises.
         """

@@ -106,9 +106,10 @@ def to_json(record: Record) -> dict[str, Any]:
     return body
 
 
-def from_json(body: dict[str, Any]) -> Record:
+def from_json(body: dict[str, Any], more: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda fields: {}) -> Record:
     """Return the record of a spool line. Fields that a later version has added are passed over.
 
+    :param more: told of the fields, returns those to add: to change a record afterwards takes longer than to make it.
     :raises ValueError: it is not a record of ours, or a field is missing or of the wrong kind.
     """
     try:
@@ -120,7 +121,7 @@ def from_json(body: dict[str, Any]) -> Record:
                 fields[name] = value
             elif name in readers:
                 fields[name] = readers[name](value)
-        record: Record = cls(**fields)
+        record: Record = cls(**(fields | more(fields)))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a record: {error!r}") from error
     return record

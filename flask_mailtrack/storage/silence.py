@@ -7,7 +7,7 @@ some seconds, and what the person has said until then counts.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -50,22 +50,21 @@ class Silence:
             return list(records)
         written = {r.id: r.recipient for r in records if isinstance(r, SentMessage)}
         recipients = written | self._recipients({h.message_id for h in hits})
+        whose = [(h, recipients.get(h.message_id)) for h in hits]
         # Nobody stands behind a counter; any other row without a recipient is an erased person's.
-        named = [h for h in hits if mode_of(h.message_id) != Mode.AGGREGATE]
-        dropped = {h.id for h in named if not recipients.get(h.message_id, "?")}
-        people = {name for h in hits if (name := recipients.get(h.message_id))}
+        dropped = {h.id for h, name in whose if name == "" and mode_of(h.message_id) != Mode.AGGREGATE}
+        people = {name for _, name in whose if name}
         declined = self._optouts.declined(people) if people else {}
         denied = {
-            kind: self._consent.denied(_of(kind, hits, recipients), purpose, patient=True)
+            kind: self._consent.denied({name for h, name in whose if name and h.type == kind}, purpose, patient=True)
             for kind, purpose in _PURPOSES.items()
         }
-        oldest = first_id(now() - timedelta(days=self._keep_days)) if self._keep_days else uuid.UUID(int=0)
-        for hit in hits:
-            name = recipients.get(hit.message_id, "")
+        oldest = first_id(now() - timedelta(days=self._keep_days)) if self._keep_days else None
+        for hit, name in whose if declined or oldest or any(denied.values()) else ():
             said_no = name in declined and declined[name] <= hit.occurred_at
-            if said_no or name in denied[hit.type] or hit.message_id < oldest:
+            if said_no or name in denied[hit.type] or (oldest and hit.message_id < oldest):
                 dropped.add(hit.id)
-        return [r for r in records if not isinstance(r, Hit) or r.id not in dropped]
+        return [r for r in records if not isinstance(r, Hit) or r.id not in dropped] if dropped else list(records)
 
     def _recipients(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, str]:
         table, wanted = self._database.message, sorted(message_ids)
@@ -74,7 +73,3 @@ class Silence:
             query = select(table.c.id, table.c.recipient).where(table.c.id.in_(wanted[start : start + _CHUNK]))
             found.update({row[0]: row[1] for row in self._database.rows(query)})
         return found
-
-
-def _of(kind: EventType, hits: Iterable[Hit], recipients: dict[uuid.UUID, str]) -> set[str]:
-    return {name for h in hits if h.type == kind and (name := recipients.get(h.message_id))}

@@ -10,8 +10,6 @@ from typing import Any
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
-from flask_mailtrack.events import Hit
-
 from .batch import Batch
 from .database import Database
 from .enrichment import Enrichment
@@ -64,11 +62,9 @@ class Writer:
         records: list[tuple[dict[str, Any], Record]] = []
         for body in bodies:
             try:
-                record = from_json(body)
+                records.append((body, from_json(body, self._enrichment.find)))
             except ValueError as error:
                 refuse(body, str(error))
-            else:
-                records.append((body, self._enrichment.enrich(record) if isinstance(record, Hit) else record))
         admitted = {id(record) for record in self._admit([record for _, record in records])}
         return self._store([pair for pair in records if id(pair[1]) in admitted], refuse, patient)
 

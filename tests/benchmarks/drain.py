@@ -44,7 +44,7 @@ from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.storage.writer import Writer
 from flask_mailtrack.thresholds import Thresholds
 
-BATCH, ROUNDS, EACH = 1_000, 7, 400
+BATCH, ROUNDS, EACH = 1_000, 9, 400
 POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 AGENT = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
