@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from blinker import NamedSignal
 from conftest import Inbox, MakeSite, Site
-from flask import Flask, current_app
+from flask import Flask, appcontext_pushed, current_app
 from flask_mail import Message
 
 from flask_mailtrack import signals
@@ -272,3 +272,18 @@ def test_a_failing_teardown_function_holds_nothing_up(make_site: MakeSite) -> No
     assert [name for name, _ in seen] == ["message-sent", "message-sent"]
     assert ends
     assert site.mailtrack.flush() == 0
+
+
+def test_no_context_is_made_where_nobody_listens(make_site: MakeSite) -> None:
+    """A drain of many rows pays for receivers only where there are some."""
+    site = make_site(MAILTRACK_DRAIN="manual")
+    drain = site.mailtrack.state_of(site.app).drain
+    pushed: list[object] = []
+    for listening in (False, True):
+        Reader(site.client, site.send(HTML)).open()
+        with ExitStack() as stack:
+            if listening:
+                stack.enter_context(signals.message_opened.connected_to(lambda sender, event: None, site.app))
+            stack.enter_context(appcontext_pushed.connected_to(lambda sender, **_: pushed.append(sender), site.app))
+            drain.run()
+        assert bool(pushed) is listening
