@@ -169,15 +169,15 @@ class Recorder:
         if mode == Mode.DELIVERABILITY:
             day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
             # A random id, as ours begin with the time.
-            return body | {"id": str(uuid.uuid4()), "occurred_at": day.isoformat(), **label.least}
+            return {**body, "id": str(uuid.uuid4()), "occurred_at": day.isoformat(), **label.least}
         body |= {"id": str(new_id()), "occurred_at": moment.isoformat()}
         if kind == EventType.CLICKED:
             body |= {"url": url, "link": token.link, "ref": token.ref}
         if mode == Mode.AGGREGATE:
-            return body | label.counted
+            return {**body, **label.counted}
         if not label.proxied and (ip := keep_ip(visitor.ip, self._settings.ip, self._salt, moment.date())):
             body["ip"] = ip
-        return body | label.fields
+        return {**body, **label.fields}
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""

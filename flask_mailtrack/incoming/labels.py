@@ -50,12 +50,15 @@ class Labels:
     ) -> Label:
         """Return the label of a hit; never fails, whatever a client sends.
 
-        :param headers: those that :func:`.judge` reads.
+        :param headers: those that :func:`.judge` reads; of each, as of the User-Agent, its first
+            :data:`.LONGEST` characters are.
         :param age: seconds since the mail was sent; ``None`` where that is unknown.
         """
         # No rule can tell an age from the threshold below it.
         step = self._steps[bisect_right(self._steps, age) - 1] if age is not None and age >= 0 else -1.0
-        return self._label(kind, user_agent[:LONGEST], tuple(headers.items()), network, step)
+        # What is remembered must not grow with what a client sends.
+        read = tuple([(name, value[:LONGEST]) for name, value in headers.items()])
+        return self._label(kind, user_agent[:LONGEST], read, network, step)
 
 
 def _labeller(settings: Settings) -> Callable[..., Label]:
