@@ -11,7 +11,7 @@ from typing import Any
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import Blocked, refusal
 from flask_mailtrack.errors import SpoolError, TokenError
-from flask_mailtrack.events import EventType, Hit, Kind, Verdict, new_id, now
+from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import clean, keep_ip
@@ -162,7 +162,7 @@ class Recorder:
         """Return what :func:`.to_json` makes of the :class:`.Hit`, without making one: each reader pays for this."""
         mode, moment = mode_of(token.message_id), now()
         # The age of a counter is not that of a mail.
-        age = None if mode == Mode.AGGREGATE else moment.timestamp() - (token.message_id.int >> 80) / 1000
+        age = None if mode == Mode.AGGREGATE else (moment - born(token.message_id)).total_seconds()
         # The whole address is looked up, and not kept: what is kept of it is decided below.
         label = self._labels.of(kind, visitor.user_agent, visitor.headers, self._networks.find(visitor.ip), age)
         body: dict[str, Any] = {"k": "hit", "message_id": str(token.message_id), "type": kind.value}
