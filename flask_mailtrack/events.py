@@ -85,6 +85,10 @@ class OptOutKind(StrEnum):
     TRACKING = "tracking"
 
 
+_AT_ONCE = 64
+"""Ids for which randomness is fetched together."""
+
+
 class _Clock:
     """Makes UUIDv7 that ascend in the order in which this process asked for them."""
 
@@ -95,11 +99,15 @@ class _Clock:
         """Forget the last one: a child that was forked must not go on from its parent's."""
         self._lock = threading.Lock()
         self._millisecond, self._random = 0, 0
+        self._fresh: list[int] = []
 
     def tick(self) -> int:
-        fresh = int.from_bytes(os.urandom(10), "big")
         millisecond = time.time_ns() // 1_000_000
         with self._lock:
+            if not self._fresh:  # many at once: to ask the system is to let go of the interpreter
+                data = os.urandom(10 * _AT_ONCE)
+                self._fresh = [int.from_bytes(data[n : n + 10], "big") for n in range(0, len(data), 10)]
+            fresh = self._fresh.pop()
             if millisecond == self._millisecond:
                 self._random += 1 + (fresh & 0xFFFF_FFFF)
             else:  # the highest of the 74 bits stays free, so that the sum never overflows

@@ -75,3 +75,21 @@ def test_a_forked_worker_does_not_repeat_its_parent(still: int) -> None:
     os.close(writer)
     assert abs(ours.int - before.int) < 1 << 34
     assert abs(theirs.int - before.int) > 1 << 34
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_workers_do_not_repeat_each_other(still: int) -> None:
+    """Two workers of one parent begin at different places in the same millisecond: no randomness is inherited."""
+    new_id()  # randomness for the next ones is there
+    reader, writer = os.pipe()
+    for _ in range(2):
+        if not (child := os.fork()):
+            try:
+                os.write(writer, new_id().bytes)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    first, second = os.read(reader, 16), os.read(reader, 16)
+    os.close(reader)
+    os.close(writer)
+    assert first != second

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
-from flask_mailtrack.agents import Client, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import Blocked, refusal
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.networks.ranges import Networks
-from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
+from flask_mailtrack.privacy import clean, keep_ip
 from flask_mailtrack.storage.journal import Journal
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.tokens import Signer, Token
 
-from .verdict import HEADERS_JUDGED, Evidence, Judgement, judge
+from .labels import Labels, agent_kept
+from .verdict import HEADERS_JUDGED
 
 log = logging.getLogger("flask_mailtrack.hit")
 
@@ -82,7 +83,7 @@ class Recorder:
         self._written = written
         self._networks = networks
         self._blocked = Blocked(settings.blocked)
-        self._thresholds = settings.limits
+        self._labels = Labels(settings)
         self._salt = signer.recipient_refs("ip")[0].encode()
 
     def opened(self, path: str, visitor: Visitor) -> None:
@@ -138,8 +139,8 @@ class Recorder:
                 message_id=token.message_id,
                 type=choice.type,
                 occurred_at=now(),
-                ip=self._ip(visitor),
-                user_agent=self._agent(visitor),
+                ip=keep_ip(visitor.ip, self._settings.ip, self._salt, now().date()),
+                user_agent=agent_kept(visitor.user_agent, self._settings.user_agent),
                 verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
                 list_id=choice.list_id,
                 method=choice.method,
@@ -157,44 +158,33 @@ class Recorder:
         """Return the preferences token of the person whose unsubscribe *token* this is."""
         return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref)
 
-    def _hit(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> Hit:
-        mode = mode_of(token.message_id)
+    def _body(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> dict[str, Any]:
+        """Return what :func:`.to_json` makes of the :class:`.Hit`, without making one: each reader pays for this."""
+        mode, moment = mode_of(token.message_id), now()
         # The age of a counter is not that of a mail.
-        age = None if mode == Mode.AGGREGATE else (now() - born(token.message_id)).total_seconds()
+        age = None if mode == Mode.AGGREGATE else (moment - born(token.message_id)).total_seconds()
         # The whole address is looked up, and not kept: what is kept of it is decided below.
-        evidence = Evidence(kind, visitor.user_agent, visitor.headers, age, network=self._networks.find(visitor.ip))
-        verdict = judge(evidence, self._thresholds, strict=self._settings.verdicts)
-        if kind == EventType.TRAPPED:
-            verdict = Judgement(Verdict.SCANNER, ("honeypot",), verdict.provider)
-        proxied = verdict.verdict == Verdict.PROXY
-        # A whole User-Agent is read by the drain; one that must not touch the disk is read now.
-        later = self._settings.user_agent == "full" and mode == Mode.INDIVIDUAL
-        client = Client() if later else identify(visitor.user_agent)
-        hit = Hit(
-            id=new_id(),
-            message_id=token.message_id,
-            type=kind,
-            occurred_at=now(),
-            url=url,
-            link=token.link if kind == EventType.CLICKED else None,
-            ip="" if proxied else self._ip(visitor),  # a proxy's address says nothing of the reader
-            user_agent=self._agent(visitor),
-            client=client.name,
-            os=client.os,
-            device=client.device,
-            verdict=verdict.verdict,
-            reasons=verdict.reasons,
-            provider=verdict.provider,
-            ref=token.ref if kind == EventType.CLICKED else "",
-        )
-        return hit if mode == Mode.INDIVIDUAL else _least(hit, mode)
+        label = self._labels.of(kind, visitor.user_agent, visitor.headers, self._networks.find(visitor.ip), age)
+        body: dict[str, Any] = {"k": "hit", "message_id": str(token.message_id), "type": kind.value}
+        if mode == Mode.DELIVERABILITY:
+            day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+            # A random id, as ours begin with the time.
+            return {**body, "id": str(uuid.uuid4()), "occurred_at": day.isoformat(), **label.least}
+        body |= {"id": str(new_id()), "occurred_at": moment.isoformat()}
+        if kind == EventType.CLICKED:
+            body |= {"url": url, "link": token.link, "ref": token.ref}
+        if mode == Mode.AGGREGATE:
+            return {**body, **label.counted}
+        if not label.proxied and (ip := keep_ip(visitor.ip, self._settings.ip, self._salt, moment.date())):
+            body["ip"] = ip
+        return {**body, **label.fields}
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""
         if self._settings.honour_gpc and _declines(visitor.headers):
             return
         try:
-            self._events.append(to_json(self._hit(token, kind, visitor, url)))
+            self._events.append(self._body(token, kind, visitor, url))
         except SpoolError as error:  # it is in the log
             self._failed("spool", error)
         except Exception as error:
@@ -209,23 +199,6 @@ class Recorder:
             self._written()
         except Exception:
             log.exception("what is in the spool waits there")
-
-    def _ip(self, visitor: Visitor) -> str:
-        return keep_ip(visitor.ip, self._settings.ip, self._salt, now().date())
-
-    def _agent(self, visitor: Visitor) -> str:
-        if self._settings.user_agent == "full":
-            return clean(visitor.user_agent, MAX_USER_AGENT)
-        return identify(visitor.user_agent).name if self._settings.user_agent == "family" else ""
-
-
-def _least(hit: Hit, mode: Mode) -> Hit:
-    """Return what may be kept of *hit* in a quiet mode; the rest must not even touch the disk."""
-    if mode == Mode.AGGREGATE:
-        return replace(hit, ip="", user_agent="")
-    day = hit.occurred_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    # A random id, as ours begin with the time.
-    return Hit(uuid.uuid4(), hit.message_id, hit.type, day, verdict=hit.verdict, provider=hit.provider)
 
 
 def _declines(headers: Mapping[str, str]) -> bool:

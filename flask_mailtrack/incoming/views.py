@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, wraps
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_plus
 
 from flask import Blueprint, Flask, Response, request
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
@@ -49,8 +48,8 @@ _PAGE_HEADERS = _HEADERS | {
 }
 
 
-_REDIRECT_HEADERS = (*_HEADERS.items(), ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"))
-_NOT_OURS = {"set-cookie", "vary"}
+_REDIRECT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"))
+_NOT_OURS = ("set-cookie", "vary")
 _READ = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
 
 
@@ -71,14 +70,21 @@ class PlainResponse(Response):
 
     promised: Mapping[str, str] = MappingProxyType({})
 
-    def get_wsgi_headers(self, environ: Any) -> Headers:
-        """Return the headers that leave."""
-        # All that Werkzeug does to the headers of a redirect is to encode its Location.
-        headers = self.headers if self.status_code == 302 else super().get_wsgi_headers(environ)
-        for name in [name for name, _ in headers if name.lower() in _NOT_OURS]:
-            headers.remove(name)
-        headers.update(self.promised)
-        return headers
+    def get_wsgi_response(self, environ: Any) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        """Return the body, status and headers that leave."""
+        if self.status_code == 302:  # all that Werkzeug does to the headers of a redirect is to encode its Location
+            body, status, headers = self.get_app_iter(environ), self.status, list(self.headers)
+        else:
+            body, status, headers = super().get_wsgi_response(environ)
+        replaced = _replaced(tuple(self.promised))
+        kept = [header for header in headers if header[0].lower() not in replaced]
+        return body, status, [*kept, *self.promised.items()]
+
+
+@cache
+def _replaced(promised: tuple[str, ...]) -> frozenset[str]:
+    """Return the names, in lower case, of the headers that are taken out before those *promised* are written."""
+    return frozenset((*_NOT_OURS, *map(str.lower, promised)))
 
 
 def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[[Token], Standing]) -> Blueprint:
@@ -242,7 +248,6 @@ def _visitor(environ: Mapping[str, Any]) -> Visitor:
 def _answer(body: bytes, status: int, mimetype: str, headers: Mapping[str, str] = _HEADERS) -> Response:
     response = PlainResponse(body, status, mimetype=mimetype)
     response.promised = headers
-    response.headers.update(headers)
     return response
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,10 @@ class Journal:
         """Return the number of bytes that wait to be drained."""
         return sum(spool.size() for spool in self.spools)
 
-    def _choice(self) -> Iterator[Spool]:
-        first, second = self.spools[:2]
-        resting = self._clock() < self._retry_at
-        yield from (second, first) if resting else (first, second)
+    def _choice(self) -> tuple[Spool, ...]:
+        # All is well but for rare moments, so the clock is asked in those alone.
+        resting = self._delay and self._clock() < self._retry_at
+        return self.spools[1::-1] if resting else self.spools[:2]
 
     def _failed(self, spool: Spool, error: SpoolError) -> None:
         if spool is not self.spools[0]:

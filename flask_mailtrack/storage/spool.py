@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,8 @@ class Spool:
         """
         try:
             data = b"".join(map(encode, records))
-            with self._lock, self._segment() as fd:
-                if os.write(fd, data) != len(data):
-                    raise OSError("short write: the disk is full")
-                if sync or self._sync == "each":
-                    os.fdatasync(fd)
-                    self._sync_name()
-                elif self._sync == "group":
-                    self._sync_soon()
+            with self._lock:
+                self._write(data, sync or self._sync == "each")
         except (OSError, TypeError, ValueError) as error:
             raise SpoolError(f"cannot write to {self.directory}: {error}") from error
 
@@ -102,25 +96,34 @@ class Spool:
                     if is_segment(entry, self.stream):
                         yield Path(entry.path)
 
-    @contextmanager
-    def _segment(self) -> Iterator[int]:
-        """Yield this process's open segment, locked against being sealed."""
+    def _write(self, data: bytes, sync: bool) -> None:
+        """Write *data* whole, or take back what was written of it. The caller holds our own lock."""
+        size = self._hold()
+        try:
+            if os.write(self._fd, data) != len(data):
+                raise OSError("short write: the disk is full")
+            if sync:
+                os.fdatasync(self._fd)
+                self._sync_name()
+            elif self._sync == "group":
+                self._sync_soon()
+        except OSError:
+            self._undo(size)
+            raise
+        finally:
+            if self._fd >= 0:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _hold(self) -> int:
+        """Lock this process's open segment against being sealed, and return its size."""
         while True:
             if self._fd < 0:
                 self._fd = self._open()
             fcntl.flock(self._fd, fcntl.LOCK_SH)
             state = os.fstat(self._fd)
             if state.st_nlink and stat.S_IMODE(state.st_mode) != SEALED:
-                break
+                return state.st_size
             self._drop()
-        try:
-            yield self._fd
-        except OSError:
-            self._undo(state.st_size)
-            raise
-        finally:
-            if self._fd >= 0:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _undo(self, size: int) -> None:
         """Take back what was half written, and begin a new segment: this one may be as long as it can be."""

@@ -436,7 +436,7 @@ def test_a_broken_spool_still_redirects(
 
 def test_a_mistake_of_ours_still_redirects(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even an error in our own labelling costs the reader nothing."""
-    monkeypatch.setattr(hits, "judge", lambda *_: 1 / 0)
+    monkeypatch.setattr(hits, "keep_ip", lambda *_: 1 / 0)
     assert follow(site, path).headers["Location"] == TARGET
 
 

@@ -352,7 +352,7 @@ def test_a_mistake_in_reading_still_gives_an_image(site: Site, path: str, monkey
 
 def test_a_mistake_of_ours_still_gives_an_image(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even an error in our own code costs the reader nothing; the host is told."""
-    monkeypatch.setattr(hits, "judge", lambda *_: 1 / 0)
+    monkeypatch.setattr(hits, "keep_ip", lambda *_: 1 / 0)
     with failures_of(site) as failures:
         assert site.client.get(path).status_code == 200
     assert failures == ["hit"]

@@ -18,7 +18,7 @@ from mmdb_writer import MMDBWriter
 from flask_mailtrack.config import load
 from flask_mailtrack.errors import ConfigError
 from flask_mailtrack.events import EventType, Hit, Verdict, new_id, now
-from flask_mailtrack.incoming import hits
+from flask_mailtrack.incoming import labels
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.testing import Reader
 
@@ -171,7 +171,7 @@ def test_any_hit_is_enriched(user_agent: str, verdict: Verdict, ip: str) -> None
 
 def test_a_request_does_not_pay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """With whole User-Agents the request names no client, and the row has one all the same."""
-    monkeypatch.setattr(hits, "identify", None)
+    monkeypatch.setattr(labels, "identify", None)
     Reader(site.client, site.send(HTML), {"User-Agent": MAC}).click()
     (event,) = site.rows("Event")
     assert (event.client, event.os, event.device, event.user_agent) == ("Chrome", "macOS", "desktop", MAC)

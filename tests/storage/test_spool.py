@@ -310,14 +310,15 @@ def test_a_child_does_not_write_into_its_parents_segment(spool: Spool) -> None:
 def test_a_child_does_not_hold_its_parents_locks(spool: Spool) -> None:
     """A child forked in the middle of a write or a drain, and still alive, keeps nobody from draining."""
     read, write = os.pipe()
-    with spool._lock, spool._segment() as fd, election(spool.directory, wait=False):
+    with spool._lock, election(spool.directory, wait=False):
+        spool._hold()
         child = os.fork()
         if child == 0:
             signal.alarm(10)
             os.close(write)
             os.read(read, 1)
             os._exit(0)
-        os.write(fd, b"")
+        fcntl.flock(spool._fd, fcntl.LOCK_UN)
     spool.append({"n": 1})
     with election(spool.directory, wait=False) as elected:
         assert elected
