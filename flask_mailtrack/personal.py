@@ -6,7 +6,7 @@ from typing import Any
 
 from .events import OptOutKind
 from .state import State
-from .storage.erasure import Erased
+from .storage.rights.erasure import Erased
 
 
 class Personal:

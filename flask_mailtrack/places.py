@@ -9,12 +9,12 @@ from hashlib import blake2b
 from pathlib import Path
 
 from .config import Settings
-from .storage import directory, mounts
 from .storage.database import Database
-from .storage.journal import Journal
-from .storage.relay import Express
-from .storage.spool import Spool
-from .storage.stream import Stream
+from .storage.disk import directory, mounts
+from .storage.disk.journal import Journal
+from .storage.disk.spool import Spool
+from .storage.sink.relay import Express
+from .storage.sink.stream import Stream
 
 log = logging.getLogger("flask_mailtrack")
 

@@ -24,20 +24,20 @@ from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
-from .storage import search
-from .storage.consent_column import TEMPORARY, answers
 from .storage.database import Database
+from .storage.disk import search
+from .storage.disk.journal import Journal
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
-from .storage.journal import Journal
 from .storage.optouts import OptOuts
-from .storage.people import People
 from .storage.records import Record
-from .storage.relay import Relay
-from .storage.silence import Silence
-from .storage.stream import Stream
+from .storage.rights.consent_column import TEMPORARY, answers
+from .storage.rights.people import People
+from .storage.rights.silence import Silence
+from .storage.sink.relay import Relay
+from .storage.sink.stream import Stream
 from .storage.writer import Writer
 from .tokens import Signer
 

@@ -19,9 +19,9 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.consent import consent_from
 from flask_mailtrack.events import Kind, OptOutKind, first_id, now
 from flask_mailtrack.signals import recipient_suppressed, recipient_unsubscribed, suppression_lifted
-from flask_mailtrack.storage.directory import make
+from flask_mailtrack.storage.disk.directory import make
+from flask_mailtrack.storage.disk.search import mention
 from flask_mailtrack.storage.records import encode, to_json
-from flask_mailtrack.storage.search import mention
 from flask_mailtrack.testing import Reader
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -471,7 +471,7 @@ def test_a_hit_on_a_mail_whose_events_are_purged_is_not_kept(make_site: MakeSite
     reader = Reader(site.client, site.send(HTML))
     reader.open()
     later = now() + timedelta(days=11)
-    monkeypatch.setattr("flask_mailtrack.storage.silence.now", lambda: later)
+    monkeypatch.setattr("flask_mailtrack.storage.rights.silence.now", lambda: later)
     assert reader.click("go").status_code == 302
     assert [e.type for e in site.rows("Event")] == ["opened"]
     assert site.rows("Message")[0].open_count == 1

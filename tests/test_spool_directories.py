@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack import signals
 from flask_mailtrack.errors import ConfigError
-from flask_mailtrack.storage import mounts
 from flask_mailtrack.storage.batch import Batch
+from flask_mailtrack.storage.disk import mounts
 from flask_mailtrack.storage.records import encode
 from flask_mailtrack.testing import Reader
 

@@ -15,7 +15,7 @@ from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, 
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.networks.ranges import Networks
 from flask_mailtrack.privacy import clean, keep_ip
-from flask_mailtrack.storage.journal import Journal
+from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.tokens import Signer, Token
 
@@ -164,18 +164,22 @@ class Recorder:
         # The age of a counter is not that of a mail.
         age = None if mode == Mode.AGGREGATE else (moment - born(token.message_id)).total_seconds()
         # The whole address is looked up, and not kept: what is kept of it is decided below.
-        label = self._labels.of(kind, visitor.user_agent, visitor.headers, self._networks.find(visitor.ip), age)
+        network = self._networks.find(visitor.ip)
+        label = self._labels.of(mode, kind, visitor.user_agent, visitor.headers, network, age)
         body: dict[str, Any] = {"k": "hit", "message_id": str(token.message_id), "type": kind.value}
         if mode == Mode.DELIVERABILITY:
             day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
             # A random id, as ours begin with the time.
-            return {**body, "id": str(uuid.uuid4()), "occurred_at": day.isoformat(), **label.least}
+            return {**body, "id": str(uuid.uuid4()), "occurred_at": day.isoformat(), **label.fields}
         body |= {"id": str(new_id()), "occurred_at": moment.isoformat()}
         if kind == EventType.CLICKED:
             body |= {"url": url, "link": token.link, "ref": token.ref}
-        if mode == Mode.AGGREGATE:
-            return {**body, **label.counted}
-        if not label.proxied and (ip := keep_ip(visitor.ip, self._settings.ip, self._salt, moment.date())):
+        # A proxy's address says nothing of the reader, and a counter is about nobody.
+        if (
+            mode == Mode.INDIVIDUAL
+            and not label.proxied
+            and (ip := keep_ip(visitor.ip, self._settings.ip, self._salt, moment.date()))
+        ):
             body["ip"] = ip
         return {**body, **label.fields}
 

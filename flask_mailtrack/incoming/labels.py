@@ -15,6 +15,7 @@ from typing import Any
 from flask_mailtrack.agents import LONGEST, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.events import EventType, Verdict
+from flask_mailtrack.modes import Mode
 from flask_mailtrack.networks.ranges import Network
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean
 
@@ -29,10 +30,6 @@ class Label:
 
     fields: Mapping[str, Any]
     """Of a :class:`.Hit`, as they stand in the spool: what is at its default is left out."""
-    counted: Mapping[str, Any]
-    """The same where hits are only counted: what the program is, but not its User-Agent."""
-    least: Mapping[str, Any]
-    """The same where only the day is kept."""
     proxied: bool
     """An image proxy asked, whose address says nothing of the reader."""
 
@@ -46,10 +43,17 @@ class Labels:
         self._label = _labeller(settings)
 
     def of(
-        self, kind: EventType, user_agent: str, headers: Mapping[str, str], network: Network, age: float | None
+        self,
+        mode: Mode,
+        kind: EventType,
+        user_agent: str,
+        headers: Mapping[str, str],
+        network: Network,
+        age: float | None,
     ) -> Label:
         """Return the label of a hit; never fails, whatever a client sends.
 
+        :param mode: how much may be kept.
         :param headers: those that :func:`.judge` reads; of each, as of the User-Agent, its first
             :data:`.LONGEST` characters are.
         :param age: seconds since the mail was sent; ``None`` where that is unknown.
@@ -58,34 +62,43 @@ class Labels:
         step = self._steps[bisect_right(self._steps, age) - 1] if age is not None and age >= 0 else -1.0
         # What is remembered must not grow with what a client sends.
         read = tuple([(name, value[:LONGEST]) for name, value in headers.items()])
-        return self._label(kind, user_agent[:LONGEST], read, network, step)
+        return self._label(mode, kind, user_agent[:LONGEST], read, network, step)
 
 
 def _labeller(settings: Settings) -> Callable[..., Label]:
     @lru_cache(REMEMBERED)
     def label(
-        kind: EventType, user_agent: str, headers: tuple[tuple[str, str], ...], network: Network, age: float
+        mode: Mode,
+        kind: EventType,
+        user_agent: str,
+        headers: tuple[tuple[str, str], ...],
+        network: Network,
+        age: float,
     ) -> Label:
         evidence = Evidence(kind, user_agent, dict(headers), age, network=network)
         judged = judge(evidence, settings.limits, strict=settings.verdicts)
         if kind == EventType.TRAPPED:
             judged = Judgement(Verdict.SCANNER, ("honeypot",), judged.provider)
-        least = {
-            "verdict": "" if judged.verdict == Verdict.UNKNOWN else judged.verdict.value,
-            "provider": judged.provider,
-        }
-        client = identify(user_agent)
-        counted = {**least, "reasons": judged.reasons, "client": client.name, "os": client.os, "device": client.device}
-        kept = {**least, "reasons": judged.reasons, "user_agent": agent_kept(user_agent, settings.user_agent)}
-        # A whole User-Agent is read by the drain; one that must not touch the disk is read now.
-        fields = kept if settings.user_agent == "full" else counted | kept
-        return Label(_said(fields), _said(counted), _said(least), judged.verdict == Verdict.PROXY)
+        fields = _fields(mode, judged, user_agent, settings.user_agent)
+        return Label({name: value for name, value in fields.items() if value}, judged.verdict == Verdict.PROXY)
 
     return label
 
 
-def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value}
+def _fields(mode: Mode, judged: Judgement, user_agent: str, kept: str) -> dict[str, Any]:
+    least = {
+        "verdict": "" if judged.verdict == Verdict.UNKNOWN else judged.verdict.value,
+        "provider": judged.provider,
+    }
+    if mode == Mode.DELIVERABILITY:
+        return least
+    said = {**least, "reasons": judged.reasons}
+    if mode == Mode.INDIVIDUAL:
+        said["user_agent"] = agent_kept(user_agent, kept)
+        if kept == "full":  # which the drain reads; one that must not touch the disk is read now
+            return said
+    client = identify(user_agent)
+    return {**said, "client": client.name, "os": client.os, "device": client.device}
 
 
 def agent_kept(user_agent: str, mode: str) -> str:

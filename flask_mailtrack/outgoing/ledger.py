@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
-from flask_mailtrack.storage.journal import Journal
+from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.records import to_json
 
 log = logging.getLogger("flask_mailtrack.send")

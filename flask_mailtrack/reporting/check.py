@@ -15,11 +15,11 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.events import now
 from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.directory import bad_files, intrusion, make, strangers
+from flask_mailtrack.storage.disk.directory import bad_files, intrusion, make, strangers
+from flask_mailtrack.storage.disk.journal import Journal
+from flask_mailtrack.storage.disk.mounts import weakness
 from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.journal import Journal
-from flask_mailtrack.storage.mounts import weakness
-from flask_mailtrack.storage.stream import BAD, EVENTS, Stream
+from flask_mailtrack.storage.sink.stream import BAD, EVENTS, Stream
 
 from .walls import blame, wall
 

@@ -18,9 +18,9 @@ import click
 
 from flask_mailtrack.errors import StreamError
 from flask_mailtrack.storage.alarm import Backoff
-from flask_mailtrack.storage.directory import bad_files
+from flask_mailtrack.storage.disk.directory import bad_files
+from flask_mailtrack.storage.disk.recovery import Recovered, recover, recover_quarantine, recover_stream
 from flask_mailtrack.storage.health import Health
-from flask_mailtrack.storage.recovery import Recovered, recover, recover_quarantine, recover_stream
 
 
 def drain_command(extension: Any) -> click.Command:

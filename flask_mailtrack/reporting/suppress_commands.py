@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flask_mailtrack.events import OptOutKind
-from flask_mailtrack.storage import suppression
-from flask_mailtrack.storage.suppression_file import BadRow, SuppressionFile
-from flask_mailtrack.storage.suppression_import import Progress, load
+from flask_mailtrack.storage.rights import suppression
+from flask_mailtrack.storage.rights.suppression_file import BadRow, SuppressionFile
+from flask_mailtrack.storage.rights.suppression_import import Progress, load
 
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from flask_mailtrack.storage.people import People
+    from flask_mailtrack.storage.rights.people import People
 
 _SHOWN = 20
 _FIELDS = ("recipient", "list_id", "kind", "method", "reason", "created_at")

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from .gauge import Waiting
+from .disk.gauge import Waiting
 
 log = logging.getLogger("flask_mailtrack.drain")
 

@@ -26,11 +26,11 @@ from flask_mailtrack.events import (
     now,
 )
 
-from . import audit, last_seen, suppression
 from .database import Database, chunked
 from .hindsight import LOOKED_AT, Hindsight, Visit
 from .optouts import OPT_OUTS, REF
 from .records import Record
+from .rights import audit, last_seen, suppression
 
 _OPPOSITE = {
     EventType.UNSUBSCRIBED: EventType.SUBSCRIBED,

@@ -18,12 +18,12 @@ from typing import Any
 from flask_mailtrack.errors import DatabaseBusy, StreamError
 
 from .alarm import Alarm, named
-from .election import election
-from .gauge import Gauge, Waiting
-from .progress import Progress
+from .disk.election import election
+from .disk.gauge import Gauge, Waiting
+from .disk.progress import Progress
+from .disk.segment import Segment, chunks
+from .disk.spool import Spool
 from .records import Record, encode
-from .segment import Segment, chunks
-from .spool import Spool
 from .writer import Refuse, Writer
 
 log = logging.getLogger("flask_mailtrack.drain")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .disk.journal import Journal
 from .drain import Drain
-from .journal import Journal
 
 OLD_SECONDS = 300
 

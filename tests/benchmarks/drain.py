@@ -34,13 +34,13 @@ from flask_mailtrack.models import models_for
 from flask_mailtrack.state import _announcer
 from flask_mailtrack.storage.batch import EVENT_COLUMNS, event_row
 from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.drain import Drain
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.hindsight import Hindsight
 from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import to_json
-from flask_mailtrack.storage.silence import Silence
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.rights.silence import Silence
 from flask_mailtrack.storage.writer import Writer
 from flask_mailtrack.thresholds import Thresholds
 

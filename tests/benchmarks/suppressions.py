@@ -17,8 +17,8 @@ from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
-from flask_mailtrack.storage.suppression_file import SuppressionFile
-from flask_mailtrack.storage.suppression_import import load
+from flask_mailtrack.storage.rights.suppression_file import SuppressionFile
+from flask_mailtrack.storage.rights.suppression_import import load
 
 RECIPIENTS = 10_000
 

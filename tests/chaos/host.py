@@ -20,9 +20,10 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import new_id
-from flask_mailtrack.storage import spool, writer
-from flask_mailtrack.storage.segment import Segment
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage import writer
+from flask_mailtrack.storage.disk import spool
+from flask_mailtrack.storage.disk.segment import Segment
+from flask_mailtrack.storage.disk.spool import Spool
 
 AIM = "aim"
 """The name of a file: as long as it is there, the next process that has committed a segment dies."""

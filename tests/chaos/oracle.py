@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from chaos.client import Answer
 from chaos.faults import Period
 
-from flask_mailtrack.storage import lost
+from flask_mailtrack.storage.disk import lost
 
 GOOD = {"clicked": 302, "opened": 200, "unsubscribed": 200}
 _AFTERWARDS = 0.5  # seconds in which a request that came while the disk was full may still be answered

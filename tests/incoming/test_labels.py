@@ -12,6 +12,7 @@ from conftest import MakeSite
 from flask_mailtrack.events import EventType, Hit, Verdict
 from flask_mailtrack.incoming.labels import Label, Labels
 from flask_mailtrack.incoming.verdict import Evidence, judge
+from flask_mailtrack.modes import Mode
 from flask_mailtrack.networks.ranges import NOWHERE, Network
 from flask_mailtrack.storage.records import decode, from_json, to_json
 from flask_mailtrack.testing import BROWSER, Reader
@@ -43,7 +44,7 @@ def test_a_label_has_the_verdict_of_its_hit(kind: EventType, user_agent: str) ->
     labels = Labels(Given())  # type: ignore[arg-type]
     for network, headers, age in product(NETWORKS, HEADERS, AGES):
         judged = judge(Evidence(kind, user_agent, headers, age, network=network), LIMITS)
-        label = labels.of(kind, user_agent, headers, network, age)
+        label = labels.of(Mode.INDIVIDUAL, kind, user_agent, headers, network, age)
         assert label.fields.get("verdict", "unknown") == judged.verdict
         assert label.fields["reasons"] == judged.reasons
         assert label.fields.get("provider", "") == judged.provider
@@ -55,7 +56,7 @@ def test_a_huge_header_is_not_remembered_whole() -> None:
     labels = Labels(Given())  # type: ignore[arg-type]
 
     def label(agent: str, language: str) -> Label:
-        return labels.of(EventType.OPENED, agent, {"accept-language": language}, NOWHERE, 9.0)
+        return labels.of(Mode.INDIVIDUAL, EventType.OPENED, agent, {"accept-language": language}, NOWHERE, 9.0)
 
     assert label("x" * 600 + "a", "y" * 600 + "a") is label("x" * 600 + "b", "y" * 600 + "b")
     assert label("x" * 500, "") is not label("x" * 600, "")

@@ -400,7 +400,7 @@ def test_bad_links_are_cheap(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
     """s02: a flood of made-up tokens reads no database and writes no spool."""
     paths = routes(site)
     monkeypatch.setattr("flask_mailtrack.storage.database.Database.rows", lambda *_: pytest.fail("read"))
-    monkeypatch.setattr("flask_mailtrack.storage.spool.Spool.append", lambda *_, **__: pytest.fail("written"))
+    monkeypatch.setattr("flask_mailtrack.storage.disk.spool.Spool.append", lambda *_, **__: pytest.fail("written"))
     for letter, path in paths.items():
         assert site.client.get(path[:20] + "a" * 60).status_code == (200 if letter == "o" else 404)
 

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.testing import BROWSER
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

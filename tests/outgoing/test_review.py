@@ -17,7 +17,7 @@ from flask_mailtrack.errors import OptOutsUnavailable, RewriteError
 from flask_mailtrack.events import LinkTarget, SentMessage, new_id, now
 from flask_mailtrack.outgoing import ledger
 from flask_mailtrack.outgoing.rewriting import rewrite
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk.spool import Spool
 
 HTML = '<a href="https://example.com/">x</a>'
 

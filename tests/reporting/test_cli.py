@@ -70,7 +70,8 @@ def test_stats_are_json_for_machines(site: Site) -> None:
     send(site, tag="other")
     result = run(site, "stats", "--json", "--tag", "welcome", "--list", "news", "--since", "2020-01-01")
     figures = json.loads(result.output)
-    assert (figures["sent"], figures["opened"]) == (1, {"total": 1, "unique": 1, "of": 1})
+    opened = {"total": 1, "unique": 1, "of": 1, "aggregate": 0, "aggregate_of": 0}
+    assert (figures["sent"], figures["opened"]) == (1, opened)
     assert json.loads(run(site, "stats", "--json", "--until", "2020-01-01T00:00:00").output)["sent"] == 0
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.batch import Batch
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flask_mailtrack.storage import alarm as alarm_module
 from flask_mailtrack.storage.alarm import Alarm, Backoff
-from flask_mailtrack.storage.gauge import Waiting
+from flask_mailtrack.storage.disk.gauge import Waiting
 
 
 class Clock:

@@ -33,13 +33,13 @@ from flask_mailtrack.events import (
 from flask_mailtrack.models import models_for
 from flask_mailtrack.storage.batch import Batch
 from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.disk.election import election
+from flask_mailtrack.storage.disk.segment import Segment
+from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.drain import Drain
 from flask_mailtrack.storage.drain_thread import DrainThread
-from flask_mailtrack.storage.election import election
 from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import Record, encode, to_json
-from flask_mailtrack.storage.segment import Segment
-from flask_mailtrack.storage.spool import Spool
 from flask_mailtrack.storage.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -891,7 +891,7 @@ def _raise(error: Exception) -> Any:
 
 def test_a_drainer_that_never_ends_is_not_waited_for_for_ever(lite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A send that wants the last opt-outs gives up, rather than hang, while another process hangs in its drain."""
-    monkeypatch.setattr("flask_mailtrack.storage.election.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("flask_mailtrack.storage.disk.election.PATIENCE_SECONDS", 0.05)
     lite.put(lite.hit(lite.message(), EventType.UNSUBSCRIBED))
     with election(lite.directory, wait=True), pytest.raises(OptOutsUnavailable):
         lite.refused()

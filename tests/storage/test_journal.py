@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_mailtrack.errors import ConfigError, SpoolError
-from flask_mailtrack.storage import lost, mounts
-from flask_mailtrack.storage.directory import intrusion, make, require, strangers
-from flask_mailtrack.storage.gauge import Gauge, Waiting
-from flask_mailtrack.storage.journal import Journal
+from flask_mailtrack.storage.disk import lost, mounts
+from flask_mailtrack.storage.disk.directory import intrusion, make, require, strangers
+from flask_mailtrack.storage.disk.gauge import Gauge, Waiting
+from flask_mailtrack.storage.disk.journal import Journal
+from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.records import encode
-from flask_mailtrack.storage.spool import Spool
 
 Break = Callable[[Path], None]
 
@@ -305,8 +305,8 @@ def test_no_table_of_mounts_is_no_weakness() -> None:
 FULL = """
 import sys
 from pathlib import Path
-from flask_mailtrack.storage.journal import Journal
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk.journal import Journal
+from flask_mailtrack.storage.disk.spool import Spool
 
 first, second = (Spool(Path(place) / "spool", "events", "off") for place in sys.argv[1:3])
 journal = Journal(first, second, clock=lambda: float(numbers))

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from flask_mailtrack.errors import SpoolError
-from flask_mailtrack.storage import spool as spool_module
-from flask_mailtrack.storage.election import election
-from flask_mailtrack.storage.segment import chunks
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk import spool as spool_module
+from flask_mailtrack.storage.disk.election import election
+from flask_mailtrack.storage.disk.segment import chunks
+from flask_mailtrack.storage.disk.spool import Spool
 
 
 @pytest.fixture(name="spool")
@@ -64,7 +64,7 @@ def segments(spool: Spool) -> list[Path]:
 
 WRITER = """
 import sys, threading
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk.spool import Spool
 
 spool, name, threads, count = Spool(sys.argv[1], "events", "group"), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 
@@ -79,7 +79,7 @@ workers = [threading.Thread(target=work, args=(thread,)) for thread in range(thr
 FULL_DISK = """
 import resource, sys
 from flask_mailtrack.errors import SpoolError
-from flask_mailtrack.storage.spool import Spool
+from flask_mailtrack.storage.disk.spool import Spool
 
 spool = Spool(sys.argv[1], "events", "off")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))

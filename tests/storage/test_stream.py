@@ -18,11 +18,11 @@ from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack.errors import ConfigError, OptOutsUnavailable
 from flask_mailtrack.signals import message_opened, recipient_unsubscribed
-from flask_mailtrack.storage import consumer
 from flask_mailtrack.storage.batch import Batch
-from flask_mailtrack.storage.consumer import Consumer
 from flask_mailtrack.storage.records import encode
-from flask_mailtrack.storage.stream import BAD, EVENTS, OPTOUTS, Stream
+from flask_mailtrack.storage.sink import consumer
+from flask_mailtrack.storage.sink.consumer import Consumer
+from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS, Stream
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'

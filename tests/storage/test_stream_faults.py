@@ -17,9 +17,9 @@ from conftest import MakeSite, Site
 from redis_server import RedisServer, running
 
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
-from flask_mailtrack.storage import relay, stream
-from flask_mailtrack.storage.consumer import Consumer
-from flask_mailtrack.storage.stream import EVENTS, Entry, Stream
+from flask_mailtrack.storage.sink import relay, stream
+from flask_mailtrack.storage.sink.consumer import Consumer
+from flask_mailtrack.storage.sink.stream import EVENTS, Entry, Stream
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'

@@ -15,10 +15,10 @@ from redis_server import RedisServer, running
 
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
 from flask_mailtrack.signals import recipient_suppressed, recipient_unsubscribed, tracking_failed
-from flask_mailtrack.storage import relay
-from flask_mailtrack.storage.consumer import Consumer
 from flask_mailtrack.storage.records import encode
-from flask_mailtrack.storage.stream import BAD, EVENTS, OPTOUTS
+from flask_mailtrack.storage.sink import relay
+from flask_mailtrack.storage.sink.consumer import Consumer
+from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS
 from flask_mailtrack.testing import Reader
 
 ADA, BOB = "ada@example.com", "bob@example.com"

@@ -14,8 +14,8 @@ from conftest import MakeSite, Site
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.storage import suppression_import
-from flask_mailtrack.storage.suppression_file import Row, SuppressionFile
+from flask_mailtrack.storage.rights import suppression_import
+from flask_mailtrack.storage.rights.suppression_file import Row, SuppressionFile
 
 FILES = {
     "sendgrid": 'status,reason,email,ip,created\n,"550 5.1.1 no such user",ada@example.com,1.2.3.4,1700000000\n',
@@ -168,7 +168,7 @@ def test_what_is_exported_can_be_imported(
     database_url: str, make_site: MakeSite, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Our own file goes round with list, kind and reason, page by page, and holds no formula."""
-    monkeypatch.setattr("flask_mailtrack.storage.suppression._PAGE", 3)
+    monkeypatch.setattr("flask_mailtrack.storage.rights.suppression._PAGE", 3)
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     for name in ("ada", "bob", "=carl", "+dora", "eve"):
         site.mailtrack.suppress(f"{name}@example.com", "news", reason="bounce")
@@ -233,8 +233,8 @@ from flask import Flask
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from flask_mailtrack import Mailtrack
-from flask_mailtrack.storage.suppression_file import SuppressionFile
-from flask_mailtrack.storage.suppression_import import load
+from flask_mailtrack.storage.rights.suppression_file import SuppressionFile
+from flask_mailtrack.storage.rights.suppression_import import load
 
 folder, rows = Path(sys.argv[1]), int(sys.argv[2])
 file = folder / f"{rows}.csv"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from flask_mailtrack.events import Hit, Suppression
+from flask_mailtrack.storage.optouts import OPT_OUTS
+from flask_mailtrack.storage.records import decode, from_json
+from flask_mailtrack.storage.sink.stream import Stream
 
 from .election import election
-from .optouts import OPT_OUTS
-from .records import decode, from_json
 from .spool import Spool
-from .stream import Stream
 
 
 def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:

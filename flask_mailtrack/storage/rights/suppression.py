@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from flask_mailtrack.events import BY_LINK, Suppression
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.optouts import REF
 
 from . import audit
-from .database import Database
-from .optouts import REF
 
 _PAGE = 10_000
 

@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from flask_mailtrack.events import Suppression, born, now
+from flask_mailtrack.storage.disk.segment import chunks
+from flask_mailtrack.storage.records import Record, decode, encode
+from flask_mailtrack.storage.writer import Writer
 
-from .records import Record, decode, encode
-from .segment import chunks
 from .stream import CLAIM_SECONDS, EVENTS, Entry, Refused, Stream
-from .writer import Writer
 
 
 class Consumer:

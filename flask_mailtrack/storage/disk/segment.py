@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from flask_mailtrack.storage.records import decode
+
 from .directory import BAD, SUFFIX
-from .records import decode
 
 log = logging.getLogger("flask_mailtrack.spool")
 

@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from flask_mailtrack.storage.drain import Drain
+from flask_mailtrack.storage.sink.stream import Stream
+
 from .directory import BAD, SUFFIX
-from .drain import Drain
 from .election import election
 from .lost import Found, find
-from .stream import Stream
 
 _BATCH = 500
 

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from flask_mailtrack.errors import SpoolError
+from flask_mailtrack.storage.records import encode
 
 from .directory import SUFFIX, is_segment, make
-from .records import encode
 from .segment import SEALED, Segment, quarantine, seal
 
 GROUP_SECONDS = 0.05

@@ -15,10 +15,9 @@ from sqlalchemy import select
 from flask_mailtrack.consent import Consent, Purpose
 from flask_mailtrack.events import EventType, Hit, SentMessage, first_id, now
 from flask_mailtrack.modes import Mode, mode_of
-
-from .database import Database
-from .optouts import OptOuts
-from .records import Record
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.optouts import OptOuts
+from flask_mailtrack.storage.records import Record
 
 _PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK}
 _CHUNK = 1_000

@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, or_, select
 
 from flask_mailtrack.events import now
-
-from .database import Database
-from .optouts import REF
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.optouts import REF
 
 _CHUNK = 1_000
 

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Table, func, select
 
 from flask_mailtrack.events import first_id, now
-
-from .database import Database
+from flask_mailtrack.storage.database import Database
 
 _BATCH = 1_000
 

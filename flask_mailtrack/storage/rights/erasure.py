@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from . import search
-from .database import Database
-from .optouts import REF
-from .spool import Spool
-from .stream import Stream
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.disk import search
+from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.optouts import REF
+from flask_mailtrack.storage.sink.stream import Stream
 
 _CHUNK = 500
 

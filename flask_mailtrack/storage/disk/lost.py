@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .records import decode, encode
+from flask_mailtrack.storage.records import decode, encode
 
 log = logging.getLogger("flask_mailtrack.spool.lost")
 

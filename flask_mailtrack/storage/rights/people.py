@@ -7,14 +7,14 @@ from typing import Any
 
 from flask_mailtrack.events import OptOutKind, Suppression, new_id, now
 from flask_mailtrack.privacy import clean, normalise
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.disk.journal import Journal
+from flask_mailtrack.storage.drain import Drain
+from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.sink.stream import Stream
 
 from . import dossier, erasure
-from .database import Database
-from .drain import Drain
 from .erasure import Erased
-from .journal import Journal
-from .records import to_json
-from .stream import Stream
 
 
 class People:

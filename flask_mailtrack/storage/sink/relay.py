@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from flask_mailtrack.errors import StreamError, StreamFull
+from flask_mailtrack.storage.disk.gauge import Waiting
+from flask_mailtrack.storage.disk.segment import Segment
+from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.drain import Drain, taken
+from flask_mailtrack.storage.records import Record, encode
+from flask_mailtrack.storage.writer import Writer
 
 from .consumer import Consumer
-from .drain import Drain, taken
-from .gauge import Waiting
-from .records import Record, encode
-from .segment import Segment
-from .spool import Spool
 from .stream import OPTOUTS, Stream
-from .writer import Writer
 
 log = logging.getLogger("flask_mailtrack.drain")
 

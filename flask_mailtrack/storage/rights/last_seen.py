@@ -12,8 +12,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from flask_mailtrack.events import EventType, Hit, Verdict
 from flask_mailtrack.modes import Mode, mode_of
-
-from .database import Database, chunked
+from flask_mailtrack.storage.database import Database, chunked
 
 _KINDS = (EventType.OPENED, EventType.CLICKED)
 
