@@ -24,6 +24,7 @@ from flask_mailtrack.storage import writer
 from flask_mailtrack.storage.disk import spool
 from flask_mailtrack.storage.disk.segment import Segment
 from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.records import Record
 
 AIM = "aim"
 """The name of a file: as long as it is there, the next process that has committed a segment dies."""
@@ -88,7 +89,11 @@ def write_later() -> None:
 def forget_ids() -> None:
     """Give what is read from the spool an id of its own each time, so that a replay is a second row."""
     from_json = writer.from_json
-    writer.from_json = lambda body: from_json(body | {"id": str(new_id())} if body["k"] == "hit" else body)  # type: ignore[assignment]
+
+    def forgetful(body: dict[str, Any], *options: Any) -> Record:
+        return from_json(body | {"id": str(new_id())} if body["k"] == "hit" else body, *options)
+
+    writer.from_json = forgetful
 
 
 def do_not_seal() -> None:
