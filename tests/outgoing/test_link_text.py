@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewriting.link_text import link_text
+from flask_mailtrack.outgoing.rewriting.link_text import LOOK_AHEAD, link_text
 from flask_mailtrack.outgoing.rewriting.rewrite import Link, Skipped, compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
 from tests.outgoing.html5_oracle import refuse
@@ -44,6 +44,10 @@ TEXTS = {
         "Buy",
     ),
     "a shape that closes itself": ("<p>x<!--[if mso]><v:rect href='https://x.test/'/>no<![endif]-->", ""),
+    "an empty comment": ("<a href=https://x.test/>one<!-->two-->three</a>", "onetwo-->three"),
+    "no comment": ("<a href=https://x.test/>one<!- x>two</a>", "onetwo"),
+    "a letter that is none of a tag": ("<a href=https://x.test/><ſtyle>x</ſtyle>y</a>", "<ſtyle>xy"),
+    "a map without a word": ("<map><area href=https://x.test/></map>", ""),
     "never closed, for Outlook": ("<p>x<!--[if mso]><a href='https://x.test/'>Buy<![endif]-->no", "Buy"),
 }
 
@@ -52,6 +56,14 @@ TEXTS = {
 def test_text_is_what_a_reader_sees(html: str, text: str) -> None:
     """The report shows a link by the words that the reader clicked on, or by what its image shows."""
     assert [link.text for link in compile(html, refuse=refuse).links] == [text]
+
+
+@pytest.mark.parametrize("markup", ["<!-- {} -->", "<script>{}</script>", "<!x {}>", "<b title='{}'>", "</ {}>"])
+def test_what_is_cut_off_shows_nothing(markup: str) -> None:
+    """Only the beginning of a long link is read; markup that would end behind it is still no text."""
+    long = f"<!--{'y' * (LOOK_AHEAD - 17)}-->one{markup.format('z' * 100)}two"
+    html = f"<a href=https://x.test/>{long}</a>"
+    assert [link.text for link in compile(html, refuse=refuse).links] == ["one"]
 
 
 def test_a_link_has_the_text_of_its_first_occurrence() -> None:

@@ -866,7 +866,22 @@ class TestProof:
         for plain in (*(chr(n) for n in range(0x21, 0x7F) if n != 0x26), "&amp;", "&a", "&Zz9=1", "&b1#"):
             assert judge._LITERAL.fullmatch(f"{before}{plain}")
             assert judge._LITERAL.fullmatch(f"{plain}{before}")
-        for doubtful in ("&", "&&", "&=", "&#38;", "&copy", "&copy=", "&notit", "&AMP", "&there4;", "&rArr;", "&a;"):
+        for doubtful in (
+            "&",
+            "&&",
+            "&=",
+            "&#38;",
+            "&amp",
+            "&amp/",
+            "&ampb",
+            "&copy",
+            "&copy=",
+            "&notit",
+            "&AMP",
+            "&there4;",
+            "&rArr;",
+            "&a;",
+        ):
             assert not judge._LITERAL.fullmatch(f"{before}/{doubtful}")
 
     def test_another_reading_of_a_value_is_not_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
