@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from .events import OptOutKind
@@ -9,12 +10,12 @@ from .state import State
 from .storage.rights.erasure import Erased
 
 
-class Personal:
+class Personal(ABC):
     """Suppress, hand over, forget."""
 
+    @abstractmethod
     def state(self) -> State:
         """Return what the current app has."""
-        raise NotImplementedError
 
     def suppress(
         self, address: str, list_id: str = "", *, tracking: bool = False, reason: str = "", method: str = "api"

@@ -24,6 +24,7 @@ from flask_mailtrack.storage.sink.stream import BAD, EVENTS, Stream
 from .walls import blame, wall
 
 GOOD_SECRET_BYTES = 32
+_SIGNED = ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id")
 STALE_DAYS = 90
 
 
@@ -62,6 +63,9 @@ def _links(settings: Settings) -> Iterator[Finding]:
         yield Finding("C11", "warning", f"a signing key has fewer than {GOOD_SECRET_BYTES} bytes")
     else:
         yield Finding("C11", "ok", f"{len(settings.secret_keys)} signing key(s), new links by the first")
+    if settings.unsubscribe and settings.https:
+        # RFC 8058, section 4; nobody can see from here what the mail server signs.
+        yield Finding("C12", "ok", f"of list mail, DKIM must sign (in its h= tag): {', '.join(_SIGNED)}")
 
 
 def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:

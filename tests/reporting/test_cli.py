@@ -89,6 +89,7 @@ def test_check_finds_nothing(site: Site) -> None:
     assert re.findall(r"^(\w+) +(C\d\d)", result.output, re.MULTILINE) == [
         ("ok", "C10"),
         ("ok", "C11"),
+        ("ok", "C12"),
         ("ok", "C20"),
         ("ok", "C30"),
         ("ok", "C40"),
@@ -152,6 +153,14 @@ def test_check_finds_what_is_wrong(site: Site, breaks: Callable[[Site], None], c
     assert result.exit_code == 1
     assert set(re.findall(r"^error +(C\d\d)", result.output, re.MULTILINE)) == codes
     assert text in result.output
+
+
+def test_check_says_what_must_be_signed(make_site: MakeSite) -> None:
+    """Without a DKIM signature over them no provider shows the headers' button; without https there is none to show."""
+    words = "DKIM must sign (in its h= tag): List-Unsubscribe, List-Unsubscribe-Post, List-Id"
+    assert words in run(make_site(SECRET_KEY=GOOD_SECRET), "check").output
+    for without in ({"MAILTRACK_UNSUBSCRIBE": False}, {"MAILTRACK_BASE_URL": "http://links.example.com"}):
+        assert "DKIM" not in run(make_site(SECRET_KEY=GOOD_SECRET, **without), "check").output
 
 
 def test_check_lets_csrf_protection_pass(site: Site) -> None:
