@@ -247,3 +247,8 @@ def by_people(event: FromClause) -> ColumnElement[bool]:
     """
     through_proxy = and_(event.c.verdict == Verdict.PROXY, event.c.provider != "apple")
     return or_(event.c.verdict == Verdict.HUMAN, through_proxy)
+
+
+def by_a_person(verdict: str, provider: str) -> bool:
+    """Say of one hit what :func:`by_people` asks of events in the table."""
+    return verdict == Verdict.HUMAN or (verdict == Verdict.PROXY and provider != "apple")

@@ -10,7 +10,8 @@ from datetime import date
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from flask_mailtrack.events import EventType, Hit, Verdict
+from flask_mailtrack.events import EventType, Hit
+from flask_mailtrack.models import by_a_person
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.storage.database import Database, chunked
 
@@ -30,7 +31,7 @@ def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> Non
     :param hits: of which :func:`is_sight` is true.
     """
     message = database.message
-    by_people = [hit for hit in hits if _by_a_person(hit)]
+    by_people = [hit for hit in hits if by_a_person(hit.verdict, hit.provider)]
     whose: dict[object, str] = {}
     for ids in chunked(hit.message_id for hit in by_people):
         rows = connection.execute(select(message.c.id, message.c.recipient).where(message.c.id.in_(ids)))
@@ -45,8 +46,3 @@ def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> Non
         moved = update(message).where(*mine, older).values(seen_on=bindparam("day_"))
         # In order, so that two drainers do not wait for each other in a circle.
         connection.execute(moved, [{"whose_": name, "day_": day} for name, day in sorted(days.items())])
-
-
-def _by_a_person(hit: Hit) -> bool:
-    """As :func:`~flask_mailtrack.models.by_people` for events."""
-    return hit.verdict == Verdict.HUMAN or (hit.verdict == Verdict.PROXY and hit.provider != "apple")
