@@ -1,4 +1,4 @@
-"""The vocabulary: frozen records that the rooms hand to each other, and their words.
+"""The vocabulary: named tuples that the rooms hand to each other, and their words.
 
 Event names are those of django-anymail, which most tools that read e-mail events already map to.
 """
@@ -10,10 +10,11 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .modes import Mode
 
@@ -145,8 +146,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class SentMessage:
+class SentMessage(NamedTuple):
     """One recipient's copy of one message: a row of ``mailtrack_message``."""
 
     id: uuid.UUID
@@ -161,7 +161,7 @@ class SentMessage:
     status: Status = Status.SENDING
     tag: str = ""
     list_id: str = ""
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = MappingProxyType({})
     error: str = ""
     sent_at: datetime | None = None
     opens: bool = False
@@ -175,8 +175,7 @@ class SentMessage:
     mode: Mode = Mode.INDIVIDUAL
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One thing that a reader, or a machine, did: a row of ``mailtrack_event``."""
 
     id: uuid.UUID
@@ -213,8 +212,7 @@ class Hit:
     """Of a choice made on a page: the language and fingerprint of the text that was shown, ``de.8f3a01bc``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suppression:
+class Suppression(NamedTuple):
     """A change of what stands that no link has made: by the host's code, its command line, or an import."""
 
     id: uuid.UUID
@@ -236,8 +234,7 @@ class Suppression:
     """When the person refused, if that was before this was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkTarget:
+class LinkTarget(NamedTuple):
     """What a link reference stands for: a row of ``mailtrack_link``."""
 
     ref: str

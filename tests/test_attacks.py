@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -66,7 +65,7 @@ def test_the_first_of_two_events_with_one_id_holds(site: Site) -> None:
     spool = site.mailtrack.state().spools[0]
     spool.append(to_json(first))
     site.mailtrack.flush()
-    spool.append(to_json(replace(first, url="https://evil.example/", verdict=Verdict.BOT)))
+    spool.append(to_json(first._replace(url="https://evil.example/", verdict=Verdict.BOT)))
     site.mailtrack.flush()
     (event,) = site.rows("Event")
     (message,) = site.rows("Message")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import smtplib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,7 +78,7 @@ def test_the_life_of_a_mail(site: Site) -> None:
         "recipient-resubscribed",
     ]
     for _, event in seen:
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(AttributeError):
             event.id = None
     (_, sent), (_, opened), (_, clicked), (_, left), (_, back) = seen
     assert isinstance(sent, SentMessage)
@@ -175,7 +174,7 @@ def test_a_failing_receiver_stops_nobody(site: Site, signal: NamedSignal, caplog
 
     with signal.connected_to(broken, site.app), signal.connected_to(works, site.app):
         if signal is signals.message_failed:
-            signals.announce(site.app, dataclasses.replace(a_copy(), status=Status.FAILED))
+            signals.announce(site.app, a_copy()._replace(status=Status.FAILED))
         else:
             reader = Reader(site.client, site.send(HTML, list_id="news"))
             assert reader.open().status_code == 200
@@ -217,7 +216,7 @@ def test_a_refused_mail_is_announced_as_failed(make_site: MakeSite, smtp: Inbox)
 def test_an_unknown_fate_is_announced_as_failed(site: Site) -> None:
     """A copy that may or may not have been accepted is for the receiver of ``message_failed``, with its status."""
     with recorded(site.app) as seen:
-        record = dataclasses.replace(a_copy(), status=Status.UNKNOWN, error="connection lost after DATA")
+        record = a_copy()._replace(status=Status.UNKNOWN, error="connection lost after DATA")
         signals.announce(site.app, record)
     assert [(name, event.status) for name, event in seen] == [("message-failed", Status.UNKNOWN)]
 
@@ -226,7 +225,7 @@ def test_an_unknown_fate_is_announced_as_failed(site: Site) -> None:
 def test_what_was_not_sent_is_not_announced(site: Site, status: Status) -> None:
     """A copy that is under way, or was never sent, sends no signal."""
     with recorded(site.app) as seen:
-        signals.announce(site.app, dataclasses.replace(a_copy(), status=status))
+        signals.announce(site.app, a_copy()._replace(status=status))
     assert seen == []
 
 

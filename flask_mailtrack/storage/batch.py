@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from operator import attrgetter
 from typing import Any
@@ -39,8 +38,8 @@ _OPPOSITE = {
 
 _COUNTS = ("open_count", "click_count", "machine_count")
 _FIRST = ("first_verdict", "first_reasons")
-_IN_MESSAGE = [name for name in SentMessage.__slots__ if name != "meta"]
-_IN_HIT = [name for name in Hit.__slots__ if name not in (*_FIRST, "ref", "wording")]
+_IN_MESSAGE = [name for name in SentMessage._fields if name != "meta"]
+_IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
 MESSAGE_COLUMNS = (*_IN_MESSAGE, "meta", *_COUNTS)
 EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
@@ -65,11 +64,12 @@ class Batch:
 
         :return: the records as they are stored, hits with the list and the link that they are about.
         """
-        links = [r for r in records if isinstance(r, LinkTarget)]
-        messages = [r for r in records if isinstance(r, SentMessage)]
-        sights = [r for r in records if isinstance(r, Hit) and last_seen.is_sight(r)]
-        hits = [r for r in records if isinstance(r, Hit) and not last_seen.is_sight(r)]
-        changes = [r for r in records if isinstance(r, Suppression)]
+        every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, SentMessage, Hit, Suppression)}
+        for record in records:
+            every[type(record)].append(record)
+        links, messages, hits, changes = every.values()
+        if sights := [hit for hit in hits if last_seen.is_sight(hit)]:
+            hits = [hit for hit in hits if not last_seen.is_sight(hit)]
         self._links(links)
         self._messages(messages)
         # Also those whose events came before them.
@@ -98,7 +98,7 @@ class Batch:
         message, link = self._database.message, self._database.link
         sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in OPT_OUTS})
         links = self._rows(link.c.ref, {h.ref for h in hits if h.type == EventType.CLICKED})
-        stored = [_resolved(h, sent.get(h.message_id), links.get(h.ref)) for h in hits]
+        stored = [_resolved(h, sent, links) for h in hits]
         stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
         table = self._database.event
         fresh = [event_row(h) for h in stored if h.type not in OPT_OUTS]
@@ -247,17 +247,19 @@ def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
     was = hit if row is None else row
     if reason is not None:
         first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_reasons": tuple(was.reasons)}
-        return replace(hit, verdict=Verdict.SCANNER, reasons=(reason,), **first)
+        return hit._replace(verdict=Verdict.SCANNER, reasons=(reason,), **first)
     if row is None:
         return hit
     first = {"first_verdict": row.first_verdict or "", "first_reasons": tuple(row.first_reasons or ())}
-    return replace(hit, verdict=Verdict(row.verdict), reasons=tuple(row.reasons), **first)
+    return hit._replace(verdict=Verdict(row.verdict), reasons=tuple(row.reasons), **first)
 
 
-def _resolved(hit: Hit, message: Any, link: Any) -> Hit:
+def _resolved(hit: Hit, sent: Mapping[uuid.UUID, Any], links: Mapping[str, Any]) -> Hit:
     """Return *hit* with what only the tables know: the list of an opt-out, the name of a link."""
     if hit.type in OPT_OUTS:
+        message = sent.get(hit.message_id)
         unnamed = str(message.list_id) if message is not None else ""
         about_all = hit.list_id == EVERYTHING or OPT_OUTS[hit.type][0] == OptOutKind.TRACKING
-        return replace(hit, list_id="" if about_all else hit.list_id or unnamed)
-    return replace(hit, url=hit.url or link.url, link_name=link.name, part=link.part) if link is not None else hit
+        return hit._replace(list_id="" if about_all else hit.list_id or unnamed)
+    link = links.get(hit.ref)
+    return hit._replace(url=hit.url or link.url, link_name=link.name, part=link.part) if link is not None else hit

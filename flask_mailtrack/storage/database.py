@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     Engine,
@@ -19,9 +20,12 @@ from sqlalchemy import (
     Select,
     StaticPool,
     Table,
+    Text,
     Uuid,
+    any_,
     bindparam,
     case,
+    cast,
     func,
     inspect,
     select,
@@ -33,6 +37,7 @@ from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType
 from flask_mailtrack.models import Models, by_people
 
+from .arrays import array_of
 from .insertion import MYSQL, Insertion, Row, insert_or_ignore
 
 HURRY_MS = 50
@@ -41,6 +46,7 @@ _CHUNK = 500
 _DIALECTS = ("sqlite", "postgresql", *MYSQL)
 # Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
 _CLASHES = {"40001", "40P01", 1020, 1213}
+_uuids = array_of(Uuid())
 
 
 class Database:
@@ -146,6 +152,16 @@ class Database:
             self._insertions[table] = Insertion(connection.dialect, table, names, settle=settle)
         self._insertions[table].run(connection, rows)
 
+    def _among(self, column: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
+        """Return the condition that *column* is one of those that :meth:`_asked` is given."""
+        if self.engine.dialect.name == "postgresql":  # to make a parameter of each takes longer than the query
+            return column == any_(cast(bindparam("ids", type_=Text), ARRAY(column.type)))
+        return column.in_(bindparam("ids", expanding=True))
+
+    def _asked(self, ids: list[uuid.UUID]) -> dict[str, Any]:
+        """Return the parameters of a query with :meth:`_among`."""
+        return {"ids": _uuids(ids) if self.engine.dialect.name == "postgresql" else ids}
+
     def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Keep other drainers from what belongs to these messages until the transaction ends.
 
@@ -154,15 +170,13 @@ class Database:
         """
         if connection.dialect.name == "sqlite":
             return
-        column = self.message.c.id
         for ids in chunked(message_ids):
-            query = select(column).where(_among(column)).order_by(column).with_for_update(key_share=True)
-            connection.execute(query, {"ids": ids}).all()
+            connection.execute(self._lock, self._asked(ids)).all()
 
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Set the state columns of messages from their events: right however often it is run."""
         for ids in chunked(message_ids):
-            connection.execute(self._recount, {"ids": ids})
+            connection.execute(self._recount, self._asked(ids))
 
     @staticmethod
     def is_clash(error: DBAPIError) -> bool:
@@ -181,6 +195,11 @@ class Database:
         """Return the URL behind a link reference."""
         found = self.rows(select(self.link.c.url).where(self.link.c.ref == ref))
         return str(found[0][0]) if found else None
+
+    @cached_property
+    def _lock(self) -> Executable:
+        column = self.message.c.id
+        return select(column).where(self._among(column)).order_by(column).with_for_update(key_share=True)
 
     @cached_property
     def _recount(self) -> Executable:
@@ -208,7 +227,7 @@ class Database:
                 func.count(when(EventType.CLICKED, 1)).label("click_count"),
                 func.sum(machine).label("machine_count"),
             )
-            .where(_among(event.c.message_id))
+            .where(self._among(event.c.message_id))
             .group_by(event.c.message_id)
         )
 
@@ -248,10 +267,6 @@ def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
     if len(keys) > 1 or not isinstance(table.c[keys[0]].type, Uuid):
         return sorted(rows, key=lambda row: [row[key] for key in keys])
     return sorted(rows, key=lambda row: row[keys[0]].int)  # in the same order, in a tenth of the time
-
-
-def _among(column: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
-    return column.in_(bindparam("ids", expanding=True))
 
 
 def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:

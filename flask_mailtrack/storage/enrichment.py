@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -57,20 +56,20 @@ class Enrichment:
     def enrich(self, hit: Hit) -> Hit:
         """Return *hit* with what can be told of it; fields that are filled stay as they are."""
         found = self.find({name: getattr(hit, name) for name in _ASKED})
-        return replace(hit, **found) if found else hit
+        return hit._replace(**found) if found else hit
 
     def find(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return what can be told of a hit with these *fields*, by field; nothing if it is no visit.
 
         A /24 or a /48 is enough for a country; where a hash, or nothing, is kept of the address, there is none.
 
-        :param fields: those of a record; what is missing is empty.
+        :param fields: those of a record, or of what is written of it; what is missing is empty.
         """
-        if fields.get("type") not in _VISITS:
-            return {}
         found: dict[str, Any] = {}
         told, verdict = fields.get, fields.get("verdict")
         try:
+            if told("type") not in _VISITS:
+                return found
             if (user_agent := told("user_agent")) and not (told("client") or told("os") or told("device")):
                 client = (identify if verdict == Verdict.PROXY else self._client)(user_agent)
                 found = {"client": client.name[:64], "os": client.os[:64], "device": client.device}

@@ -1,15 +1,15 @@
-"""The frozen records of :mod:`flask_mailtrack.events` as lines of the spool, and back."""
+"""The records of :mod:`flask_mailtrack.events` as lines of the spool, and back."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_type_hints
 
 from flask_mailtrack.events import (
     EventType,
@@ -42,7 +42,8 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return moment.astimezone(UTC)  # SQLite and MySQL drop the zone, so it must be this one
+    # SQLite and MySQL drop the zone, so it must be this one.
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _one_of(kind: type[StrEnum]) -> Callable[[Any], Any]:
@@ -55,41 +56,47 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(map(_just(str), _just(list)(value)))
 
 
-_READ: dict[str, Callable[[Any], Any]] = {
-    "uuid.UUID": uuid.UUID,
-    "datetime": _moment,
-    "datetime | None": _moment,
-    "Status": _one_of(Status),
-    "EventType": _one_of(EventType),
-    "Verdict": _one_of(Verdict),
-    "OptOutKind": _one_of(OptOutKind),
-    "Mode": _one_of(Mode),
-    "tuple[str, ...]": _words,
-    "Mapping[str, Any]": _just(dict),
-    "int | None": _just(int, type(None)),
-    "bool": _just(bool),
-    "str": _just(str),
+_READ: dict[Any, Callable[[Any], Any]] = {
+    uuid.UUID: lru_cache(4096)(uuid.UUID),  # most messages are named by several hits
+    datetime: _moment,
+    datetime | None: _moment,
+    Status: _one_of(Status),
+    EventType: _one_of(EventType),
+    Verdict: _one_of(Verdict),
+    OptOutKind: _one_of(OptOutKind),
+    Mode: _one_of(Mode),
+    tuple[str, ...]: _words,
+    Mapping[str, Any]: _just(dict),
+    int | None: _just(int, type(None)),
+    bool: _just(bool),
+    str: _just(str),
 }
-"""How a field is read, by its annotation: a new kind of field fails at import, not in the drain."""
+"""How a field is read, by its type: a new kind of field fails at import, not in the drain."""
 
-_READERS = {cls: {f.name: _READ[str(f.type)] for f in dataclasses.fields(cls)} for cls in _NAMES}
-# Most fields are text, and to call a function for each takes as long as all the rest.
-_TEXTS = {cls: {name for name, read in readers.items() if read is _READ["str"]} for cls, readers in _READERS.items()}
+_TYPES_OF = {cls: get_type_hints(cls) for cls in _NAMES}
 
-_WRITE: dict[str, Callable[[Any], Any]] = {
-    "uuid.UUID": str,
-    "datetime": datetime.isoformat,
-    "datetime | None": datetime.isoformat,
-    "Mapping[str, Any]": dict,
+_WRITE: dict[Any, Callable[[Any], Any]] = {
+    uuid.UUID: str,
+    datetime: datetime.isoformat,
+    datetime | None: datetime.isoformat,
+    Mapping[str, Any]: dict,
 }
-"""How a field is written, by its annotation; others go to JSON as they are."""
+"""How a field is written, by its type; others go to JSON as they are."""
 
+_MISSING = object()
+_BLANK = {cls: [cls._field_defaults.get(name, _MISSING) for name in cls._fields] for cls in _NAMES}
+"""A record of which nothing is known yet."""
+_NEEDED = {cls: set(cls._fields) - set(cls._field_defaults) for cls in _NAMES}
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-_FIELDS = {cls: [(f.name, _default(f), _WRITE.get(str(f.type))) for f in dataclasses.fields(cls)] for cls in _NAMES}
+_READERS = {
+    # Most fields are text, and to call a function for each takes as long as all the rest.
+    cls: {name: (place, _READ[kind], kind is str) for place, (name, kind) in enumerate(types.items())}
+    for cls, types in _TYPES_OF.items()
+}
+_WRITERS = {
+    cls: [(name, default, _WRITE.get(kind)) for (name, kind), default in zip(types.items(), _BLANK[cls], strict=True)]
+    for cls, types in _TYPES_OF.items()
+}
 # NaN and Infinity, which a host may have put into its metadata, are not JSON to a database.
 _from_text = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
 _to_text = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -99,29 +106,28 @@ def to_json(record: Record) -> dict[str, Any]:
     """Return *record* for the spool; what is at its default is left out."""
     cls = type(record)
     body: dict[str, Any] = {"k": _NAMES[cls]}
-    for name, default, write in _FIELDS[cls]:
-        value = getattr(record, name)
-        if default is dataclasses.MISSING or value != default:
+    for (name, default, write), value in zip(_WRITERS[cls], record, strict=True):
+        if value != default:
             body[name] = write(value) if write else value
     return body
 
 
-def from_json(body: dict[str, Any], more: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda fields: {}) -> Record:
+def from_json(body: Mapping[str, Any]) -> Record:
     """Return the record of a spool line. Fields that a later version has added are passed over.
 
-    :param more: told of the fields, returns those to add: to change a record afterwards takes longer than to make it.
     :raises ValueError: it is not a record of ours, or a field is missing or of the wrong kind.
     """
     try:
         cls = _TYPES[body["k"]]
-        texts, readers = _TEXTS[cls], _READERS[cls]
-        fields: dict[str, Any] = {}
+        readers, values = _READERS[cls], _BLANK[cls].copy()
+        # By place: names that come from JSON are no keywords to Python, which would look for each among all.
         for name, value in body.items():
-            if name in texts and type(value) is str:
-                fields[name] = value
-            elif name in readers:
-                fields[name] = readers[name](value)
-        record: Record = cls(**(fields | more(fields)))
+            if known := readers.get(name):
+                place, read, is_text = known
+                values[place] = value if is_text and type(value) is str else read(value)
+        if missing := _NEEDED[cls].difference(body):
+            raise KeyError(*missing)
+        record: Record = cls._make(values)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a record: {error!r}") from error
     return record

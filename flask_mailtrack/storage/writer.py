@@ -62,7 +62,8 @@ class Writer:
         records: list[tuple[dict[str, Any], Record]] = []
         for body in bodies:
             try:
-                records.append((body, from_json(body, self._enrichment.find)))
+                found = self._enrichment.find(body)
+                records.append((body, from_json(body | found if found else body)))
             except ValueError as error:
                 refuse(body, str(error))
         admitted = {id(record) for record in self._admit([record for _, record in records])}
