@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from flask_mailtrack.agents import IMAGE_PROXIES, Agent, recognise
+from flask_mailtrack.agents import Agent, recognise
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.networks.ranges import NOWHERE, Network
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
@@ -90,18 +90,6 @@ def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS, *, strict: bool
     case = _Case(evidence, recognise(evidence.user_agent), headers, thresholds)
     rules = RULES if strict else LENIENT
     return next(judgement for rule in rules if (judgement := rule(case)))
-
-
-def counts_as_person(verdict: Verdict, provider: str) -> bool:
-    """Return whether a hit stands for a person who looked.
-
-    Gmail, Yahoo and their like fetch an image when their user opens the mail: it is the only sign they give,
-    so it counts. Apple fetches every image of every mail, read or not: it does not.
-
-    :param verdict: the verdict of :func:`judge`.
-    :param provider: the provider that came with it.
-    """
-    return verdict == Verdict.HUMAN or (verdict == Verdict.PROXY and provider in IMAGE_PROXIES)
 
 
 def _head(case: _Case) -> Judgement | None:

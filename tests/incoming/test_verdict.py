@@ -14,7 +14,6 @@ from flask_mailtrack.incoming.verdict import (
     WEAK_SIGNALS,
     Evidence,
     Judgement,
-    counts_as_person,
     judge,
 )
 from flask_mailtrack.networks.ranges import NOWHERE, Network
@@ -445,26 +444,6 @@ def test_apple_mail_privacy() -> None:
 def test_provider(user_agent: str, provider: str) -> None:
     """A machine whose owner is known carries the owner's name; a person's program does not."""
     assert of(OPEN, user_agent).provider == provider
-
-
-@pytest.mark.parametrize(
-    ("verdict", "provider", "counts"),
-    [
-        (Verdict.HUMAN, "", True),
-        (Verdict.PROXY, "google", True),
-        (Verdict.PROXY, "yahoo", True),
-        (Verdict.PROXY, "seznam", True),
-        (Verdict.PROXY, "apple", False),
-        (Verdict.PROXY, "", False),
-        (Verdict.PREFETCH, "google", False),
-        (Verdict.SCANNER, "google", False),
-        (Verdict.BOT, "", False),
-        (Verdict.UNKNOWN, "", False),
-    ],
-)
-def test_who_counts(verdict: Verdict, provider: str, counts: bool) -> None:
-    """People count, and proxies that fetch when somebody looks; Apple's, which always fetch, do not."""
-    assert counts_as_person(verdict, provider) is counts
 
 
 @pytest.mark.parametrize("type", [EventType.UNSUBSCRIBED, EventType.SUBSCRIBED])
