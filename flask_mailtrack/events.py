@@ -91,13 +91,9 @@ _AT_ONCE = 64
 
 
 class _Clock:
-    """Makes UUIDv7 that ascend in the order in which this process asked for them."""
+    """Makes UUIDv7 that ascend in the order in which one process asks for them."""
 
     def __init__(self) -> None:
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Forget the last one: a child that was forked must not go on from its parent's."""
         self._lock = threading.Lock()
         self._millisecond, self._random = 0, 0
         self._fresh: list[int] = []
@@ -117,8 +113,8 @@ class _Clock:
         return millisecond << 80 | 0x7 << 76 | (random >> 62) << 64 | 0x2 << 62 | random & (1 << 62) - 1
 
 
-_clock = _Clock()
-os.register_at_fork(after_in_child=_clock.begin_anew)
+_clocks: dict[int, _Clock] = {}
+"""By process: a child must not go on from its parent's. uWSGI forks without running the hooks of ``os``."""
 
 
 def new_id() -> uuid.UUID:
@@ -128,7 +124,9 @@ def new_id() -> uuid.UUID:
     one send stand in the order of its recipients; a clock that is set back sets them back as well.
     Random keys made index inserts six times slower than ordered ones.
     """
-    return uuid.UUID(int=_clock.tick())
+    process = os.getpid()
+    clock = _clocks.get(process) or _clocks.setdefault(process, _Clock())
+    return uuid.UUID(int=clock.tick())
 
 
 def born(identifier: uuid.UUID) -> datetime:

@@ -6,8 +6,10 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
 import pytest
+from forks import FORKS
 
 from flask_mailtrack.events import born, new_id
 
@@ -60,11 +62,12 @@ def test_threads_never_get_the_same_id(still: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_worker_does_not_repeat_its_parent(still: int) -> None:
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_forked_worker_does_not_repeat_its_parent(still: int, fork: Callable[[], int]) -> None:
     """A worker that is forked begins at another place than the one where its parent goes on."""
     before = new_id()
     reader, writer = os.pipe()
-    if not (child := os.fork()):
+    if not (child := fork()):
         try:
             os.write(writer, new_id().bytes)
         finally:
@@ -78,12 +81,13 @@ def test_a_forked_worker_does_not_repeat_its_parent(still: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_forked_workers_do_not_repeat_each_other(still: int) -> None:
+@pytest.mark.parametrize("fork", FORKS)
+def test_forked_workers_do_not_repeat_each_other(still: int, fork: Callable[[], int]) -> None:
     """Two workers of one parent begin at different places in the same millisecond: no randomness is inherited."""
     new_id()  # randomness for the next ones is there
     reader, writer = os.pipe()
     for _ in range(2):
-        if not (child := os.fork()):
+        if not (child := fork()):
             try:
                 os.write(writer, new_id().bytes)
             finally:

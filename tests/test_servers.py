@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,6 +64,23 @@ def link():
 def pid():
     return str(os.getpid())
 '''
+
+TASKS = """
+import os
+from celery import Celery
+from host_app import app, mail, sent
+
+tasks = Celery("tasks", broker="filesystem://")
+tasks.conf.broker_transport_options = {name: os.environ["QUEUE"] for name in ("data_folder_in", "data_folder_out")}
+tasks.conf.broker_transport_options["control_folder"] = os.environ["QUEUE"] + "-control"
+
+
+@tasks.task
+def write(number):
+    with app.app_context():
+        mail.send_message(str(number), recipients=["ada@example.com"], html='<a href="https://example.com/">go</a>')
+    assert app.test_client().get("/" + sent[0].split("/", 3)[3]).status_code == 302
+"""
 
 
 class _Stay(HTTPRedirectHandler):
@@ -121,18 +138,22 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def gunicorn(host: Path, port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A running gunicorn; ended by SIGTERM."""
+def running(host: Path, *command: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running server, which finds the host app; ended by SIGTERM."""
     path = os.pathsep.join([str(host), *filter(None, sys.path)])
-    environment = os.environ | {"PYTHONPATH": path, "HOME": str(host)}
-    command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", *options]
+    environment = os.environ | {"PYTHONPATH": path, "HOME": str(host)} | settings
     with (host / "log").open("wb") as log:
-        server = subprocess.Popen([*command, "host_app:app"], env=environment, cwd=host, stdout=log, stderr=log)
+        server = subprocess.Popen(command, env=environment, cwd=host, stdout=log, stderr=log)
         try:
             yield server
         finally:
             server.terminate()
             server.wait(60)
+
+
+def gunicorn(host: Path, port: int, *options: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A running gunicorn."""
+    return running(host, sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", *options, "host_app:app")
 
 
 def test_two_preloaded_workers_lose_nothing(host: Path) -> None:
@@ -186,6 +207,44 @@ def test_forked_workers_lose_nothing(host: Path) -> None:
         until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") == 40)
         assert rows(host, "SELECT click_count + machine_count FROM mailtrack_message") == 40
         module.db.engine.dispose()
+
+
+@pytest.mark.parametrize("options", [["--enable-threads"], []], ids=["threads", "no threads"])
+def test_uwsgi_loses_nothing(host: Path, options: list[str]) -> None:
+    """UWSGI loads the app, forks two workers in C, and may hold Python's threads back: each click is a row, once."""
+    port, program = free_port(), str(Path(sys.executable).with_name("uwsgi"))
+    where = ["--http-socket", f"127.0.0.1:{port}", "--module", "host_app:app", "--virtualenv", sys.prefix]
+    with running(host, program, *where, "--master", "--processes", "2", "--die-on-term", *options):
+        path = urlsplit(until(lambda: reachable(port))).path
+        readers = [threading.Thread(target=lambda: [fetch(port, path) for _ in range(25)]) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(60)
+        fetch(port, "/pid")
+    module = load(host)
+    with module.app.app_context():  # whatever a worker had no time for
+        module.mailtrack.flush()
+        module.db.engine.dispose()
+    assert rows(host, "SELECT count(*) FROM mailtrack_event") == 100
+    assert not [path for path in host.glob("mailtrack-*/*") if "bad" in path.name]
+
+
+def test_celerys_prefork_pool_loses_nothing(host: Path) -> None:
+    """A worker of two processes that sends mails and is told of clicks: each of them is a row, once."""
+    (host / "host_tasks.py").write_text(TASKS)
+    for name in ("queue", "queue-control"):
+        (host / name).mkdir()
+    told = {"QUEUE": str(host / "queue")}
+    worker = [sys.executable, "-m", "celery", "-A", "host_tasks:tasks", "worker", "--pool=prefork", "--concurrency=2"]
+    send = "import host_tasks\nfor number in range(40): host_tasks.write.delay(number)"
+    with running(host, sys.executable, "-c", send, **told, HOST_CREATES="1") as sender:
+        assert sender.wait(60) == 0
+    with running(host, *worker, **told):
+        until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") == 40)
+        # one by the sender, one by the worker before it forks
+        until(lambda: rows(host, "SELECT count(*) FROM mailtrack_message WHERE status = 'sent'") == 42)
+    assert rows(host, "SELECT sum(click_count + machine_count) FROM mailtrack_message") == 40
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

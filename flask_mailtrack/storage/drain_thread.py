@@ -35,10 +35,10 @@ class DrainThread:
             thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
             thread.start()
             self._pid = os.getpid()
-            _running[thread] = over
+            _running[thread] = (self._pid, over)
 
 
-_running: weakref.WeakKeyDictionary[threading.Thread, threading.Event] = weakref.WeakKeyDictionary()
+_running: weakref.WeakKeyDictionary[threading.Thread, tuple[int, threading.Event]] = weakref.WeakKeyDictionary()
 
 
 def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float) -> None:
@@ -65,7 +65,8 @@ def _finish() -> None:
     In the threads themselves: at this point of its life an interpreter starts no new ones.
     """
     until = time.monotonic() + LAST_SECONDS
-    for over in list(_running.values()):
+    mine = [(thread, over) for thread, (process, over) in list(_running.items()) if process == os.getpid()]
+    for _, over in mine:
         over.set()
-    for thread in list(_running):  # those of a parent are not alive here
+    for thread, _ in mine:
         thread.join(max(0.0, until - time.monotonic()))

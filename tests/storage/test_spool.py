@@ -10,10 +10,12 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import FORKS
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.disk import spool as spool_module
@@ -289,11 +291,12 @@ def test_no_record_is_lost_while_many_write_and_one_drains(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_does_not_write_into_its_parents_segment(spool: Spool) -> None:
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_does_not_write_into_its_parents_segment(spool: Spool, fork: Callable[[], int]) -> None:
     """After a fork each process has a segment of its own, and what both write is read."""
     spool.append({"who": "parent before"})
-    with spool._lock:  # another thread of the parent is just writing
-        child = os.fork()
+    with spool._lock():  # another thread of the parent is just writing
+        child = fork()
         if child == 0:
             signal.alarm(10)  # rather than wait for ever for the other thread's lock
             try:
@@ -310,7 +313,7 @@ def test_a_child_does_not_write_into_its_parents_segment(spool: Spool) -> None:
 def test_a_child_does_not_hold_its_parents_locks(spool: Spool) -> None:
     """A child forked in the middle of a write or a drain, and still alive, keeps nobody from draining."""
     read, write = os.pipe()
-    with spool._lock, election(spool.directory, wait=False):
+    with spool._lock(), election(spool.directory, wait=False):
         spool._hold()
         child = os.fork()
         if child == 0:

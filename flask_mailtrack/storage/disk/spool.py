@@ -49,7 +49,8 @@ class Spool:
         self._sync = sync
         self._fd = -1
         self._syncer: threading.Thread | None = None
-        self._start_threading()
+        self._locks: dict[int, threading.Lock] = {}
+        self._begin_anew()
         _spools.add(self)
 
     def append(self, *records: Mapping[str, Any], sync: bool = False) -> None:
@@ -60,7 +61,7 @@ class Spool:
         """
         try:
             data = b"".join(map(encode, records))
-            with self._lock:
+            with self._lock():
                 self._write(data, sync or self._sync == "each")
         except (OSError, TypeError, ValueError) as error:
             raise SpoolError(f"cannot write to {self.directory}: {error}") from error
@@ -171,13 +172,13 @@ class Spool:
         """Sync what was written, 50 ms later; end when nothing is, so that an idle spool holds no thread."""
         while True:
             if not self._dirty.wait(_IDLE_SECONDS):
-                with self._lock:
+                with self._lock():
                     if not self._dirty.is_set():
                         self._syncer = None
                         return
             time.sleep(GROUP_SECONDS)
             fd = -1
-            with self._lock, suppress(OSError):
+            with self._lock(), suppress(OSError):
                 self._dirty.clear()
                 fd = os.dup(self._fd) if self._fd >= 0 else -1
                 self._sync_name()
@@ -186,18 +187,26 @@ class Spool:
                     os.fdatasync(fd)
                 os.close(fd)
 
-    def _start_threading(self) -> None:
-        self._lock = threading.Lock()
-        self._dirty = threading.Event()
-        self._syncer = None
-        self._named = False
+    def _lock(self) -> threading.Lock:
+        """Return the lock of this process, which begins anew if it was forked and nobody said so: uWSGI does that."""
+        process = os.getpid()
+        if self._process != process:
+            with self._locks.setdefault(process, threading.Lock()):
+                if self._process != process:
+                    self._begin_anew()
+        return self._locks[process]
 
-    def _after_fork(self) -> None:
-        """Begin anew in a child: the segment and the thread are the parent's, and so may the lock be."""
+    def _begin_anew(self) -> None:
+        """In a child, the segment and the thread are the parent's, and so may the lock be."""
+        process = os.getpid()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._start_threading()
+        self._dirty = threading.Event()
+        self._syncer = None
+        self._named = False
+        self._locks = {process: self._locks.get(process) or threading.Lock()}
+        self._process = process
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -210,7 +219,7 @@ _spools: weakref.WeakSet[Spool] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for spool in list(_spools):
-        spool._after_fork()
+        spool._begin_anew()
 
 
 os.register_at_fork(after_in_child=_after_fork)
