@@ -914,7 +914,7 @@ class TestJudge:
     @staticmethod
     def tag(start: int, end: int, *, hidden: bool = False) -> LinkTag:
         """Make a link out of any stretch of text."""
-        return LinkTag((Attribute("href", start, end, start, end, True),), hidden)
+        return LinkTag((Attribute("href", start, end, start, end, True),), hidden, "a", end, end)
 
     def test_right_scanner_is_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The very same set-up passes when nothing is wrong."""

@@ -41,9 +41,9 @@ class LinkTag(NamedTuple):
     """Those that a rewriter looks at."""
     hidden: bool
     """Inside a conditional comment: Outlook reads it, an HTML parser does not."""
-    name: str = "a"
-    inside_start: int = 0
-    inside_end: int = 0
+    name: str
+    inside_start: int
+    inside_end: int
     """Where the content ends: at its end tag, at the next link, or where the document breaks off."""
 
     @property
