@@ -213,6 +213,14 @@ def test_every_dialect_of_leave_this_link_alone_is_understood(attribute: str) ->
     assert opts_out(page.values(page.tags[0]))
 
 
+@pytest.mark.parametrize("names", [None, {"alt", "data-mailtrack"}])
+def test_of_two_attributes_with_one_name_the_first_counts(names: set[str] | None) -> None:
+    """As in a browser, whether all attributes are asked for or some, and no others than those are told."""
+    page = scan("<a alt=1 data-mailtrack=no href=x alt=2 data-mailtrack=yes data-mailtrack-name=n>")
+    told = {"alt": "1", "data-mailtrack": "no"}
+    assert page.values(page.tags[0], names) == (told if names else told | {"href": "x", "data-mailtrack-name": "n"})
+
+
 @pytest.mark.parametrize(
     "attribute",
     [
