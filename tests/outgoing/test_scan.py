@@ -137,6 +137,9 @@ def test_revealed_conditions_hold_ordinary_links(html: str) -> None:
         ("<p>x<a href='y", "<a href='y"),
         ("<p>x</", "</"),
         ("<p>x<!", "<!"),
+        ("<p>x<!doctype", "<!doctype"),
+        ("<p>x<?xml", "<?xml"),
+        ("<p>x</1", "</1"),
         ("<p>x <", ""),
     ],
 )

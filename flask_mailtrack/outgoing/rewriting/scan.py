@@ -116,7 +116,6 @@ class _UnclosedError(Exception):
     """The document ends inside the construct that starts at a position."""
 
     def __init__(self, position: int) -> None:
-        super().__init__(position)
         self.position = position
 
 
