@@ -44,9 +44,16 @@ TEXTS = {
         "Buy",
     ),
     "a shape that closes itself": ("<p>x<!--[if mso]><v:rect href='https://x.test/'/>no<![endif]-->", ""),
+    "only markup": ("<a href=https://x.test/><b></b></a>", ""),
+    "an arrow in a comment": (
+        "<a href=https://x.test/>one<!-- x -> no -!> no -->two<!-- y --!>three</a>",
+        "onetwothree",
+    ),
+    "a style in either case": ("<a href=https://x.test/><style>no</STYLE>Shop<TITLE>no</title></a>", "Shop"),
     "an empty comment": ("<a href=https://x.test/>one<!-->two-->three</a>", "onetwo-->three"),
     "no comment": ("<a href=https://x.test/>one<!- x>two</a>", "onetwo"),
     "a letter that is none of a tag": ("<a href=https://x.test/><ſtyle>x</ſtyle>y</a>", "<ſtyle>xy"),
+    "a letter that ends no tag": ("<a href=https://x.test/><title>x</t\u0130tle>x</title>y</a>", "y"),
     "a map without a word": ("<map><area href=https://x.test/></map>", ""),
     "never closed, for Outlook": ("<p>x<!--[if mso]><a href='https://x.test/'>Buy<![endif]-->no", "Buy"),
 }
@@ -58,12 +65,34 @@ def test_text_is_what_a_reader_sees(html: str, text: str) -> None:
     assert [link.text for link in compile(html, refuse=refuse).links] == [text]
 
 
-@pytest.mark.parametrize("markup", ["<!-- {} -->", "<script>{}</script>", "<!x {}>", "<b title='{}'>", "</ {}>"])
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<!-- {} -->",
+        "<!-- > {} -->",
+        "<!-- Z {} -->",
+        "<script>{}</script>",
+        "<script>Z{}</script>",
+        "<!x {}>",
+        "<b title='{}'>",
+        "<b title='>{}'>",
+        "<b{}>",
+        "</ {}>",
+    ],
+)
 def test_what_is_cut_off_shows_nothing(markup: str) -> None:
     """Only the beginning of a long link is read; markup that would end behind it is still no text."""
     long = f"<!--{'y' * (LOOK_AHEAD - 60)}-->one{markup.format('z' * 100)}two"
     html = f"<a href=https://x.test/>{long}</a>"
     assert [link.text for link in compile(html, refuse=refuse).links] == ["one"]
+
+
+@pytest.mark.parametrize("start", ["<b", "<b ", "<img alt=x", "<img alt='>", "</", "</b", "<!", "<!--", "<style"])
+def test_the_cut_may_fall_into_a_tag(start: str) -> None:
+    """Where what is read breaks off in the name of a tag, or directly behind it, that is no text."""
+    long = f"<!--{'y' * (LOOK_AHEAD - len(start) - len('<!---->one'))}-->one{start}"
+    page = scan(f"<a href=https://x.test/>{long} x='>'>two</a>")
+    assert link_text(page, page.tags[0]) == "one"
 
 
 def test_a_link_has_the_text_of_its_first_occurrence() -> None:

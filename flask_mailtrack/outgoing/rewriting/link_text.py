@@ -20,7 +20,7 @@ _MARKUP = re.compile(
     r"<(?:!--(?:-?>|.*?(?:--!?>|\Z))"
     r"|(?P<raw>(?ai:script|style|title|iframe|noembed|noframes))(?=[ \t\n\f\r/>])"
     r".*?(?:(?=</(?ai:(?P=raw))[ \t\n\f\r/>])|\Z)"
-    rf"|/?(?P<name>[a-zA-Z][^ \t\n\f\r/>]*+)(?:(?P<attributes>{ATTRIBUTES})>|[^>]*+(?:>|\Z))"
+    rf"|/?(?P<name>[a-zA-Z][^ \t\n\f\r/>]*+)(?:(?P<attributes>{ATTRIBUTES})>|.*)"
     r"|[!?/][^>]*+(?:>|\Z))",
     re.DOTALL,
 )
@@ -70,7 +70,7 @@ def shorten(text: str) -> str:
 
 
 def _alt(source: str, start: int, end: int) -> str:
-    for attribute in _ALT.read(source, start, end) if start >= 0 else ():
+    for attribute in _ALT.read(source, start, end):  # of a tag that is cut off there are none
         return decode(source[attribute.value_start : attribute.value_end])
     return ""
 
