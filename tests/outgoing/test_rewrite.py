@@ -505,6 +505,8 @@ def test_body_that_shows_nothing_is_declined(html: str) -> None:
         "<select><option>x",
         "<template><p>x",
         "<svg><text>x",
+        "<p>x<math><mi>y",
+        "<head><object>x",
         "<p><a href='https://x.test/\ud800'>x</a>",
     ],
 )
@@ -790,6 +792,8 @@ class TestProof:
             f"<body>{A}<a href='https://y.test/?a=1&copy=2'>y</a>",
             f"<body>{A}<a href='https://y.test/?\"&#38;'>y</a>",
             f'<body>{A}<a href="https://y.test/?\'&#38;">y</a>',
+            f"<body>{A}<map><area href='https://y.test/'></map>",
+            f"<body>{A}<!--[if <a href=https://y.test/]><a href='https://y.test/'>y</a><![endif]-->",
         ],
     )
     def test_tidy_mail_is_settled_at_once(self, html: str) -> None:
@@ -844,13 +848,26 @@ class TestProof:
         assert copy.replace(old, new) != copy
         assert not proves(html, copy.replace(old, new), marks, lambda links: links == [])
 
-    def test_missed_link_is_not_believed(self) -> None:
+    @pytest.mark.parametrize("tag", ["a", "A", "area", "Area", "v:rect", "V:Rect"])
+    def test_missed_link_is_not_believed(self, tag: str) -> None:
         """A link that nobody may leave alone stops the short proof, too."""
-        html = '<body><a href="https://x.test/">x</a></body>'
+        html = f'<body><{tag} href="https://x.test/">x</{tag}></body>'
         marks = Marks({})
         copy = html.replace("</body>", f"{marks.probe(END)}{marks.image(END)}</body>")
         assert not proves(html, copy, marks, lambda links: links == [])
         assert proves(html, copy, marks, lambda links: [url for url, _ in links] == ["https://x.test/"])
+
+    @pytest.mark.parametrize(
+        ("begins", "believed"), [("[if mso]", True), ("[x] [if mso]", False), (" [if mso]", False)]
+    )
+    def test_mark_where_nothing_is_read_is_not_believed(self, begins: str, believed: bool) -> None:
+        """Outlook reads a comment only if the very beginning of it is a condition."""
+        html = f'<body>x<!--{begins}><a href="https://x.test/">x</a><![endif]--></body>'
+        marks = Marks({f"{PREFIX}0.": "https://x.test/"})
+        copy = html.replace("https://x.test/", f"{PREFIX}0.").replace(
+            "</body>", f"{marks.probe(END)}{marks.image(END)}</body>"
+        )
+        assert proves(html, copy, marks, lambda links: True) is believed
 
     @pytest.mark.parametrize("written", ['https://x.test/"', "https://x.test/&quot;>", ""])
     def test_value_must_stay_between_its_quotes(self, written: str) -> None:
@@ -863,7 +880,7 @@ class TestProof:
     @pytest.mark.parametrize("before", ["", "a", "&amp;", "&x=", "?a&amp;b=1&c=", "".join(map(chr, range(0x27, 0x7F)))])
     def test_only_what_everybody_reads_alike_is_taken_literally(self, before: str) -> None:
         """Signs, parameters and ampersands are plain; any other reference in an address is read a second time."""
-        for plain in (*(chr(n) for n in range(0x21, 0x7F) if n != 0x26), "&amp;", "&a", "&Zz9=1", "&b1#"):
+        for plain in (*(chr(n) for n in range(0x21, 0x7F) if n != 0x26), "&amp;", "&a", "&Bx", "&Zz9=1", "&b1#"):
             assert judge._LITERAL.fullmatch(f"{before}{plain}")
             assert judge._LITERAL.fullmatch(f"{plain}{before}")
         for doubtful in (
@@ -880,6 +897,8 @@ class TestProof:
             "&AMP",
             "&there4;",
             "&rArr;",
+            "&nGt;",
+            "&DDotrahd;",
             "&a;",
         ):
             assert not judge._LITERAL.fullmatch(f"{before}/{doubtful}")
@@ -955,6 +974,13 @@ class TestJudge:
         with pytest.raises(RewriteError, match="links appear or vanish"):
             check("<p>x</p>", "<p>x<a href=x></a></p>", Marks({}), lambda links: True)
 
+    @pytest.mark.parametrize(("html", "other"), [("<p>x", "<p>x<!-- y -->"), ("<p>x<!-- y -->", "<p>x")])
+    def test_comment_out_of_nothing_is_caught(self, html: str, other: str) -> None:
+        """A comment more or less may be what Outlook reads, so it makes another document."""
+        marks = Marks({})
+        with pytest.raises(RewriteError, match="comments appear or vanish"):
+            check(html, other + marks.image(END), marks, lambda links: True)
+
     @pytest.mark.parametrize("links", [1, 2])
     def test_no_mark_stands_in_for_another(self, links: int) -> None:
         """Two links to one address have two marks: one of them twice is one too many, or one too few."""
@@ -976,6 +1002,21 @@ class TestJudge:
         html = "<html><head><title>x</title></head><body></body></html>"
         marks = Marks({})
         check(html, html.replace("</body>", f"{marks.image(END)}</body>"), marks, lambda links: True)
+
+    @pytest.mark.parametrize("added", ["more", "<b></b>", "<b>more</b>", "more<b></b>"])
+    def test_content_that_the_copy_gains_with_a_body_is_caught(self, added: str) -> None:
+        """A body that the parser opened for the image is taken out only if nothing else is in it."""
+        html = "<html><head><title>x</title></head>"
+        marks = Marks({})
+        check(html, html + marks.image(END), marks, lambda links: True)
+        with pytest.raises(RewriteError, match="another document"):
+            check(html, html + marks.image(END) + added, marks, lambda links: True)
+
+    def test_link_in_a_condition_is_none(self) -> None:
+        """What stands between the brackets is for Outlook to decide by, and the rest is read as ever."""
+        html = f"{A}<!--[if <a href=https://y.test/]><a href=https://z.test/>z</a><![endif]-->"
+        links = compile(html, refuse=refuse, attribute=CLICKTRACKING).links
+        assert [link.url for link in links] == ["https://x.test/", "https://z.test/"]
 
     def test_any_number_of_links_for_outlook_is_compared(self) -> None:
         """A comment may hold more than ten links, and the long comparison accepts them all."""
@@ -1062,6 +1103,17 @@ def test_shapes_of_any_name_are_links(name: str, html: str) -> None:
     assert template.render([link.url for link in template.links], {}) == written
     # An attribute to be added makes the judge compare both trees.
     assert compile(written, refuse=refuse, attribute=CLICKTRACKING).links == template.links
+
+
+@pytest.mark.skipif(etree.LIBXML_VERSION < (2, 14), reason="this libxml2 reads names in another way than HTML5")
+@pytest.mark.parametrize("name", ["v:rect", "v:pan", "v:leaf", "v:polar", "V:SHAPE_1", "v:É"])
+def test_name_of_a_shape_ends_where_html_says(name: str) -> None:
+    """Any blank may follow the name of a shape, as may a slash, and its link is found by either road."""
+    for blank in (" ", "\t", "\n", "\f", "\r", "/"):
+        html = f"<p>{A}<{name}{blank}href='https://v.test/'>x</{name}{blank}>"
+        links = compile(html, refuse=refuse).links
+        assert [link.url for link in links] == ["https://x.test/", "https://v.test/"]
+        assert compile(html, refuse=refuse, attribute=CLICKTRACKING).links == links
 
 
 @pytest.mark.parametrize("html", ["<html><body>text</body></html>", "text <b>x</b> text", f"<p>text</p>{A}text"])

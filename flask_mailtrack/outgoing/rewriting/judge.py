@@ -27,7 +27,7 @@ from .marks import PREFIX, Marks
 from .scan import CONDITION
 
 _LINK_TAGS = etree.XPath('//*[self::a or self::area or starts-with(name(), "v:")]')
-_SHAPE = re.compile(r"<([vV]:(?:[a-zA-Z0-9]+(?=[ \t\n\f\r/>]))?)")
+_SHAPE = re.compile(r"<([vV]:(?:\w+(?=[ \t\n\f\r/>]))?)", re.A)
 _NOT_SHOWN = ("head", "math", "select", "svg", "template", "title")
 """Ancestors under which HTML5, unlike libxml2, drops an ``img``, moves it or never loads it."""
 _HIDING = frozenset(("frameset", "math", "select", "svg", "template"))
@@ -98,7 +98,7 @@ def proves(original: str, copy: str, marks: Marks, left_alone: LeftAlone) -> boo
     :param copy: with a probe before each image.
     :returns: False if that does not settle it; then ask :func:`check`.
     """
-    if original.rfind(PREFIX) >= 0 or (marks.added and marks.hrefs) or marks.undo_in_quotes(copy) != original:
+    if original.rfind(PREFIX) != -1 or (marks.added and marks.hrefs) or marks.undo_in_quotes(copy) != original:
         return False
     witness = _parse(copy, _Witness())
     if witness.hides or witness.images != [PREFIX + point for point in marks.points]:
@@ -139,7 +139,7 @@ class _Witness:
             if (href := attributes.get("href")) is not None:
                 self.links.append((href, attributes))
         elif tag == "img":
-            if self._probe and attributes.get("src") == self._probe and self._in_body:
+            if self._probe.startswith(PREFIX) and attributes.get("src") == self._probe and self._in_body:
                 self.images.append(self._probe)
         elif tag == "body":
             self._in_body = True
@@ -149,7 +149,7 @@ class _Witness:
 
     def comment(self, text: str) -> None:
         """Hear of a comment."""
-        self._probe = text if text.startswith(PREFIX) else ""
+        self._probe = text
         if text.startswith("[") and (condition := CONDITION.match(text)) and _HREF.search(text):
             self.conditional.append(text[condition.end() :])
 
@@ -205,8 +205,8 @@ def _links(root: etree._Element, text: str) -> list[etree._Element]:
     shapes = _shapes(text)
     if shapes is not None:
         return list(_each(root, "a", "area", *shapes))
-    found = _LINK_TAGS(root)
-    return [node for node in found if isinstance(node, etree._Element)] if isinstance(found, list) else []
+    found: Any = _LINK_TAGS(root)
+    return list(found)
 
 
 def _shapes(text: str) -> set[str] | None:
@@ -256,7 +256,7 @@ def _compare_comments(
     if len(before) != len(after):
         raise _unverified("comments appear or vanish")
     for was, now in zip(before, after, strict=True):
-        source, marked = was.text or "", now.text or ""
+        source, marked = str(was.text), str(now.text)
         if condition := CONDITION.match(source):
             if marks.undo(marked) != source:
                 raise _unverified("a conditional comment changes")
