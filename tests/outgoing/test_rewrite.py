@@ -429,6 +429,13 @@ def test_slot_at_the_very_end_does_not_disturb_the_pixel() -> None:
     assert sent(html, foreign="F", end="<img>") == "<p>F<img></body>"
 
 
+@pytest.mark.parametrize("head", ["", "<html><head><title>x</title></head>"])
+def test_slot_at_the_very_start_stands_behind_the_first_image(head: str) -> None:
+    """A placeholder may be the first thing that a body shows, and what is put at the start comes before it."""
+    template = compile(f"{head}<body>%%user_defined_unsubscribe_link%%", refuse=refuse, slots=SLOTS, start=True)
+    assert template.render([], {"start": "[S]", "foreign": "F", "end": "[E]"}) == f"{head}<body>[S]F[E]"
+
+
 def test_slot_in_a_removed_attribute_goes_with_it() -> None:
     """A placeholder that the reader will never get need not be filled."""
     html = '<a href="https://x.test/" data-mailtrack-name="%%user_defined_unsubscribe_link%%">x</a>'
