@@ -1102,6 +1102,20 @@ def test_a_mark_is_an_address_that_no_author_can_know() -> None:
     assert Marks.probe("x") + Marks.image("x") == f'<!--{PREFIX}x--><img src="{PREFIX}x">'
 
 
+@pytest.mark.parametrize("around", ["{0}<p>", ">{0}x", "<p>{0}x", "<p>{0}", "x{0}", "x{0}<p>", "{0}"])
+def test_image_between_two_tokens_is_taken_out(around: str) -> None:
+    """Behind a tag, before one or at the end, an image leaves the text as it was without it."""
+    marks = Marks({})
+    assert marks.undo_in_quotes(around.format(marks.probe(END) + marks.image(END))) == around.format("")
+
+
+@pytest.mark.parametrize("around", ["x{0}y", "{0}x", "<p {0}>", "&{0};", "<p>{0}{0}", "<p>", "<p>>", ""])
+def test_image_that_is_missing_or_parts_a_token_is_not_taken_out(around: str) -> None:
+    """Where an image might stand in the middle of a word, or there is not one, nothing is concluded."""
+    marks = Marks({})
+    assert marks.undo_in_quotes(around.format(marks.probe(END) + marks.image(END))) is None
+
+
 @pytest.mark.parametrize("name", ["v:rect", "V:RECT", "v:rect-x", "V:Rect_2", "v:é", "v:roundrect"])
 @pytest.mark.parametrize("html", ["<body><p>{0}{1}</p></body>", "<p>{1}<!--[if mso]>{0}{0}<![endif]-->", "{0}{1}"])
 def test_shapes_of_any_name_are_links(name: str, html: str) -> None:
