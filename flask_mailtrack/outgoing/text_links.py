@@ -26,35 +26,37 @@ _QUOTES = "’‘‚”“„«»‹›"
 
 _TRAILING = f".,:;!?'*|…‥،؛؟।{_QUOTES}"
 """Ends a sentence, a quotation, bold text or a table cell. Not ``_``, ``-``, ``=``, ``/``: tokens end in them."""
-_CLOSING = dict(zip("'’‘‚“„«»‹›", ("'", "’", "’", "’‘", "”", "“”", "»", "«", "›", "‹"), strict=True))
-"""By a quotation mark that stands before a URL, those that can end the quotation."""
+_EMPHASIS = "_~"
+"""Many a token ends in these; they mark emphasis only where it has begun."""
+_QUOTED = {"''", "’’", "‘’", "‚’", "‚‘", "“”", "„“", "„”", "«»", "»«", "‹›", "›‹"}
+"""Which mark before a URL begins a quotation, and which then ends it."""
 _OPENING = {")": "(", "]": "[", "}": "{"}
 
 # The letters of alphabets that put blanks between words (Latin, Greek, Cyrillic), and what a scheme may hold.
 _LETTER = r"0-9a-z\xc0-\xd6\xd8-\xf6\xf8-\u024f\u0370-\u052f"
+_HTTP = "(?ai:https?://)"  # ASCII: or ſ would be an s
 _START = re.compile(
-    rf"""<(?:url:)?[ \t\r\n]*+(?P<angle>(?=https?://))
+    rf"""<(?:url:)?[ \t\r\n]*+(?P<angle>(?={_HTTP}))
        # Directly behind one of these a URL is part of a longer one.
-       | (?P<inside>[?&][\w.~-]*+=|[/?&\#%@\\])?
+       | (?P<inside>[?&][\w.~-]*+=|[/?&#%@\\])?
          # A word is read from where it begins: ``xhttps://``, ``git+https://`` and ``me.https://`` are others.
          (?<![{_LETTER}+._-])[+._-]*+
-         (?:(?P<url>https?://)|[{_LETTER}][{_LETTER}+._-]*+://|mailto:|www\.)""",
-    re.VERBOSE | re.IGNORECASE | re.ASCII,  # ASCII: or ſ would be an s
+         (?:(?P<url>{_HTTP})|[{_LETTER}][{_LETTER}+._-]*+://|mailto:|www\.)""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 _SEGMENT = rf'[^{_BLANK}<>"]++'
 _BREAK = r"[ \t]*+\r?\n[ \t]*+"
 _DELIMITED = re.compile(
-    rf"(?P<url>https?://{_SEGMENT}(?:{_BREAK}(?!https?://){_SEGMENT})*+)(?:(?P<broken>{_BREAK})|[ \t]*+)>", re.I | re.A
+    rf"(?P<url>{_HTTP}{_SEGMENT}(?:{_BREAK}(?!{_HTTP}){_SEGMENT})*+)(?:(?P<broken>{_BREAK})|[ \t]*+)>"
 )
 _UNCLEAR = re.compile(r'(?:[^<>"\n]|\n(?![ \t\r]*+\n))*+>')
-_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 # Clients disagree on what may follow a host, and a tracked URL has a path, behind which it is read in another way.
 # Nor is a top-level domain half ASCII: somebody wrote on without a blank.
 _ODD_HOST = re.compile(
-    rf"(?:\[[0-9a-f:.]*+\])?+[^/?#()\[\]{{}},;!'*|…{_QUOTES}]*+[^/?#]|(?:[^/?#.]*+\.)*+[a-z]++[^\x00-\x7f]", re.I | re.A
+    rf"(?:\[[0-9a-fA-F:.]+])?+[^/?#([{{,;!'*|…{_QUOTES}]*+[^/?#]|(?:[^/?#.]*+\.)*+[a-zA-Z]++[^\0-\x7f]"
 )
-_NOTABLE = re.compile(rf"[{_STOP}()\[\]{{}}|'{_QUOTES}]")
-_ANOTHER = re.compile(r"https?://", re.I | re.A)
+_NOTABLE = re.compile(rf"[{_STOP}()[\]{{}}|'{_QUOTES}]")
+_ANOTHER = re.compile(_HTTP)
 # Where a URL seems to end, variables of template languages begin with this: the URL goes on, nobody knows how.
 _VARIABLE = re.compile(r"<%|\*\|")
 _NEAR = 200
@@ -156,24 +158,24 @@ def _delimited(body: str, start: int) -> tuple[TextLink | None, int]:
         return None, start  # not closed: a bare URL begins here
     if match["broken"] and body.startswith(">", body.rfind("\n", 0, start) + 1):
         return None, match.end()  # the ">" on the next line is a mark of quotation
-    return TextLink(start, match.end("url"), _WHITE_SPACE.sub("", match["url"])), match.end()
+    return TextLink(start, match.end("url"), "".join(match["url"].split())), match.end()
 
 
 def _bare(body: str, start: int, host: int) -> tuple[TextLink | None, int]:
     """Read a URL that nothing delimits; return it and where to go on."""
     before = body[max(0, start - _NEAR) : start].rpartition("\n")[2]
     in_table = " |" in before or before.startswith("|") or before.endswith("|")
-    stop = _latest_end(body, host, _CLOSING.get(before[-1:], ""), in_table)
-    end = _without_trailing(body, host, stop, before)
+    stop = _latest_end(body, host, before[-1:], in_table)
+    end = _without_trailing(body, stop, before)
     if end == host or _ODD_HOST.match(body, host, end) or _VARIABLE.search(body, end, stop + 2):
         return None, stop
     return TextLink(start, end, body[start:end]), stop
 
 
-def _latest_end(body: str, position: int, quotes: str, in_table: bool) -> int:
+def _latest_end(body: str, position: int, before: str, in_table: bool) -> int:
     """Return where a URL ends at the latest.
 
-    :param quotes: marks that end the quotation in which it stands.
+    :param before: the character before it, which may begin a quotation.
     :param in_table: whether a ``|`` ends the cell in which it stands.
     """
     depth = {"(": 0, "[": 0, "{": 0}
@@ -192,28 +194,27 @@ def _latest_end(body: str, position: int, quotes: str, in_table: bool) -> int:
                 return here
         elif character == "'" or character in _QUOTES:
             apostrophe = character in "'’" and body[here + 1 : here + 2].isalnum()  # 'https://…/it's'
-            if character in quotes and not apostrophe:
+            if before + character in _QUOTED and not apostrophe:
                 return here
         else:
             return here
     return len(body)
 
 
-def _without_trailing(body: str, host: int, stop: int, before: str) -> int:
-    """Return where a URL ends if punctuation and marks of emphasis at its end are not part of it."""
+def _without_trailing(body: str, stop: int, before: str) -> int:
+    """Return where a URL ends if punctuation and marks of emphasis at its end are not part of it.
+
+    The slashes of its scheme are neither, so it ends behind them at the earliest.
+    """
     emphasis: dict[str, int] = {}
     end = stop
-    while end > host:
-        last = body[end - 1]
-        if last in "_~":
-            # Many a token ends in these; they mark emphasis only where it has begun.
-            if (left := emphasis.get(last, -1)) < 0:
-                left = _opened(before, last)
-            if not left:
+    while (last := body[end - 1]) in _TRAILING or last in _EMPHASIS:
+        if last in _EMPHASIS:
+            if last not in emphasis:
+                emphasis[last] = _opened(before, last)
+            if not emphasis[last]:
                 break
-            emphasis[last] = left - 1
-        elif last not in _TRAILING:
-            break
+            emphasis[last] -= 1
         end -= 1
     return end
 
@@ -222,6 +223,5 @@ def _opened(before: str, mark: str) -> int:
     """Return how many marks begin the emphasis in which a URL stands, given the line up to there."""
     after = before.rfind(mark) + 1
     first = len(before[:after].rstrip(mark))
-    if before[first - 1 : first].isalnum() or before[after : after + 1].isspace():
-        return 0
-    return after - first
+    apart = before[first - 1 : first].isalnum() or before[after : after + 1].isspace()
+    return 0 if apart else after - first

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import string
 import time
+import unicodedata
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 
@@ -74,7 +76,13 @@ WHOLE = {
     "nested parentheses": "https://e.org/a_(b_(c))",
     "parentheses in the middle": "https://e.org/(S(abc))/x.aspx",
     "square brackets": "https://e.org/?a[]=1&b[c]=2",
+    "host with a hyphen": "http://my-host/x",
+    "host with a tilde": "http://my~host/x",
+    "no slash before a query with brackets": "https://e.org?a[]=1&b=(c)",
+    "no slash before a fragment with brackets": "https://e.org#a(1)",
     "IPv6": "http://[2001:db8::1]:80/x",
+    "IPv6 in upper case": "http://[2001:DB8::A]/x",
+    "IPv4 in IPv6": "http://[::ffff:192.0.2.1]/x",
     "IDN": "https://bücher.example/straße",
     "IDN that is not Latin": "https://пример.испытание/путь",
     "non-ASCII path": "https://ja.wikipedia.org/wiki/電子メール・ニュース",
@@ -83,6 +91,8 @@ WHOLE = {
     "non-ASCII fragment": "https://e.org/#größe",
     "apostrophe": "https://e.org/it's",
     "curly apostrophe": "https://e.org/it’s",
+    "half a URL in parentheses": "https://e.org/x(https:/y)",
+    "no URL in parentheses": "https://e.org/x(httpſ://y)",
     "URL in the path": "https://web.archive.org/web/2020/https://e.org/x",
     "URL in the query": "https://e.org/?u=https://f.org/&v=http://g.org",
     "userinfo": "https://ada:x@e.org/",
@@ -172,6 +182,7 @@ AROUND = {
     "danda": "{}।",
     "HTML attribute": '<a href="{}">x</a>',
     "URL in brackets behind": "{}(https://f.org)",
+    "variable of a template language behind a blank": "{} <%= x %>",
     "NUL": "\0{}\0",
 }
 
@@ -234,10 +245,20 @@ def test_url_is_found_whole(url: str, around: str) -> None:
         "www.e.org/?u=https://f.org/",
         "e.org/?u=https://f.org/",
         "e.org/login?a=b&next=https://f.org/",
+        "e.org/?a.b=https://f.org/",
+        "e.org/?a-b=https://f.org/",
+        "e.org/?a~b=https://f.org/",
+        "e.org/?=https://f.org/",
         "e.org/?https://f.org/",
         "/https://f.org/",
         "%https://f.org/",
         "ftp://e.org/x,https://f.org/",
+        "git+ssh://e.org/x,https://f.org/",
+        "a.b://e.org/x,https://f.org/",
+        "a_b://e.org/x,https://f.org/",
+        "a-b://e.org/x,https://f.org/",
+        "x://e.org/x,https://f.org/",
+        "+www.e.org/x,https://f.org/",
         "www.e.org/x|https://f.org/",
         "www.e.org/x,https://f.org/",
         "mailto:ada@e.org?subject=x:https://f.org/",
@@ -260,6 +281,7 @@ def test_what_is_no_url_or_part_of_another_word_is_left_alone(body: str) -> None
         "<https://e.org/a\rb>",
         "<https://e.org/\nhttps://f.org/>",
         "> <https://e.org/aaa\n> bbb>",
+        "\n> <https://e.org/a\n>",
         "https://e.org,https://f.org",
         "https://e.org(see there)",
         "https://e.org!x",
@@ -269,6 +291,13 @@ def test_what_is_no_url_or_part_of_another_word_is_left_alone(body: str) -> None
         "https://e.org|x y",
         "https://e.orgをご覧ください",
         "HTTPS://E.ORGをご覧ください",
+        "https://localhostをご覧ください",
+        "https://e..orgを",
+        "https://e.orgを/x.html",
+        "https://e.orgを?x.html",
+        "https://e.orgを#x.html",
+        "http://[]/",
+        "http://[fe80::1%25en0]/",
     ],
 )
 def test_where_mail_clients_disagree_the_text_stays(body: str) -> None:
@@ -313,6 +342,10 @@ def test_variable_of_a_template_language_keeps_a_url_from_being_tracked(body: st
         ("<URL:https://e.org/a-\nb>", "https://e.org/a-b", "<URL:⟦0⟧>"),
         ("<\n https://e.org/a\n>", "https://e.org/a", "<\n ⟦0⟧\n>"),
         ("> x\n<https://e.org/a\n> y", "https://e.org/a", "> x\n<⟦0⟧\n> y"),
+        ("<\r\nhttps://e.org/a\r\nb>", "https://e.org/ab", "<\r\n⟦0⟧>"),
+        ("<https://e.org/a\t\nb>", "https://e.org/ab", "<⟦0⟧>"),
+        ("<https://e.org/a\n>", "https://e.org/a", "<⟦0⟧\n>"),
+        ("<https://e.org/a.\t>", "https://e.org/a.", "<⟦0⟧\t>"),
         ("<\n https://e.org/a\nb>", "https://e.org/ab", "<\n ⟦0⟧>"),
         ("<\thttps://e.org/a\nb>", "https://e.org/ab", "<\t⟦0⟧>"),
         ("x\n> x\n<https://e.org/a\n> y", "https://e.org/a", "x\n> x\n<⟦0⟧\n> y"),
@@ -336,6 +369,9 @@ def test_angle_brackets_delimit_exactly(body: str, url: str, rendered: str) -> N
         ('"https://e.org/a\nb"', '"⟦0⟧\nb"'),
         ("<https://e.org/a\n\nb>", "<⟦0⟧\n\nb>"),
         ("<https://e.org/a\n \r\nb>", "<⟦0⟧\n \r\nb>"),
+        ("<https://e.org/a\n\t\nb>", "<⟦0⟧\n\t\nb>"),
+        ("<https://e.org/a<b>", "<⟦0⟧<b>"),
+        ('<https://e.org/a"b>', '<⟦0⟧"b>'),
         ("<https://e.org/a b <https://e.org/a>", "<⟦0⟧ b <⟦0⟧>"),
         ('<https://e.org/a" b>', '<⟦0⟧" b>'),
     ],
@@ -349,6 +385,8 @@ def test_lines_are_joined_nowhere_else(body: str, rendered: str) -> None:
     ("body", "url"),
     [
         ("set FOO_BAR at https://e.org/t_", "https://e.org/t_"),
+        ("of a_b at https://e.org/t_", "https://e.org/t_"),
+        ("Xmas at https://e.org/X", "https://e.org/X"),
         ("a _ https://e.org/t_", "https://e.org/t_"),
         ("_ a https://e.org/t_", "https://e.org/t_"),
         ("a _https://e.org/t__", "https://e.org/t_"),
@@ -357,6 +395,8 @@ def test_lines_are_joined_nowhere_else(body: str, rendered: str) -> None:
         ("_https://e.org/t__", "https://e.org/t_"),
         ("_see https://e.org/t._", "https://e.org/t"),
         ("_see https://e.org/t_.", "https://e.org/t"),
+        (f"_{'x' * 198} https://e.org/t_", "https://e.org/t"),
+        (f"_{'x' * 199} https://e.org/t_", "https://e.org/t_"),
         (f"_{'x ' * 200}https://e.org/t_", "https://e.org/t_"),
         ("https://e.org/t*", "https://e.org/t"),
     ],
@@ -382,6 +422,12 @@ def test_underscore_at_the_end_belongs_to_the_url_unless_it_ends_emphasis(body: 
         ("https://a.org/x(HTTPS://B.org)", ["https://a.org/x", "HTTPS://B.org"]),
         ("C:/a,https://b.org", ["https://b.org"]),
         ("mailto,https://b.org", ["https://b.org"]),
+        ("www,https://b.org", ["https://b.org"]),
+        ("awww.a.org,https://b.org", ["https://b.org"]),
+        ("a+www.a.org,https://b.org", ["https://b.org"]),
+        ("a.www.a.org,https://b.org", ["https://b.org"]),
+        ("a_www.a.org,https://b.org", ["https://b.org"]),
+        ("a-www.a.org,https://b.org", ["https://b.org"]),
         ("https://e.org/a:)", ["https://e.org/a"]),
         ("https://e.org/(a]b", ["https://e.org/(a"]),
         (
@@ -393,6 +439,46 @@ def test_underscore_at_the_end_belongs_to_the_url_unless_it_ends_emphasis(body: 
 def test_neighbours_are_told_apart(body: str, expected: list[str]) -> None:
     """Two URLs without a blank between them are two if any markup says so."""
     assert urls(body) == expected
+
+
+CHARACTERS = [chr(k) for k in (*range(0x3100), *range(0xFE00, 0x10000))]
+BLANKS = {c for c in CHARACTERS if unicodedata.category(c) in ("Cc", "Zs", "Zl", "Zp")} | set(
+    "\u061c\u180e\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+FULL_WIDTH = set("、。〈〉《》「」『』【】〔〕〖〗！（），．：；？［］｛｝｡､｢｣")
+QUOTES = set("’‘‚”“„«»‹›")
+ENDING = {*BLANKS, *FULL_WIDTH, *'<>"`)]}'}
+AFTER_A_HOST = {*QUOTES, *"!'(*,;[{|"}
+LETTERS = {*string.ascii_letters, *string.digits, *map(chr, (*range(0xC0, 0x250), *range(0x370, 0x530)))} - {*"×÷"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "characters"),
+    [
+        ("https://e.org/x{}y", ["https://e.org/x"], ENDING),
+        ("https://e.org/x{}", ["https://e.org/x"], {*ENDING, *QUOTES, *".,:;!?'*|…‥،؛؟।"}),
+        ("{}https://e.org/x", [], {*LETTERS, *"/?&#%@\\"}),
+        ("https://пример{}x/", [], {*AFTER_A_HOST, "…"}),
+        ("https://e.org{}x/", [], {*AFTER_A_HOST, *(c for c in CHARACTERS if not c.isascii())} - ENDING),
+    ],
+    ids=["end a URL", "end one at the end", "make one part of a word", "are odd behind a host", "behind a Latin host"],
+)
+def test_each_character_has_its_part(body: str, expected: list[str], characters: set[str]) -> None:
+    """It is these characters, and no others, that end a URL, are cut off, or keep one from being tracked."""
+    assert {c for c in CHARACTERS if urls(body.replace("{}", c)) == expected} == characters
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        *[("'", "'"), ("’", "’"), ("‘", "’"), ("‚", "’‘"), ("“", "”"), ("„", "“”")],
+        *[("«", "»"), ("»", "«"), ("‹", "›"), ("›", "‹"), ("”", ""), (" ", "")],
+    ],
+)
+def test_a_quotation_ends_as_it_began(opening: str, closing: str) -> None:
+    """A URL ends at the mark that closes the quotation in which it stands; other marks within are part of it."""
+    marks = {mark for mark in QUOTES | {"'"} if urls(f"{opening}https://e.org/x{mark}/") == ["https://e.org/x"]}
+    assert marks == set(closing)
 
 
 def test_one_destination_is_one_link() -> None:
@@ -435,6 +521,7 @@ def test_span_says_what_is_replaced() -> None:
         "<https://e.org/?u=%unsubscribe_url%\nx>",
         "https://e.org/<%asm_group_unsubscribe_raw_url%>",
         "[unsubscribe_url]https://e.org/",
+        "%unsubscribe_url% https://e.org/?u=%unsubscribe_url%",
     ],
 )
 def test_url_with_a_placeholder_is_left_alone(body: str) -> None:
