@@ -462,3 +462,15 @@ def test_a_stamp_is_its_own() -> None:
     assert (
         stamps == [SIGNER.stamp(*link) for link in asked] == [forgetful.stamp(*link) for link in reversed(asked)][::-1]
     )
+
+
+def test_last_stamps_are_remembered() -> None:
+    """Where each recipient has a body of their own, the last 1,024 links are prepared once, and an older one again."""
+    signer = Signer([NEW])
+    first = signer.stamp(0, URL)
+    for number in range(1, 1_024):
+        signer.stamp(number, URL)
+    assert signer.stamp(0, URL) is first
+    for number in range(1, 1_025):
+        signer.stamp(number, URL)
+    assert signer.stamp(0, URL) is not first

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing import placeholders
 from flask_mailtrack.outgoing.bodies import MAX_NAME, REMEMBERED, Bodies, Plan
 from flask_mailtrack.outgoing.options import choose
+from flask_mailtrack.outgoing.rewriting import rewrite
 from flask_mailtrack.tokens import Signer
 
 SETTINGS = Settings(base_url="https://a.example", text_clicks=True)
+SIGNER = Signer(["a secret that is long enough for anybody"])
 BOTH = Plan(opens=True, clicks=True, foreign=True, utm=())
 NEITHER = Plan(opens=False, clicks=False, foreign=True, utm=())
 HTML = "<p><a href='https://x.test/'>x</a></p>"
@@ -20,7 +24,7 @@ HTML = "<p><a href='https://x.test/'>x</a></p>"
 
 @pytest.fixture(name="bodies")
 def _bodies() -> Bodies:
-    return Bodies(SETTINGS, Signer(["a secret that is long enough for anybody"]))
+    return Bodies(SETTINGS, SIGNER)
 
 
 def test_body_of_which_nothing_is_measured_goes_out_as_written(bodies: Bodies) -> None:
@@ -40,6 +44,32 @@ def test_preview_of_what_is_not_measured_is_empty(bodies: Bodies) -> None:
     assert (declined.changes, declined.pixel) == ((), False)
     assert declined.failure is not None
     assert declined.failure.reason == "empty"
+
+
+def test_body_that_takes_too_long_goes_out_as_written(bodies: Bodies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its placeholders are filled and the reason is known; it is not remembered, so the next mail has its links."""
+
+    def slow(html: str, **options: Any) -> rewrite.Template:
+        raise RewriteError("too_slow")
+
+    source = f"{HTML}%unsubscribe_url%"
+    with monkeypatch.context() as busy:
+        busy.setattr(rewrite, "compile", slow)
+        body = bodies.html(source, BOTH)
+    assert body.failure is not None
+    assert (body.failure.reason, body.found, body.stamps, body.pixel) == ("too_slow", {"foreign"}, (), False)
+    assert body.template.render(None, {"foreign": "F"}) == f"{HTML}F"
+    assert len(bodies.html(source, BOTH).stamps) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "opens", "starts"),
+    [("bottom", True, False), ("top", True, True), ("both", True, True), ("top", False, False)],
+)
+def test_place_at_the_start_is_made_where_a_pixel_is_to_stand_there(place: str, opens: bool, starts: bool) -> None:
+    """A body without a pixel, or with one at its end, is not also proven with a place that nothing fills."""
+    body = Bodies(replace(SETTINGS, pixel=place), SIGNER).html(HTML, replace(BOTH, opens=opens))
+    assert (body.starts, body.failure) == (starts, None)
 
 
 @pytest.mark.parametrize("opens", [True, False])
