@@ -33,7 +33,7 @@ _QUOTED = {"''", "’’", "‘’", "‚’", "‚‘", "“”", "„“", "�
 _OPENING = {")": "(", "]": "[", "}": "{"}
 
 # The letters of alphabets that put blanks between words (Latin, Greek, Cyrillic), and what a scheme may hold.
-_LETTER = r"0-9a-z\xc0-\xd6\xd8-\xf6\xf8-\u024f\u0370-\u052f"
+_LETTER = r"0-9a-z\xc0-\xd6\xd8-\xf6\xf8-\u024f\u0370-\u052f\u1e00-\u1fff"
 _HTTP = "(?ai:https?://)"  # ASCII: or ſ would be an s
 _START = re.compile(
     rf"""<(?:url:)?[ \t\r\n]*+(?P<angle>(?={_HTTP}))

@@ -449,7 +449,11 @@ FULL_WIDTH = set("、。〈〉《》「」『』【】〔〕〖〗！（），�
 QUOTES = set("’‘‚”“„«»‹›")
 ENDING = {*BLANKS, *FULL_WIDTH, *'<>"`)]}'}
 AFTER_A_HOST = {*QUOTES, *"!'(*,;[{|"}
-LETTERS = {*string.ascii_letters, *string.digits, *map(chr, (*range(0xC0, 0x250), *range(0x370, 0x530)))} - {*"×÷"}
+LETTERS = {
+    *string.ascii_letters,
+    *string.digits,
+    *map(chr, (*range(0xC0, 0x250), *range(0x370, 0x530), *range(0x1E00, 0x2000))),
+} - {*"×÷"}
 
 
 @pytest.mark.parametrize(
