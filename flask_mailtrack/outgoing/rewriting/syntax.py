@@ -22,7 +22,7 @@ def _either_case(*names: str) -> str:
 
 
 _S = r"[ \t\n\f\r]"
-_NAME = r"=?[^ \t\n\f\r/>=]*+"
+_NAME = r"=?+[^ \t\n\f\r/>=]*+"
 _QUOTED = r""""[^"]*+"|'[^']*+'"""
 _TAG_NAME = r"[a-zA-Z][^ \t\n\f\r/>]*+"
 ATTRIBUTES = (
@@ -135,9 +135,9 @@ def _script_end(text: str, position: int, end: int) -> int | None:
                 return step.start()
             case "close", _:
                 state = "escaped"
-            case "escape", "data":
-                state = "escaped"
-                position -= 2  # <!--> closes itself
+            case "escape", _:
+                state = "escaped" if state == "data" else state
+                position -= 2  # <!--> closes itself, and what it stands in
             case "nested", "escaped":
                 state = "double escaped"
             case "unescape", _:
