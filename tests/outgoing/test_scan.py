@@ -23,6 +23,7 @@ SEEN = {
     "bare": ("<a href>", []),
     "no value": ("<a href=>", []),
     "empty value": ('<a href="">', []),
+    "no comment without an exclamation mark": ("<--<title>--><a href=x></title>", []),
     "the first of two": ('<a href="x" href="y">', ["x"]),
     "an empty first of two": ('<a href="" href="y">', []),
     "= opens a name": ('<a =href="x">', []),
