@@ -84,6 +84,7 @@ HIDDEN = {
     "--> in VML text": ("<!--[if mso]><v:rect href=x>--><v:rect href=y>", ["x"]),
     "raw text inside": ("<!--[if mso]><style><a href=x></style><a href=y><![endif]-->", ["y"]),
     "tag cut off": ("<!--[if mso]><a href=x --><b>", []),
+    "an i without its dot": ("<!--[\u0131f mso]><a href=x><![endif]-->", []),
 }
 
 REVEALED = [
