@@ -61,11 +61,8 @@ def test_threads_never_get_the_same_id(still: int) -> None:
     assert all(made == sorted(made) for made in found)
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("fork", FORKS)
-def test_a_forked_worker_does_not_repeat_its_parent(still: int, fork: Callable[[], int]) -> None:
-    """A worker that is forked begins at another place than the one where its parent goes on."""
-    before = new_id()
+def id_of_a_child(fork: Callable[[], int]) -> uuid.UUID:
+    """What a worker that is forked now makes first."""
     reader, writer = os.pipe()
     if not (child := fork()):
         try:
@@ -73,9 +70,17 @@ def test_a_forked_worker_does_not_repeat_its_parent(still: int, fork: Callable[[
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    theirs, ours = uuid.UUID(bytes=os.read(reader, 16)), new_id()
+    made = uuid.UUID(bytes=os.read(reader, 16))
     os.close(reader)
     os.close(writer)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_forked_worker_does_not_repeat_its_parent(still: int, fork: Callable[[], int]) -> None:
+    """A worker that is forked begins at another place than the one where its parent goes on."""
+    before, theirs, ours = new_id(), id_of_a_child(fork), new_id()
     assert abs(ours.int - before.int) < 1 << 34
     assert abs(theirs.int - before.int) > 1 << 34
 
@@ -85,15 +90,5 @@ def test_a_forked_worker_does_not_repeat_its_parent(still: int, fork: Callable[[
 def test_forked_workers_do_not_repeat_each_other(still: int, fork: Callable[[], int]) -> None:
     """Two workers of one parent begin at different places in the same millisecond: no randomness is inherited."""
     new_id()  # randomness for the next ones is there
-    reader, writer = os.pipe()
-    for _ in range(2):
-        if not (child := fork()):
-            try:
-                os.write(writer, new_id().bytes)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-    first, second = os.read(reader, 16), os.read(reader, 16)
-    os.close(reader)
-    os.close(writer)
+    first, second = id_of_a_child(fork), id_of_a_child(fork)
     assert first != second

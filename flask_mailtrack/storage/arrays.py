@@ -17,12 +17,11 @@ def array_of(kind: Any) -> Callable[[Sequence[Any]], str | None]:
     :param kind: the type of the column, one of :data:`PLAIN`.
     """
     write = _WRITE[type(kind)]
-    fast = _plain_texts if write is _quoted else None
 
     def array(held: Sequence[Any]) -> str | None:
         if is_empty(held):
             return None
-        if fast and (text := fast(held)):
+        if write is _quoted and (text := _plain_texts(held)):
             return text
         return f"{{{','.join(['NULL' if value is None else write(value) for value in held])}}}"
 

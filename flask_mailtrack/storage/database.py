@@ -152,16 +152,6 @@ class Database:
             self._insertions[table] = Insertion(connection.dialect, table, names, settle=settle)
         self._insertions[table].run(connection, rows)
 
-    def _among(self, column: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
-        """Return the condition that *column* is one of those that :meth:`_asked` is given."""
-        if self.engine.dialect.name == "postgresql":  # to make a parameter of each takes longer than the query
-            return column == any_(cast(bindparam("ids", type_=Text), ARRAY(column.type)))
-        return column.in_(bindparam("ids", expanding=True))
-
-    def _asked(self, ids: list[uuid.UUID]) -> dict[str, Any]:
-        """Return the parameters of a query with :meth:`_among`."""
-        return {"ids": _uuids(ids) if self.engine.dialect.name == "postgresql" else ids}
-
     def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Keep other drainers from what belongs to these messages until the transaction ends.
 
@@ -230,6 +220,16 @@ class Database:
             .where(self._among(event.c.message_id))
             .group_by(event.c.message_id)
         )
+
+    def _among(self, column: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
+        """Return the condition that *column* is one of those that :meth:`_asked` is given."""
+        if self.engine.dialect.name == "postgresql":  # to make a parameter of each takes longer than the query
+            return column == any_(cast(bindparam("ids", type_=Text), ARRAY(column.type)))
+        return column.in_(bindparam("ids", expanding=True))
+
+    def _asked(self, ids: list[uuid.UUID]) -> dict[str, Any]:
+        """Return the parameters of a query with :meth:`_among`."""
+        return {"ids": _uuids(ids) if self.engine.dialect.name == "postgresql" else ids}
 
     def _host_is_using_it(self) -> bool:
         pool = self.engine.pool
