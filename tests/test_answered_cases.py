@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CASES = {"peers.tsv": 159, "security.tsv": 113}
+"""How many each list began with. Later lines, of what running the package against the world has shown, have a name."""
 TABLES = {name: (ROOT / "tests" / name).read_text(encoding="utf-8").splitlines() for name in CASES}
 LINES = [line for table in TABLES.values() for line in table]
 NODE = re.compile(r"tests/[\w/]+\.py(?:::\w+)+")
@@ -47,7 +48,11 @@ def defined(path: Path) -> frozenset[str]:
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_is_there_once(name: str) -> None:
     """No case is forgotten, and none is answered twice."""
-    assert [columns(line)[0] for line in TABLES[name]] == [str(number) for number in range(1, CASES[name] + 1)]
+    numbers = [columns(line)[0] for line in TABLES[name]]
+    assert numbers[: CASES[name]] == [str(number) for number in range(1, CASES[name] + 1)]
+    seen = numbers[CASES[name] :]
+    assert len(set(seen)) == len(seen)
+    assert all(re.fullmatch(r"[a-z]+(?:-[a-z0-9]+)*", each) for each in seen)
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.partition("\t")[0])

@@ -26,8 +26,8 @@ def called(path: Path) -> str:
 
 @pytest.mark.parametrize("path", MODULES, ids=called)
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
-    """No module is longer than 300 lines, no function longer than 60."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+    """No module is longer than 400 lines, no function longer than 60."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
     assert [f.name for f in functions(path) if (f.end_lineno or 0) - f.lineno + 1 > 60] == []
 
 
