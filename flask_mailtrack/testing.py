@@ -4,28 +4,43 @@
 
     with mail.record_messages() as outbox:
         send_newsletter()
-    reader = Reader(app.test_client(), outbox[0])
+    reader = Reader.of(outbox, "ada@example.com")
     reader.open()
     assert reader.click("Our offer").location == "https://shop.example/offer"
     assert reader.unsubscribe().status_code == 200
+    reader.as_apple().open()  # the same mail, as Apple's proxy fetches it
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from email.message import Message as MimeMessage
+from email.utils import getaddresses
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
+from flask import current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
+
+from .errors import TokenError
 
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept-Language": "en",
 }
 """Headers of a person's browser. The verdict still knows that a hit right after sending is a machine's."""
+APPLE = {"User-Agent": "Mozilla/5.0"}
+"""Headers of Apple's privacy proxy, which says no more than that."""
+GMAIL = {"User-Agent": "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"}
+"""Headers of Gmail's image proxy, behind which is a person who reads."""
+SCANNER = {"User-Agent": "Mozilla/5.0 (compatible; Barracuda Sentinel)"}
+"""Headers of a security gateway, which follows links before the mail is delivered."""
+
+_URL_IN_TEXT = re.compile(r"https?://[^\s<>\"]*[^\s<>\".,;:!?')\]}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +49,19 @@ class FoundLink:
 
     url: str
     text: str
-    """What a reader sees, or is told of an image."""
+    """What a reader sees, or is told of an image; in plain text, the address itself."""
+    destination: str = ""
+    """Where the author's link leads: behind our redirect if the link is tracked, else the address itself."""
+    tracked: bool = False
+    """Whether the link goes through our redirect."""
 
 
 class Reader:
     """Reads one sent message.
 
     :param client: the app's test client.
-    :param message: a ``flask_mail.Message``, such as ``mail.record_messages()`` yields.
+    :param message: a ``flask_mail.Message``, such as ``mail.record_messages()`` yields, or an
+        ``email.message.Message``, such as an SMTP server receives.
     :param headers: of each request; a person's browser by default.
     """
 
@@ -49,12 +69,47 @@ class Reader:
         self.client = client
         self.message = message
         self.headers = BROWSER if headers is None else headers
-        self._page = _Page(message.html or "")
+        html, text = _bodies(message)
+        self._page = _Page(html)
+        self._text = text
+
+    @classmethod
+    def of(cls, outbox: Iterable[Any], address: str, client: FlaskClient | None = None) -> Reader:
+        """Return the reader of the copy that *address* got: the last one, if there are several.
+
+        :param outbox: messages as for :class:`Reader`.
+        :param address: as it was written to; case does not matter.
+        :param client: default: a new test client of the current app.
+        :raises LookupError: there is no such copy; the error names those who got one.
+        """
+        messages = list(outbox)
+        for message in reversed(messages):
+            if address.lower() in _recipients(message):
+                return cls(client or current_app.test_client(), message)
+        known = sorted({each for message in messages for each in _recipients(message)})
+        raise LookupError(f"no mail to {address!r}; there is mail to {known}")
+
+    def as_apple(self) -> Reader:
+        """Return Apple's privacy proxy, which fetches each image whether or not somebody reads."""
+        return Reader(self.client, self.message, APPLE)
+
+    def as_gmail(self) -> Reader:
+        """Return Gmail's image proxy, which fetches images while a person reads."""
+        return Reader(self.client, self.message, GMAIL)
+
+    def as_scanner(self) -> Reader:
+        """Return a security gateway, which opens links before anybody reads."""
+        return Reader(self.client, self.message, SCANNER)
 
     @property
     def links(self) -> list[FoundLink]:
         """The links of the HTML part, in order, that a reader can see: no honeypot."""
-        return self._page.links
+        return [self._found(url, text) for url, text in self._page.links]
+
+    @property
+    def text_links(self) -> list[FoundLink]:
+        """The web addresses in the plain-text part, in order."""
+        return [self._found(url, url) for url in _URL_IN_TEXT.findall(self._text)]
 
     def open(self) -> TestResponse:
         """Load the images: fetches the pixel.
@@ -67,26 +122,24 @@ class Reader:
         return self.get(pixels[-1])
 
     def click(self, which: int | str = 0) -> TestResponse:
-        """Follow a link, and return the answer without following it further.
+        """Follow a link of ours, and return the answer without following that further.
 
-        :param which: its position, or the text that a reader sees.
-        :raises LookupError: there is no such link.
+        :param which: its position in the HTML part, or the text that a reader sees; a text or a destination
+            that is in no link of the HTML part is looked for in the plain-text part.
+        :raises LookupError: there is no such link; several links with that text lead to different places; or
+            the link is not tracked, so that a click on it would never reach the app.
         """
-        if isinstance(which, int):
-            if not -len(self.links) <= which < len(self.links):
-                raise LookupError(f"no link {which}; there are {len(self.links)}")
-            return self.get(self.links[which].url)
-        for link in self.links:
-            if link.text == which:
-                return self.get(link.url)
-        raise LookupError(f"no link {which!r}; there are {[link.text for link in self.links]}")
+        link = self._at(which) if isinstance(which, int) else self._named(which)
+        if not link.tracked and not self._is_ours(link.url):
+            raise LookupError(f"the link {link.text!r} is not tracked: it leads straight to {link.url}")
+        return self.get(link.url)
 
     def unsubscribe(self) -> TestResponse:
         """Press the mail client's own button: a one-click POST (RFC 8058).
 
         :raises LookupError: the message does not offer it.
         """
-        given = {name.lower(): str(value) for name, value in (self.message.extra_headers or {}).items()}
+        given = _headers(self.message)
         offered = re.search(r"<(https://[^<>]+)>", given.get("list-unsubscribe", ""))
         if offered is None or "list-unsubscribe-post" not in given:
             raise LookupError("the message offers no one-click unsubscribe")
@@ -99,6 +152,87 @@ class Reader:
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         return self.client.get(path, base_url=_origin(url), headers=self.headers)
 
+    def _at(self, position: int) -> FoundLink:
+        links = self.links
+        if not -len(links) <= position < len(links):
+            raise LookupError(f"no link {position}; there are {len(links)}")
+        return links[position]
+
+    def _named(self, text: str) -> FoundLink:
+        links, in_text = self.links, self.text_links
+        found = [link for link in links if link.text == text] or [
+            link for link in (*links, *in_text) if text in (link.destination, link.url)
+        ]
+        if not found:
+            raise LookupError(f"no link {text!r}; there are {[link.text for link in (*links, *in_text)]}")
+        if len({link.destination for link in found}) > 1:
+            places = ", ".join(f"{links.index(link)} to {link.destination}" for link in found)
+            raise LookupError(f"{len(found)} links are called {text!r}: {places}; click one by its position")
+        return found[0]
+
+    def _found(self, url: str, text: str) -> FoundLink:
+        destination = self._destination(url)
+        return FoundLink(url, text, destination or url, bool(destination))
+
+    def _destination(self, url: str) -> str:
+        """Return where a tracked link leads; empty if the link is not one."""
+        state = self._state()
+        root = next((root for root in self._roots() if url.startswith(root)), None)
+        if state is None or root is None:
+            return ""
+        kind, _, path = url.removeprefix(root).partition("/")
+        try:
+            token, destination = state.signer.read_click(path) if kind in ("c", "a") else (None, "")
+        except TokenError:
+            return ""
+        return destination or (state.database.link_url(token.ref) if token else None) or ""
+
+    def _is_ours(self, url: str) -> bool:
+        return self.client is None or url.startswith(tuple(self._roots()))
+
+    def _roots(self) -> Iterator[str]:
+        state = self._state()
+        for base in state.settings.base_urls() if state else ():
+            yield f"{base}{state.settings.url_prefix}/"
+
+    def _state(self) -> Any:
+        app = getattr(self.client, "application", None)
+        extension = app.extensions.get("mailtrack") if app else None
+        return extension.state_of(app) if extension else None
+
+
+def _bodies(message: Any) -> tuple[str, str]:
+    """Return the HTML and the plain text of a message, empty where it has none."""
+    if not isinstance(message, MimeMessage):
+        return str(message.html or ""), str(getattr(message, "body", None) or "")
+    found = {"html": "", "plain": ""}
+    for part in message.walk():
+        kind = part.get_content_subtype()
+        if (
+            part.get_content_maintype() == "text"
+            and part.get_content_disposition() != "attachment"
+            and found.get(kind) == ""
+        ):
+            content = part.get_payload(decode=True)
+            octets = content if isinstance(content, bytes) else b""
+            found[kind] = octets.decode(part.get_content_charset() or "utf-8", "replace")
+    return found["html"], found["plain"]
+
+
+def _headers(message: Any) -> dict[str, str]:
+    """Return the headers that the author or we have added, by their names in lower case."""
+    given = message if isinstance(message, MimeMessage) else message.extra_headers or {}
+    return {name.lower(): re.sub(r"\r?\n[ \t]", " ", str(value)) for name, value in given.items()}
+
+
+def _recipients(message: Any) -> set[str]:
+    """Return the addresses that a message goes to: by its envelope, or, as bytes have none, by its headers."""
+    if isinstance(message, MimeMessage):
+        written = [str(value) for name in ("To", "Cc", "Bcc") for value in message.get_all(name, [])]
+        return {address.lower() for _, address in getaddresses(written)}
+    pairs = [each if isinstance(each, tuple) else ("", str(each)) for each in message.send_to]
+    return {(getaddresses([written])[0][1] or written).lower() for _, written in pairs}
+
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
@@ -108,7 +242,7 @@ def _origin(url: str) -> str:
 class _Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.links: list[FoundLink] = []
+        self.links: list[tuple[str, str]] = []
         self.images: list[str] = []
         self._url: str | None = None
         self._text = ""
@@ -119,6 +253,8 @@ class _Page(HTMLParser):
         found = dict(attrs)
         if tag == "a" and found.get("aria-hidden") != "true":
             self._url, self._text = found.get("href"), ""
+        elif tag == "area" and (url := found.get("href")):
+            self.links.append((url, found.get("alt") or ""))
         elif tag == "img":
             self.images.append(found.get("src") or "")
             self._text += found.get("alt") or ""
@@ -128,5 +264,5 @@ class _Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "a" and self._url is not None:
-            self.links.append(FoundLink(self._url, " ".join(self._text.split())))
+            self.links.append((self._url, " ".join(self._text.split())))
             self._url = None

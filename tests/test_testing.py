@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import email
 from typing import Any
 
 import pytest
-from conftest import BASE_URL, MakeSite, Site
+from conftest import BASE_URL, Inbox, MakeSite, Site
 from flask_mail import Message
 
 from flask_mailtrack.testing import BROWSER, FoundLink, Reader
@@ -28,7 +29,7 @@ def test_links_are_what_a_reader_sees(reader: Reader) -> None:
     texts = [link.text for link in reader.links]
     assert texts == ["our offer", "A picture", "write", "Unsubscribe"]
     assert reader.links[0].url.startswith(f"{BASE_URL}/m/c/")
-    assert reader.links[2] == FoundLink("mailto:us@shop.example", "write")
+    assert reader.links[2] == FoundLink("mailto:us@shop.example", "write", "mailto:us@shop.example")
 
 
 def test_a_link_is_clicked_by_its_text_or_place(reader: Reader) -> None:
@@ -104,3 +105,78 @@ def test_a_reader_follows_any_prefix_and_host(make_site: MakeSite) -> None:
     reader = Reader(site.client, site.send(HTML))
     assert reader.open().status_code == 200
     assert reader.click("our offer").request.base_url.startswith("http://localhost:5000/mail/c/")
+
+
+def test_the_authors_addresses_come_back(reader: Reader) -> None:
+    """A link says where its author has it lead, and whether the link is tracked."""
+    found = [(link.destination, link.tracked) for link in reader.links[:3]]
+    assert found == [
+        ("https://shop.example/offer", True),
+        ("https://shop.example/picture", True),
+        ("mailto:us@shop.example", False),
+    ]
+    assert reader.click("https://shop.example/picture").location == "https://shop.example/picture"
+
+
+def test_a_link_that_is_not_tracked_cannot_be_clicked(site: Site) -> None:
+    """A test that expects a click fails, and says that the link leads past the app."""
+    sent = site.send('<a href="https://shop.example/" data-mailtrack="off">shop</a><a href="https://a.example/">a</a>')
+    with pytest.raises(LookupError, match=r"'shop' is not tracked: .* https://shop\.example/"):
+        Reader(site.client, sent).click("shop")
+
+
+def test_links_of_plain_text(make_site: MakeSite) -> None:
+    """Links in the plain-text part are clicked by the address that the author wrote."""
+    site = make_site(MAILTRACK_TEXT_CLICKS=True)
+    reader = Reader(site.client, site.send(None, body="See https://shop.example/offer."))
+    assert [(link.destination, link.tracked) for link in reader.text_links] == [("https://shop.example/offer", True)]
+    assert reader.click("https://shop.example/offer").location == "https://shop.example/offer"
+
+
+def test_an_area_of_an_image_map_is_a_link(site: Site) -> None:
+    """An area speaks by its alternative text."""
+    html = '<map name="m"><area href="https://shop.example/area" alt="Here"></map><p>Hello</p>'
+    assert Reader(site.client, site.send(html)).click("Here").location == "https://shop.example/area"
+
+
+def test_two_links_of_one_text_are_named(site: Site) -> None:
+    """A test says which of two links it means, unless both lead to one place."""
+    html = "".join(f'<a href="https://shop.example/{n}">Read</a> ' for n in "ab")
+    with pytest.raises(LookupError, match=r"0 to https://shop\.example/a, 1 to https://shop\.example/b"):
+        Reader(site.client, site.send(html)).click("Read")
+    twice = '<a href="https://shop.example/a">Read</a> ' * 2
+    assert Reader(site.client, site.send(twice)).click("Read").location == "https://shop.example/a"
+
+
+def test_a_reader_is_found_by_address(site: Site) -> None:
+    """Of several copies, a person's own is found."""
+    html = '<a href="https://shop.example/">go</a>'
+    outbox = site.send(html, to=["a@example.com", "Bea <b@example.com>"])
+    assert Reader.of(outbox, "B@example.com").message is outbox[1]
+    assert Reader.of(outbox, "a@example.com", site.client).message is outbox[0]
+    with pytest.raises(LookupError, match=r"there is mail to \['a@example.com', 'b@example.com'\]"):
+        Reader.of(outbox, "c@example.com")
+
+
+def test_the_bytes_that_a_server_gets_are_read_too(make_site: MakeSite, smtp: Inbox) -> None:
+    """A parsed mail from an SMTP server is read as the recorded one is."""
+    site = make_site(TESTING=False, MAIL_PORT=smtp.port, MAIL_SUPPRESS_SEND=False, MAILTRACK_DRAIN="inline")
+    message = Message("Hi", recipients=["ada@example.com"], html='<a href="https://shop.example/ü">go</a>', body="Hi")
+    site.mail.send(site.mailtrack.track(message, list_id="news"))
+    reader = Reader.of([email.message_from_bytes(smtp.envelopes[0].content)], "ada@example.com")
+    assert reader.open().status_code == 200
+    assert reader.click("go").status_code == 302
+    assert reader.unsubscribe().status_code == 200
+
+
+def test_a_reader_may_be_a_known_machine(site: Site) -> None:
+    """The same mail is fetched as Apple, Gmail or a security gateway would."""
+    reader = Reader(site.client, site.send('<a href="https://shop.example/">go</a>'))
+    reader.as_apple().open()
+    reader.as_gmail().open()
+    reader.as_scanner().click()
+    assert [(event.verdict, event.provider) for event in site.rows("Event")] == [
+        ("proxy", "apple"),
+        ("proxy", "google"),
+        ("scanner", "barracuda"),
+    ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from flask import current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
 from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import Kind, born
@@ -44,8 +44,18 @@ def create_commands(extension: Any) -> AppGroup:
     verdicts = (classify_command, networks_command)
     people = (suppress_commands, purge_command, export_command, erase_command, audit_command)
     for command in (*commands, *spool, *verdicts, *people):
-        group.add_command(command(extension))
+        group.add_command(_in_context(command(extension)))
     return group
+
+
+def _in_context(command: click.Command) -> click.Command:
+    """Have a command, or each command of a group, make the app context that it needs, if there is none yet."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _in_context(each)
+    elif command.callback is not None:
+        command.callback = with_appcontext(command.callback)
+    return command
 
 
 def _stats_command(extension: Any) -> click.Command:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
 from conftest import BASE_URL, SECRET, MakeSite, Site
-from flask import abort, make_response, redirect, render_template_string, request
+from flask import Flask, abort, make_response, redirect, render_template_string, request
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 
+from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import now
 from flask_mailtrack.testing import Reader
 
@@ -303,3 +307,43 @@ def test_the_group_explains_itself(site: Site) -> None:
     commands = dict(re.findall(r"^  (\w+) +(\S.*)$", result.output, re.MULTILINE))
     assert {"stats", "check", "drain", "inspect"} <= set(commands)
     assert all(commands.values())
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each command below one."""
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from walk(each, (*path, name))
+    else:
+        yield path
+
+
+GIVEN = {
+    "inspect": ["x"], "preview": ["-"], "classify": ["curl/8"], "export": ["a@example.com"], "audit": ["a@example.com"],
+    "erase": ["a@example.com", "--yes"], "recover": ["-"], "add": ["a@example.com"], "remove": ["a@example.com"],
+    "import": ["-"], "update": ["-"],
+}  # fmt: skip
+
+
+def test_every_command_makes_its_own_app_context(tmp_path: Path) -> None:
+    """Commands work where no context is pushed, as the Flask documentation has test runners do it."""
+    app = Flask("host", instance_path=str(tmp_path))
+    app.config.update(
+        TESTING=True,
+        SECRET_KEY="a secret that is long enough for anybody",
+        SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'app.sqlite3'}",
+        MAILTRACK_BASE_URL="https://links.example.com",
+    )
+    db, mail = SQLAlchemy(app), Mail(app)
+    Mailtrack(app, mail=mail, db=db)
+    with app.app_context():
+        db.create_all()
+    group = app.cli.commands["mailtrack"]
+    paths = sorted(walk(group))
+    assert ("suppress", "add") in paths
+    for path in paths:
+        result = app.test_cli_runner().invoke(args=["mailtrack", *path, *GIVEN.get(path[-1], [])])
+        assert not isinstance(result.exception, RuntimeError), (path, result.exception)
+    assert app.test_cli_runner().invoke(args=["mailtrack", "stats"]).exit_code == 0
+    with app.app_context():
+        db.engine.dispose()
