@@ -21,7 +21,7 @@ from .incoming.views import create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing import placeholders
 from .outgoing.bodies import Plan
-from .outgoing.mail import Office, install, is_mail
+from .outgoing.mail import Office, install, is_mail, passers_by
 from .outgoing.options import ATTRIBUTE, Options, block, choose
 from .outgoing.preview import Preview
 from .personal import Personal
@@ -102,7 +102,7 @@ class Mailtrack(Personal):
         app.register_blueprint(blueprint)
         app.register_blueprint(create_deep_links(settings))
         exempt_from_csrf(app, blueprint)
-        install([self._mail, app.extensions["mail"]], _office)
+        install(app, _office)
         app.jinja_env.globals.update(placeholders.JINJA_GLOBALS)
         app.cli.add_command(create_commands(self))
 
@@ -244,6 +244,13 @@ class Mailtrack(Personal):
         """
         return inactive(self.state().database, since)
 
+    def unwatched(self) -> list[str]:
+        """Return the classes of connections by which mail of the current app leaves untracked; empty: none does.
+
+        Only a ``connect`` of the host's own can open such a one: it is no ``Connection`` of Flask-Mail.
+        """
+        return passers_by(self._mail, current_app.extensions["mail"])
+
     def state(self) -> State:
         """Return what the current app has.
 
@@ -274,8 +281,6 @@ class Mailtrack(Personal):
             raise ConfigError("E206", "db", "is not the one that the app uses.", "Pass the app's own db.")
 
 
-def _office(door: Any) -> Office | None:
-    # Flask-Mail, too, prefers the app that a Mail object was made with to the current one.
-    app = vars(door).get("app") or current_app._get_current_object()  # type: ignore[attr-defined]
-    extension: Mailtrack | None = app.extensions.get(KEY)
-    return extension.state_of(app).office if extension else None
+def _office(app: Flask) -> Office:
+    extension: Mailtrack = app.extensions[KEY]
+    return extension.state_of(app).office

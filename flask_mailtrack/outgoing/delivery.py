@@ -23,8 +23,7 @@ class Delivery:
     """Sends the copies of one message over one connection, and notes the fate of each."""
 
     connection: Any
-    transmit: Callable[..., None]
-    envelope_from: Any
+    transmit: Callable[[Any], None]
     page: Page
     delivered: int = 0
     trouble: Exception | None = None
@@ -67,7 +66,7 @@ class Delivery:
     def _attempt(self, message: Any, watch: Watch) -> None:
         try:
             with watch.over(self.connection.host):
-                self.transmit(message, self.envelope_from)
+                self.transmit(message)
         except smtplib.SMTPException as error:
             # Servers limit the messages of one connection. Without us this would have been one message,
             # so a connection that ends between two copies is ours to renew, once.
@@ -77,7 +76,7 @@ class Delivery:
             log.info("the server ended the connection between two copies: connecting again")
             self.connection.host = self.connection.configure_host()
             with watch.over(self.connection.host):
-                self.transmit(message, self.envelope_from)
+                self.transmit(message)
 
 
 @dataclass

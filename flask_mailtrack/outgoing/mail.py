@@ -1,15 +1,16 @@
 """The one door to Flask-Mail: it catches what is sent, and sends the copies.
 
-Flask-Mail has no hook before the bytes leave, so ``connect`` of the host's own ``Mail`` object, and
-of the state that Flask-Mail keeps for the app, returns a connection of a subclass. Nothing else of
-Flask-Mail is touched, and an app without Mailtrack on the same ``Mail`` object gets its own back.
+Flask-Mail has no hook before the bytes leave. Libraries make a second ``Mail`` of the same app, and
+connections by themselves, so the hook is where each ``Connection`` comes to be: one of an app with
+Mailtrack gets a class of ours on top of its own. For an app without, the hook does nothing, and the
+object is Flask-Mail's own.
 """
 
 from __future__ import annotations
 
 import copy as copying
-import functools
 import logging
+import weakref
 from binascii import b2a_qp
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from email.mime.text import MIMEText
 from secrets import token_hex
 from typing import Any, cast
 
-from flask_mail import BadHeaderError, Connection, Mail, Message
+from flask import Flask, current_app, has_app_context
+from flask_mail import BadHeaderError, Connection, Mail, Message, _MailMixin
 
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError
 
@@ -41,32 +43,69 @@ class Office:
     failed: Callable[[str, Exception], None]
 
 
-def install(doors: list[Any], office: Callable[[Any], Office | None]) -> None:
-    """Make ``connect`` of *doors* return tracked connections.
+# The office itself would keep its app alive: what it holds of the host's may hold the app.
+_offices: weakref.WeakKeyDictionary[Flask, Callable[[Flask], Office]] = weakref.WeakKeyDictionary()
+_homes: weakref.WeakKeyDictionary[Any, weakref.ref[Flask]] = weakref.WeakKeyDictionary()
+"""The app of each state that Flask-Mail has made; the state itself does not say."""
 
-    :param doors: the host's ``Mail`` and ``app.extensions["mail"]``.
-    :param office: returns what the current app needs, or ``None`` if it is not tracked.
-    """
-    for door in doors:
-        if "connect" not in vars(door):  # two apps may share one Mail object
-            door.connect = functools.partial(_connect, door, door.connect, office)
+
+def install(app: Flask, office: Callable[[Flask], Office]) -> None:
+    """Have all that leaves *app* through Flask-Mail prepared by its *office*."""
+    _offices[app] = office
+    _homes[app.extensions["mail"]] = weakref.ref(app)
 
 
 def is_mail(candidate: object) -> bool:
-    """Say whether *candidate* is a Flask-Mail ``Mail`` object."""
-    return isinstance(candidate, Mail)
+    """Say whether *candidate* is a ``Mail`` of Flask-Mail, or the state that it keeps for an app."""
+    return isinstance(candidate, _MailMixin)
 
 
-def _connect(door: Any, connect: Callable[[], Connection], office: Callable[[Any], Office | None]) -> Connection:
-    connection = connect()
-    found = office(door)
-    if not isinstance(connection, Connection):
-        log.warning("%s is not a Connection of Flask-Mail: its mail is not tracked", type(connection).__name__)
-    elif found is not None and not isinstance(connection, TrackedConnection):
-        # The host may have a Connection class of its own: ours goes on top of it.
-        connection.__class__ = _on_top_of(type(connection), TrackedConnection)
-        cast("TrackedConnection", connection).office = found
+def passers_by(*doors: Any) -> list[str]:
+    """Return the classes of the connections that *doors* open, as far as these are not ours."""
+    opened = [door.connect() for door in doors]
+    return sorted({type(each).__qualname__ for each in opened if not isinstance(each, TrackedConnection)})
+
+
+def _settled(mail: Mail, app: Flask) -> Any:
+    """``Mail.init_app``: note whose the state is."""
+    state = _init_app(mail, app)
+    _homes[state] = weakref.ref(_itself(app))
+    return state
+
+
+def _made(cls: type[Connection], *args: Any, **kwargs: Any) -> Connection:
+    """``Connection.__new__``: put our class on top of *cls* where the app has Mailtrack."""
+    app = next(filter(None, map(_home, (*args, *kwargs.values()))), None)
+    asked = app or _current()
+    # As long as no app is known, one may be when something is sent.
+    if not (asked in _offices if asked else _offices):
+        return object.__new__(cls)
+    connection: TrackedConnection = object.__new__(_on_top_of(cls, TrackedConnection))
+    connection.home = weakref.ref(app) if app else None
     return connection
+
+
+def _home(mail: Any) -> Flask | None:
+    """Return the app that *mail*, a ``Mail`` or a state of one, was made with."""
+    if not is_mail(mail):
+        return None
+    for each in (mail, vars(mail).get("state")):
+        if each is not None and (known := _homes.get(each)) and (app := known()):
+            return app
+    if app := vars(mail).get("app"):
+        return _itself(app)
+    now = _current()  # the state may be older than the hook
+    return now if now and now.extensions.get("mail") is mail else None
+
+
+def _itself(app: Any) -> Flask:
+    """Return the app that a proxy such as ``current_app`` stands for."""
+    unwrap = getattr(app, "_get_current_object", None)
+    return cast("Flask", unwrap() if unwrap else app)
+
+
+def _current() -> Flask | None:
+    return _itself(current_app) if has_app_context() else None
 
 
 _classes: dict[tuple[type[Any], type[Any]], type[Any]] = {}
@@ -76,6 +115,8 @@ def _on_top_of(base: type[Any], mixin: type[Any]) -> type[Any]:
     """Return *mixin* on top of the host's own class, the same one each time."""
     if base in mixin.__mro__:
         return mixin
+    if issubclass(base, mixin):
+        return base
     if (base, mixin) not in _classes:
         _classes[base, mixin] = type(mixin.__name__, (mixin, base), {"__module__": __name__})
     return _classes[base, mixin]
@@ -102,8 +143,15 @@ class TrackedCopy(Message):
 
     @property
     def send_to(self) -> set[str | tuple[str, str]]:
-        """The envelope's recipient; the headers show what the author wrote."""
-        return set(self.prepared.recipients)
+        """The envelope's recipient; the headers show what the author wrote.
+
+        A connection of the host's may send all mail elsewhere, a staging system's for instance: its word counts.
+        """
+        mine = self.prepared.recipients
+        if all(each in self.recipients or each in self.cc or each in self.bcc for each in mine):
+            return set(mine)
+        wanted = super().send_to
+        return set(mine) if wanted.issuperset(mine) else wanted
 
     def _message(self) -> MIMEBase:
         """Give each part with parts a boundary, so that Python need not look for one.
@@ -136,40 +184,48 @@ class TrackedCopy(Message):
 
 
 class TrackedConnection(Connection):
-    """A connection that sends tracked copies."""
+    """A connection that sends tracked copies, if the app has Mailtrack."""
 
-    office: Office
+    home: weakref.ref[Flask] | None = None
+    """The app that its ``Mail`` was made with; ``None``: the current one counts."""
 
-    def send(self, message: Message, envelope_from: str | tuple[str, str] | None = None) -> None:
+    def send(self, message: Message, *args: Any, **kwargs: Any) -> None:
         """Send *message*, a copy for each recipient.
 
+        :param args: with *kwargs* what the host's own ``send`` takes; Flask-Mail's takes ``envelope_from``.
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
         :raises BadHeaderError: a header of it would break out of its line.
         :raises smtplib.SMTPException: as without us: all recipients were refused, or the server
             failed; then too every copy that can still be sent has been.
         """
-        if isinstance(message, TrackedCopy) or _is_unsendable(message):
-            super().send(message, envelope_from)
+        transmit = super().send
+        office = self._office()
+        if office is None or isinstance(message, TrackedCopy) or _is_unsendable(message):
+            transmit(message, *args, **kwargs)
             return
         if bad := headers.bad_header(_headers(message)):
             raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
         try:
-            batch = self.office.preparer.prepare(message)
+            batch = office.preparer.prepare(message)
         except OptOutsUnavailable:
             raise
         except Exception as error:
             if options.names_a_list(message):
                 raise OptOutsUnavailable("the message could not be prepared, so nobody was asked") from error
             log.exception("a message goes out untracked")
-            self.office.failed("prepare", error)
-            super().send(_untracked(message), envelope_from)
+            office.failed("prepare", error)
+            transmit(_untracked(message), *args, **kwargs)
             return
-        self._send_batch(message, batch, envelope_from)
+        self._send_batch(office, message, batch, lambda copy: transmit(copy, *args, **kwargs))
 
-    def _send_batch(self, message: Message, batch: Batch, envelope_from: str | tuple[str, str] | None) -> None:
-        ledger = self.office.ledger
-        page = ledger.page(batch.common, batch.suppressed)
-        delivery = Delivery(self, super().send, envelope_from, page)
+    def _office(self) -> Office | None:
+        app = self.home() if self.home else _current()
+        found = _offices.get(app) if app else None
+        return found(app) if app and found else None
+
+    def _send_batch(self, office: Office, message: Message, batch: Batch, transmit: Callable[[Any], None]) -> None:
+        page = office.ledger.page(batch.common, batch.suppressed)
+        delivery = Delivery(self, transmit, page)
         try:
             for copy in batch.copies:
                 tracked = TrackedCopy.of(message, copy)
@@ -177,15 +233,16 @@ class TrackedConnection(Connection):
                 delivery.send(tracked, copy)
         finally:
             page.close()
-            ledger.close()
+            office.ledger.close()
             for failure in batch.failures:
-                self._tell(failure)
+                _tell(office, failure)
         delivery.report()
 
-    def _tell(self, failure: RewriteError) -> None:
-        reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
-        log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
-        self.office.failed(reason, failure)
+
+def _tell(office: Office, failure: RewriteError) -> None:
+    reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
+    log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
+    office.failed(reason, failure)
 
 
 def _lines_fit(octets: bytes) -> bool:
@@ -225,3 +282,8 @@ def _untracked(message: Message) -> Message:
     given = message.extra_headers or {}
     clone.extra_headers = {k: v for k, v in given.items() if k.lower() != options.HEADER.lower()} or None
     return clone
+
+
+_init_app = Mail.init_app
+Mail.init_app = _settled  # type: ignore[assignment,method-assign]
+Connection.__new__ = _made  # type: ignore[assignment,method-assign]

@@ -39,10 +39,19 @@ class Finding:
 
 
 def findings(
-    app: Flask, settings: Settings, database: Database, spools: Sequence[Journal], stream: Stream | None = None
+    app: Flask,
+    settings: Settings,
+    database: Database,
+    spools: Sequence[Journal],
+    stream: Stream | None = None,
+    unwatched: Callable[[], list[str]] = list,
 ) -> Iterator[Finding]:
-    """Look at links, keys, spool, stream, tables and routes, one after the other."""
+    """Look at links, keys, mail, spool, stream, tables and routes, one after the other.
+
+    :param unwatched: returns the classes of connections whose mail is not tracked.
+    """
     yield from _links(settings)
+    yield _guarded("C13", lambda: _mail(unwatched()))
     yield from _spool(app, spools)
     if stream is not None:
         yield _guarded("C25", lambda: _stream(stream, settings.sink_max))
@@ -66,6 +75,13 @@ def _links(settings: Settings) -> Iterator[Finding]:
     if settings.unsubscribe and settings.https:
         # RFC 8058, section 4; nobody can see from here what the mail server signs.
         yield Finding("C12", "ok", f"of list mail, DKIM must sign (in its h= tag): {', '.join(_SIGNED)}")
+
+
+def _mail(unwatched: list[str]) -> Finding:
+    if unwatched:
+        text = f"connect() opens a {', '.join(unwatched)}, which is no Connection of Flask-Mail"
+        return Finding("C13", "error", f"{text}: its mail is not tracked, and goes to people who have left")
+    return Finding("C13", "ok", "what Flask-Mail sends is tracked")
 
 
 def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
