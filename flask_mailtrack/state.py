@@ -32,6 +32,7 @@ from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
 from .storage.optouts import OptOuts
+from .storage.own_engine import own_engine
 from .storage.records import Record
 from .storage.rights.consent_column import TEMPORARY, answers
 from .storage.rights.people import People
@@ -78,7 +79,7 @@ def build(
     signer = Signer(settings.secret_keys, settings.app_id)
     with app.app_context():
         bind = models.Message.__table__.metadata.info.get("bind_key")
-        engines = dict(db.engines)
+        engines = {key: own_engine(engine) for key, engine in db.engines.items()}
         database = Database(engines[bind], models)
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
