@@ -24,6 +24,7 @@ from .outgoing.bodies import Plan
 from .outgoing.mail import Office, install, is_mail, passers_by
 from .outgoing.options import ATTRIBUTE, Options, block, choose
 from .outgoing.preview import Preview
+from .outgoing.text import plain
 from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
@@ -184,7 +185,7 @@ class Mailtrack(Personal):
         """
         state = self.state()
         plan = Plan.of(choose(state.settings, "", "", None), state.settings)
-        return state.office.preparer.bodies.preview(html, plan)
+        return state.office.preparer.bodies.preview(plain(html), plan)
 
     def classify(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy as copying
 import logging
+import re
 import weakref
 from binascii import b2a_qp
 from collections.abc import Callable
@@ -30,6 +31,9 @@ from .copies import Batch, Copy
 from .delivery import Delivery
 from .headers import MAX_LINE
 from .ledger import Ledger
+from .text import plain
+
+_ESCAPED = re.compile("[\udc80-\udcff]")  # PEP 383
 
 log = logging.getLogger("flask_mailtrack.send")
 
@@ -172,10 +176,11 @@ class TrackedCopy(Message):
         # What goes out is not always in the charset that was asked for: Japanese is sent as ISO-2022-JP.
         charset = Charset(self.charset or "utf-8")
         try:
-            octets = (text or "").encode(charset.output_charset or "utf-8")
+            # What was bytes, and not of this charset, becomes the same bytes again.
+            octets = (text or "").encode(charset.output_charset or "utf-8", "surrogateescape")
         except (UnicodeError, LookupError):
             return super()._mimetext(text, subtype)
-        if _lines_fit(octets):
+        if _lines_fit(octets) and not _ESCAPED.search(text or ""):
             return super()._mimetext(text, subtype)
         part = MIMEText("", _subtype=subtype, _charset=self.charset or "utf-8")
         part.replace_header("Content-Transfer-Encoding", "quoted-printable")
@@ -206,6 +211,7 @@ class TrackedConnection(Connection):
         if bad := headers.bad_header(_headers(message)):
             raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
         try:
+            message = _with_plain_bodies(message)
             batch = office.preparer.prepare(message)
         except OptOutsUnavailable:
             raise
@@ -243,6 +249,22 @@ def _tell(office: Office, failure: RewriteError) -> None:
     reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
     log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
     office.failed(reason, failure)
+
+
+def _with_plain_bodies(message: Message) -> Message:
+    """Return *message*, or a copy of it, with bodies that are nothing but text.
+
+    A lazy string is translated now, as Flask-Mail does when it writes the mail. A ``Markup`` would escape
+    what is put into it, and is equal to the string that is not marked.
+    """
+    charset = Charset(message.charset or "utf-8").output_charset or "utf-8"
+    parts = {kind: plain(part, charset) for kind, part in message.alts.items()}
+    body = plain(message.body, charset)
+    if body is message.body and all(part is message.alts[kind] for kind, part in parts.items()):
+        return message
+    clone = copying.copy(message)
+    clone.alts, clone.body = parts, body
+    return clone
 
 
 def _lines_fit(octets: bytes) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 from flask_mailtrack.config import Settings
 from flask_mailtrack.modes import Mode
 
+from .text import plain
+
 log = logging.getLogger("flask_mailtrack.send")
 
 HEADER = "X-Mailtrack"
@@ -134,7 +136,7 @@ def choose(
         tag=said.tag or "",
         list_id=said.list_id or "",
         metadata=said.metadata or {},
-        utm=tuple(sorted((said.utm or {}).items())),
+        utm=tuple(sorted((plain(key), plain(value)) for key, value in (said.utm or {}).items())),
         base_url=base_url,
         mode=Mode(said.mode or settings.mode),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import text_links
 
@@ -54,6 +55,18 @@ def slots_in(body: str, slots: re.Pattern[str]) -> frozenset[str]:
 def fill_in(body: str, slots: re.Pattern[str], fill: Mapping[str, str]) -> str:
     """Return *body* with each placeholder replaced; one without a value disappears."""
     return slots.sub(lambda match: fill.get(match.lastgroup or "", ""), body)
+
+
+def plain(part: Any, charset: str = "utf-8") -> Any:
+    """Return *part* as a ``str`` and no subclass of it: bytes in *charset*, lazy and marked strings too.
+
+    Bytes that are not of *charset* are kept as lone surrogates (PEP 383).
+    """
+    if part is None or type(part) is str:
+        return part
+    if isinstance(part, bytes | bytearray):
+        return part.decode(charset, "surrogateescape")
+    return str.__str__(part if isinstance(part, str) else str(part))
 
 
 def with_footer(body: str, footer: str) -> str:
