@@ -128,7 +128,7 @@ class Mailtrack(Personal):
         :param unsubscribe: headers, footer and opt-outs; default: if a list is named.
         :param tag: a name for :meth:`stats`; at most 255 characters.
         :param list_id: the list that the recipient can leave; at most 255 characters.
-        :param metadata: kept as JSON on the message row.
+        :param metadata: kept as JSON on the message row; at most 64,000 bytes and 20 levels of lists and dicts.
         :param utm: ``{"source": "news"}`` adds ``utm_source=news`` to tracked links that lack it.
         :param transactional: leave links alone and offer no unsubscribe, as in a password reset.
         :param mode: ``individual``, ``aggregate`` or ``deliverability``: what is kept of opens and clicks.

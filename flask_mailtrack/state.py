@@ -94,7 +94,7 @@ def build(
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0))
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence.over)
+    writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
     every = [spool for journal in spools for spool in journal.spools]
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)

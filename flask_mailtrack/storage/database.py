@@ -175,6 +175,17 @@ class Database:
         codes = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1]}
         return not codes.isdisjoint(_CLASHES)
 
+    def packet_bytes(self) -> int:
+        """Return how long a statement may be for MySQL, asked on a fresh connection; else, or if it is away, 0."""
+        if self.engine.dialect.name not in MYSQL:
+            return 0
+        try:
+            with self.engine.connect() as connection:
+                connection.invalidate()  # one of the pool may be dead, or of before the setting was changed
+                return int(connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar() or 0)
+        except DBAPIError:
+            return 0
+
     def message_about(self, message_id: uuid.UUID) -> dict[str, Any]:
         """Return the row of a message by column name; empty if there is none."""
         columns = list(self.message.columns)

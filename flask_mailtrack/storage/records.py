@@ -83,6 +83,9 @@ _WRITE: dict[Any, Callable[[Any], Any]] = {
 }
 """How a field is written, by its type; others go to JSON as they are."""
 
+DEEPEST = 200
+"""Levels of JSON that are read; :func:`~flask_mailtrack.Mailtrack.track` takes far fewer."""
+
 _MISSING = object()
 _BLANK = {cls: [cls._field_defaults.get(name, _MISSING) for name in cls._fields] for cls in _NAMES}
 """A record of which nothing is known yet."""
@@ -133,6 +136,17 @@ def from_json(body: Mapping[str, Any]) -> Record:
     return record
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Say whether lists and dicts in *value* are nested deeper than *levels*; without recursion."""
+    level = [value]
+    for _ in range(levels + 1):
+        nested = [each for each in level if isinstance(each, Mapping | list | tuple)]
+        if not nested:
+            return False
+        level = [inner for each in nested for inner in (each.values() if isinstance(each, Mapping) else each)]
+    return True
+
+
 def encode(record: Mapping[str, Any]) -> bytes:
     """Return the line of *record*: a CRC-32 in eight hex digits, a space, JSON, a newline."""
     text = _to_text(record).encode()
@@ -152,6 +166,9 @@ def decode(line: bytes) -> dict[str, Any]:
         record, end = _from_text(characters)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    # What can be read here might not be written again, from a few frames deeper.
+    if characters.count("[") + characters.count("{") > DEEPEST and is_deeper(record, DEEPEST):
+        raise ValueError("nested too deeply")
     if end != len(characters) or not isinstance(record, dict):
         raise ValueError("not an object")
     return record
