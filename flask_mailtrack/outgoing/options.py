@@ -42,6 +42,7 @@ class Options:
     :param transactional: the mail is about the recipient's own doings, such as a password reset: its
         links, which may work once only, are left alone, and there is nothing to unsubscribe from.
     :param mode: what is kept of opens and clicks, one of :class:`~flask_mailtrack.modes.Mode`.
+    :param columns: values for columns that the host has added to the message model.
     :raises TypeError: a value of the wrong type.
     :raises ValueError: a mode that is none, a name that is too long or has control characters, metadata
         that is not JSON, is too long or too deep, or that databases do not take (NaN, NUL, half an emoji), or a
@@ -57,6 +58,7 @@ class Options:
     utm: Mapping[str, str] | None = None
     transactional: bool | None = None
     mode: str | None = None
+    columns: Mapping[str, Any] | None = None
     merged: InitVar[bool] = False
     """The parts have been looked at, and together they may be longer than each."""
 
@@ -70,7 +72,7 @@ class Options:
             _check_name(name, getattr(self, name))
         if self.mode is not None and self.mode not in tuple(Mode):
             raise ValueError(f"mode is {self.mode!r}: write one of {', '.join(Mode)}.")
-        for name in ("metadata", "utm"):
+        for name in ("metadata", "utm", "columns"):
             if not isinstance(getattr(self, name), Mapping | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
         _check_metadata(self.metadata or {})
@@ -98,6 +100,7 @@ class Choice:
     utm: tuple[tuple[str, str], ...]
     base_url: str
     mode: Mode
+    columns: Mapping[str, Any]
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -146,6 +149,7 @@ def choose(
         utm=tuple(sorted((said.utm or {}).items())),
         base_url=base_url,
         mode=Mode(said.mode or settings.mode),
+        columns=said.columns or {},
     )
 
 
