@@ -171,6 +171,8 @@ class SentMessage(NamedTuple):
     links: int | None = None
     """How many links are tracked in its longest part; ``None`` in rows of before that was counted."""
     mode: Mode = Mode.INDIVIDUAL
+    columns: Mapping[str, Any] = MappingProxyType({})
+    """Values for columns that the host has added."""
 
 
 class Hit(NamedTuple):

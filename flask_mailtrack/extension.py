@@ -31,6 +31,7 @@ from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
 from .state import State, build, counter
 from .storage.health import Health, health
+from .storage.host_columns import Fill, check
 
 log = logging.getLogger("flask_mailtrack")
 
@@ -50,6 +51,9 @@ class Mailtrack(Personal):
         :class:`~flask_mailtrack.models.MessageMixin`; likewise the others.
     :param consent: says who may be measured, before each mail and again at each hit: a function, or
         :func:`~flask_mailtrack.consent.consent_from` two columns of the host's. See :mod:`.consent`.
+    :param fill: gives NOT NULL columns that you have added and that nothing else fills: called in an app context
+        as ``fill(model_name, record)``, with ``"Message"``, ``"Event"``, ``"OptOut"``, ``"Link"`` or ``"Audit"``
+        and the record that a row is made of; returns a dict. It must not use ``db.session``: a transaction is open.
 
     One object may serve several apps; each has its own settings.
     """
@@ -67,6 +71,7 @@ class Mailtrack(Personal):
         link_model: Any = None,
         audit_model: Any = None,
         consent: Consulted | ConsentColumn | None = None,
+        fill: Fill | None = None,
     ) -> None:
         if not is_mail(mail):
             raise ConfigError("E201", "mail", f"is {mail!r}.", "Pass the app's flask_mail.Mail object.")
@@ -85,6 +90,7 @@ class Mailtrack(Personal):
             Audit=audit_model,
         )
         self._consent = consent
+        self._fill = fill
         if app is not None:
             self.init_app(app)
 
@@ -96,7 +102,7 @@ class Mailtrack(Personal):
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
-        state = build(app, settings, self._db, self.models, self._consent)
+        state = build(app, settings, self._db, self.models, self._consent, self._fill)
         self._states[app] = state
         app.extensions[KEY] = self
         blueprint = create_blueprint(settings, *counter(app, state))
@@ -120,6 +126,7 @@ class Mailtrack(Personal):
         utm: Mapping[str, str] | None = None,
         transactional: bool | None = None,
         mode: str | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> M:
         """Say how one message is tracked, and return it. What is not given is left to wider settings.
 
@@ -129,14 +136,17 @@ class Mailtrack(Personal):
         :param unsubscribe: headers, footer and opt-outs; default: if a list is named.
         :param tag: a name for :meth:`stats`; at most 255 characters.
         :param list_id: the list that the recipient can leave; at most 255 characters.
-        :param metadata: kept as JSON on the message row.
+        :param metadata: kept as JSON on the message row; at most 64,000 bytes and 20 levels of lists and dicts.
         :param utm: ``{"source": "news"}`` adds ``utm_source=news`` to tracked links that lack it.
         :param transactional: leave links alone and offer no unsubscribe, as in a password reset.
         :param mode: ``individual``, ``aggregate`` or ``deliverability``: what is kept of opens and clicks.
+        :param columns: values for columns that you have added to the message model, ``{"tenant_id": 7}``: text,
+            numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take those of the same name.
         :raises TypeError: a value of the wrong type.
-        :raises ValueError: a value that cannot be stored.
+        :raises ValueError: a value that cannot be stored, or a column that is not there.
         """
-        own = Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode)
+        check(self.models.Message, columns or {})
+        own = Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
@@ -153,12 +163,14 @@ class Mailtrack(Personal):
         utm: Mapping[str, str] | None = None,
         transactional: bool | None = None,
         mode: str | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> AbstractContextManager[None]:
         """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
 
         Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
         """
-        return block(Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode))
+        check(self.models.Message, columns or {})
+        return block(Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns))
 
     def flush(self) -> int:
         """Move everything that is in the spool to the database, now.

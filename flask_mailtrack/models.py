@@ -10,26 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
     Boolean,
+    Column,
     ColumnElement,
     Date,
     DateTime,
     FromClause,
     Index,
     Integer,
+    MetaData,
     String,
+    Table,
     Text,
+    UniqueConstraint,
     Uuid,
     and_,
     or_,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import declared_attr, mapped_column
+from sqlalchemy.orm import MappedColumn, declared_attr, mapped_column
 
+from .errors import ConfigError
 from .events import Verdict
 
 ADDRESS = 320  # RFC 3696, erratum 1690: 64 + "@" + 255
@@ -51,7 +57,34 @@ def _text(length: int) -> Any:
     return mapped_column(String(length), nullable=False, default="")
 
 
-class MessageMixin:
+KEY = "mailtrack_key"
+"""In the ``info`` of a table: see :func:`key_of`."""
+
+
+class _Keyed:
+    """A table whose rows are told apart by columns of ours, whatever key the host's base class brings."""
+
+    _mailtrack_key: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def __table_cls__(cls, name: str, metadata: MetaData, *args: Any, **kwargs: Any) -> Any:
+        """Make the table; a key of the host's takes the place of ours, which becomes a unique constraint."""
+        columns = [arg for arg in args if isinstance(arg, Column)]
+        if any(column.primary_key and column.name not in cls._mailtrack_key for column in columns):
+            for column in columns:
+                column.primary_key = column.primary_key and column.name not in cls._mailtrack_key
+            args = (*args, UniqueConstraint(*cls._mailtrack_key))
+        # Flask-SQLAlchemy has one, too, on the base or on its metaclass.
+        usual = getattr(super(), "__table_cls__", None)
+        if usual is None and (of_meta := getattr(type(cls), "__table_cls__", None)) is not None:
+            usual = partial(of_meta, cls)
+        table = (usual or Table)(name, metadata, *args, **kwargs)
+        if table is not None:
+            table.info[KEY] = cls._mailtrack_key
+        return table
+
+
+class MessageMixin(_Keyed):
     """One row per recipient's copy, and one per counter of the aggregate mode.
 
     The last six columns are kept by the drain from the events; ``seen_on`` too, but there are none to tell
@@ -59,6 +92,7 @@ class MessageMixin:
     """
 
     __tablename__ = "mailtrack_message"
+    _mailtrack_key = ("id",)
 
     id = mapped_column(Uuid, primary_key=True)
     batch_id = mapped_column(Uuid, nullable=False)
@@ -96,13 +130,14 @@ class MessageMixin:
         )
 
 
-class EventMixin:
+class EventMixin(_Keyed):
     """One row per hit, with its verdict; nothing is ever dropped for being a machine's.
 
     ``first_verdict`` and ``first_reasons`` are set where the verdict was corrected by what came later.
     """
 
     __tablename__ = "mailtrack_event"
+    _mailtrack_key = ("id",)
 
     id = mapped_column(Uuid, primary_key=True)
     message_id = mapped_column(Uuid, nullable=False)
@@ -133,7 +168,7 @@ class EventMixin:
         return (Index(None, "message_id", "type"), _CHARSET)
 
 
-class OptOutMixin:
+class OptOutMixin(_Keyed):
     """A standing refusal. ``list_id`` empty: everything. ``kind``: ``unsubscribe`` or ``tracking``.
 
     ``ref`` is the recipient's reference in the links they got: with it a link can undo what stands
@@ -141,6 +176,7 @@ class OptOutMixin:
     """
 
     __tablename__ = "mailtrack_optout"
+    _mailtrack_key = ("recipient", "list_id", "kind")
 
     recipient = mapped_column(String(ADDRESS), primary_key=True)
     list_id = mapped_column(String(NAME), primary_key=True)
@@ -158,13 +194,14 @@ class OptOutMixin:
         return (Index(None, "kind", "ref"), _CHARSET)
 
 
-class LinkMixin:
+class LinkMixin(_Keyed):
     """What the reference inside a click token stands for, once for all mails that carry the link.
 
     Read only for a link whose destination was damaged on the way, and for the name of a link.
     """
 
     __tablename__ = "mailtrack_link"
+    _mailtrack_key = ("ref",)
 
     ref = mapped_column(String(16), primary_key=True)
     url = mapped_column(Text, nullable=False)
@@ -176,7 +213,7 @@ class LinkMixin:
         return (_CHARSET,)
 
 
-class AuditMixin:
+class AuditMixin(_Keyed):
     """One row per change of an opt-out: the proof of who asked for what, when, and how.
 
     It names nobody: ``ref`` is a keyed hash of the address, so a row may outlive an erasure. Rows
@@ -184,6 +221,7 @@ class AuditMixin:
     """
 
     __tablename__ = "mailtrack_audit"
+    _mailtrack_key = ("id",)
 
     id = mapped_column(Uuid, primary_key=True)
     ref = mapped_column(String(REF), nullable=False)
@@ -237,7 +275,24 @@ def models_for(db: Any, bind_key: str | None = None, **own: Any) -> Models:
             if bind_key is not None:
                 body["__bind_key__"] = bind_key
             made[name] = type(f"Mailtrack{name}{bind_key or ''}", (mixin, db.Model), body)
-    return Models(**{name: own.get(name) or made[name] for name in _MIXINS})
+    models = Models(**{name: own.get(name) or made[name] for name in _MIXINS})
+    if not all(isinstance(model.__table__.c.id.type, Uuid) for model in (models.Message, models.Event, models.Audit)):
+        cure = "Name the mixin before the base class: class Mailing(MessageMixin, Base)."
+        raise ConfigError("E180", "message_model", "or another one has the id of its base class, no UUID.", cure)
+    return models
+
+
+def key_of(table: Table) -> tuple[str, ...]:
+    """Return the columns of ours that tell the rows of *table* apart: its key, or a unique constraint."""
+    key: tuple[str, ...] | None = table.info.get(KEY)
+    return key or tuple(column.name for column in table.primary_key.columns)
+
+
+def own_columns(model: Any) -> list[Column[Any]]:
+    """Return the columns of a model that the host has added."""
+    mixin = next(each for each in _MIXINS.values() if issubclass(model, each))
+    ours = {name for name, value in vars(mixin).items() if isinstance(value, MappedColumn)}
+    return [column for column in model.__table__.columns if column.name not in ours]
 
 
 def by_people(event: FromClause) -> ColumnElement[bool]:

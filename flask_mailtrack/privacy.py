@@ -50,6 +50,12 @@ def clean(text: str, limit: int) -> str:
     return text[:limit].replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def legible(said: bytes | str, limit: int) -> str:
+    """Return what another machine said in one line of at most *limit* characters, without control characters."""
+    text = said[: 4 * limit].decode("utf-8", "replace") if isinstance(said, bytes) else said[: 4 * limit]
+    return clean(" ".join("".join(c if c.isprintable() else " " for c in text).split()), limit)
+
+
 @lru_cache(1_024)
 def normalise(address: str) -> str:
     """Return the spelling under which an address is compared: bare, lower-case, IDNA domain.

@@ -56,6 +56,8 @@ tracking_failed = _signals.signal("tracking-failed")
     No directory took a record. It is in the log, for ``flask mailtrack recover``.
 ``drain``
     The database takes no rows, or does not answer. Sent at the first failure, then every five minutes.
+``quarantine``
+    A record cannot be stored, and is put aside for ``flask mailtrack recover --quarantine``. Sent for each.
 ``hit``
     A hit could not be labelled.
 """

@@ -31,6 +31,7 @@ from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
+from .storage.host_columns import Fill
 from .storage.optouts import OptOuts
 from .storage.own_engine import own_engine
 from .storage.records import Record
@@ -69,18 +70,24 @@ class State:
 
 
 def build(
-    app: Flask, settings: Settings, db: Any, models: Models, asked: Consulted | ConsentColumn | None = None
+    app: Flask,
+    settings: Settings,
+    db: Any,
+    models: Models,
+    asked: Consulted | ConsentColumn | None = None,
+    fill: Fill | None = None,
 ) -> State:
     """Put together what *app* needs.
 
     :param db: the host's Flask-SQLAlchemy object, already initialised for the app.
     :param asked: who is asked about consent.
+    :param fill: who is asked for columns of the host's.
     """
     signer = Signer(settings.secret_keys, settings.app_id)
     with app.app_context():
         bind = models.Message.__table__.metadata.info.get("bind_key")
         engines = {key: own_engine(engine) for key, engine in db.engines.items()}
-        database = Database(engines[bind], models)
+        database = Database(engines[bind], models, _filler(app, fill))
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
@@ -95,7 +102,7 @@ def build(
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0))
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence.over)
+    writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
     every = [spool for journal in spools for spool in journal.spools]
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
@@ -231,6 +238,22 @@ def _consulted(
             return ask(addresses, purpose)
 
     return consulted
+
+
+def _filler(app: Flask, fill: Fill | None) -> Fill | None:
+    """Return the host's function, for use in any thread."""
+    if fill is None:
+        return None
+    ask, reference = fill, weakref.ref(app)
+
+    def filled(model_name: str, record: Any) -> Mapping[str, Any]:
+        owner = reference()
+        if owner is None or (has_app_context() and current_app._get_current_object() is owner):  # type: ignore[attr-defined]
+            return ask(model_name, record)
+        with owner.app_context():
+            return ask(model_name, record)
+
+    return filled
 
 
 def _footer(part: str, url: str) -> str:

@@ -7,15 +7,20 @@ import smtplib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from flask_mailtrack.events import Status
-from flask_mailtrack.privacy import normalise
+from flask_mailtrack.privacy import legible, normalise
 
 from .copies import Copy
 from .ledger import Page
 
 log = logging.getLogger("flask_mailtrack.send")
+
+MAX_REPLY = 500
+"""Characters that are kept of what an SMTP server says; MariaDB has 64 kB for it, and a server may send megabytes."""
+_SEVERAL = 20
 
 
 @dataclass
@@ -119,12 +124,13 @@ class Watch:
         if self.done:  # a receiver of email_dispatched raised, or the reconnect after it did
             return Status.SENT, ""
         if isinstance(error, smtplib.SMTPRecipientsRefused):
-            return Status.FAILED, "; ".join(_reply(*reply) for reply in error.recipients.values())
+            some = islice(error.recipients.values(), _SEVERAL)
+            return Status.FAILED, legible("; ".join(_reply(*reply) for reply in some), MAX_REPLY)
         if isinstance(error, smtplib.SMTPResponseException):
             return Status.FAILED, _reply(error.smtp_code, error.smtp_error)
         if self.in_data:
-            return Status.UNKNOWN, f"connection lost after DATA: {error}"
-        return Status.FAILED, f"{type(error).__name__}: {error}"
+            return Status.UNKNOWN, legible(f"connection lost after DATA: {error}", MAX_REPLY)
+        return Status.FAILED, legible(f"{type(error).__name__}: {error}", MAX_REPLY)
 
 
 def _connection_ended(error: smtplib.SMTPException) -> bool:
@@ -135,5 +141,4 @@ def _connection_ended(error: smtplib.SMTPException) -> bool:
 
 
 def _reply(code: int, text: bytes | str) -> str:
-    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    return f"{code} {words}"
+    return legible(f"{code} {legible(text, MAX_REPLY)}", MAX_REPLY)

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import InitVar, dataclass, fields
 from typing import Any
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.storage.records import is_deeper
 
 from .text import plain
 
@@ -21,6 +22,9 @@ log = logging.getLogger("flask_mailtrack.send")
 HEADER = "X-Mailtrack"
 ATTRIBUTE = "_mailtrack_options"
 MAX_NAME = 255
+MAX_METADATA_BYTES = 64_000
+MAX_METADATA_LEVELS = 20
+"""Of nested lists and dicts, the outermost counted: MariaDB refuses JSON of 32."""
 
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SWITCHES = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
@@ -35,15 +39,16 @@ class Options:
     :param unsubscribe: headers, footer and opt-outs; without a list, an unsubscribe means everything.
     :param tag: a campaign's name, for statistics; at most 255 characters.
     :param list_id: the list that a recipient can leave; at most 255 characters.
-    :param metadata: JSON that is kept on the message row.
+    :param metadata: JSON that is kept on the message row; at most 64,000 bytes and 20 levels.
     :param utm: ``utm_…`` parameters that are added to tracked links, without the prefix.
     :param transactional: the mail is about the recipient's own doings, such as a password reset: its
         links, which may work once only, are left alone, and there is nothing to unsubscribe from.
     :param mode: what is kept of opens and clicks, one of :class:`~flask_mailtrack.modes.Mode`.
+    :param columns: values for columns that the host has added to the message model.
     :raises TypeError: a value of the wrong type.
     :raises ValueError: a mode that is none, a name that is too long or has control characters, metadata
-        that is not JSON or that databases do not take (NaN, NUL, half an emoji), or a utm name of other
-        than letters, digits and underscores.
+        that is not JSON, is too long or too deep, or that databases do not take (NaN, NUL, half an emoji), or a
+        utm name of other than letters, digits and underscores.
     """
 
     opens: bool | None = None
@@ -55,8 +60,13 @@ class Options:
     utm: Mapping[str, str] | None = None
     transactional: bool | None = None
     mode: str | None = None
+    columns: Mapping[str, Any] | None = None
+    merged: InitVar[bool] = False
+    """The parts have been looked at, and together they may be longer than each."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, merged: bool) -> None:
+        if merged:
+            return
         for name in ("opens", "clicks", "unsubscribe", "transactional"):
             if not isinstance(getattr(self, name), bool | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write True or False.")
@@ -64,7 +74,7 @@ class Options:
             _check_name(name, getattr(self, name))
         if self.mode is not None and self.mode not in tuple(Mode):
             raise ValueError(f"mode is {self.mode!r}: write one of {', '.join(Mode)}.")
-        for name in ("metadata", "utm"):
+        for name in ("metadata", "utm", "columns"):
             if not isinstance(getattr(self, name), Mapping | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
         _check_metadata(self.metadata or {})
@@ -75,7 +85,8 @@ class Options:
 
     def within(self, wider: Options) -> Options:
         """Return these options, completed by *wider* ones; dicts are merged."""
-        return Options(**{f.name: _narrower(getattr(self, f.name), getattr(wider, f.name)) for f in fields(self)})
+        values = {f.name: _narrower(getattr(self, f.name), getattr(wider, f.name)) for f in fields(self)}
+        return Options(**values, merged=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,7 @@ class Choice:
     utm: tuple[tuple[str, str], ...]
     base_url: str
     mode: Mode
+    columns: Mapping[str, Any]
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -139,6 +151,7 @@ def choose(
         utm=tuple(sorted((plain(key), plain(value)) for key, value in (said.utm or {}).items())),
         base_url=base_url,
         mode=Mode(said.mode or settings.mode),
+        columns=said.columns or {},
     )
 
 
@@ -207,11 +220,17 @@ def _check_name(name: str, value: Any, *, required: bool = False) -> None:
 
 
 def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    if is_deeper(metadata, MAX_METADATA_LEVELS):
+        raise ValueError(
+            f"metadata is nested deeper than {MAX_METADATA_LEVELS} levels: keep a key, and the rest yourself."
+        )
     try:
         text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False)
-        text.encode()
+        size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata cannot be kept as JSON: {error}") from error
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"metadata has {size} bytes of JSON: keep up to {MAX_METADATA_BYTES}, such as a key of yours.")
     if "\\u0000" in text.replace("\\\\", ""):
         raise ValueError("metadata cannot be kept as JSON: it has a NUL character, which PostgreSQL refuses.")
 

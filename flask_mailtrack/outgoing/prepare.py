@@ -96,6 +96,7 @@ class _Work:
             "tag": choice.tag,
             "list_id": choice.list_id,
             "meta": choice.metadata,
+            "columns": choice.columns,
             "mode": choice.mode,
         }
 

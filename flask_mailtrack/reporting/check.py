@@ -19,7 +19,7 @@ from flask_mailtrack.storage.disk.directory import bad_files, intrusion, make, s
 from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.disk.mounts import weakness
 from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.sink.stream import BAD, EVENTS, Stream
+from flask_mailtrack.storage.sink.stream import BAD, EVENTS, REFUSED, Stream
 
 from .walls import blame, wall
 
@@ -97,6 +97,9 @@ def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
     places = [first, second, *older]
     if bad := [str(path) for place in places for path in bad_files(place)]:
         yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(bad)}")
+    if lost := [str(path) for place in places for path in bad_files(place, journals[-1].spools[0].stream)]:
+        cure = "mend the table, then run flask mailtrack recover --quarantine"
+        yield Finding("C26", "error", f"opt-outs that could not be stored are kept in {', '.join(lost)}: {cure}")
     # A test's journal is meant to pass away.
     if not app.testing and (weak := weakness(first)):
         yield Finding("C22", "warning", f"the spool {first} is on {weak}")
@@ -114,13 +117,16 @@ def _readers(directory: Path, size: int) -> Finding:
 
 
 def _stream(stream: Stream, limit: int) -> Finding:
-    waiting, bad, refusal = stream.length(EVENTS), stream.length(BAD), stream.refusal()
+    waiting, bad, refused = (stream.length(key) for key in (EVENTS, BAD, REFUSED))
+    refusal = stream.refusal()
     if refusal:
         return Finding("C25", "error", f"Redis at {stream.where} {refusal}: rows go straight to the database")
     if waiting > 0.8 * limit:
         return Finding("C25", "warning", f"Redis at {stream.where} holds {waiting} of {limit} entries: nobody drains?")
-    if bad:
-        return Finding("C25", "warning", f"{bad} records that could not be stored are kept in {stream.name}:{BAD}")
+    if bad or refused:
+        text = f"{bad} records that could not be stored are kept in {stream.name}:{BAD}"
+        more = f", {refused} opt-outs in {stream.name}:{REFUSED}: run recover --quarantine on each machine"
+        return Finding("C25", "error" if refused else "warning", text + more if refused else text)
     return Finding("C25", "ok", f"Redis at {stream.where}, {waiting} entries wait")
 
 

@@ -9,7 +9,7 @@ from datetime import UTC
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, false, func, or_, select, update
 
 from flask_mailtrack.events import (
     BY_LINK,
@@ -38,7 +38,7 @@ _OPPOSITE = {
 
 _COUNTS = ("open_count", "click_count", "machine_count")
 _FIRST = ("first_verdict", "first_reasons")
-_IN_MESSAGE = [name for name in SentMessage._fields if name != "meta"]
+_IN_MESSAGE = [name for name in SentMessage._fields if name not in ("meta", "columns")]
 _IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
 MESSAGE_COLUMNS = (*_IN_MESSAGE, "meta", *_COUNTS)
@@ -58,6 +58,7 @@ class Batch:
         self._database = database
         self._connection = connection
         self._hindsight = hindsight or Hindsight()
+        self._theirs: dict[uuid.UUID, Any] = {}
 
     def write(self, records: Sequence[Record]) -> list[Record]:
         """Write links, messages and hits, then what follows from them.
@@ -84,7 +85,9 @@ class Batch:
 
     def _links(self, links: list[LinkTarget]) -> None:
         rows = {k.ref: {"ref": k.ref, "url": k.url, "name": k.name, "part": k.part} for k in links}
-        self._database.add(self._connection, self._database.link, list(rows.values()))
+        table, records = self._database.link, {k.ref: k for k in links}
+        complete = self._database.host.complete(table, list(rows.values()), list(records.values()), {})
+        self._database.add(self._connection, table, complete)
 
     def _messages(self, messages: list[SentMessage]) -> None:
         told: dict[Any, SentMessage] = {}
@@ -92,7 +95,7 @@ class Batch:
             if message.id not in told or told[message.id].status == Status.SENDING:
                 told[message.id] = message
         rows = [(*_of_message(m), dict(m.meta), 0, 0, 0) for m in told.values()]
-        self._database.pour(self._connection, self._database.message, MESSAGE_COLUMNS, rows)
+        self._pour(self._database.message, MESSAGE_COLUMNS, rows, list(told.values()))
 
     def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
         message, link = self._database.message, self._database.link
@@ -101,17 +104,33 @@ class Batch:
         stored = [_resolved(h, sent, links) for h in hits]
         stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
         table = self._database.event
-        fresh = [event_row(h) for h in stored if h.type not in OPT_OUTS]
-        self._database.pour(self._connection, table, EVENT_COLUMNS, fresh)
+        host = self._database.host
+        self._theirs = host.of_messages(self._connection, hits, table, self._database.optout, self._database.audit)
+        plain = [h for h in stored if h.type not in OPT_OUTS]
+        fresh = [event_row(h) for h in plain]
+        self._pour(table, EVENT_COLUMNS, fresh, plain)
         if len(fresh) == len(stored):
             return stored
         for hit, asked in zip(stored, hits, strict=True):
             if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id == EVERYTHING):
-                self._database.pour(self._connection, table, EVENT_COLUMNS, [event_row(hit)])
-                self._database.add(self._connection, self._database.audit, [audit.of_hit(hit)])
+                self._pour(table, EVENT_COLUMNS, [event_row(hit)], [hit])
+                self._add(self._database.audit, audit.of_hit(hit), hit)
         # A second yes is no event, so nobody is told of it; a replay is told again.
         told = set(self._rows(table.c.id, {h.id for h in stored if h.type in OPT_OUTS}))
         return [hit for hit in stored if hit.type not in OPT_OUTS or hit.id in told]
+
+    def _pour(self, table: Table, names: Sequence[str], rows: list[tuple[Any, ...]], records: Sequence[Any]) -> None:
+        """Insert *rows*, with the columns that the host has added."""
+        host = self._database.host
+        if not host.has(table):
+            self._database.pour(self._connection, table, names, rows)
+            return
+        more = [host.values(table, record, self._theirs) for record in records]
+        self._database.pour_with(self._connection, table, names, rows, more)
+
+    def _add(self, table: Table, row: dict[str, Any], record: Hit) -> None:
+        complete = self._database.host.complete(table, [row], [record], self._theirs)
+        self._database.add(self._connection, table, complete)
 
     def _in_hindsight(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
         """Return *hits* with the verdicts that now stand, and correct those of earlier events in the table.
@@ -194,7 +213,7 @@ class Batch:
         if stands is None:
             if not self._told(hit, _OPPOSITE[hit.type], later=True):
                 said = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id", "ref")}
-                self._database.add(self._connection, table, [key | said | {"created_at": hit.occurred_at}])
+                self._add(table, key | said | {"created_at": hit.occurred_at}, hit)
             return True
         if hit.reason and stands.method in BY_LINK:  # given after the unsubscribe, on the page that confirms it
             reason = {"reason": hit.reason, "comment": hit.comment}

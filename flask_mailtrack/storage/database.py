@@ -6,10 +6,10 @@ Everything runs on connections of our own, never on ``db.session``.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -35,14 +35,16 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType
-from flask_mailtrack.models import Models, by_people
+from flask_mailtrack.models import Models, by_people, key_of
 
 from .arrays import array_of
+from .host_columns import Fill, HostColumns
 from .insertion import MYSQL, Insertion, Row, insert_or_ignore
 
 HURRY_MS = 50
 PATIENCE_MS = 5_000
 _CHUNK = 500
+T = TypeVar("T")
 _DIALECTS = ("sqlite", "postgresql", *MYSQL)
 # Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
 _CLASHES = {"40001", "40P01", 1020, 1213}
@@ -54,9 +56,10 @@ class Database:
 
     :param engine: of the bind the tables live on.
     :param models: whose ``__table__`` are used, so host columns stay out of our way.
+    :param fill: see :class:`HostColumns`.
     """
 
-    def __init__(self, engine: Engine, models: Models) -> None:
+    def __init__(self, engine: Engine, models: Models, fill: Fill | None = None) -> None:
         if engine.dialect.name not in _DIALECTS:
             cure = "Use SQLite, PostgreSQL, MySQL or MariaDB; with bind_key, for our tables only."
             raise ConfigError("E207", "db", f"is on {engine.dialect.name}, which cannot ignore duplicates.", cure)
@@ -66,7 +69,8 @@ class Database:
         self.optout: Table = models.OptOut.__table__
         self.link: Table = models.Link.__table__
         self.audit: Table = models.Audit.__table__
-        self._insertions: dict[Table, Insertion] = {}
+        self.host = HostColumns(models, fill)
+        self._insertions: dict[tuple[Table, tuple[str, ...]], Insertion] = {}
 
     @property
     def shared(self) -> bool:
@@ -138,19 +142,33 @@ class Database:
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""
-        if rows:
-            connection.execute(insert_or_ignore(connection.dialect.name, table), _in_order(table, rows))
+        for group in alike(rows, rows).values():
+            connection.execute(insert_or_ignore(connection.dialect.name, table), _in_order(table, group))
 
     def pour(self, connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert many *rows* of the same columns; an open fate of a message that is there is settled.
 
         :param table: of events or messages.
-        :param names: of the columns; always the same for one table.
+        :param names: of the columns.
         """
-        if table not in self._insertions:
+        key = (table, tuple(names))
+        if key not in self._insertions:
             settle = table is self.message
-            self._insertions[table] = Insertion(connection.dialect, table, names, settle=settle)
-        self._insertions[table].run(connection, rows)
+            self._insertions[key] = Insertion(connection.dialect, table, names, settle=settle)
+        self._insertions[key].run(connection, rows)
+
+    def pour_with(
+        self,
+        connection: Connection,
+        table: Table,
+        names: Sequence[str],
+        rows: Sequence[Row],
+        more: Sequence[dict[str, Any]],
+    ) -> None:
+        """Insert *rows* as :meth:`pour` does, each with the columns of the host's in *more*."""
+        for added, group in alike(more, list(zip(rows, more, strict=True))).items():
+            longer = [(*row, *(extra[name] for name in added)) for row, extra in group]
+            self.pour(connection, table, (*names, *added), longer)
 
     def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Keep other drainers from what belongs to these messages until the transaction ends.
@@ -174,6 +192,17 @@ class Database:
         cause: Any = error.orig
         codes = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1]}
         return not codes.isdisjoint(_CLASHES)
+
+    def packet_bytes(self) -> int:
+        """Return how long a statement may be for MySQL, asked on a fresh connection; else, or if it is away, 0."""
+        if self.engine.dialect.name not in MYSQL:
+            return 0
+        try:
+            with self.engine.connect() as connection:
+                connection.invalidate()  # one of the pool may be dead, or of before the setting was changed
+                return int(connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar() or 0)
+        except DBAPIError:
+            return 0
 
     def message_about(self, message_id: uuid.UUID) -> dict[str, Any]:
         """Return the row of a message by column name; empty if there is none."""
@@ -263,10 +292,18 @@ def _discreet() -> Iterator[None]:
 
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two drainers that take locks in the same order do not wait for each other in a circle."""
-    keys = [column.name for column in table.primary_key.columns]
+    keys = key_of(table)
     if len(keys) > 1 or not isinstance(table.c[keys[0]].type, Uuid):
         return sorted(rows, key=lambda row: [row[key] for key in keys])
     return sorted(rows, key=lambda row: row[keys[0]].int)  # in the same order, in a tenth of the time
+
+
+def alike(rows: Sequence[Mapping[str, Any]], what: Sequence[T]) -> dict[tuple[str, ...], list[T]]:
+    """Return *what*, of which each belongs to a row, in groups of those whose rows have the same columns."""
+    groups: dict[tuple[str, ...], list[T]] = {}
+    for row, each in zip(rows, what, strict=True):
+        groups.setdefault(tuple(row), []).append(each)
+    return groups
 
 
 def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:

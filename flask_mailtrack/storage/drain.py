@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,13 @@ class Drain:
         # Sealed first: the messages that these opt-outs are about are in the spool by now.
         late = [list(taken(spool, troubles)) for spool in spools if spool in self._late]
         early = (taken(spool, troubles) for spool in spools if spool not in self._late)
-        return sum(self._empty(segments, patient) for segments in chain(early, late))
+        moved = 0
+        try:
+            for segments in early:
+                moved += self._empty(segments, patient)
+        finally:  # no other row may hold an opt-out up
+            moved += sum(self._empty(segments, patient) for segments in late)
+        return moved
 
     def _empty(self, segments: Iterable[Segment], patient: bool) -> int:
         moved = 0

@@ -23,6 +23,8 @@ class Health:
     """Age of the oldest of them; 0 if nothing waits."""
     bad: int
     """Records in quarantine, which the database refused or which are damaged."""
+    refused_optouts: int
+    """Those of them that are opt-outs: until they are stored, their people get no list mail."""
     fallbacks: int
     """Records that this process had to write to the second directory, since it began."""
     lost: int
@@ -38,8 +40,8 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is lost to the log, and nothing has waited for more than five minutes."""
-        return self.oldest_seconds <= OLD_SECONDS and not self.lost
+        """Whether nothing is lost to the log, no opt-out is refused, and nothing has waited for over five minutes."""
+        return self.oldest_seconds <= OLD_SECONDS and not self.lost and not self.refused_optouts
 
 
 def health(drain: Drain, journals: Sequence[Journal]) -> Health:
@@ -50,6 +52,7 @@ def health(drain: Drain, journals: Sequence[Journal]) -> Health:
         bytes=waiting.bytes,
         oldest_seconds=waiting.oldest_seconds,
         bad=waiting.bad,
+        refused_optouts=waiting.refused_optouts,
         fallbacks=sum(journal.fallbacks for journal in journals),
         lost=sum(journal.lost for journal in journals),
         lag_seconds=runs.lag_seconds,

@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from flask_mailtrack.events import Status
+from flask_mailtrack.models import key_of
 
 from .arrays import PLAIN, array_of, is_empty, remembering
 
@@ -139,10 +140,11 @@ def insert_or_ignore(dialect: str, table: Table, source: Any = None, names: Sequ
     :param source: a query whose rows are inserted, with *names* of the columns; else they are parameters.
     """
     if dialect in MYSQL:
-        key = next(iter(table.primary_key.columns))
+        key = table.c[key_of(table)[0]]
         # Not INSERT IGNORE, which also swallows values that do not fit.
         return mysql.insert(table).on_duplicate_key_update({key.name: key})
-    return _insert(dialect, table, source, names).on_conflict_do_nothing()
+    keys = [table.c[name] for name in key_of(table)]
+    return _insert(dialect, table, source, names).on_conflict_do_nothing(index_elements=keys)
 
 
 def insert_or_settle(dialect: str, table: Table, source: Any = None, names: Sequence[str] = ()) -> Any:

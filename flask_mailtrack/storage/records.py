@@ -6,7 +6,8 @@ import json
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, get_type_hints
@@ -75,6 +76,30 @@ _READ: dict[Any, Callable[[Any], Any]] = {
 
 _TYPES_OF = {cls: get_type_hints(cls) for cls in _NAMES}
 
+_SPELLED: dict[str, tuple[type, Callable[[str], Any]]] = {
+    "uuid": (uuid.UUID, uuid.UUID),
+    "datetime": (datetime, datetime.fromisoformat),
+    "date": (date, date.fromisoformat),
+    "decimal": (Decimal, Decimal),
+}
+"""Values of a host's columns that JSON does not know, which stand in it as a list of a word and a text."""
+
+
+def _spelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    def spell(value: Any) -> Any:
+        word = next((word for word, (kind, _) in _SPELLED.items() if isinstance(value, kind)), None)
+        return [word, value.isoformat() if isinstance(value, date) else str(value)] if word else value
+
+    return {name: spell(value) for name, value in values.items()}
+
+
+def _read_columns(values: Any) -> dict[str, Any]:
+    return {
+        name: _SPELLED[value[0]][1](value[1]) if isinstance(value, list) else value
+        for name, value in _just(dict)(values).items()
+    }
+
+
 _WRITE: dict[Any, Callable[[Any], Any]] = {
     uuid.UUID: str,
     datetime: datetime.isoformat,
@@ -82,6 +107,9 @@ _WRITE: dict[Any, Callable[[Any], Any]] = {
     Mapping[str, Any]: dict,
 }
 """How a field is written, by its type; others go to JSON as they are."""
+
+DEEPEST = 200
+"""Levels of JSON that are read; :func:`~flask_mailtrack.Mailtrack.track` takes far fewer."""
 
 _MISSING = object()
 _BLANK = {cls: [cls._field_defaults.get(name, _MISSING) for name in cls._fields] for cls in _NAMES}
@@ -97,6 +125,10 @@ _WRITERS = {
     cls: [(name, default, _WRITE.get(kind)) for (name, kind), default in zip(types.items(), _BLANK[cls], strict=True)]
     for cls, types in _TYPES_OF.items()
 }
+_READERS[SentMessage]["columns"] = (SentMessage._fields.index("columns"), _read_columns, False)
+_WRITERS[SentMessage] = [
+    (name, default, _spelled if name == "columns" else write) for name, default, write in _WRITERS[SentMessage]
+]
 # NaN and Infinity, which a host may have put into its metadata, are not JSON to a database.
 _from_text = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
 _to_text = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -133,6 +165,17 @@ def from_json(body: Mapping[str, Any]) -> Record:
     return record
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Say whether lists and dicts in *value* are nested deeper than *levels*; without recursion."""
+    level = [value]
+    for _ in range(levels + 1):
+        nested = [each for each in level if isinstance(each, Mapping | list | tuple)]
+        if not nested:
+            return False
+        level = [inner for each in nested for inner in (each.values() if isinstance(each, Mapping) else each)]
+    return True
+
+
 def encode(record: Mapping[str, Any]) -> bytes:
     """Return the line of *record*: a CRC-32 in eight hex digits, a space, JSON, a newline."""
     text = _to_text(record).encode()
@@ -152,6 +195,9 @@ def decode(line: bytes) -> dict[str, Any]:
         record, end = _from_text(characters)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    # What can be read here might not be written again, from a few frames deeper.
+    if characters.count("[") + characters.count("{") > DEEPEST and is_deeper(record, DEEPEST):
+        raise ValueError("nested too deeply")
     if end != len(characters) or not isinstance(record, dict):
         raise ValueError("not an object")
     return record

@@ -8,21 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import DBAPIError
 
 from .batch import Batch
 from .database import Database
 from .enrichment import Enrichment
+from .fault import column_of, of_the_record
 from .hindsight import Hindsight
-from .records import Record, from_json
+from .records import Record, encode, from_json
 
 log = logging.getLogger("flask_mailtrack.drain")
 
 Refuse = Callable[[Mapping[str, Any], str], None]
 """Called with the body of a record that will never fit, and why."""
 
-# ValueError and OverflowError: what a driver cannot even put on the wire.
-_POISON = (DataError, IntegrityError, ValueError, OverflowError)
+Pair = tuple[Mapping[str, Any], Record]
+
 _ATTEMPTS = 4
 _PAUSE = 0.03  # seconds
 
@@ -34,6 +35,7 @@ class Writer:
     :param enrichment: fills in what a request had no time for.
     :param hindsight: judges hits once more, by what else happened to their message.
     :param admit: returns the records of a batch that may be stored; the others are forgotten.
+    :param quarantined: told of each record that is put aside; must not raise.
     """
 
     def __init__(
@@ -42,45 +44,48 @@ class Writer:
         enrichment: Enrichment | None = None,
         hindsight: Hindsight | None = None,
         admit: Callable[[Sequence[Record]], list[Record]] = list,
+        quarantined: Callable[[Exception], object] = lambda error: None,
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
         self._hindsight = hindsight or Hindsight()
         self._admit = admit
+        self._quarantined = quarantined
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
         """Store *bodies* in one transaction, and return what is stored.
 
-        If the content of some is refused, they are found by halving, and the others are stored.
+        Whatever one of them meets costs that one: they are found by halving, and the others are stored.
 
-        :param refuse: told of each body that is no record, or that the database refuses.
+        :param refuse: told of each body that is no record, or that cannot be stored.
         :param patient: see :meth:`Database.transaction`.
         :raises SQLAlchemyError: the database does not take anything now; nothing is stored that is not
             stored again without harm.
         :raises DatabaseBusy: likewise, because the host is in a transaction.
         """
-        records: list[tuple[dict[str, Any], Record]] = []
+        pairs: list[Pair] = []
         for body in bodies:
             try:
                 found = self._enrichment.find(body)
-                records.append((body, from_json(body | found if found else body)))
-            except ValueError as error:
-                refuse(body, str(error))
-        admitted = {id(record) for record in self._admit([record for _, record in records])}
-        return self._store([pair for pair in records if id(pair[1]) in admitted], refuse, patient)
+                pairs.append((body, from_json(body | found if found else body)))
+            except Exception as error:  # whatever it is, the next body must not meet it
+                self._put_aside(body, refuse, error)
+        return self._store(pairs, refuse, patient)
 
-    def _store(self, pairs: list[tuple[dict[str, Any], Record]], refuse: Refuse, patient: bool) -> list[Record]:
+    def _store(self, pairs: Sequence[Pair], refuse: Refuse, patient: bool) -> list[Record]:
         try:
-            return self._write([record for _, record in pairs], patient)
-        except _POISON as error:
-            return self._bisect(pairs, refuse, patient, error)
-        except StatementError as error:
-            if type(error) is not StatementError:  # its subclasses are the server's trouble, not the row's
+            return self._write(self._admit([record for _, record in pairs]), patient)
+        except Exception as error:
+            if not of_the_record(error) and not self._is_too_large(pairs, error):
                 raise
-            return self._bisect(pairs, refuse, patient, error)
+            if len(pairs) == 1:
+                self._put_aside(pairs[0][0], refuse, error)
+                return []
+        middle = len(pairs) // 2
+        return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
 
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS if records else 0):
             try:
                 with self._database.transaction(patient) as connection:
                     return Batch(self._database, connection, self._hindsight).write(records)
@@ -91,12 +96,18 @@ class Writer:
                 time.sleep(random.uniform(0.5, 1) * _PAUSE * (attempt + 1))  # noqa: S311 - no secret
         return []
 
-    def _bisect(
-        self, pairs: list[tuple[dict[str, Any], Record]], refuse: Refuse, patient: bool, error: Exception
-    ) -> list[Record]:
-        if len(pairs) == 1:
-            refuse(pairs[0][0], str(getattr(error, "orig", None) or error))
-            log.error("a record was quarantined: the database refuses it (%s)", type(error).__name__)
-            return []
-        middle = len(pairs) // 2
-        return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
+    def _is_too_large(self, pairs: Sequence[Pair], error: Exception) -> bool:
+        """Say whether a connection was lost over too long a statement: MySQL hangs up, and may not say why."""
+        if not isinstance(error, DBAPIError):
+            return False
+        longest = self._database.packet_bytes()
+        # In the statement, quotes and line ends are escaped.
+        return bool(longest) and 2 * sum(len(encode(body)) for body, _ in pairs) > longest
+
+    def _put_aside(self, body: Mapping[str, Any], refuse: Refuse, error: Exception) -> None:
+        reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+        refuse(body, reason)
+        column = column_of(error)
+        where = f" for {column}" if column else ""
+        log.error("a record (%s) was quarantined%s: %s", body.get("k"), where, type(error).__name__)
+        self._quarantined(error)

@@ -11,6 +11,8 @@ from conftest import Inbox, MakeSite, Site
 from flask_mail import Mail, Message, email_dispatched
 from smtp_server import Answer, RawServer, Script
 
+from flask_mailtrack.outgoing.delivery import MAX_REPLY
+
 THREE = ["ada@example.com", "bob@example.com", "cyd@example.com"]
 Connect = Callable[[Script], tuple[Site, RawServer]]
 
@@ -125,6 +127,30 @@ def test_a_refused_content_is_a_failure_with_the_servers_words(connect: Connect)
     with pytest.raises(smtplib.SMTPDataError):
         site.mail.send(message(THREE[:2]))
     assert states(site) == {"ada@example.com": ("failed", "554 spam"), "bob@example.com": ("sent", "")}
+
+
+def many(code: int, line: str, bytes_: int) -> str:
+    """An answer of that many bytes, in lines that smtplib reads."""
+    lines = [f"{code}-{line}"] * (bytes_ // (len(line) + 6))
+    return "\r\n".join([*lines, f"{code} {line}"])
+
+
+@pytest.mark.parametrize("bytes_", [70_000, 17_000_000])
+def test_a_reply_without_end_is_cut_and_cleaned(database_url: str, make_site: MakeSite, bytes_: int) -> None:
+    """What a server says is kept in one line of 500 characters, without a NUL or a control character."""
+    answer = many(554, "no\0 \x1b[31mspam \x9b\u202eö " + "x" * 900, bytes_)
+    with RawServer(Script(content=lambda argument, number: answer)) as server:
+        mail = {"MAIL_SUPPRESS_SEND": False, "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": server.port}
+        site = make_site(SQLALCHEMY_DATABASE_URI=database_url, **mail)
+        with pytest.raises(smtplib.SMTPDataError):
+            site.mail.send(message(THREE[:1]))
+        site.mailtrack.flush()
+        ((status, error),) = states(site).values()
+        site.db.session.rollback()
+    assert status == "failed"
+    assert error.startswith("554 no [31mspam ö xxx")
+    assert len(error) == MAX_REPLY
+    assert error.isprintable()
 
 
 def test_unsplit_mail_still_has_a_state_for_each_recipient(make_site: MakeSite) -> None:

@@ -153,7 +153,7 @@ def test_what_waits_in_redis_is_counted(
         assert (health.rows, health.streamed, health.bad, health.ok) == (0, 4, 1, True)
         with monkeypatch.context() as patch:
             stream = site.mailtrack.state().stream
-            patch.setattr(stream, "waiting", lambda: (4, 301.0, 1))
+            patch.setattr(stream, "waiting", lambda: (4, 301.0, 1, 0))
             assert (site.mailtrack.health().oldest_seconds, site.mailtrack.health().ok) == (301.0, False)
         told = site.app.test_cli_runner().invoke(args=["mailtrack", "status", "--json"])
         assert json.loads(told.output)["streamed"] == 4

@@ -65,9 +65,13 @@ def is_segment(entry: os.DirEntry[str], stream: str) -> bool:
     return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
 
 
-def bad_files(directory: Path) -> list[Path]:
-    """Return the files in which records are kept that could not be stored."""
-    return sorted(path for path in directory.glob(f"{BAD}-*{SUFFIX}") if path.is_file() and not path.is_symlink())
+def bad_files(directory: Path, stream: str = "") -> list[Path]:
+    """Return the files in which records are kept that could not be stored.
+
+    :param stream: only of this one.
+    """
+    kept = directory.glob(f"{BAD}-{stream}*{SUFFIX}")
+    return sorted(path for path in kept if path.is_file() and not path.is_symlink())
 
 
 def strangers(directory: Path, streams: set[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .directory import bad_files
+from .directory import BAD, bad_files
 from .segment import begun
 from .spool import Spool
 
@@ -26,6 +26,8 @@ class Waiting:
     """Age of the oldest segment that has rows; 0 if nothing waits."""
     bad: int = 0
     """Records in quarantine."""
+    refused_optouts: int = 0
+    """Those of them that are opt-outs."""
     streamed: int | None = None
     """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
 
@@ -35,6 +37,7 @@ class Gauge:
 
     def __init__(self, spools: Sequence[Spool]) -> None:
         self._spools = spools
+        self._late = f"{BAD}-{spools[-1].stream}"
         self._counted: dict[Path, tuple[int, int]] = {}
 
     def read(self) -> Waiting:
@@ -55,6 +58,7 @@ class Gauge:
             bytes=sum(sizes.values()),
             oldest_seconds=max(0.0, time.time() - min(times)) if times else 0.0,
             bad=sum(counted[path][1] for path in bad),
+            refused_optouts=sum(counted[path][1] for path in bad if path.name.startswith(self._late)),
         )
 
     def _count(self, path: Path) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,31 @@ from flask_mailtrack.storage.optouts import OPT_OUTS
 from flask_mailtrack.storage.records import decode, from_json
 from flask_mailtrack.storage.sink.stream import Stream
 
+from .directory import bad_files
 from .election import election
+from .lost import find
 from .spool import Spool
 
 
 def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:
-    """Return the choices that are in *spools*. A line that is none is left to the drain.
+    """Return the choices that are in *spools*, and the refusals in their quarantine, which stand until they are stored.
+
+    A line that is none is left to the drain.
 
     :raises OSError: a spool cannot be read.
     """
-    return _choices(body for spool in spools for path in sorted(spool.files()) for body in _bodies(path))
+    every = list(spools)
+    kept = [change for spool in every for path in bad_files(spool.directory, spool.stream) for change in _kept(path)]
+    return kept + _choices(body for spool in every for path in sorted(spool.files()) for body in _bodies(path))
 
 
 def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
-    """Return the choices of which *stream* has copies, those of this machine included.
+    """Return the choices of which *stream* has copies, those of this machine included, and what no database took.
 
     :raises StreamError: it cannot be asked.
     """
-    return _choices(_decoded(stream.told(hurried).values()))
+    told, refused = stream.choices(hurried)
+    return [*filter(_refuses, _choices(_decoded(refused))), *_choices(_decoded(told))]
 
 
 def forget(spools: Sequence[Spool], words: Iterable[str], stream: Stream | None = None) -> int:
@@ -65,6 +73,23 @@ def _bodies(path: Path) -> Iterator[dict[str, Any]]:
     # Drained meanwhile: then it is in the database.
     with suppress(FileNotFoundError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
         yield from _decoded(lines)
+
+
+def _kept(path: Path) -> list[Hit | Suppression]:
+    """Return the refusals that the database has refused: nobody is mailed because of that."""
+    state = path.stat()
+    return _kept_in(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(16)
+def _kept_in(path: Path, *version: int) -> list[Hit | Suppression]:
+    """Read each version of a file once: it stays until somebody mends the table, and each send asks."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+        return list(filter(_refuses, _choices(found.body for found in find(lines) if found.body is not None)))
+
+
+def _refuses(change: Hit | Suppression) -> bool:
+    return change.out if isinstance(change, Suppression) else OPT_OUTS[change.type][1]
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -63,7 +63,7 @@ class Spool:
             data = b"".join(map(encode, records))
             with self._lock():
                 self._write(data, sync or self._sync == "each")
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, TypeError, ValueError, RecursionError) as error:
             raise SpoolError(f"cannot write to {self.directory}: {error}") from error
 
     def pending(self) -> bool:

@@ -29,7 +29,7 @@ def write(
     """
     known = set() if fresh else _applied(database, connection, changes)
     standing = _standing(database, connection, {change.recipient for change in changes})
-    added: dict[tuple[str, str, str], dict[str, Any]] = {}
+    added: dict[tuple[str, str, str], Suppression] = {}
     news: list[Suppression] = []
     for change in changes:
         if change.id in known:
@@ -41,7 +41,7 @@ def write(
             standing.pop(key, None)
         elif key not in standing:
             standing[key], happened = change.method, True
-            added[key] = _row(change)
+            added[key] = change
         else:
             happened = standing[key] in BY_LINK
             if happened:
@@ -49,8 +49,11 @@ def write(
                 standing[key] = change.method
         if happened:
             news.append(change)
-    database.add(connection, database.optout, list(added.values()))
-    database.add(connection, database.audit, [audit.of_suppression(change) for change in news])
+    host, fresh_ones = database.host, list(added.values())
+    rows = host.complete(database.optout, list(map(_row, fresh_ones)), fresh_ones, {})
+    database.add(connection, database.optout, rows)
+    proofs = host.complete(database.audit, list(map(audit.of_suppression, news)), news, {})
+    database.add(connection, database.audit, proofs)
     return news
 
 

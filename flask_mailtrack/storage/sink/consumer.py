@@ -43,10 +43,13 @@ class Consumer:
         :raises DatabaseBusy: likewise, because the host is in a transaction.
         """
         moved, waiting = 0, self._stream.length(EVENTS)
-        while waiting > 0 and (entries := self._stream.take(self._batch)):
-            moved += self._move(entries, patient)
-            waiting -= len(entries)
-        return moved + self._adopt(patient)
+        try:
+            while waiting > 0 and (entries := self._stream.take(self._batch)):
+                moved += self._move(entries, patient)
+                waiting -= len(entries)
+        finally:  # no other row may hold an opt-out up
+            moved += self._adopt(patient)
+        return moved
 
     def apply(self, patient: bool = True) -> None:
         """Have all opt-outs that any box has been told take effect; their own boxes announce those of readers.
@@ -78,7 +81,8 @@ class Consumer:
         stored = self._store(copies.values(), bad, patient)
         for record in stored:
             self._announce(record)
-        self._stream.untell(copies, bad)
+        refused = {line for line, _ in bad}
+        self._stream.untell(copies, bad, {i: line for i, line in copies.items() if line in refused})
         return len(stored)
 
     def _store(self, lines: Iterable[bytes], bad: list[Refused], patient: bool) -> list[Record]:

@@ -20,8 +20,9 @@ from flask_mailtrack.storage.disk.gauge import Waiting
 from flask_mailtrack.storage.disk.segment import Segment
 from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.drain import Drain, taken
+from flask_mailtrack.storage.optouts import OPT_OUTS
 from flask_mailtrack.storage.records import Record, encode
-from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.storage.writer import Refuse, Writer
 
 from .consumer import Consumer
 from .stream import OPTOUTS, Stream
@@ -63,10 +64,25 @@ class Relay(Drain):
         """Return what waits here and, within 100 ms or so, in Redis. Never raises."""
         here = super().waiting()
         try:
-            rows, oldest, bad = self._stream.waiting()
+            rows, oldest, bad, refused = self._stream.waiting()
         except StreamError:
             return here
-        return replace(here, streamed=rows, oldest_seconds=max(here.oldest_seconds, oldest), bad=here.bad + bad)
+        oldest, refused = max(here.oldest_seconds, oldest), max(here.refused_optouts, refused)
+        return replace(here, streamed=rows, oldest_seconds=oldest, bad=here.bad + bad, refused_optouts=refused)
+
+    def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> int:
+        """Store one batch as a drain does, and tell the other boxes of the opt-outs in it that the database refuses."""
+        refused: dict[str | bytes, bytes] = {}
+
+        def note(body: Mapping[str, Any], reason: str) -> None:
+            refused[str(body.get("id"))] = encode(body)
+            refuse(body, reason)
+
+        moved = super().store(bodies, note, patient=patient)
+        choices = {str(body.get("id")) for body in bodies if _is_choice(body)}
+        with suppress(StreamError):  # then the copies are adopted later, and change nothing
+            self._stream.untell(choices, refused={i: line for i, line in refused.items() if i in choices})
+        return moved
 
     def _pending(self) -> bool:
         return super()._pending() or self._stream.busy()
@@ -90,10 +106,7 @@ class Relay(Drain):
 
     def _hand_over(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> int:
         if segment.stream == OPTOUTS:
-            moved = super()._hand_over(segment, batch, patient)
-            with suppress(StreamError):  # then the copies are adopted later, and change nothing
-                self._stream.untell(str(body.get("id")) for body in batch)
-            return moved
+            return super()._hand_over(segment, batch, patient)
         # What was shipped is not in the database yet, so nothing of it is announced.
         return 0 if self._ship(batch, patient) else super()._hand_over(segment, batch, patient)
 
@@ -121,6 +134,10 @@ class Relay(Drain):
         if trouble not in self._said:
             log.warning("%s", trouble)
             self._said.add(trouble)
+
+
+def _is_choice(body: Mapping[str, Any]) -> bool:
+    return body.get("k") == "suppression" or body.get("type") in OPT_OUTS
 
 
 class Express(Spool):

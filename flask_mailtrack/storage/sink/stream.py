@@ -1,9 +1,10 @@
 """The stream: Redis between the journals of many boxes and one database. The only place that speaks to Redis.
 
-Three keys that hold lines of the journal. ``events`` is a Redis Stream, read by a consumer group, so that
+Four keys that hold lines of the journal. ``events`` is a Redis Stream, read by a consumer group, so that
 drainers share the work. ``optouts`` is a hash by event id, of copies: the box that was told of an opt-out
 moves it to the database as ever, and until then every other box can read it here, whole, so that nobody,
-slow or dead, keeps one to himself. ``bad`` is a stream of what no database takes, with the reason.
+slow or dead, keeps one to himself. ``bad`` is a stream of what no database takes, with the reason; opt-outs
+among it are in the hash ``refused``, too, where every box looks before it sends.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask_mailtrack.errors import ConfigError, StreamError, StreamFull
 
-EVENTS, OPTOUTS, BAD = "events", "optouts", "bad"
+EVENTS, OPTOUTS, BAD, REFUSED = "events", "optouts", "bad", "refused"
 CLAIM_SECONDS = 60
 HURRY_SECONDS = 0.1
 PATIENCE_SECONDS = 5.0
@@ -29,6 +31,10 @@ _GROUP = "mailtrack"
 # for each process would stay in Redis for ever.
 _READER = "drain"
 _LINE, _REASON = b"r", b"why"
+
+Lines = Mapping[str | bytes, bytes]
+"""Lines of opt-outs, by event id."""
+_NONE: Lines = MappingProxyType({})
 
 Entry = tuple[bytes, bytes]
 """The id of an entry, and its line."""
@@ -101,25 +107,48 @@ class Stream:
         with self._errors():
             return dict(sorted(client.hgetall(self._key(OPTOUTS)).items()))
 
-    def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = ()) -> None:
-        """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*."""
+    def choices(self, hurried: bool = False) -> tuple[list[bytes], list[bytes]]:
+        """Return what :meth:`told` does, without ids, and the opt-outs that the database has refused.
+
+        :param hurried: in 100 ms or so, or not at all.
+        :raises StreamError: Redis is away.
+        """
+        with self._errors():
+            pipeline = (self._hurried if hurried else self._patient).pipeline(transaction=False)
+            pipeline.hgetall(self._key(OPTOUTS)).hgetall(self._key(REFUSED))
+            told, refused = pipeline.execute()
+        return [line for _, line in sorted(told.items())], list(refused.values())
+
+    def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = (), refused: Lines = _NONE) -> None:
+        """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*.
+
+        :param refused: those, by event id, that the database does not take: each box honours them all the same.
+        """
         if ids := list(event_ids):
+            stored = [i for i in ids if i not in refused]
             with self._errors():
                 pipeline = self._putting_aside(bad)
+                if refused:  # first, so that there is no moment at which nobody knows of them
+                    pipeline.hset(self._key(REFUSED), mapping=refused)
                 pipeline.hdel(self._key(OPTOUTS), *ids)
+                if stored:
+                    pipeline.hdel(self._key(REFUSED), *stored)
                 pipeline.execute()
 
-    def waiting(self) -> tuple[int, float, int]:
-        """Return the entries of ``events``, the age of the oldest in seconds, and the bad ones; in 100 ms or so.
+    def waiting(self) -> tuple[int, float, int, int]:
+        """Return the entries of ``events``, the age of the oldest in seconds, the bad ones, and the refused opt-outs.
+
+        In 100 ms or so, or not at all.
 
         :raises StreamError: it was not possible.
         """
         with self._errors():
             pipeline = self._hurried.pipeline(transaction=False)
-            pipeline.xlen(self._key(EVENTS)).xrange(self._key(EVENTS), count=1).xlen(self._key(BAD)).time()
-            rows, first, bad, (seconds, _) = pipeline.execute()
+            pipeline.xlen(self._key(EVENTS)).xrange(self._key(EVENTS), count=1).xlen(self._key(BAD))
+            pipeline.hlen(self._key(REFUSED)).time()
+            rows, first, bad, refused, (seconds, _) = pipeline.execute()
         begun = int(first[0][0].partition(b"-")[0]) / 1e3 if first else seconds
-        return rows, max(0.0, seconds - begun), bad
+        return rows, max(0.0, seconds - begun), bad, refused
 
     def bad(self) -> list[Entry]:
         """Return what no database took.
@@ -143,8 +172,11 @@ class Stream:
         bad, optouts = self._key(BAD), self._key(OPTOUTS)
         with self._errors():
             kept, copies = self._patient.xrange(bad), self._patient.hgetall(optouts)
+            copies |= self._patient.hgetall(self._key(REFUSED))
             mine = [i for i, fields in kept if any(named.search(v.decode("utf-8", "replace")) for v in fields.values())]
             told = [i for i, line in copies.items() if named.search(line.decode("utf-8", "replace"))]
+            if told:
+                self._patient.hdel(self._key(REFUSED), *told)
             return (self._patient.xdel(bad, *mine) if mine else 0) + (self._patient.hdel(optouts, *told) if told else 0)
 
     def refusal(self) -> str:
@@ -176,7 +208,7 @@ class Stream:
         """Return the number of entries of a key, those that somebody is working on included."""
         with self._errors():
             key = self._key(stream)
-            return int(self._patient.hlen(key) if stream == OPTOUTS else self._patient.xlen(key))
+            return int(self._patient.hlen(key) if stream in (OPTOUTS, REFUSED) else self._patient.xlen(key))
 
     def take(self, count: int) -> list[Entry]:
         """Return up to *count* entries of ``events`` that are nobody else's now; abandoned ones first."""
