@@ -146,7 +146,8 @@ def caller(app: Flask, paths: list[str], method: str = "GET") -> Callable[[int],
             body = app.wsgi_app(environ, _start)
             for _ in body:
                 pass
-            body.close()  # type: ignore[attr-defined]
+            if close := getattr(body, "close", None):
+                close()
         return (time.process_time() - began) / count
 
     return call
