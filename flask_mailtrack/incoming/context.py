@@ -31,13 +31,25 @@ class NoSession(SecureCookieSession):
     __setitem__ = __delitem__ = clear = pop = popitem = update = setdefault = __ior__ = _refuse
 
 
-def apart(app: Flask, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
+class PageContext(RequestContext):
+    """A request context that knows where the request leads, whatever the host's routing makes of it."""
+
+    def __init__(self, app: Flask, environ: dict[str, Any], endpoint: str) -> None:
+        super().__init__(app, environ, session=NoSession())
+        self._endpoint = endpoint
+
+    def match_request(self) -> None:
+        """Give the request its endpoint."""
+        self.request.url_rule, self.request.view_args = next(self.app.url_map.iter_rules(self._endpoint)), {}
+
+
+def apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
     """Call *build* in a request context of its own, which sees neither cookies nor the body."""
     # What is pushed in a copy need not be popped, so none of the host's functions is asked at the end.
-    return copy_context().run(_apart, app, environ, build)
+    return copy_context().run(_apart, app, endpoint, environ, build)
 
 
-def _apart(app: Flask, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
+def _apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
     # The body has been read, and to read on may wait for ever.
     seen: dict[str, Any] = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
     seen.pop("HTTP_COOKIE", None)
@@ -46,7 +58,7 @@ def _apart(app: Flask, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
         seen["HTTP_HOST"] = home  # Flask knows no other, and warns each time
     try:
         app.app_context().push()
-        RequestContext(app, seen, session=NoSession()).push()
+        PageContext(app, seen, endpoint).push()
     except Exception:
         log.exception("a page is made without a request context of the app")
     try:

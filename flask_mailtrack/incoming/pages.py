@@ -65,12 +65,12 @@ class Pages:
         # The other names have a meaning of their own in a choice.
         self.lists = {name: about for name, about in settings.lists.items() if name not in (OWN, EVERYTHING)}
 
-    def inside(self, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
-        """Call *build*, which renders, where the templates of the app find what they need.
+    def inside(self, view: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
+        """Call *build*, which renders for a *view*, where the templates of the app find what they need.
 
         Behind the front door that is a context of their own; without it, the one of the host's request.
         """
-        return apart(self._app, environ, build) if self._settings.front_door else build()
+        return apart(self._app, f"{NAME}.{view}", environ, build) if self._settings.front_door else build()
 
     def about(self, template: str, speech: Words, token: Token, wish: Wish, preferences: str) -> str:
         """Return a page about one person.

@@ -187,7 +187,7 @@ class Views:
         try:
             url = self._recorder.clicked(path, _visitor(environ), counts=environ["REQUEST_METHOD"] != "HEAD")
         except TokenError as error:
-            return self._bad_link(environ, error)
+            return self._bad_link("click", environ, error)
         except Exception:
             log.exception("a damaged link cannot be looked up")
             return answer.later()
@@ -216,7 +216,7 @@ class Views:
         try:
             token = self._recorder.token(kind, path)
         except TokenError as error:
-            return self._bad_link(environ, error)
+            return self._bad_link(kind.value, environ, error)
         wish = Wish()
         if environ["REQUEST_METHOD"] == "POST":
             asked = Request(dict(environ))
@@ -228,7 +228,7 @@ class Views:
         if wish.by_machine:  # no page, so nothing of the host's
             kept = self._chosen(token, wish, environ, "")
             return answer.text("You are unsubscribed.\n", 200) if kept else answer.later()
-        return self._pages.inside(environ, lambda: self._shown(template, environ, token, wish))
+        return self._pages.inside(kind.value, environ, lambda: self._shown(template, environ, token, wish))
 
     def _shown(self, template: str, environ: Mapping[str, Any], token: Token, wish: Wish) -> Answer:
         words = self._pages.speech(environ)
@@ -246,7 +246,7 @@ class Views:
             return False
         return True
 
-    def _bad_link(self, environ: Mapping[str, Any], error: TokenError) -> Answer:
+    def _bad_link(self, view: str, environ: Mapping[str, Any], error: TokenError) -> Answer:
         self._refusals.add(error)
         off = error.reason == "blocked"
 
@@ -254,7 +254,7 @@ class Views:
             words = self._pages.speech(environ)
             return answer.page(self._pages.plain("bad_link.html", words, off=off), 410 if off else 404, words.tag)
 
-        return self._pages.inside(environ, shown)
+        return self._pages.inside(view, environ, shown)
 
 
 def _visitor(environ: Mapping[str, Any]) -> Visitor:
