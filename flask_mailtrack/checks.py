@@ -33,14 +33,39 @@ _MAILBOX = re.compile(
 )
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+", re.ASCII)
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_LINK = re.compile(
+    r"(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)_(?:PROTO|PORT|ADDR))"
+)
+_SERVICE_URL = re.compile(r"(?:[A-Z0-9_]+_)?PORT(?:_[0-9]+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://\S+")
 _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
 
 Check = Callable[[str, Any], Any]
 
 
+class Prefix(str):
+    """Where our paths begin: the prefix of new links, which knows those of older ones."""
+
+    older: tuple[str, ...] = ()
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All of them, the newest first."""
+        return (str(self), *self.older)
+
+
 def bad(code: str, key: str, problem: str, cure: str) -> ConfigError:
     """Return the error, for the caller to raise."""
     return ConfigError(code, key, problem, cure)
+
+
+def is_service_link(name: str, value: Any) -> bool:
+    """Say whether a key was not set by anybody, but by Kubernetes or Docker for a service of our name.
+
+    For a service ``flask-mailtrack``, each container gets ``FLASK_MAILTRACK_PORT=tcp://…`` and more, which
+    ``app.config.from_prefixed_env()`` takes for settings.
+    """
+    return bool(_SERVICE_LINK.fullmatch(name) or _SERVICE_URL.fullmatch(f"{name}={value}"))
 
 
 def boolean(key: str, value: Any) -> bool:
@@ -124,6 +149,18 @@ def url_path(key: str, value: Any) -> str:
         cure = "Write a path of its own such as '/m', of ASCII letters, digits, '-' and '_'."
         raise bad("E105", key, f"is {value!r}.", cure)
     return path
+
+
+def prefix(key: str, value: Any) -> Prefix:
+    """One path, or several: the newest first, each once."""
+    if not isinstance(value, list | tuple):
+        return Prefix(url_path(key, value))
+    if not value:
+        raise bad("E185", key, "is an empty list.", "Write the prefix of new links first, then those of older ones.")
+    newest, *older = dict.fromkeys(url_path(key, path) for path in value)
+    found = Prefix(newest)
+    found.older = tuple(older)
+    return found
 
 
 def base_url(key: str, value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 from .checks import (
     Check,
+    Prefix,
     bad,
     base_url,
     blocked_list,
@@ -18,6 +20,7 @@ from .checks import (
     directory,
     integer,
     is_secret,
+    is_service_link,
     json_list,
     json_object,
     keeping,
@@ -26,18 +29,20 @@ from .checks import (
     number,
     one_of,
     pattern,
+    prefix,
     secret_list,
     sender_domains,
     sink,
     size_of,
     text,
     thresholds,
-    url_path,
     utm_parameters,
     with_extra,
 )
 from .modes import Mode
 from .thresholds import Thresholds
+
+log = logging.getLogger("flask_mailtrack")
 
 PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16
@@ -57,7 +62,12 @@ class Settings:
     base_url: str = _setting(
         "", base_url, "Public https address of this app, as readers reach it. Required; never taken from a request."
     )
-    url_prefix: str = _setting("/m", url_path, "Path under which pixel, redirect and unsubscribe live.")
+    url_prefix: Prefix = _setting(
+        Prefix("/m"), prefix, "Path of pixel, redirect and unsubscribe; or a list, newest first, and all of it answers."
+    )
+    front_door: bool = _setting(
+        True, boolean, "Answer these paths before the host's hooks, session and routing; off: by the blueprint alone."
+    )
     secret_keys: tuple[str | bytes, ...] = _setting(
         (), secret_list, "Signing keys, newest first; each reads for ever. Default: SECRET_KEY + SECRET_KEY_FALLBACKS."
     )
@@ -208,9 +218,7 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool) -> Set
     """
     given = {k.removeprefix(PREFIX): v for k, v in config.items() if k.startswith(PREFIX)}
     known = {f.name.upper(): f for f in dataclasses.fields(Settings)}
-    for name in given:
-        if name not in known:
-            _unknown(name, list(known))
+    _refuse_unknown({name: value for name, value in given.items() if name not in known}, list(known))
     values = {f.name: f.metadata["check"](PREFIX + n, given[n]) for n, f in known.items() if n in given}
     values.setdefault("base_url", "")
     values["base_url"] = base_url(PREFIX + "BASE_URL", values["base_url"])
@@ -224,9 +232,18 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool) -> Set
     return Settings(**values)
 
 
-def _unknown(name: str, known: list[str]) -> None:
-    close = difflib.get_close_matches(name.upper(), known, 1)
-    raise bad("E100", PREFIX + name, "is not a key.", f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it.")
+def _refuse_unknown(unknown: Mapping[str, Any], known: list[str]) -> None:
+    for name, value in unknown.items():
+        if not is_service_link(name, value):
+            close = difflib.get_close_matches(name.upper(), known, 1)
+            cure = f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it."
+            raise bad("E100", PREFIX + name, "is not a key.", cure)
+    if unknown:
+        log.warning(
+            "passed over, as they look like links to a service, which Kubernetes or Docker puts into the environment: "
+            "%s. Name the service otherwise, or write enableServiceLinks: false.",
+            ", ".join(PREFIX + name for name in unknown),
+        )
 
 
 def _key_list(own: tuple[str | bytes, ...], config: Mapping[str, Any], testing: bool) -> tuple[str | bytes, ...]:

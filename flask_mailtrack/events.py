@@ -35,6 +35,9 @@ PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCE
 APP_PATH = "a"
 """The same for a click that an app may open."""
 
+NOTICE = "flask_mailtrack.notice"
+"""Key of a WSGI environ: whoever asks puts a list there, and the front door that was asked leaves its app in it."""
+
 
 class EventType(StrEnum):
     """What happened, in anymail's past tense."""

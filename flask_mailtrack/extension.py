@@ -15,9 +15,11 @@ from .config import load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
-from .incoming.deep_links import create_deep_links
+from .incoming.deep_links import DeepLinks, create_deep_links
+from .incoming.door import Door
+from .incoming.pages import Pages
 from .incoming.verdict import Evidence, judge
-from .incoming.views import create_blueprint, exempt_from_csrf
+from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing import placeholders
 from .outgoing.bodies import Plan
@@ -105,10 +107,7 @@ class Mailtrack(Personal):
         state = build(app, settings, self._db, self.models, self._consent, self._fill)
         self._states[app] = state
         app.extensions[KEY] = self
-        blueprint = create_blueprint(settings, *counter(app, state))
-        app.register_blueprint(blueprint)
-        app.register_blueprint(create_deep_links(settings))
-        exempt_from_csrf(app, blueprint)
+        self._serve(app, state)
         install(app, _office)
         app.jinja_env.globals.update(placeholders.JINJA_GLOBALS)
         app.cli.add_command(create_commands(self))
@@ -282,6 +281,20 @@ class Mailtrack(Personal):
             raise NotInitialised(
                 f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
             ) from None
+
+    def _serve(self, app: Flask, state: State) -> None:
+        """Let *app* answer readers: by the front door, or else by its own routes."""
+        settings = state.settings
+        recorder, standing = counter(app, state)
+        views, deep_links = Views(recorder, Pages(app, settings, standing)), DeepLinks(settings)
+        # With the door, too: for url_for, and flask routes.
+        blueprint = create_blueprint(settings, views)
+        app.register_blueprint(blueprint)
+        if settings.front_door:
+            Door(app, settings, views, deep_links).hang()
+        else:
+            app.register_blueprint(create_deep_links(deep_links))
+            exempt_from_csrf(app, blueprint)
 
     def _check_order(self, app: Flask) -> None:
         if KEY in app.extensions:

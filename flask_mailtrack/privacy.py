@@ -15,6 +15,19 @@ _IPV4 = re.compile(r"((?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3})(?:25[0-5]|2[
 _ANGLE_ADDRESS = re.compile(r"<([^<>]+)>\s*\Z")
 
 
+def bare_ip(address: str | None) -> str | None:
+    """Return *address* without the port that some gateways add: ``203.0.113.7:51234``, ``[2001:db8::1]:443``.
+
+    :param address: ``REMOTE_ADDR``, which ProxyFix takes from their header as it is.
+    """
+    if not address or ":" not in address:
+        return address
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, _, rest = address.partition(":")
+    return address if ":" in rest else host
+
+
 def keep_ip(address: str | None, mode: str, salt: bytes, day: date) -> str:
     """Return what may be stored of an IP address.
 
@@ -24,12 +37,12 @@ def keep_ip(address: str | None, mode: str, salt: bytes, day: date) -> str:
     :param salt: the key of ``hash``.
     :param day: what ``hash`` is bound to.
     """
-    if mode == "none":
+    if mode == "none" or not address:
         return ""
-    if mode == "truncate" and (found := _IPV4.fullmatch(address or "")):  # as below, without the objects
+    if mode == "truncate" and (found := _IPV4.fullmatch(address)):  # as below, without the objects
         return f"{found[1]}0"
     try:
-        ip = ipaddress.ip_address(address or "")
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return ""
     if isinstance(ip, ipaddress.IPv6Address):

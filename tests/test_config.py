@@ -66,6 +66,7 @@ WRONG: dict[str, list[Any]] = {
     "FOREIGN_HEADERS": [0, "off", None],
     "HONOUR_GPC": [1, "yes", None],
     "INSTANT_SECONDS": [-1, 3601, "3", False, None, float("nan")],
+    "FRONT_DOOR": [0, "off", None],
     "GEO_DATABASE": [1, None, b"x.mmdb", "a\0b"],
     "HONEYPOT": [1, "on", None],
     "IP": ["", "Truncate", None, True, ["full"]],
@@ -155,7 +156,26 @@ WRONG: dict[str, list[Any]] = {
         "leave@" + "x" * 190 + ".com",
         ["leave@example.com"],
     ],
-    "URL_PREFIX": [1, None, "", "/", "m", "//m", "/m//n", "/é", "/m n", "/m?", "/m\n", "/..", "/<m>", "/٣"],
+    "URL_PREFIX": [
+        1,
+        None,
+        "",
+        "/",
+        "m",
+        "//m",
+        "/m//n",
+        "/é",
+        "/m n",
+        "/m?",
+        "/m\n",
+        "/..",
+        "/<m>",
+        "/٣",
+        [],
+        ["/m", "x"],
+        [["/m"]],
+        {"/m"},
+    ],
     "USER_AGENT": ["all", None, 1],
     "VERDICTS": [0, "off", None],
 }
@@ -420,3 +440,50 @@ def test_any_config_is_taken_or_explained(config: dict[str, Any]) -> None:
             assert loaded.secret_keys
             assert all(loaded.secret_keys)
             assert SECRET not in repr(loaded)
+
+
+LINKS_OF_A_SERVICE = {
+    "MAILTRACK_PORT": "tcp://10.0.171.239:80",
+    "MAILTRACK_SERVICE_HOST": "10.0.171.239",
+    "MAILTRACK_SERVICE_PORT": 80,
+    "MAILTRACK_SERVICE_PORT_HTTP": 80,
+    "MAILTRACK_PORT_80_TCP": "tcp://10.0.171.239:80",
+    "MAILTRACK_PORT_80_TCP_PROTO": "tcp",
+    "MAILTRACK_PORT_80_TCP_PORT": 80,
+    "MAILTRACK_PORT_80_TCP_ADDR": "10.0.171.239",
+    "MAILTRACK_WORKER_PORT": "udp://10.0.171.240:53",
+    "MAILTRACK_WORKER_PORT_53_UDP": "udp://10.0.171.240:53",
+}
+
+
+def test_the_links_of_a_service_do_not_stop_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """What Kubernetes makes of a service named flask-mailtrack is named in the log with the cure, and passed over."""
+    assert configured(**LINKS_OF_A_SERVICE).url_prefix == "/m"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert [name for name in LINKS_OF_A_SERVICE if name not in line] == []
+    assert "enableServiceLinks: false" in line
+    assert "10.0.171.239" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MAILTRACK_PORT", 8080),
+        ("MAILTRACK_PORT", "x"),
+        ("MAILTRACK_PORT_80_TCP", "x"),
+        ("MAILTRACK_SERVICE", "tcp://x"),
+    ],
+)
+def test_what_only_resembles_such_a_link_is_a_mistake(key: str, value: Any) -> None:
+    """A key that somebody wrote is refused, beside the links of a service too."""
+    assert mistake(**{**LINKS_OF_A_SERVICE, key: value}).key == key
+    assert mistake(**LINKS_OF_A_SERVICE, MAILTRACK_OPEN=True).code == "E100"
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_prefixes_may_be_several(kind: type) -> None:
+    """A list of prefixes has the one of new links first, and each once."""
+    prefix = configured(MAILTRACK_URL_PREFIX=kind(["/new", "/m/", "/a/b", "/m"])).url_prefix
+    assert (prefix, prefix.older, prefix.every) == ("/new", ("/m", "/a/b"), ("/new", "/m", "/a/b"))
+    assert mistake(MAILTRACK_URL_PREFIX=kind()).code == "E185"
+    assert mistake(MAILTRACK_URL_PREFIX=kind(["/m", "no"])).code == "E105"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,7 @@ from flask import Flask
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from flask_mailtrack import Mailtrack
+from flask_mailtrack.events import Kind, new_id
 
 folder = os.environ.get("HOST_FOLDER", {folder!r})
 app = Flask("host", instance_path=folder)
@@ -42,6 +45,7 @@ app.config.update(
     MAIL_DEFAULT_SENDER="news@example.com",
     MAIL_SUPPRESS_SEND=True,
     MAILTRACK_DRAIN_SECONDS=0.05,
+    MAILTRACK_FRONT_DOOR=not os.environ.get("HOST_WITHOUT_DOOR"),
 )
 db, mail = SQLAlchemy(app), Mail(app)
 mailtrack = Mailtrack(app, mail=mail, db=db)
@@ -63,7 +67,28 @@ def link():
 @app.get("/pid")
 def pid():
     return str(os.getpid())
+
+
+@app.get("/links")
+def links():
+    signer = mailtrack.state().signer
+    tokens = signer.message(new_id())
+    ref = signer.recipient_refs("ada@example.com")[0]
+    return {{
+        "o": tokens.open() + ".gif",
+        "c": tokens.click(signer.stamp(0, "https://example.com/a?b=c")),
+        "h": tokens.honeypot(),
+        "u": tokens.recipient(Kind.UNSUBSCRIBE, ref),
+        "p": tokens.recipient(Kind.PREFERENCES, ref),
+    }}
 '''
+
+ASGI = """
+from asgiref.wsgi import WsgiToAsgi
+from host_app import app as host
+
+app = WsgiToAsgi(host)
+"""
 
 TASKS = """
 import os
@@ -269,6 +294,80 @@ def test_threads_of_waitress_lose_nothing(host: Path) -> None:
         thread.join(10)
         with module.app.app_context():
             module.db.engine.dispose()
+
+
+MODULES = {
+    "gunicorn sync": ["gunicorn", "-b", "{where}", "host_app:app"],
+    "gunicorn gthread": ["gunicorn", "-k", "gthread", "--threads", "4", "-b", "{where}", "host_app:app"],
+    "gunicorn gevent": ["gunicorn", "-k", "gevent", "-b", "{where}", "host_app:app"],
+    "waitress": ["waitress", "--listen={where}", "host_app:app"],
+    "hypercorn": ["hypercorn", "-b", "{where}", "wsgi:host_app:app"],
+    "hypercorn, WsgiToAsgi": ["hypercorn", "-b", "{where}", "asgi:host_asgi:app"],
+    "granian": ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "host_app:app"],
+}
+UWSGI = [
+    "--http-socket",
+    "{where}",
+    "--module",
+    "host_app:app",
+    "--virtualenv",
+    sys.prefix,
+    "--master",
+    "--die-on-term",
+]
+HITS = [
+    ("GET", "o", 200),
+    ("HEAD", "o", 200),
+    ("GET", "c", 302),
+    ("HEAD", "c", 302),
+    ("GET", "h", 204),
+    ("GET", "u", 200),
+    ("HEAD", "u", 200),
+    ("POST", "u", 200),
+    ("GET", "p", 200),
+]
+
+
+def command(server: str, port: int) -> list[str]:
+    """How a server is started."""
+    if server == "uWSGI":
+        start = [str(Path(sys.executable).with_name("uwsgi")), *UWSGI, "--enable-threads"]
+    else:
+        start = [sys.executable, "-m", *MODULES[server]]
+    return [word.format(where=f"127.0.0.1:{port}", port=port) for word in start]
+
+
+def ask(port: int, method: str, path: str) -> tuple[int, str | None, bytes]:
+    """Status, Location and body of an answer."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    form = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+    body = "List-Unsubscribe=One-Click" if method == "POST" else None
+    connection.request(method, path, body, {"User-Agent": "Mozilla/5.0", "Connection": "close", **form})
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.getheader("Location"), answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("door", ["", "without"], ids=["front door", "without"])
+@pytest.mark.parametrize("server", [*MODULES, "uWSGI"])
+def test_every_server_carries_every_answer(host: Path, server: str, door: str) -> None:
+    """Each route, good and bad, by GET, HEAD and POST: status and body are right, and each hit is a row, once."""
+    (host / "host_asgi.py").write_text(ASGI)
+    port = free_port()
+    with running(host, *command(server, port), HOST_WITHOUT_DOOR=door):
+        until(lambda: reachable(port))
+        links = json.loads(fetch(port, "/links")[1])
+        for method, letter, status in HITS:
+            found = ask(port, method, f"/m/{letter}/{links[letter]}")
+            assert found[:2] == (status, "https://example.com/a?b=c" if letter == "c" else None), (method, letter)
+            assert bool(found[2]) == (method != "HEAD" and letter not in "ch"), (method, letter)
+        assert ask(port, "GET", "/m/c/bad")[0] == 404
+        assert b"h1" in ask(port, "GET", "/m/static/mailtrack.css")[2]
+        until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") >= 4)
+    query = "SELECT group_concat(type) FROM (SELECT type FROM mailtrack_event ORDER BY type)"
+    assert rows(host, query) == "clicked,opened,trapped,unsubscribed"
 
 
 HANGING = """

@@ -1,1 +1,1 @@
-"""The hit side, in reading order: views (the blueprint), hits, verdict."""
+"""The hit side, in reading order: door, views (the blueprint), hits, verdict."""

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, Flask, render_template
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 
 from flask_mailtrack.config import Settings
@@ -18,8 +18,9 @@ from flask_mailtrack.privacy import mask
 from flask_mailtrack.tokens import Token
 
 from .choices import OWN, REASONS, Wish, after
+from .context import apart
 from .statement import statement
-from .translations import Words, spoken, words
+from .translations import Words, accepted, spoken, words
 
 try:
     from flask_babel import get_locale
@@ -29,6 +30,9 @@ except ImportError:  # the host has no need of it
 log = logging.getLogger("flask_mailtrack.hit")
 
 NAME = "mailtrack"
+T = TypeVar("T")
+LONGEST_HEADER = 512
+"""Characters of Accept-Language that are read, as what is remembered must not grow with what a client sends."""
 
 
 class PackageBlueprint(Blueprint):
@@ -48,17 +52,25 @@ class PackageBlueprint(Blueprint):
 
 
 class Pages:
-    """Renders the pages of one app.
+    """Renders the pages of *app*.
 
     :param standing: looks a token's recipient up in the database; may raise.
     """
 
-    def __init__(self, settings: Settings, standing: Callable[[Token], Standing]) -> None:
+    def __init__(self, app: Flask, settings: Settings, standing: Callable[[Token], Standing]) -> None:
+        self._app = app
         self._settings = settings
         self._standing = standing
         self._root = f"{urlsplit(settings.base_url).path}{settings.url_prefix}"
         # The other names have a meaning of their own in a choice.
         self.lists = {name: about for name, about in settings.lists.items() if name not in (OWN, EVERYTHING)}
+
+    def inside(self, view: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
+        """Call *build*, which renders for a *view*, where the templates of the app find what they need.
+
+        Behind the front door that is a context of their own; without it, the one of the host's request.
+        """
+        return apart(self._app, f"{NAME}.{view}", environ, build) if self._settings.front_door else build()
 
     def about(self, template: str, speech: Words, token: Token, wish: Wish, preferences: str) -> str:
         """Return a page about one person.
@@ -97,12 +109,12 @@ class Pages:
             return render_template(f"{NAME}/{template}", **values)
         except Exception:  # also an abort() there: it is about the app's own pages
             log.exception("the page mailtrack/%s of the app fails: showing the one of the package", template)
-            environment = current_app.jinja_env.overlay(loader=current_app.blueprints[NAME].jinja_loader)
+            environment = self._app.jinja_env.overlay(loader=self._app.blueprints[NAME].jinja_loader)
             return environment.get_template(f"{NAME}/{template}").render(**values)
 
     def wording(self, template: str, speech: Words) -> str:
         """Return the short name of what a page says, for the record of a choice that is made on it."""
-        environment = current_app.jinja_env
+        environment = self._app.jinja_env
         try:
             names = (f"{NAME}/{template}", f"flask_mailtrack/{template}")
             loader = environment.loader
@@ -110,6 +122,18 @@ class Pages:
         except Exception:  # a page that cannot be read was not shown either: ours was
             log.exception("the wording of mailtrack/%s is not known", template)
             return speech.language
+
+    def speech(self, environ: Mapping[str, Any]) -> Words:
+        """Return the language of the reader: what Flask-Babel says where the host has it, else the browser."""
+        if get_locale is not None and "babel" in self._app.extensions:
+            try:
+                chosen = spoken(str(get_locale() or ""))
+            except Exception:
+                log.exception("Flask-Babel does not know the reader's language")
+            else:
+                if chosen:
+                    return words(chosen)
+        return words(accepted(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:LONGEST_HEADER]))
 
     def _offered(self, standing: Standing) -> list[Mapping[str, Any]]:
         """Return the lists that the person may choose: those that are described, and the one of the message."""
@@ -120,18 +144,3 @@ class Pages:
         if standing.list_id and standing.list_id not in self.lists:
             offered.insert(0, {"value": OWN, "title": standing.list_id, "description": "", "name": standing.list_id})
         return offered
-
-
-def speech() -> Words:
-    """Return the language of the reader: what Flask-Babel says where the host has it, else the browser."""
-    if get_locale is not None and "babel" in current_app.extensions:
-        try:
-            chosen = spoken(str(get_locale() or ""))
-        except Exception:
-            log.exception("Flask-Babel does not know the reader's language")
-        else:
-            if chosen:
-                return words(chosen)
-    # Werkzeug's own best match takes English for "de-AT, en;q=0.9".
-    wanted = (spoken(tag) for tag, quality in request.accept_languages if quality > 0)
-    return words(next(filter(None, wanted), "en"))

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gettext
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 FOLDER = Path(__file__).parents[1] / "locale"
 LANGUAGES = {
@@ -52,7 +54,7 @@ class Words:
 
     def __call__(self, text: str, **values: Any) -> Markup:
         """Return the translation of *text*, or *text*, with *values* escaped into its ``%(name)s``."""
-        translated = Markup(self.catalogue.gettext(text))  # noqa: S704 - the catalogues are ours
+        translated = _translated(self.catalogue, text)
         return translated % values if values else translated
 
     def fingerprint(self, sources: Sequence[str]) -> str:
@@ -61,6 +63,11 @@ class Words:
         for source in sources:
             digest.update(source.encode())
         return f"{self.language}.{digest.hexdigest()}"
+
+
+@lru_cache(1_024)
+def _translated(catalogue: gettext.NullTranslations, text: str) -> Markup:
+    return Markup(catalogue.gettext(text))  # noqa: S704 - the catalogues are ours
 
 
 def spoken(tag: str) -> str | None:
@@ -77,3 +84,13 @@ def words(language: str) -> Words:
     path = FOLDER / language / "LC_MESSAGES" / "mailtrack.mo"
     with path.open("rb") as file:
         return Words(language, gettext.GNUTranslations(file), path.read_bytes())
+
+
+@lru_cache(1_024)
+def accepted(header: str) -> str:
+    """Return which of :data:`LANGUAGES` an ``Accept-Language`` header asks for, else English.
+
+    Werkzeug's own best match takes English for ``de-AT, en;q=0.9``.
+    """
+    tags = parse_accept_header(header, LanguageAccept)
+    return next(filter(None, (spoken(tag) for tag, quality in tags if quality > 0)), "en")

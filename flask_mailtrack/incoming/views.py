@@ -1,7 +1,8 @@
-"""The blueprint: pixel, redirect, unsubscribe and preferences.
+"""The blueprint, and what it answers: pixel, redirect, unsubscribe and preferences.
 
 These routes are public and need nothing: no login, cookie, session or database. They set no cookie,
-whatever the host does, and cannot be cached.
+whatever the host does, and cannot be cached. The :mod:`.door` answers them before the host sees the
+request; where it is left out, Flask comes to the same :class:`Views` by the routes of the blueprint.
 """
 
 from __future__ import annotations
@@ -10,47 +11,42 @@ import base64
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import parse_qs, quote_plus
 
 from flask import Blueprint, Flask, Response, request
+from werkzeug import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
+from werkzeug.wsgi import ClosingIterator
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import location
 from flask_mailtrack.errors import SpoolError, TokenError
-from flask_mailtrack.events import APP_PATH, PATHS, Kind, Standing
+from flask_mailtrack.events import APP_PATH, PATHS, Kind
+from flask_mailtrack.privacy import bare_ip
 from flask_mailtrack.tokens import Token
 
+from . import answer
+from .answer import Answer
 from .choices import Wish, wished
 from .hits import HEADERS_READ, Recorder, Visitor
-from .pages import NAME, PackageBlueprint, Pages, speech
+from .pages import NAME, PackageBlueprint, Pages
 from .refusals import Refusals
-from .translations import Words
 
 log = logging.getLogger("flask_mailtrack.hit")
 
+View = Callable[[Mapping[str, Any], str], Answer]
+
 MAX_BODY = 8 * 1024
-GIF = base64.b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
-_HEADERS = {
-    "Cache-Control": "no-store, private",
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex",
-    "X-Content-Type-Options": "nosniff",
-}
-_PAGE_HEADERS = _HEADERS | {
-    "Vary": "Accept-Language",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",
-}
-
-
-_REDIRECT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"))
+READ, WRITE = ("GET", "HEAD", "OPTIONS"), ("GET", "HEAD", "OPTIONS", "POST")
+_PIXEL = answer.content(
+    base64.b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="), 200, "image/gif"
+)
+_NOTHING = answer.nothing()
 _NOT_OURS = ("set-cookie", "vary")
-_READ = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
+_CHANGING = ("Content-Type", "Content-Length")
+_HEADERS = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
 
 
 class Rest(BaseConverter):
@@ -61,24 +57,28 @@ class Rest(BaseConverter):
 
 
 class PlainResponse(Response):
-    """A response without cookies, and with the headers that protect its reader.
+    """An answer that goes through the host's hands, without cookies, and with the headers that protect its reader.
 
     A permanent session is renewed after all handlers have run, so the cookie is taken out where the
     headers are written; there, too, what a host's ``after_request`` says of all its pages is put
     right. ``Location`` is written as given: Werkzeug would encode more than a browser.
     """
 
-    promised: Mapping[str, str] = MappingProxyType({})
+    def __init__(self, given: Answer) -> None:
+        super().__init__(given.body, given.status, list(given.headers))
+        self._promised = tuple(header for header in given.headers if header[0] not in _CHANGING)
 
     def get_wsgi_response(self, environ: Any) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
         """Return the body, status and headers that leave."""
-        if self.status_code == 302:  # all that Werkzeug does to the headers of a redirect is to encode its Location
-            body, status, headers = self.get_app_iter(environ), self.status, list(self.headers)
-        else:
-            body, status, headers = super().get_wsgi_response(environ)
-        replaced = _replaced(tuple(self.promised))
+        body, status, headers = super().get_wsgi_response(environ)
+        replaced = _replaced(tuple(name for name, _ in self._promised))
         kept = [header for header in headers if header[0].lower() not in replaced]
-        return body, status, [*kept, *self.promised.items()]
+        return body, status, [*kept, *self._promised]
+
+    def get_app_iter(self, environ: Any) -> Iterable[bytes]:
+        """Return what is sent: at least one chunk, as :class:`.Answer` does."""
+        empty = environ["REQUEST_METHOD"] == "HEAD" or self.status_code == 204
+        return ClosingIterator([b""], self.close) if empty else super().get_app_iter(environ)
 
 
 @cache
@@ -87,11 +87,8 @@ def _replaced(promised: tuple[str, ...]) -> frozenset[str]:
     return frozenset((*_NOT_OURS, *map(str.lower, promised)))
 
 
-def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[[Token], Standing]) -> Blueprint:
-    """Return the public routes of one app.
-
-    :param standing: looks a token's recipient up in the database; may raise.
-    """
+def create_blueprint(settings: Settings, views: Views) -> Blueprint:
+    """Return the public routes of one app, under the newest prefix and the older ones."""
     blueprint = PackageBlueprint(
         NAME,
         "flask_mailtrack",
@@ -101,37 +98,32 @@ def create_blueprint(settings: Settings, recorder: Recorder, standing: Callable[
         static_url_path="/static",
     )
     blueprint.record(lambda setup: setup.app.url_map.converters.update({NAME: Rest}))
-    views = Views(settings, recorder, standing)
     public: dict[str, Callable[..., Response]] = {}
-    read, write = ["GET"], ["GET", "POST"]
-    for path, view, methods in (
-        (PATHS[Kind.OPEN], views.open, read),
-        (PATHS[Kind.CLICK], views.click, read),
-        (APP_PATH, views.click, read),
-        (PATHS[Kind.HONEYPOT], views.honeypot, read),
-        (PATHS[Kind.UNSUBSCRIBE], views.unsubscribe, write),
-        (PATHS[Kind.PREFERENCES], views.preferences, write),
-    ):
+    for path, (view, methods) in views.by_path.items():
         name = view.__name__
+        serve = public.setdefault(name, _public(view))
+        # A redirect to a "cleaner" path would drop the body of a POST, and names the Host header.
+        exact: dict[str, Any] = {"methods": methods, "strict_slashes": False, "merge_slashes": False}
         for rule in (f"/{path}/<{NAME}:path>", f"/{path}"):
-            # A redirect to a "cleaner" path would drop the body of a POST, and names the Host header.
-            blueprint.add_url_rule(
-                rule,
-                name,
-                public.setdefault(name, _public(view)),
-                methods=methods,
-                strict_slashes=False,
-                merge_slashes=False,
-            )
+            blueprint.add_url_rule(rule, name, serve, **exact)
+            for prefix in settings.url_prefix.older:
+                _also(blueprint, f"{prefix}{rule}", name, serve, **exact)
+    for prefix in settings.url_prefix.older:
+        _also(blueprint, f"{prefix}/static/<path:filename>", "static", blueprint.send_static_file)
     return blueprint
 
 
-def _public(view: Callable[[str], Response]) -> Callable[..., Response]:
-    """Return *view* with a note for Flask-Talisman: its redirect from http to https would lose a POST's body."""
+def _also(blueprint: Blueprint, rule: str, name: str, view: Callable[..., Response], **options: Any) -> None:
+    """Let an older address lead to an endpoint; ``url_for`` goes on with the first."""
+    blueprint.record(lambda setup: setup.app.add_url_rule(rule, f"{NAME}.{name}", view, **options))
+
+
+def _public(view: View) -> Callable[..., Response]:
+    """Return *view* for Flask, with a note for Flask-Talisman, whose redirect to https would lose a POST's body."""
 
     @wraps(view)
     def public(path: str = "") -> Response:
-        return view(path)
+        return PlainResponse(view(request.environ, path))
 
     vars(public)["talisman_view_options"] = {"force_https": False}
     return public
@@ -157,105 +149,114 @@ def exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
 
 
 class Views:
-    """The view functions, with what they need."""
+    """What is answered, by what a link is for.
 
-    def __init__(self, settings: Settings, recorder: Recorder, standing: Callable[[Token], Standing]) -> None:
+    :param recorder: keeps what readers do.
+    :param pages: what readers see.
+    """
+
+    def __init__(self, recorder: Recorder, pages: Pages) -> None:
         self._refusals = Refusals()
         self._recorder = recorder
-        self._pages = Pages(settings, standing)
+        self._pages = pages
         # The form names each list twice: as shown, and as ticked.
-        self._max_body = MAX_BODY + sum(2 * len(quote_plus(name)) + 16 for name in self._pages.lists)
+        self._max_body = MAX_BODY + sum(2 * len(quote_plus(name)) + 16 for name in pages.lists)
+        self.by_path: Mapping[str, tuple[View, tuple[str, ...]]] = {
+            PATHS[Kind.OPEN]: (self.open, READ),
+            PATHS[Kind.CLICK]: (self.click, READ),
+            APP_PATH: (self.click, READ),
+            PATHS[Kind.HONEYPOT]: (self.honeypot, READ),
+            PATHS[Kind.UNSUBSCRIBE]: (self.unsubscribe, WRITE),
+            PATHS[Kind.PREFERENCES]: (self.preferences, WRITE),
+        }
+        """View and methods, by the segment behind the prefix."""
 
-    def open(self, path: str = "") -> Response:
+    def open(self, environ: Mapping[str, Any], path: str) -> Answer:
         """The pixel: always the same 200, so that it tells nobody whether a token is good."""
-        if request.method != "HEAD":
+        if environ["REQUEST_METHOD"] != "HEAD":
             try:
-                self._recorder.opened(path, _visitor(request.environ))
+                self._recorder.opened(path, _visitor(environ))
             except TokenError as error:
                 self._refusals.add(error)
             except Exception:
                 log.exception("an open was not recorded")
-        return _answer(GIF, 200, "image/gif")
+        return _PIXEL
 
-    def click(self, path: str = "") -> Response:
+    def click(self, environ: Mapping[str, Any], path: str) -> Answer:
         """The redirect."""
         try:
-            environ = request.environ
             url = self._recorder.clicked(path, _visitor(environ), counts=environ["REQUEST_METHOD"] != "HEAD")
         except TokenError as error:
-            return self._bad_link(error)
+            return self._bad_link("click", environ, error)
         except Exception:
             log.exception("a damaged link cannot be looked up")
-            return _later()
-        response = PlainResponse(None, 302, [*_REDIRECT_HEADERS, ("Location", location(url))])
-        response.promised = _HEADERS
-        return response
+            return answer.later()
+        return answer.redirect(location(url))
 
-    def honeypot(self, path: str = "") -> Response:
+    def honeypot(self, environ: Mapping[str, Any], path: str) -> Answer:
         """The link that no person sees: whoever follows it all the same stays where they are."""
         try:
-            self._recorder.trapped(path, _visitor(request.environ))
+            self._recorder.trapped(path, _visitor(environ))
         except TokenError as error:
             self._refusals.add(error)
         except Exception:
             log.exception("a hit on the honeypot was not recorded")
-        return _answer(b"", 204, "text/plain")
+        return _NOTHING
 
-    def unsubscribe(self, path: str = "") -> Response:
+    def unsubscribe(self, environ: Mapping[str, Any], path: str) -> Answer:
         """GET asks, POST acts at once; nothing else does."""
-        return self._page(Kind.UNSUBSCRIBE, path, "unsubscribe.html")
+        return self._page(Kind.UNSUBSCRIBE, environ, path, "unsubscribe.html")
 
-    def preferences(self, path: str = "") -> Response:
+    def preferences(self, environ: Mapping[str, Any], path: str) -> Answer:
         """What a person gets, and whether it is measured; with ``?statement``, what is kept of them."""
-        told = request.method != "POST" and "statement" in request.args
-        return self._page(Kind.PREFERENCES, path, "statement.html" if told else "preferences.html")
+        told = environ["REQUEST_METHOD"] != "POST" and "statement" in parse_qs(environ.get("QUERY_STRING", ""), True)
+        return self._page(Kind.PREFERENCES, environ, path, "statement.html" if told else "preferences.html")
 
-    def _page(self, kind: Kind, path: str, template: str) -> Response:
+    def _page(self, kind: Kind, environ: Mapping[str, Any], path: str, template: str) -> Answer:
         try:
             token = self._recorder.token(kind, path)
         except TokenError as error:
-            return self._bad_link(error)
-        words = speech()
+            return self._bad_link(kind.value, environ, error)
         wish = Wish()
-        if request.method == "POST":
-            request.max_content_length = self._max_body
+        if environ["REQUEST_METHOD"] == "POST":
+            asked = Request(dict(environ))
+            asked.max_content_length = self._max_body
             try:
-                wish = wished(kind, request.form, self._pages.lists)
-                if wish.choices:
-                    wording = "" if wish.by_machine else self._pages.wording(template, words)
-                    self._recorder.choose(token, wish.choices, _visitor(request.environ), wording)
+                wish = wished(kind, asked.form, self._pages.lists)
             except RequestEntityTooLarge:
-                return _answer(b"Too much.\n", 413, "text/plain")
-            except SpoolError:
-                log.exception("an opt-out could not be written")
-                return _later()
-            if wish.by_machine:
-                return _answer(b"You are unsubscribed.\n", 200, "text/plain")
-        return _html(200, self._pages.about(template, words, token, wish, self._recorder.preferences(token)), words)
+                return answer.text("Too much.\n", 413)
+        if wish.by_machine:  # no page, so nothing of the host's
+            kept = self._chosen(token, wish, environ, "")
+            return answer.text("You are unsubscribed.\n", 200) if kept else answer.later()
+        return self._pages.inside(kind.value, environ, lambda: self._shown(template, environ, token, wish))
 
-    def _bad_link(self, error: TokenError) -> Response:
+    def _shown(self, template: str, environ: Mapping[str, Any], token: Token, wish: Wish) -> Answer:
+        words = self._pages.speech(environ)
+        if wish.choices and not self._chosen(token, wish, environ, self._pages.wording(template, words)):
+            return answer.later()
+        shown = self._pages.about(template, words, token, wish, self._recorder.preferences(token))
+        return answer.page(shown, 200, words.tag)
+
+    def _chosen(self, token: Token, wish: Wish, environ: Mapping[str, Any], wording: str) -> bool:
+        """Write a wish down, and say whether it is on disk: else nobody may be told that it was heard."""
+        try:
+            self._recorder.choose(token, wish.choices, _visitor(environ), wording)
+        except SpoolError:
+            log.exception("an opt-out could not be written")
+            return False
+        return True
+
+    def _bad_link(self, view: str, environ: Mapping[str, Any], error: TokenError) -> Answer:
         self._refusals.add(error)
-        words = speech()
         off = error.reason == "blocked"
-        return _html(410 if off else 404, self._pages.plain("bad_link.html", words, off=off), words)
+
+        def shown() -> Answer:
+            words = self._pages.speech(environ)
+            return answer.page(self._pages.plain("bad_link.html", words, off=off), 410 if off else 404, words.tag)
+
+        return self._pages.inside(view, environ, shown)
 
 
 def _visitor(environ: Mapping[str, Any]) -> Visitor:
-    read = {name: environ[key] for name, key in _READ if key in environ}
-    return Visitor(environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT", ""), read)
-
-
-def _answer(body: bytes, status: int, mimetype: str, headers: Mapping[str, str] = _HEADERS) -> Response:
-    response = PlainResponse(body, status, mimetype=mimetype)
-    response.promised = headers
-    return response
-
-
-def _html(status: int, page: str, words: Words) -> Response:
-    return _answer(page.encode(), status, "text/html", _PAGE_HEADERS | {"Content-Language": words.tag})
-
-
-def _later() -> Response:
-    response = _answer(b"Please try again in a minute.\n", 503, "text/plain")
-    response.headers["Retry-After"] = "60"
-    return response
+    read = {name: environ[key] for name, key in _HEADERS if key in environ}
+    return Visitor(bare_ip(environ.get("REMOTE_ADDR")), environ.get("HTTP_USER_AGENT", ""), read)

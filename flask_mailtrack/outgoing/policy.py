@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 
 from flask_mailtrack.config import Settings
@@ -22,7 +23,8 @@ class Policy:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._roots = tuple(f"{base}{settings.url_prefix}/".lower() for base in settings.base_urls())
+        roots = itertools.product(settings.base_urls(), settings.url_prefix.every)
+        self._roots = tuple(f"{base}{prefix}/".lower() for base, prefix in roots)
         self._hosts = frozenset(map(host_of, settings.base_urls()))
         self._one_time = re.compile(settings.skip_links, re.IGNORECASE) if settings.skip_links else None
         self._guard = settings.scam_guard

@@ -5,14 +5,17 @@ from __future__ import annotations
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.events import now
+from flask_mailtrack.events import NOTICE, PATHS, Kind, new_id, now
 from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.disk.directory import bad_files, intrusion, make, strangers
@@ -20,12 +23,18 @@ from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.disk.mounts import weakness
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.sink.stream import BAD, EVENTS, REFUSED, Stream
+from flask_mailtrack.tokens import Signer
 
 from .walls import blame, wall
 
 GOOD_SECRET_BYTES = 32
 _SIGNED = ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id")
 STALE_DAYS = 90
+_READER = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+    "Accept-Language": "en",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ def findings(
     yield _guarded("C30", lambda: _tables(database))
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
+    yield _guarded("C42", lambda: _front_door(app, settings))
+    yield _guarded("C43", lambda: _click(app, settings))
     yield _guarded("C50", lambda: _networks(settings))
     if settings.geo_database:
         yield _guarded("C51", lambda: _countries(settings))
@@ -136,8 +147,15 @@ def _tables(database: Database) -> Finding:
     return Finding("C30", "ok", "the tables are there")
 
 
+def _ask(app: Flask, settings: Settings, method: str, path: str, **more: Any) -> TestResponse:
+    """Make a request as a reader's program does, who comes from outside and has seen nothing of this app."""
+    # The command has an app context; a request from outside has none, and ends its own with all that may fail there.
+    given = {"base_url": settings.base_url, "headers": _READER, **more}
+    return Context().run(app.test_client(use_cookies=False).open, settings.url_prefix + path, method=method, **given)
+
+
 def _pixel(app: Flask, settings: Settings) -> Finding:
-    response = app.test_client().get(f"{settings.url_prefix}/o/check.gif", base_url=settings.base_url)
+    response = _ask(app, settings, "GET", f"/{PATHS[Kind.OPEN]}/check.gif")
     if response.status_code != 200 or response.mimetype != "image/gif":
         return Finding("C40", "error", f"the pixel answers {response.status_code}: something stands before the routes")
     if "Set-Cookie" in response.headers:
@@ -147,14 +165,55 @@ def _pixel(app: Flask, settings: Settings) -> Finding:
 
 def _one_click(app: Flask, settings: Settings) -> Finding:
     # A token that is not ours must come as far as the token check; a login wall or CSRF is earlier.
-    path, data = f"{settings.url_prefix}/u/check", {"List-Unsubscribe": "One-Click"}
-    # The command has an app context; a request from outside has none, and ends its own with all that may fail there.
-    response = Context().run(app.test_client().post, path, base_url=settings.base_url, data=data)
+    path, data = f"/{PATHS[Kind.UNSUBSCRIBE]}/check", {"List-Unsubscribe": "One-Click"}
+    response = _ask(app, settings, "POST", path, data=data)
     if response.status_code != 404:
-        who = wall(app, path, settings.base_url, method="POST", data=data)
+        who = ""
+        if not _is_asked(app, settings):
+            who = wall(app, settings.url_prefix + path, settings.base_url, method="POST", data=data)
         text = f"a one-click POST is answered {response.status_code} before its token is read"
         return Finding("C41", "error", f"{text} by {who}" if who else text)
     return Finding("C41", "ok", "a one-click POST comes through")
+
+
+def _front_door(app: Flask, settings: Settings) -> Finding:
+    if not settings.front_door:
+        return Finding("C42", "ok", "MAILTRACK_FRONT_DOOR is off: the app's hooks, session and routing come first")
+    if _is_asked(app, settings):
+        return Finding("C42", "ok", "the front door answers before the app's hooks, session and routing")
+    if name := _overrider(app):
+        cure = "let it end in super().wsgi_app(environ, start_response)"
+        return Finding("C42", "error", f"{name}.wsgi_app does not call Flask's, so the front door is shut: {cure}")
+    return Finding("C42", "error", "a middleware answers our paths, so the front door is shut: let them pass there")
+
+
+def _is_asked(app: Flask, settings: Settings) -> bool:
+    """Say whether a request comes as far as the front door; that of another app is none of ours."""
+    notice: list[Flask] = []
+    with suppress(Exception):  # what fails is told by the other findings
+        _ask(app, settings, "HEAD", f"/{PATHS[Kind.OPEN]}/check.gif", environ_overrides={NOTICE: notice})
+    return any(asked is app for asked in notice)
+
+
+def _overrider(app: Flask) -> str:
+    """Return the name of the class between Flask and this app's that handles requests in its own way."""
+    for kind in type(app).__mro__:
+        if kind is Flask:
+            break
+        if "wsgi_app" in vars(kind):
+            return f"{kind.__module__}.{kind.__qualname__}"
+    return ""
+
+
+def _click(app: Flask, settings: Settings) -> Finding:
+    """Follow a link of nobody's by HEAD, which is answered like a click and not recorded."""
+    signer = Signer(settings.secret_keys, settings.app_id)
+    target = f"{settings.base_url}/"
+    link = signer.message(new_id()).click(signer.stamp(0, target))
+    response = _ask(app, settings, "HEAD", f"/{PATHS[Kind.CLICK]}/{link}")
+    if (response.status_code, response.headers.get("Location")) != (302, target):
+        return Finding("C43", "error", f"a link answers {response.status_code}, and does not lead where it should")
+    return Finding("C43", "ok", "a link leads where it should")
 
 
 def _networks(settings: Settings) -> Finding:

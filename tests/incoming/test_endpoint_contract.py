@@ -55,11 +55,11 @@ HOSTS: dict[str, Callable[[Flask], object]] = {
 SCHEMES = ["http", "https"]
 
 
-@pytest.fixture(name="site", params=HOSTS.values(), ids=list(HOSTS))
+@pytest.fixture(name="site", params=["front door", *HOSTS])
 def _site(make_site: MakeSite, request: pytest.FixtureRequest) -> Site:
-    """A site with each of the extensions that stand in the way, and with all of them."""
-    site = make_site(MAILTRACK_LISTS=LISTS)
-    request.param(site.app)
+    """A site with all extensions that stand in the way; and without the front door, with each, and with all of them."""
+    site = make_site(MAILTRACK_LISTS=LISTS, MAILTRACK_FRONT_DOOR=request.param == "front door")
+    HOSTS.get(request.param, HOSTS["all"])(site.app)
     return site
 
 

@@ -98,6 +98,8 @@ def test_check_finds_nothing(site: Site) -> None:
         ("ok", "C30"),
         ("ok", "C40"),
         ("ok", "C41"),
+        ("ok", "C42"),
+        ("ok", "C43"),
         ("ok", "C50"),
     ]
     assert site.rows("Event") == []
@@ -140,23 +142,34 @@ def broken_hook(site: Site) -> None:
 
 
 BROKEN: list[tuple[Callable[[Site], None], set[str], str]] = [
-    (wall, {"C40", "C41"}, "the pixel answers 302: something stands before the routes"),
-    (maintenance, {"C40", "C41"}, "a one-click POST is answered 503 before its token is read"),
+    (wall, {"C40", "C41", "C43"}, "the pixel answers 302: something stands before the routes"),
+    (maintenance, {"C40", "C41", "C43"}, "a one-click POST is answered 503 before its token is read"),
     (csrf_of_its_own, {"C41"}, "a one-click POST is answered 400 before its token is read"),
-    (cookies, {"C40", "C41"}, "the pixel sets a cookie"),
+    (cookies, {"C40", "C41", "C43"}, "the pixel sets a cookie"),
     (no_tables, {"C30"}, "no table mailtrack_message, mailtrack_event, mailtrack_optout, mailtrack_link"),
-    (broken_hook, {"C40", "C41"}, "ZeroDivisionError"),
+    (broken_hook, {"C40", "C41", "C43"}, "ZeroDivisionError"),
 ]
 
 
 @pytest.mark.parametrize(("breaks", "codes", "text"), BROKEN, ids=[b[0].__name__ for b in BROKEN])
-def test_check_finds_what_is_wrong(site: Site, breaks: Callable[[Site], None], codes: set[str], text: str) -> None:
+def test_check_finds_what_is_wrong(
+    make_site: MakeSite, breaks: Callable[[Site], None], codes: set[str], text: str
+) -> None:
     """s50: what keeps readers out, or rows from being kept, is an error with a code, and exit code 1."""
+    site = make_site(SECRET_KEY=GOOD_SECRET, MAILTRACK_FRONT_DOOR=False)
     breaks(site)
     result = run(site, "check")
     assert result.exit_code == 1
     assert set(re.findall(r"^error +(C\d\d)", result.output, re.MULTILINE)) == codes
     assert text in result.output
+
+
+@pytest.mark.parametrize("breaks", [wall, maintenance, csrf_of_its_own, cookies, broken_hook])
+def test_what_stands_behind_the_front_door_is_in_nobodys_way(site: Site, breaks: Callable[[Site], None]) -> None:
+    """With the front door, the same hooks of a host keep no reader out, so there is nothing to find."""
+    breaks(site)
+    result = run(site, "check")
+    assert result.exit_code == 0, result.output
 
 
 def test_check_says_what_must_be_signed(make_site: MakeSite) -> None:

@@ -1,4 +1,4 @@
-"""``flask mailtrack check`` says who stands before a one-click POST, and what to do about it."""
+"""Without the front door, ``flask mailtrack check`` says who stands before a one-click POST, and the cure."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ WALLS: list[tuple[Callable[[Flask], None], list[str]]] = [
 @pytest.mark.parametrize(("build", "texts"), WALLS, ids=[build.__name__ for build, _ in WALLS])
 def test_each_wall_is_told_apart(make_site: MakeSite, build: Callable[[Flask], None], texts: list[str]) -> None:
     """s50: the finding names the kind of wall, the host's function, and the cure."""
-    site = make_site(PROPAGATE_EXCEPTIONS=False)
+    site = make_site(PROPAGATE_EXCEPTIONS=False, MAILTRACK_FRONT_DOOR=False)
     app = site.app
     build(app)
     code, line = check(site)
@@ -123,14 +123,14 @@ def no_wall(app: Flask) -> None:
 
 def test_what_lets_us_pass_is_no_wall(make_site: MakeSite) -> None:
     """CSRFProtect, Talisman, and a login that follows the advice are no finding."""
-    site = make_site()
+    site = make_site(MAILTRACK_FRONT_DOOR=False)
     no_wall(site.app)
     assert check(site) == (0, "ok      C41  a one-click POST comes through")
 
 
 def test_an_answer_that_no_hook_gave_is_still_a_finding(make_site: MakeSite) -> None:
     """Where an after_request replaces the answer, nobody can be named; the status is told all the same."""
-    site = make_site()
+    site = make_site(MAILTRACK_FRONT_DOOR=False)
     site.app.after_request(lambda response: Response("own page", 418))
     code, line = check(site)
     assert code == 1

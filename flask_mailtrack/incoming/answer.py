@@ -1,0 +1,93 @@
+"""What goes back to a reader: a WSGI answer, finished before anybody is asked to send it."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterable
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+HEADERS = (
+    ("Cache-Control", "no-store, private"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Robots-Tag", "noindex"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+"""What each of our answers says, whatever it is."""
+_PAGE_HEADERS = (
+    ("Vary", "Accept-Language"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Frame-Options", "DENY"),
+)
+_LINES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
+_REDIRECT = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"), *HEADERS)
+
+
+class Answer(NamedTuple):
+    """A WSGI application that says one thing."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send it. There is always a chunk, an empty one too: hypercorn sends no headers without one."""
+        start_response(_LINES[self.status], list(self.headers))
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else self.body]
+
+
+def content(body: bytes, status: int, mimetype: str, *more: tuple[str, str]) -> Answer:
+    """Return an answer with something in it.
+
+    :param more: headers.
+    """
+    return Answer(
+        status,
+        (("Content-Type", mimetype), ("Content-Length", str(len(body))), *HEADERS, *more),
+        body,
+    )
+
+
+def text(line: str, status: int, *more: tuple[str, str]) -> Answer:
+    """Return a line of text, for a machine."""
+    return content(line.encode(), status, "text/plain; charset=utf-8", *more)
+
+
+def page(html: str, status: int, language: str) -> Answer:
+    """Return a page, which nobody may frame and which loads nothing from elsewhere."""
+    return content(html.encode(), status, "text/html; charset=utf-8", *_PAGE_HEADERS, ("Content-Language", language))
+
+
+def file(path: Path) -> Answer:
+    """Return a small file, to be kept for an hour."""
+    mimetype = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return kept(path.read_bytes(), f"{mimetype}; charset=utf-8" if mimetype.startswith("text/") else mimetype)
+
+
+def kept(body: bytes, mimetype: str) -> Answer:
+    """Return what is the same for everybody, to be kept for an hour."""
+    length = ("Content-Length", str(len(body)))
+    return Answer(200, (("Content-Type", mimetype), length, ("Cache-Control", "public, max-age=3600")), body)
+
+
+def nothing() -> Answer:
+    """Return the answer that keeps a reader where they are."""
+    return Answer(204, HEADERS)
+
+
+def redirect(location: str) -> Answer:
+    """Return a redirect to *location*, which is sent as it is: Werkzeug would encode more than a browser."""
+    return Answer(302, (*_REDIRECT, ("Location", location)))
+
+
+def later() -> Answer:
+    """Return what is said while something is away that will come back."""
+    return text("Please try again in a minute.\n", 503, ("Retry-After", "60"))
