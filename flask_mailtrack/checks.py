@@ -213,7 +213,7 @@ def sink(key: str, value: Any) -> str:
 
 def keeping(key: str, value: Any) -> dict[str, float]:
     """Days by table."""
-    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept for ever."
+    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept, but for events of messages that are gone."
     if not isinstance(value, Mapping) or not set(value) <= {"events", "messages"}:
         raise bad("E140", key, f"is {value!r}.", cure)
     return {name: number(1, 36_500)(f"{key}[{name!r}]", days) for name, days in value.items()}

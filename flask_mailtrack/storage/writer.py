@@ -33,7 +33,7 @@ class Writer:
     :param database: where they go.
     :param enrichment: fills in what a request had no time for.
     :param hindsight: judges hits once more, by what else happened to their message.
-    :param admit: returns the records of a batch that may be stored; the others are forgotten.
+    :param admit: returns what may be stored of the records of a batch; the rest is forgotten.
     """
 
     def __init__(
@@ -66,12 +66,11 @@ class Writer:
                 records.append((body, from_json(body | found if found else body)))
             except ValueError as error:
                 refuse(body, str(error))
-        admitted = {id(record) for record in self._admit([record for _, record in records])}
-        return self._store([pair for pair in records if id(pair[1]) in admitted], refuse, patient)
+        return self._store(records, refuse, patient)
 
     def _store(self, pairs: list[tuple[dict[str, Any], Record]], refuse: Refuse, patient: bool) -> list[Record]:
         try:
-            return self._write([record for _, record in pairs], patient)
+            return self._write(self._admit([record for _, record in pairs]), patient)
         except _POISON as error:
             return self._bisect(pairs, refuse, patient, error)
         except StatementError as error:
