@@ -34,7 +34,6 @@ _TEMPLATE_LEFTOVERS = re.compile(r"\{\{|\}\}|\{%|<%|%%|\*\||\[\[|\[%|\$\{|://\$"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
-@lru_cache(1_024)
 def refusal(url: str) -> str | None:
     """Say why *url* must not be a destination, or ``None`` if it may be one.
 
@@ -43,6 +42,11 @@ def refusal(url: str) -> str | None:
         ``too_long`` (over :data:`MAX_LENGTH` bytes) or ``unsafe`` (control characters,
         backslashes, userinfo, a host that is not one).
     """
+    # What is remembered must not grow with what is written into a mail.
+    return _remembered(url) if len(url) <= MAX_LENGTH else _refusal(url)
+
+
+def _refusal(url: str) -> str | None:
     if not url[:8].lower().startswith(("http://", "https://")):
         return "not_http"
     if _TEMPLATE_LEFTOVERS.search(url):
@@ -57,6 +61,9 @@ def refusal(url: str) -> str | None:
     if not match or _UNSAFE.search(url) or int(match["port"] or 0) > 65535:
         return "unsafe"
     return None if _is_host(match["host"]) else "unsafe"
+
+
+_remembered = lru_cache(1_024)(_refusal)
 
 
 def host_of(url: str) -> str:
