@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .crawlers import is_listed
+
 LONGEST = 512
 """Characters of a User-Agent that are read, so that a huge header costs no more than a long one."""
 
@@ -60,7 +62,12 @@ SECURITY_SCANNERS: Signs = {
     "ibm": ("xforce-security",),
     "urlscan": ("urlscan",),
     "wheregoes": ("wheregoes",),
-    "": ("(?:security|url|mail|phish)[ -]?scanner", "checkphish", "phishtank", "censysinspect"),
+    "": (
+        *("(?:security|url|mail|phish)[ -]?scanner", "checkphish", "phishtank", "censysinspect"),
+        # What no list names yet says what it does. A word is read from its beginning only.
+        r"[\w-]*(?:scann(?:er|ing)|sandbox|phish|malware|threat|detonat|inspector|reputation|safe ?links)",
+        r"[\w-]*urldefen[cs]e",
+    ),
 }
 
 LINK_PREVIEWS: Signs = {
@@ -127,6 +134,9 @@ HTTP_LIBRARIES: Signs = {
         *("httpclient", "lua-resty", "libwww-perl", "lwp::", "guzzlehttp", "^php/", "^ruby", "faraday"),
         *("typhoeus", "httparty", "^node", "undici", "axios/", "^got[ /]", "^deno/", "^bun/", "^dart/"),
         *("reqwest/", "^hyper/", "restsharp/", r"\w*powershell/", "winhttp", "microsoft-cryptoapi"),
+        # What Office and Windows ask before they open a link, and in place of a person who browses.
+        *(r"microsoft office (?:\w+ )?discovery", "microsoft data access internet publishing", "microsoft-webdav"),
+        *("microsoft office upload", "microsoft url control", "ms ?frontpage"),
     )
 }
 
@@ -156,7 +166,20 @@ KINDS: tuple[tuple[str, Signs], ...] = (
     ("ua_generic_bot", GENERIC_BOTS),
     ("ua_native_http", NATIVE_HTTP),
 )
-"""The kinds of program, in the order in which they are tried; whatever is left is a browser."""
+"""The kinds of program, in the order in which they are tried; what is left is a browser, a crawler or unknown."""
+
+BROWSER_SIGNS: Signs = {
+    "": (
+        *("applewebkit", "gecko/", r"rv:\d", "khtml", "konqueror/", "webkit", "trident/", "msie ", "iemobile"),
+        *("presto/", "opera", "opr/", "chrom(?:e|ium)/", "crios/", "firefox/", "fxios/", "safari/", "browser/"),
+        # On telephones of before, and in terminals.
+        *("netfront", "uc ?browser", "ucweb", r"up\.(?:browser|link)", "openwave", "polaris/", "obigo", "dolfin"),
+        *("teleca", "jasmine/", "semc-browser", "blackberry", "nokia", "series40", "docomo/", "kddi", "softbank"),
+        *("vodafone", "sonyericsson", "samsung-", "lg-", "mot-", "alcatel", "playstation", "nintendo", "espial"),
+        *("lynx/", r"links \(", "elinks", "w3m/", "dillo/", "netsurf/"),
+    )
+}
+"""Engines and browsers: what names none of them is not taken for a person's."""
 
 PROXY_CLIENTS: Mapping[str, str] = {
     "google": "Gmail",
@@ -240,7 +263,7 @@ def recognise(user_agent: str) -> Agent:
 
     :param user_agent: the header as it came; NUL is dropped and only :data:`LONGEST` characters are read.
     """
-    return _recognise(_clean(user_agent))
+    return _asked(_cut(user_agent))
 
 
 def identify(user_agent: str) -> Client:
@@ -251,11 +274,11 @@ def identify(user_agent: str) -> Client:
 
     :param user_agent: the header as it came, treated as in :func:`recognise`.
     """
-    return _identify(_clean(user_agent))
+    return _identify(_cut(user_agent))
 
 
-def _clean(user_agent: str) -> str:
-    return user_agent[:LONGEST].replace("\0", "").strip().lower()
+def _cut(user_agent: str) -> str:
+    return user_agent[:LONGEST].replace("\0", "").strip()
 
 
 def _pattern(signs: Signs) -> re.Pattern[str]:
@@ -265,10 +288,20 @@ def _pattern(signs: Signs) -> re.Pattern[str]:
 
 
 _MATCHERS = tuple((reason, _pattern(signs), tuple(signs)) for reason, signs in KINDS)
+_DEVICE = re.compile(r"\bandroid [\d.]+; [^;()]*")
+"""What an Android device is called: there are telephones named Bot and Spider."""
+_BROWSER = _pattern(BROWSER_SIGNS)
+_LISTED = {"ua_native_http", "ua_browser", "ua_unknown"}
+"""The kinds of which the list of crawlers is asked."""
 _CHROME = re.compile(r"\bchrome/([0-9.]+)", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
+def _asked(cut: str) -> Agent:
+    agent = _recognise(cut.lower())
+    return Agent("ua_listed_crawler") if agent.reason in _LISTED and is_listed(cut) else agent
+
+
 def _recognise(cleaned: str) -> Agent:
     if not cleaned:
         return Agent("ua_missing")
@@ -277,15 +310,18 @@ def _recognise(cleaned: str) -> Agent:
     if cleaned == "mozilla/5.0":
         return Agent("ua_bare_mozilla")
     for reason, pattern, names in _MATCHERS:
-        if found := pattern.search(cleaned):
+        text = _DEVICE.sub("", cleaned) if reason == "ua_generic_bot" else cleaned
+        if found := pattern.search(text):
             return Agent(reason, names[(found.lastindex or 1) - 1])
+    if not _BROWSER.search(cleaned):
+        return Agent("ua_unknown")
     version = _CHROME.search(cleaned)
     return Agent("ua_browser", chrome=tuple(version[1].strip(".").split(".")) if version else ())
 
 
 @lru_cache(maxsize=4096)
-def _identify(cleaned: str) -> Client:
-    agent = _recognise(cleaned)
+def _identify(cut: str) -> Client:
+    agent, cleaned = _asked(cut), cut.lower()
     if agent.reason == "ua_image_proxy":
         return Client(PROXY_CLIENTS[agent.name])
     if agent.reason not in {"ua_mail_client", "ua_browser", "ua_native_http"}:

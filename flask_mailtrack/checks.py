@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from .destination import same_host, same_url
 from .errors import ConfigError
 from .modes import Mode
 from .thresholds import Thresholds
@@ -250,7 +251,7 @@ def sink(key: str, value: Any) -> str:
 
 def keeping(key: str, value: Any) -> dict[str, float]:
     """Days by table."""
-    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept for ever."
+    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept, but for events of messages that are gone."
     if not isinstance(value, Mapping) or not set(value) <= {"events", "messages"}:
         raise bad("E140", key, f"is {value!r}.", cure)
     return {name: number(1, 36_500)(f"{key}[{name!r}]", days) for name, days in value.items()}
@@ -318,8 +319,10 @@ def _blocked(key: str, value: Any) -> str:
     if isinstance(value, UUID):
         return str(value)
     entry = text(key, value)
-    if entry.startswith(("http://", "https://")):
-        return entry
     with suppress(ValueError):
         return str(UUID(entry))
-    return sender_domain(key, entry)
+    try:
+        return same_url(entry) if "://" in entry else same_host(entry)
+    except ValueError:
+        cure = "Write a host such as 'evil.example', a URL such as 'https://evil.example/page', or the id of a message."
+        raise bad("E195", key, f"has {value!r}.", cure) from None

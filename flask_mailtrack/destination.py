@@ -12,7 +12,7 @@ import string
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote
 from uuid import UUID
 
@@ -34,7 +34,6 @@ _TEMPLATE_LEFTOVERS = re.compile(r"\{\{|\}\}|\{%|<%|%%|\*\||\[\[|\[%|\$\{|://\$"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
-@lru_cache(1_024)
 def refusal(url: str) -> str | None:
     """Say why *url* must not be a destination, or ``None`` if it may be one.
 
@@ -43,6 +42,11 @@ def refusal(url: str) -> str | None:
         ``too_long`` (over :data:`MAX_LENGTH` bytes) or ``unsafe`` (control characters,
         backslashes, userinfo, a host that is not one).
     """
+    # What is remembered must not grow with what is written into a mail.
+    return _remembered(url) if len(url) <= MAX_LENGTH else _refusal(url)
+
+
+def _refusal(url: str) -> str | None:
     if not url[:8].lower().startswith(("http://", "https://")):
         return "not_http"
     if _TEMPLATE_LEFTOVERS.search(url):
@@ -57,6 +61,9 @@ def refusal(url: str) -> str | None:
     if not match or _UNSAFE.search(url) or int(match["port"] or 0) > 65535:
         return "unsafe"
     return None if _is_host(match["host"]) else "unsafe"
+
+
+_remembered = lru_cache(1_024)(_refusal)
 
 
 def host_of(url: str) -> str:
@@ -79,21 +86,142 @@ def location(url: str) -> str:
 
 
 class Blocked:
-    """Where links lead no more, by the host's word.
+    """Where links lead no more, by the host's word, however a link or the word spells it.
 
     :param entries: hosts, each with all that is below it; whole URLs; ids of messages.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
-        self._entries = frozenset(entries)
+        self._entries = frozenset(map(_entry, entries))
 
     def __call__(self, message_id: UUID, url: str) -> bool:
         """Say whether the link of a message to *url* is among them."""
         if not self._entries:
             return False
-        labels = host_of(url).split(".")
-        hosts = {".".join(labels[place:]) for place in range(len(labels))}
-        return not self._entries.isdisjoint({url, str(message_id), *hosts})
+        return str(message_id) in self._entries or not self._entries.isdisjoint(_targets(url))
+
+
+def same_host(host: str) -> str:
+    """Return the one spelling of a host that all its spellings share: names as Unicode, addresses as numbers.
+
+    :raises ValueError: it is none.
+    """
+    if host.startswith("["):
+        address = IPv6Address(host[1:-1])
+        return str(address.ipv4_mapped or f"[{address}]")
+    # As the URL standard has a browser do it: fold, leave out what is not seen, and only then look at the dots.
+    folded = "".join(letter for letter in unicodedata.normalize("NFKC", host) if letter not in _UNSEEN)
+    folded = unicodedata.normalize("NFC", "".join(map(str.lower, folded)).translate(_DOTS)).removesuffix(".")
+    labels = [_unicode(label) for label in folded.split(".")]
+    if not all(labels) or _NOT_IN_HOST.search(folded):
+        raise ValueError("no host")
+    return _number(labels) or ".".join(labels)
+
+
+def same_url(url: str) -> str:
+    """Return the one spelling of an http(s) URL that all its spellings share, without its fragment.
+
+    :raises ValueError: it is none.
+    """
+    match = _DESTINATION.fullmatch(url)
+    if match is None:
+        raise ValueError("no http(s) URL")
+    scheme = url.partition(":")[0].lower()
+    port = str(int(match["port"])) if match["port"] else ""
+    shown = "" if port in ("", _PORTS[scheme]) else f":{port}"
+    path, _, query = (match["rest"] or "").partition("#")[0].partition("?")
+    return f"{scheme}://{same_host(match['host'])}{shown}{_straight(_escapes(path))}?{_escapes(query)}"
+
+
+_PORTS = {"http": "80", "https": "443"}
+_DOTS = str.maketrans(dict.fromkeys("\u3002\uff61", "."))
+# What IDNA ignores (UTS 46), and eyes do not see.
+_UNSEEN = frozenset("\u00ad\u034f\u180b\u180c\u180d\u200b\u2060\u2064\ufeff").union(map(chr, range(0xFE00, 0xFE10)))
+_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+
+
+def _entry(entry: str) -> str:
+    """Return an entry of the list in the spelling in which it is compared; what is none stays as it is."""
+    try:
+        return same_url(entry) if "://" in entry else same_host(entry)
+    except ValueError:
+        return entry
+
+
+@lru_cache(1_024)
+def _targets(url: str) -> frozenset[str]:
+    """Return what stands for *url* in the list: itself, its host, and for a name all hosts above."""
+    try:
+        whole = same_url(url)
+    except ValueError:
+        return frozenset({url})
+    host = same_host(_host(url))
+    labels = host.split(".")
+    above = [] if host.startswith("[") or labels[-1].isdigit() else labels
+    return frozenset({whole, host, *(".".join(labels[place:]) for place in range(len(above)))})
+
+
+def _host(url: str) -> str:
+    match = _DESTINATION.fullmatch(url)
+    return match["host"] if match else ""
+
+
+def _unicode(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    try:
+        return unicodedata.normalize("NFC", label[4:].encode("ascii").decode("punycode"))
+    except (UnicodeError, ValueError, OverflowError):
+        return label
+
+
+def _number(labels: list[str]) -> str:
+    """Read an IPv4 address as browsers do: one to four numbers, decimal, octal or hexadecimal; empty if it is none.
+
+    https://url.spec.whatwg.org/#concept-ipv4-parser
+    """
+    if not 0 < len(labels) <= 4 or not all(map(_NUMBER.fullmatch, labels)):
+        return ""
+    try:
+        numbers = [_whole(label) for label in labels]
+    except ValueError:
+        return ""
+    *heads, last = numbers
+    if any(head > 255 for head in heads) or last >= 256 ** (5 - len(numbers)):
+        return ""
+    return str(IPv4Address(sum(head << 8 * (3 - place) for place, head in enumerate(heads)) + last))
+
+
+def _whole(label: str) -> int:
+    if label.startswith("0x"):
+        return int(label[2:] or "0", 16)
+    return int(label, 8) if len(label) > 1 and label.startswith("0") else int(label)
+
+
+def _escapes(text: str) -> str:
+    """Write each escape in one way: only where it is needed, in upper case; and so all that is not ASCII."""
+
+    def once(found: re.Match[str]) -> str:
+        letter = chr(int(found[1], 16))
+        return letter if letter in _PLAIN else found[0].upper()
+
+    return _ESCAPE.sub(once, quote(text, safe=_PRINTABLE))
+
+
+def _straight(path: str) -> str:
+    """Return a path without what goes in a circle (RFC 3986, section 5.2.4)."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments and segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def _is_host(host: str) -> bool:

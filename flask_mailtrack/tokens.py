@@ -65,6 +65,11 @@ class Token:
     key: int
     """Which key signed it: 0 is the newest."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether a person's link went out in a mode that keeps no addresses, which the id may not say."""
+        return self.kind in (Kind.UNSUBSCRIBE, Kind.PREFERENCES) and self.link == _QUIET
+
 
 class LinkStamp(NamedTuple):
     """The part of a click link that is the same for every recipient of a body."""
@@ -121,13 +126,14 @@ class MessageTokens:
         """Return the token of the link that no person sees."""
         return self.sign(Kind.HONEYPOT, _OPEN)
 
-    def recipient(self, kind: Kind, ref: str) -> str:
+    def recipient(self, kind: Kind, ref: str, quiet: bool = False) -> str:
         """Return the token by which a person unsubscribes or sets preferences.
 
         :param ref: :meth:`Signer.recipient_refs` of the recipient, so that the opt-out can be kept
             even when the message row is gone.
+        :param quiet: see :attr:`Token.quiet`.
         """
-        return self.sign(kind, _middle(0, ref))
+        return self.sign(kind, _middle(_QUIET if quiet else 0, ref))
 
 
 class Signer:
@@ -295,3 +301,5 @@ def _unglued(segment: str) -> Iterator[str]:
 
 
 _OPEN = _middle(0, _NO_REF)
+_QUIET = 1
+"""In a person's link, where a click has the position of its link."""

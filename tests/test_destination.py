@@ -314,3 +314,61 @@ def test_a_link_is_blocked_by_host_by_address_or_by_message(entry: str, blocked:
     link = (UUID(int=7), "https://www.Evil.example/x")
     assert Blocked(["other.example", entry])(*link) is blocked
     assert Blocked([])(*link) is False
+
+
+SPELLINGS = [
+    ("evil.example", "https://evil.example./x"),
+    ("evil.example.", "https://EVIL.example"),
+    ("ＥＶＩＬ.example", "https://evil.example/"),
+    ("evil.example", "https://ｅｖｉｌ.example/"),
+    ("evil.example", "https://evil。example"),
+    ("evil.example", "https://ev\u00adil.example"),
+    ("evil.example", "https://a.evil.example:8443/"),
+    ("https://evil.example/x", "https://evil.example:443/x"),
+    ("https://evil.example:443/x#f", "https://evil.example/x"),
+    ("http://evil.example", "http://evil.example:80/#a"),
+    ("https://evil.example/x", "https://evil.example./x#top"),
+    ("https://evil.example/x", "https://evil.example/%78"),
+    ("https://evil.example/x", "https://evil.example/a/../x?"),
+    ("https://evil.example/ü%2f", "https://evil.example/%c3%bc%2F"),
+    ("127.0.0.1", "http://2130706433/"),
+    ("127.0.0.1", "http://0x7f.1"),
+    ("127.0.0.1", "http://0177.0.0.1./"),
+    ("127.0.0.1", "http://[::ffff:127.0.0.1]/"),
+    ("2130706433", "http://１２７.0.0.1"),
+    ("[::1]", "http://[0:0::1]:8080/"),
+    ("bücher.example", "https://xn--bcher-kva.example/a"),
+    ("xn--bcher-kva.example", "https://BÜCHER.example"),
+    ("XN--BCHER-KVA.example", "https://www.bu\u0308cher.example"),
+]
+
+
+@pytest.mark.parametrize(("entry", "url"), SPELLINGS)
+def test_no_spelling_walks_round_a_block(entry: str, url: str) -> None:
+    """A blocked host or URL stays blocked in each form that a browser takes for the same."""
+    assert Blocked([entry])(UUID(int=7), url)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("0.0.1", "http://127.0.0.1/"),
+        ("127.0.0.1", "http://127.0.0.2/"),
+        ("https://evil.example/x", "http://evil.example/x"),
+        ("https://evil.example/x", "https://evil.example:444/x"),
+        ("https://evil.example/x", "https://evil.example/X"),
+        ("https://evil.example/a/b", "https://evil.example/a%2Fb"),
+        ("https://evil.example/x", "https://evil.example/x?y"),
+        ("bucher.example", "https://bücher.example/"),
+    ],
+)
+def test_a_block_is_of_no_other_address(entry: str, url: str) -> None:
+    """What is another host, port, path or query to a browser is not blocked."""
+    assert not Blocked([entry])(UUID(int=7), url)
+
+
+@given(st.text(), st.text())
+def test_blocks_are_total(entry: str, url: str) -> None:
+    """Whatever is written in the list, and wherever a link leads, the question has an answer."""
+    assert Blocked([entry])(UUID(int=7), url) in (True, False)
+    assert Blocked(["evil.example"])(UUID(int=7), f"https://{url}") in (True, False)

@@ -17,10 +17,11 @@ from flask_mail import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.events import born, new_id, now
+from flask_mailtrack.events import EventType, Hit, Kind, born, new_id, now
 from flask_mailtrack.modes import Mode, counter_id, marked, mode_of
 from flask_mailtrack.reporting.stats import Tally
 from flask_mailtrack.signals import link_clicked, message_opened
+from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.testing import BROWSER, Reader
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -255,6 +256,59 @@ def test_the_journal_holds_no_more_than_the_database_will(make_site: MakeSite, m
         assert b"Firefox" not in written
         ids = [uuid.UUID(found.decode()) for found in re.findall(rb'"id":"([^"]+)"', written)]
         assert [each.version for each in ids] == [4, 4]  # ours would say the time
+
+
+@pytest.mark.parametrize("mode", QUIET)
+def test_a_quiet_mode_is_quiet_about_choices_too(make_site: MakeSite, mode: str) -> None:
+    """Who unsubscribes, or switches measuring off, is not described; on the disk neither, and the trap keeps no row."""
+    site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_IP="full", MAILTRACK_MODE=mode, MAILTRACK_HONEYPOT=True)
+    sent = site.send(HTML, list_id="news")
+    path = re.search(r"/m/u/[a-z2-7]{68}", str(sent.extra_headers["List-Unsubscribe"]))
+    assert path
+    link = re.search(r"/m/p/[a-z2-7]{68}", site.client.get(path[0]).text)
+    assert link
+    form = {"action": "reason", "reason": "other", "comment": "Enough"}
+    assert site.client.post(path[0], data=form, headers=BROWSER).status_code == 200
+    site.client.post(link[0], data={"action": "decline"}, headers=BROWSER)
+    state = site.mailtrack.state()
+    measured = state.signer.read(Kind.OPEN, tokens(sent)[-1]).message_id
+    trap = state.signer.message(measured).honeypot()
+    assert site.client.get(f"/m/h/{trap}", headers=BROWSER).status_code == 204
+    written = b"".join(path.read_bytes() for path in state.spools[0].directory.glob("*.jsonl"))
+    assert written.count(b'"k":"hit"') == 2
+    assert b"127.0.0.1" not in written
+    assert b"Mozilla" not in written
+    site.mailtrack.flush()
+    assert {(e.type, e.ip, e.user_agent, e.client, e.country) for e in site.rows("Event")} == {
+        ("unsubscribed", "", "", "", ""),
+        ("declined", "", "", "", ""),
+    }
+    assert [e.comment for e in site.rows("Event") if e.type == "unsubscribed"] == ["Enough"]
+
+
+@pytest.mark.parametrize("mode", QUIET)
+def test_what_an_earlier_version_has_written_down_is_quiet_too(make_site: MakeSite, mode: str) -> None:
+    """A journal of before may hold an address, or a hit on the trap: what reaches the database does not."""
+    site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_MODE=mode)
+    site.send(HTML, list_id="news")
+    site.mailtrack.flush()
+    state, row = site.mailtrack.state(), people(site)[ADA]
+    said = {"ip": "203.0.113.9", "user_agent": "Firefox", "method": "page", "ref": state.signer.recipient_refs(ADA)[0]}
+    state.spools[0].append(to_json(Hit(new_id(), row.id, EventType.TRAPPED, now(), ip="203.0.113.9")))
+    state.spools[1].append(to_json(Hit(new_id(), row.id, EventType.UNSUBSCRIBED, now(), **said)))
+    site.mailtrack.flush()
+    assert [(e.type, e.ip, e.user_agent) for e in site.rows("Event")] == [("unsubscribed", "", "")]
+
+
+def test_a_browser_that_asks_not_to_be_followed_can_still_leave(make_site: MakeSite) -> None:
+    """With MAILTRACK_HONOUR_GPC an unsubscribe counts, and says nothing of the browser that asked."""
+    site = make_site(MAILTRACK_HONOUR_GPC=True)
+    sent = site.send(HTML, list_id="news")
+    path = re.search(r"/m/u/[a-z2-7]{68}", str(sent.extra_headers["List-Unsubscribe"]))
+    assert path
+    site.client.post(path[0], data={"action": "unsubscribe"}, headers={"Sec-GPC": "1", **BROWSER})
+    assert [(e.type, e.ip, e.user_agent) for e in site.rows("Event")] == [("unsubscribed", "", "")]
+    assert site.send(HTML, list_id="news") == []
 
 
 def test_the_narrowest_mode_wins(make_site: MakeSite) -> None:

@@ -624,3 +624,136 @@ def test_s86_a_command_takes_an_address_for_what_it_is(site: Site) -> None:
         output = run.invoke(args=["mailtrack", *args]).output
         assert output
         assert args[-1] == "export" or "\x1b" not in output
+
+
+def erased_or_purged(site: Site, how: str) -> None:
+    """Make Ada gone, in one of the ways in which people go."""
+    if how == "erase":
+        site.mailtrack.erase(ADA)
+    else:
+        with site.db.engine.begin() as connection:
+            connection.execute(site.mailtrack.models.Message.__table__.delete())
+
+
+@pytest.mark.parametrize("how", ["erase", "purge"])
+def test_nothing_personal_is_stored_about_a_person_who_is_gone(how: str, make_site: MakeSite) -> None:
+    """After an erasure, or a purge of the mail, old links act, and say nothing of who has used them."""
+    site = make_site(MAILTRACK_HONEYPOT=True, MAILTRACK_IP="full")
+    sent = site.send(HTML, list_id="news")
+    trap = sent.html[sent.html.index("/m/h/") :].partition('"')[0]
+    erased_or_purged(site, how)
+    reason = {"action": "reason", "reason": "other", "comment": "I am Ada"}
+    for path, form in (
+        (unsubscribe_path(sent), {"List-Unsubscribe": "One-Click"}),
+        (unsubscribe_path(sent), reason),
+        (preferences(sent), {"action": "undo"}),
+        (unsubscribe_path(sent), reason),
+        (preferences(sent), {"action": "decline"}),
+        (preferences(sent), {"action": "accept"}),
+    ):
+        assert site.client.post(path, data=form).status_code == 200
+    assert site.client.get(trap).status_code == 204
+    kept = site.rows("Event")
+    types = {"unsubscribed", "subscribed", "declined", "accepted"}
+    assert {e.type for e in kept} == types | ({"trapped"} if how == "purge" else set())
+    assert {(e.ip, e.user_agent, e.comment) for e in kept} == {("", "", "")}
+    assert {o.comment for o in site.rows("OptOut")} == {""}
+
+
+def test_an_old_hit_on_a_mail_that_is_purged_says_nothing_of_its_reader(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can find whose it is any more. A hit on a mail of this hour waits for the row of its mail."""
+    site = make_site(MAILTRACK_IP="full")
+    reader = Reader(site.client, site.send(HTML))
+    erased_or_purged(site, "purge")
+    reader.click("go")
+    later = now() + timedelta(hours=2)
+    monkeypatch.setattr("flask_mailtrack.storage.rights.silence.now", lambda: later)
+    reader.click("go")
+    assert [bool(e.ip and e.user_agent) for e in site.rows("Event")] == [True, False]
+
+
+def test_what_hangs_on_a_mail_that_is_gone_is_found(database_url: str, make_site: MakeSite) -> None:
+    """By who has acted through its links: their events are handed over, and forgotten, without the mail's row."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_IP="full")
+    sent, other = site.send(HTML, list_id="news"), site.send(HTML, BOB, list_id="news")
+    for mail in (sent, other):
+        Reader(site.client, mail).open()
+        site.client.post(unsubscribe_path(mail), data={"action": "reason", "reason": "other", "comment": "secret"})
+    mine = site.rows("Message")[0].id
+    erased_or_purged(site, "purge")
+    events = site.mailtrack.export(ADA)["events"]
+    assert [(e["type"], e["message_id"], bool(e["ip"])) for e in events] == [
+        ("opened", str(mine), True),
+        ("unsubscribed", str(mine), True),
+    ]
+    assert site.mailtrack.erase(ADA).events == 2
+    assert {(e.ip, e.user_agent, e.comment) for e in site.rows("Event") if e.message_id == mine} == {("", "", "")}
+    assert {bool(e.ip) for e in site.rows("Event") if e.message_id != mine} == {True}
+    assert site.mailtrack.erase(ADA).events == 0
+
+
+@pytest.mark.parametrize("keep", [{"messages": 30}, {"messages": 30, "events": 300}])
+def test_what_hangs_on_a_mail_goes_with_it(database_url: str, make_site: MakeSite, keep: dict[str, float]) -> None:
+    """When a mail is purged its events go, or, where events are kept longer, what they say of a person."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_KEEP_DAYS=keep)
+    reader = Reader(site.client, site.send(HTML))
+    reader.open()
+    reader.click("go")
+    aged(site, 40)
+    fresh = Reader(site.client, site.send(HTML, BOB))
+    fresh.open()
+    site.app.test_cli_runner().invoke(args=["mailtrack", "purge"])
+    told = [(e.type, bool(e.ip or e.user_agent)) for e in site.rows("Event")]
+    assert told == ([("opened", False), ("clicked", False)] if "events" in keep else []) + [("opened", True)]
+
+
+def test_an_erasure_takes_the_names_of_links(database_url: str, make_site: MakeSite) -> None:
+    """A link named after the person loses its name, whoever got and followed it, and other links keep theirs."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    html = '<a href="https://example.com/a">Write to Ada@Example.com</a> <a href="https://example.com/b">bada@example.com</a>'
+    for to in (ADA, BOB):
+        for link in Reader(site.client, site.send(html, to)).links:
+            site.client.get(link.url)
+    assert site.mailtrack.erase(ADA).links == 1
+    assert sorted(e.link_name for e in site.rows("Event")) == ["", "", "bada@example.com", "bada@example.com"]
+    assert sorted((row.url, row.name) for row in site.rows("Link")) == [
+        ("https://example.com/a", ""),
+        ("https://example.com/b", "bada@example.com"),
+    ]
+    with site.db.engine.connect() as connection:
+        for model in (site.mailtrack.models.Event, site.mailtrack.models.Link):
+            for row in connection.execute(sa.select(model.__table__)):
+                assert "ada@" not in repr(row).lower().replace("bada@", ""), model
+
+
+def test_an_erasure_takes_the_address_out_of_what_was_said_to_others(database_url: str, make_site: MakeSite) -> None:
+    """In one copy for several people a server's words about one may stand in the rows of the others."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_SPLIT=False)
+    site.send("<p>Hello</p>", [ADA, BOB])
+    table = site.mailtrack.models.Message.__table__
+    with site.db.engine.begin() as connection:
+        connection.execute(table.update().values(error="550 <Ada@example.com> is full; 550 <bada@example.com> is gone"))
+    site.mailtrack.erase(ADA)
+    assert {(m.recipient, m.error) for m in site.rows("Message")} == {
+        ("", ""),
+        (BOB, "550 <> is full; 550 <bada@example.com> is gone"),
+    }
+
+
+def test_after_a_no_nothing_says_who_has_used_a_link(make_site: MakeSite) -> None:
+    """Who does not want to be measured can act through their mails, the hidden link included, and leaves no trace."""
+    site = make_site(MAILTRACK_HONEYPOT=True)
+    sent = site.send(HTML, list_id="news")
+    trap = sent.html[sent.html.index("/m/h/") :].partition('"')[0]
+    site.client.post(preferences(sent), data={"action": "decline"})
+    site.client.get(trap)
+    site.client.post(unsubscribe_path(sent), data={"action": "reason", "reason": "other", "comment": "Too much"})
+    assert [(e.type, e.ip, e.user_agent) for e in site.rows("Event")] == [
+        ("declined", "", ""),
+        ("unsubscribed", "", ""),
+    ]
+    site.client.post(preferences(sent), data={"action": "accept"})
+    site.client.get(trap)
+    assert [e.type for e in site.rows("Event")][-1] == "trapped"

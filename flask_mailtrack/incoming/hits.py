@@ -114,11 +114,13 @@ class Recorder:
         return url
 
     def trapped(self, path: str, visitor: Visitor) -> None:
-        """Record that the link was followed that no person sees.
+        """Record that the link was followed that no person sees; in a quiet mode nothing is judged by that.
 
         :raises TokenError: it is not ours.
         """
-        self._record(self._signer.read(Kind.HONEYPOT, path), EventType.TRAPPED, visitor)
+        token = self._signer.read(Kind.HONEYPOT, path)
+        if mode_of(token.message_id) == Mode.INDIVIDUAL:
+            self._record(token, EventType.TRAPPED, visitor)
 
     def token(self, kind: Kind, path: str) -> Token:
         """Return what an unsubscribe or preferences link says.
@@ -133,14 +135,17 @@ class Recorder:
         :param wording: see :attr:`.Hit.wording`.
         :raises SpoolError: they could not be; then nobody may be told that they were.
         """
+        settings = self._settings
+        quiet = mode_of(token.message_id) != Mode.INDIVIDUAL or token.quiet
+        quiet = quiet or (settings.honour_gpc and _declines(visitor.headers))
         hits = [
             Hit(
                 id=new_id(),
                 message_id=token.message_id,
                 type=choice.type,
                 occurred_at=now(),
-                ip=keep_ip(visitor.ip, self._settings.ip, self._salt, now().date()),
-                user_agent=agent_kept(visitor.user_agent, self._settings.user_agent),
+                ip="" if quiet else keep_ip(visitor.ip, settings.ip, self._salt, now().date()),
+                user_agent="" if quiet else agent_kept(visitor.user_agent, settings.user_agent),
                 verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
                 list_id=choice.list_id,
                 method=choice.method,
@@ -156,7 +161,7 @@ class Recorder:
 
     def preferences(self, token: Token) -> str:
         """Return the preferences token of the person whose unsubscribe *token* this is."""
-        return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref)
+        return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref, token.quiet)
 
     def _body(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> dict[str, Any]:
         """Return what :func:`.to_json` makes of the :class:`.Hit`, without making one: each reader pays for this."""

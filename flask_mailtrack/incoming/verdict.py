@@ -221,7 +221,9 @@ RULES: tuple[Rule, ...] = (
     _known("ua_cdn_masked", Verdict.UNKNOWN),
     _known("ua_http_library", Verdict.BOT),
     _known("ua_generic_bot", Verdict.BOT),
+    _known("ua_listed_crawler", Verdict.BOT),
     _known("ua_native_http", Verdict.UNKNOWN),
+    _known("ua_unknown", Verdict.UNKNOWN),
     _apple_egress,
     # From here on it looks like a person, unless the circumstances speak against it.
     _at_once,

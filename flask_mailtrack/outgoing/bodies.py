@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from flask_mailtrack.tokens import LinkStamp, Signer
 
 from . import placeholders, text, text_links
 from .links import Links, parse_utm, with_utm
+from .memory import Memory
 from .options import Choice
 from .policy import Policy
 from .preview import Preview, changes_of
@@ -23,6 +23,8 @@ from .rewriting import rewrite
 from .services import RELAYS
 
 REMEMBERED = 64
+HTML_BYTES, TEXT_BYTES = 32_000_000, 8_000_000
+"""Of what is remembered in a process, with all that belongs to it: four to five times the length of a body."""
 MAX_NAME = 255
 
 
@@ -93,8 +95,8 @@ class Bodies:
         self._settings = settings
         self._signer = signer
         self._policy = Policy(settings)
-        self._remembered = functools.lru_cache(REMEMBERED)(self._html)
-        self.text = functools.lru_cache(REMEMBERED)(self._text)
+        self._remembered = Memory(self._html, HTML_BYTES, REMEMBERED)
+        self.text = Memory(self._text, TEXT_BYTES, REMEMBERED)
 
     def html(self, source: str, plan: Plan) -> Body:
         """Return an HTML body, prepared now or before."""

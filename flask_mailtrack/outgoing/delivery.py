@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import smtplib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from flask_mailtrack.events import Status
+from flask_mailtrack.events import SentMessage, Status
 from flask_mailtrack.privacy import legible, normalise
 
 from .copies import Copy
@@ -46,7 +47,9 @@ class Delivery:
             else:
                 self.trouble = self.trouble or error
             status, text = watch.fate(error)
-            self.page.fate(copy.rows, status, text)
+            for row in copy.rows:
+                own = watch.own_reply(error, row.recipient)
+                self.page.fate([row], status, _clean(own or text, copy.rows, row))
         else:
             self._accepted(copy, watch)
             self.delivered += 1
@@ -55,7 +58,7 @@ class Delivery:
         refused = [row for row in copy.rows if row.recipient in watch.refused]
         self.page.fate([row for row in copy.rows if row not in refused] if refused else copy.rows, Status.SENT)
         for row in refused:
-            self.page.fate([row], Status.FAILED, _reply(*watch.refused[row.recipient]))
+            self.page.fate([row], Status.FAILED, _clean(_reply(*watch.refused[row.recipient]), copy.rows, row))
 
     def report(self) -> None:
         """Raise what the host would have seen without us.
@@ -119,6 +122,14 @@ class Watch:
         finally:
             host.sendmail, host.data = sendmail, data
 
+    @staticmethod
+    def own_reply(error: Exception, recipient: str) -> str:
+        """Return what the server said of one recipient, if it refused them by name."""
+        if not isinstance(error, smtplib.SMTPRecipientsRefused):
+            return ""
+        own = {normalise(address): reply for address, reply in error.recipients.items()}
+        return _reply(*own[recipient]) if recipient in own else ""
+
     def fate(self, error: Exception) -> tuple[Status, str]:
         """Return what became of a copy whose sending raised *error*."""
         if self.done:  # a receiver of email_dispatched raised, or the reconnect after it did
@@ -131,6 +142,13 @@ class Watch:
         if self.in_data:
             return Status.UNKNOWN, legible(f"connection lost after DATA: {error}", MAX_REPLY)
         return Status.FAILED, legible(f"{type(error).__name__}: {error}", MAX_REPLY)
+
+
+def _clean(said: str, rows: Sequence[SentMessage], row: SentMessage) -> str:
+    """Return what a server said for the row of one person, without the addresses of the others."""
+    for other in sorted({each.recipient for each in rows if each is not row and each.recipient}, key=len, reverse=True):
+        said = re.sub(rf"(?<![\w.+-]){re.escape(other)}(?![\w-]|\.\w)", "", said, flags=re.IGNORECASE)
+    return legible(said, MAX_REPLY)
 
 
 def _connection_ended(error: smtplib.SMTPException) -> bool:

@@ -25,6 +25,7 @@ class Links:
         self._root = root
         self._tokens = tokens
         self._measured = measured or tokens
+        self._quiet = measured is not None
         self._ref = ref
         self._personal: dict[Kind, str] = {}
 
@@ -61,7 +62,7 @@ class Links:
 
     def _own(self, kind: Kind) -> str:
         if kind not in self._personal:  # header, footer and text may all ask for it
-            self._personal[kind] = f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref)}"
+            self._personal[kind] = f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref, self._quiet)}"
         return self._personal[kind]
 
 

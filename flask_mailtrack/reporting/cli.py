@@ -171,7 +171,8 @@ def _table(figures: Stats) -> str:
         tally: Tally = getattr(figures, name)
         rate = "no rate" if tally.rate is None else f"{tally.rate:.1%}"
         lines.append(f"{name:14}{tally.unique:>10}  {rate} of {tally.of}, {tally.total} in all{_aggregate(tally)}")
-    return "\n".join([*lines, f"{'by machines':14}{figures.machine:>10}"])
+    others = [f"{'by machines':14}{figures.machine:>10}", f"{'by unknown':14}{figures.unidentified:>10}"]
+    return "\n".join([*lines, *others])
 
 
 def _aggregate(tally: Tally) -> str:

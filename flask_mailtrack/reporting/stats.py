@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, case, func, or_, select
 
-from flask_mailtrack.events import Status
+from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.database import Database
 
@@ -49,6 +49,8 @@ class Stats:
     unsubscribed: Tally
     machine: int
     """Opens and clicks by proxies that nobody looked through, prefetchers, scanners and bots."""
+    unidentified: int = 0
+    """Opens and clicks of which nobody can say whose they were: neither in the tallies nor in ``machine``."""
 
 
 def stats(
@@ -79,6 +81,10 @@ def stats(
     names = [column.name for column in _columns(table)]
     row = dict(zip(names, database.rows(select(*_columns(table)).where(*conditions))[0], strict=True))
     found = {name: int(value or 0) for name, value in row.items()}
+    event = database.event
+    visits = event.c.type.in_([EventType.OPENED, EventType.CLICKED]) & (event.c.verdict == Verdict.UNKNOWN)
+    mine = event.c.message_id.in_(select(table.c.id).where(*conditions))
+    ((unidentified,),) = database.rows(select(func.count().label("n")).select_from(event).where(visits, mine))
     return Stats(
         sent=found["sent"],
         failed=found["failed"],
@@ -92,6 +98,7 @@ def stats(
         ),
         unsubscribed=Tally(found["gone"], found["gone"], found["out"]),
         machine=found["machine"],
+        unidentified=int(unidentified),
     )
 
 

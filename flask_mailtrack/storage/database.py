@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
-from flask_mailtrack.events import EventType
+from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.models import Models, by_people, key_of
 
 from .arrays import array_of
@@ -234,7 +234,8 @@ class Database:
         def when(kind: EventType, value: Any) -> Any:
             return case(((event.c.type == kind) & people, value))
 
-        machine = case(((event.c.type.in_([EventType.OPENED, EventType.CLICKED])) & ~people, 1), else_=0)
+        told = ~people & (event.c.verdict != Verdict.UNKNOWN)
+        machine = case(((event.c.type.in_([EventType.OPENED, EventType.CLICKED])) & told, 1), else_=0)
         gone = case((event.c.type == EventType.UNSUBSCRIBED, event.c.occurred_at))
         return (
             select(

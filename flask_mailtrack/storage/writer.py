@@ -34,7 +34,7 @@ class Writer:
     :param database: where they go.
     :param enrichment: fills in what a request had no time for.
     :param hindsight: judges hits once more, by what else happened to their message.
-    :param admit: returns the records of a batch that may be stored; the others are forgotten.
+    :param admit: returns what may be stored of the records of a batch; the rest is forgotten.
     :param quarantined: told of each record that is put aside; must not raise.
     """
 

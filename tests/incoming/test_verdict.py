@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_mailtrack.agents import KINDS
+from flask_mailtrack.crawlers import LIST, is_listed
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.incoming.verdict import (
     WEAK_SIGNALS,
@@ -545,3 +546,42 @@ def test_reasons_are_documented_words() -> None:
         "ua_malformed_version",
         "header_no_accept_language",
     ]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "verdict", "reason"),
+    [
+        ("Acme-Link-Service/3.1", Verdict.UNKNOWN, "ua_unknown"),
+        ("Mozilla/5.0 (compatible; AcmeMail/2.0)", Verdict.UNKNOWN, "ua_unknown"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64)", Verdict.UNKNOWN, "ua_unknown"),
+        ("HTTPS", Verdict.UNKNOWN, "ua_unknown"),
+        ("Acme-URL-Sandbox/3.1", Verdict.SCANNER, "ua_security_scanner"),
+        (f"{BROWSER} AcmePhishDetector", Verdict.SCANNER, "ua_security_scanner"),
+        ("Microsoft Office Existence Discovery", Verdict.BOT, "ua_http_library"),
+        ("Microsoft Office Protocol Discovery", Verdict.BOT, "ua_http_library"),
+        ("Microsoft Data Access Internet Publishing Provider DAV 1.1", Verdict.BOT, "ua_http_library"),
+        ("Microsoft-WebDAV-MiniRedir/10.0.19045", Verdict.BOT, "ua_http_library"),
+        ("Netvibes", Verdict.BOT, "ua_listed_crawler"),
+        (f"{BROWSER} Netvibes", Verdict.BOT, "ua_listed_crawler"),
+        ("Mozilla/5.0 (Linux; Android 7.0; M bot 54) AppleWebKit/537.36 Chrome/126.0.0.0", Verdict.HUMAN, "ua_browser"),
+    ],
+)
+def test_who_is_no_person_by_name(user_agent: str, verdict: Verdict, reason: str) -> None:
+    """Only a browser or a mail client is a person's; of others their name, or a kept list, says what they are."""
+    judged = of(CLICK, user_agent)
+    assert (judged.verdict, judged.reasons) == (verdict, (reason,))
+
+
+def test_mail_clients_and_proxies_are_asked_before_the_list() -> None:
+    """A list of crawlers has Outlook and image proxies in it; people read their mail with them."""
+    for user_agent in ("Microsoft Office/16.0 (Microsoft Outlook 16.0.6326; Pro) Netvibes", "FastmailUA/1.0 Netvibes"):
+        assert of(OPEN, user_agent).verdict in (Verdict.HUMAN, Verdict.PROXY)
+
+
+def test_the_list_says_whose_it_is() -> None:
+    """The file names its source, its version, its day and its licence, and each entry can be asked."""
+    text = LIST.read_text("utf-8")
+    for said in ("crawler-user-agents", "Martin Monperrus", "MIT License", "2026-08-06"):
+        assert said in text.partition("\nGooglebot")[0]
+    assert is_listed("Googlebot/2.1")
+    assert not is_listed(BROWSER)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import smtplib
 import tracemalloc
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from conftest import Inbox, MakeSite, Site
 from flask_mail import Mail, Message, email_dispatched
 from smtp_server import Answer, RawServer, Script
 
-from flask_mailtrack.outgoing.delivery import MAX_REPLY
+from flask_mailtrack.events import SentMessage, Status, new_id, now
+from flask_mailtrack.outgoing.delivery import MAX_REPLY, Delivery
 
 THREE = ["ada@example.com", "bob@example.com", "cyd@example.com"]
 Connect = Callable[[Script], tuple[Site, RawServer]]
@@ -251,3 +254,28 @@ def test_a_server_that_takes_nothing_does_not_fill_the_memory(make_site: MakeSit
             tracemalloc.stop()
     assert len(refused.value.recipients) == 300
     assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_each_row_has_what_was_said_of_its_own_person(by_name: bool) -> None:
+    """In one copy for several people nobody's row holds another's address, or a control character of the server's."""
+    rows = [SentMessage(new_id(), new_id(), to, "", "", "", now()) for to in ("ada@example.com", "bob@example.com")]
+    fates: dict[str, tuple[str, str]] = {}
+
+    class Page:
+        def fate(self, some: list[SentMessage], status: Status, error: str = "") -> None:
+            fates.update({row.recipient: (status.value, error) for row in some})
+
+    def transmit(*_: Any) -> None:
+        if by_name:
+            refused = {r.recipient: (550, f"5.1.1 <{r.recipient}>\x1b[31m\r\nno".encode()) for r in rows}
+            raise smtplib.SMTPRecipientsRefused(refused)
+        raise smtplib.SMTPDataError(554, b"<Ada@example.com> and <bob@example.com>\x00 are spam")
+
+    connection = SimpleNamespace(host=None)
+    Delivery(connection, transmit, "", cast(Any, Page())).send(None, cast(Any, SimpleNamespace(rows=rows)))
+    if by_name:
+        assert fates == {r.recipient: ("failed", f"550 5.1.1 <{r.recipient}> [31m no") for r in rows}
+    else:
+        assert fates["ada@example.com"] == ("failed", "554 <Ada@example.com> and <> are spam")
+        assert fates["bob@example.com"] == ("failed", "554 <> and <bob@example.com> are spam")

@@ -142,3 +142,18 @@ def test_two_apps_have_figures_of_their_own(make_site: MakeSite) -> None:
     assert two.mailtrack.stats().sent == 0
     with one.app.app_context():
         assert one.mailtrack.stats().sent == 1
+
+
+def test_unknown_is_a_third_number(database_url: str, make_site: MakeSite) -> None:
+    """What is neither a person's nor a machine's counts in neither, stands beside them, and stays so when recounted."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    sent = site.send('<a href="https://example.com/">go</a>', tag="a")
+    for agent in ("Acme-Link-Service/3.1", "curl/8.0"):
+        Reader(site.client, sent, {"User-Agent": agent}).click("go")
+    Reader(site.client, sent).click("go")
+    for _ in range(2):
+        found = site.mailtrack.stats(tag="a")
+        assert (found.clicked.total, found.machine, found.unidentified) == (1, 1, 1)
+        assert site.mailtrack.stats(tag="b").unidentified == 0
+        site.app.test_cli_runner().invoke(args=["mailtrack", "rebuild"])
+    assert "by unknown" in site.app.test_cli_runner().invoke(args=["mailtrack", "stats"]).output

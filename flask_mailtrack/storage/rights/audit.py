@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlalchemy import Select, select
+
 from flask_mailtrack.events import EventType, Hit, OptOutKind, Suppression
+from flask_mailtrack.storage.database import Database, chunked
 
 CHANGES = {
     (OptOutKind.UNSUBSCRIBE, True): EventType.UNSUBSCRIBED,
@@ -13,6 +18,7 @@ CHANGES = {
     (OptOutKind.TRACKING, False): EventType.ACCEPTED,
 }
 """What a change of each kind is called, off and on."""
+_BY_LINK = "message:"
 
 
 def of_hit(hit: Hit) -> dict[str, Any]:
@@ -23,7 +29,7 @@ def of_hit(hit: Hit) -> dict[str, Any]:
         "change": hit.type,
         "list_id": hit.list_id,
         "method": hit.method,
-        "source": f"message:{hit.message_id}",
+        "source": f"{_BY_LINK}{hit.message_id}",
         "wording": hit.wording,
         "occurred_at": hit.occurred_at,
     }
@@ -41,3 +47,20 @@ def of_suppression(change: Suppression) -> dict[str, Any]:
         "wording": "",
         "occurred_at": change.occurred_at,
     }
+
+
+def gone_messages(
+    database: Database, refs: Sequence[str], read: Callable[[Select[Any]], Sequence[Any]]
+) -> list[uuid.UUID]:
+    """Return the messages by whose links somebody has changed something, and whose rows are gone.
+
+    It is all that still leads from a person to the events of such a message.
+
+    :param refs: of the person, under each signing key.
+    :param read: runs a query and returns its rows.
+    """
+    audit, message = database.audit, database.message
+    changes = read(select(audit.c.source).where(audit.c.ref.in_(refs), audit.c.source.startswith(_BY_LINK)))
+    acted = {uuid.UUID(row[0].removeprefix(_BY_LINK)) for row in changes}
+    there = {row[0] for ids in chunked(acted) for row in read(select(message.c.id).where(message.c.id.in_(ids)))}
+    return sorted(acted - there)

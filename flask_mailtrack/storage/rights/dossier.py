@@ -13,6 +13,8 @@ from flask_mailtrack.events import now
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.optouts import REF
 
+from . import audit
+
 _CHUNK = 1_000
 
 
@@ -24,7 +26,7 @@ def about(database: Database, recipient: str, refs: Sequence[str]) -> dict[str, 
     """
     optout, event = database.optout, database.event
     messages = _rows(database, database.message, [database.message.c.recipient == recipient])
-    ids = [message["id"] for message in messages]
+    ids = [message["id"] for message in messages] + audit.gone_messages(database, refs, database.rows)
     events = [row for some in _chunks(ids) for row in _rows(database, event, [event.c.message_id.in_(some)])]
     whose = optout.c.recipient.in_([recipient, *(REF + ref for ref in refs)])
     return {

@@ -1,27 +1,36 @@
 """Forgetting one person: what named them is gone, what is counted stays counted.
 
 Rows of messages and events stay, without address, subject, metadata, IP address, user agent and
-comment. Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed,
-and old links go on working: a token carries that hash, and a redirect needs no row at all.
+comment, and without the names and destinations of links that hold the address. Opt-outs stay under
+the keyed hash of the address, so that the person stays unsubscribed, and old links go on working: a
+token carries that hash, and a redirect needs no row at all.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
-from flask_mailtrack.storage.database import Database
+from flask_mailtrack.events import first_id
+from flask_mailtrack.storage.database import Database, chunked
 from flask_mailtrack.storage.disk import search
 from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.optouts import REF
 from flask_mailtrack.storage.sink.stream import Stream
 
+from . import audit
+from .silence import PERSONAL
+
 _CHUNK = 500
+_SEND = timedelta(hours=1)
+"""How long after the first of its rows the last of one send is written, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,9 @@ def erase(
             if not ids:
                 # In the last transaction, so that a crash before it leaves something to find.
                 done += Erased(optouts=_optouts(database, connection, recipient, refs))
+                gone = audit.gone_messages(database, refs, lambda asked: connection.execute(asked).all())
+                personal = or_(*(database.event.c[name] != "" for name in PERSONAL))
+                done += Erased(events=_events(database, connection, gone, spellings, personal))
                 break
             done += Erased(len(ids), _messages(database, connection, ids, spellings))
             forgotten += map(str, ids)
@@ -68,8 +80,9 @@ def erase(
 
 def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> int:
     """Take the person out of some messages and their events."""
-    message, event = database.message, database.event
+    message = database.message
     database.lock(connection, ids)  # no drain may add an event behind our back
+    _errors(database, connection, ids, spellings)
     nobody: dict[str, Any] = {
         "recipient": "",
         "subject": "",
@@ -79,14 +92,58 @@ def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], 
         "seen_on": None,
     }
     connection.execute(update(message).where(message.c.id.in_(ids)).values(nobody))
-    nothing = {"ip": "", "user_agent": "", "comment": ""}
-    events = connection.execute(update(event).where(event.c.message_id.in_(ids)).values(nothing)).rowcount
-    rows = connection.execute(select(event.c.id, event.c.url).where(event.c.message_id.in_(ids), event.c.url != ""))
-    bare = [{"key": key, "new": new} for key, url in rows if (new := _bare(url, spellings)) != url]
-    if bare:
-        change = update(event).where(event.c.id == bindparam("key")).values(url=bindparam("new"))
-        connection.execute(change, bare)
-    return int(events)
+    return _events(database, connection, ids, spellings)
+
+
+def _events(
+    database: Database,
+    connection: Connection,
+    ids: list[uuid.UUID],
+    spellings: Sequence[str],
+    counted: ColumnElement[bool] | None = None,
+) -> int:
+    """Take the person out of the events of some messages, and return how many there are.
+
+    :param counted: the others need nothing taken out, and do not count.
+    """
+    event, named, found = database.event, search.mention(spellings), 0
+    for some in chunked(ids):
+        mine = event.c.message_id.in_(some)
+        nobodys = update(event).where(mine if counted is None else mine & counted).values(PERSONAL)
+        found += int(connection.execute(nobodys).rowcount)
+        columns = (event.c.id, event.c.url, event.c.link_name)
+        rows = connection.execute(select(*columns).where(mine, or_(event.c.url != "", event.c.link_name != ""))).all()
+        _rename(database, connection, rows, named)
+    return found
+
+
+def _rename(database: Database, connection: Connection, rows: Sequence[Any], named: re.Pattern[str]) -> None:
+    """Take the person out of the destinations and names of links in events; each row is id, destination and name."""
+    event = database.event
+    bare = [(key, url, name, _bare(url, named), "" if named.search(name) else name) for key, url, name in rows]
+    changes = [
+        {"key": key, "to": to, "called": called} for key, url, name, to, called in bare if (url, name) != (to, called)
+    ]
+    if changes:
+        values: dict[str, Any] = {"url": bindparam("to"), "link_name": bindparam("called")}
+        connection.execute(update(event).where(event.c.id == bindparam("key")).values(values), changes)
+
+
+def _errors(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> None:
+    """Take the address out of what the server said of the others who got the same copy."""
+    message, named = database.message, search.mention(spellings)
+    shared = select(message.c.batch_id, message.c.created_at).where(message.c.id.in_(ids), message.c.shared)
+    if not (sends := connection.execute(shared).all()):
+        return
+    moments = sorted(row.created_at for row in sends)
+    near = message.c.id.between(first_id(moments[0] - _SEND), first_id(moments[-1] + _SEND))
+    batches = sorted({row.batch_id for row in sends})
+    query = select(message.c.id, message.c.error).where(near, message.c.batch_id.in_(batches), message.c.error != "")
+    rows = connection.execute(query).all()
+    changes = [{"key": key, "new": named.sub("", error)} for key, error in rows if named.search(error)]
+    if changes:
+        change = update(message).where(message.c.id == bindparam("key")).values(error=bindparam("new"))
+        connection.execute(change, changes)
 
 
 def _optouts(database: Database, connection: Connection, recipient: str, refs: Sequence[str]) -> int:
@@ -102,20 +159,36 @@ def _optouts(database: Database, connection: Connection, recipient: str, refs: S
 
 
 def _links(database: Database, connection: Connection, spellings: Sequence[str]) -> int:
-    """Delete stored destinations that hold the address; the links themselves carry theirs."""
-    table = database.link
-    holds = or_(*(func.lower(table.c.url).contains(spelling, autoescape=True) for spelling in spellings))
-    named = search.mention(spellings)
-    refs = [ref for ref, url in connection.execute(select(table.c.ref, table.c.url).where(holds)) if named.search(url)]
-    for start in range(0, len(refs), _CHUNK):
-        connection.execute(table.delete().where(table.c.ref.in_(refs[start : start + _CHUNK])))
-    return len(refs)
+    """Delete stored destinations that hold the address, and names that do; the links themselves carry theirs.
+
+    Somebody else may have got and followed such a link, so it is looked for in all events.
+    """
+    table, event, named = database.link, database.event, search.mention(spellings)
+    found: list[Any] = []
+    for column in (table.c.url, table.c.name):
+        holds = or_(*(func.lower(column).contains(spelling, autoescape=True) for spelling in spellings))
+        found += connection.execute(select(table.c.ref, table.c.url, table.c.name).where(holds)).all()
+    urls = {row.ref: row.url for row in found if named.search(row.url)}
+    names = {row.ref: row.name for row in found if named.search(row.name)}
+    for some in _chunks(list(urls)):
+        connection.execute(table.delete().where(table.c.ref.in_(some)))
+    for some in _chunks(list(names)):
+        connection.execute(update(table).where(table.c.ref.in_(some)).values(name=""))
+    for column, values in ((event.c.url, urls), (event.c.link_name, names)):
+        for some in _chunks(sorted(set(values.values()))):
+            rows = connection.execute(select(event.c.id, event.c.url, event.c.link_name).where(column.in_(some))).all()
+            _rename(database, connection, rows, named)
+    return len(urls.keys() | names.keys())
 
 
-def _bare(url: str, spellings: Sequence[str]) -> str:
+def _chunks(values: list[str]) -> Iterable[list[str]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _bare(url: str, named: re.Pattern[str]) -> str:
     """Return a URL without what may be about a person."""
     path = url.partition("#")[0].partition("?")[0]
-    return "" if search.mention(spellings).search(path) else path
+    return "" if named.search(path) else path
 
 
 def _spellings(recipient: str) -> list[str]:

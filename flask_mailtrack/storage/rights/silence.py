@@ -1,30 +1,49 @@
-"""Which hits are not stored, because the person behind them does not want to be measured, or is forgotten.
+"""Which hits are not stored, and what is left out of others, because of what the person behind them wants.
 
 It is asked when the spool is drained: the redirect waits for nothing, a hit is on the local disk for
-some seconds, and what the person has said until then counts.
+some seconds, and what the person has said until then counts. A choice is always stored: only what says
+who made it is left out.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import select
 
 from flask_mailtrack.consent import Consent, Purpose
-from flask_mailtrack.events import EventType, Hit, SentMessage, first_id, now
+from flask_mailtrack.events import EventType, Hit, SentMessage, born, first_id, now
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import OptOuts
+from flask_mailtrack.storage.optouts import OPT_OUTS, OptOuts
 from flask_mailtrack.storage.records import Record
 
-_PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK}
+_PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK, EventType.TRAPPED: Purpose.CLICK}
 _CHUNK = 1_000
+_GONE_SECONDS = 3_600
+"""How old a mail is whose row, if it is not there, is not on its way any more but purged."""
+PERSONAL = {"ip": "", "user_agent": "", "comment": ""}
+"""What an event says of a person, and what stands there instead where nothing may."""
+
+
+class _Owner(NamedTuple):
+    """Whose message a hit is about."""
+
+    recipient: str = ""
+    """Empty: a counter's, or an erased person's."""
+    mode: str = ""
+    there: bool = True
+    """Off: the row of the message is purged, or not yet there."""
+
+
+_NOBODY = _Owner(there=False)
 
 
 class Silence:
-    """Takes the hits out that nobody may keep.
+    """Takes the hits out that nobody may keep, and out of others what nobody may keep of them.
 
     :param database: knows whose message it was.
     :param optouts: knows who has declined.
@@ -40,35 +59,79 @@ class Silence:
         self._keep_days = keep_days
 
     def over(self, records: Sequence[Record]) -> list[Record]:
-        """Return *records* without those hits.
+        """Return *records* without those hits, and the others without what may not be kept of them.
 
         :raises SQLAlchemyError: it cannot be known now whose they are.
         """
-        hits = [r for r in records if isinstance(r, Hit) and r.type in _PURPOSES]
+        hits = [r for r in records if isinstance(r, Hit)]
         if not hits:
             return list(records)
-        written = {r.id: r.recipient for r in records if isinstance(r, SentMessage)}
-        recipients = written | self._recipients({h.message_id for h in hits})
-        whose = [(h, recipients.get(h.message_id)) for h in hits]
-        # Nobody stands behind a counter; any other row without a recipient is an erased person's.
-        dropped = {h.id for h, name in whose if name == "" and mode_of(h.message_id) != Mode.AGGREGATE}
-        people = {name for _, name in whose if name}
+        written = {r.id: _Owner(r.recipient, r.mode) for r in records if isinstance(r, SentMessage)}
+        owners = self._owners({h.message_id for h in hits}) | written
+        whose = [(h, owners.get(h.message_id, _NOBODY)) for h in hits]
+        people = {owner.recipient for _, owner in whose if owner.recipient}
         declined = self._optouts.declined(people) if people else {}
-        denied = {
-            kind: self._consent.denied({name for h, name in whose if name and h.type == kind}, purpose, patient=True)
-            for kind, purpose in _PURPOSES.items()
-        }
+        denied = {kind: self._denied(whose, kind) for kind in {h.type for h in hits}}
         oldest = first_id(now() - timedelta(days=self._keep_days)) if self._keep_days else None
-        for hit, name in whose if declined or oldest or any(denied.values()) else ():
-            said_no = name in declined and declined[name] <= hit.occurred_at
-            if said_no or name in denied[hit.type] or (oldest and hit.message_id < oldest):
-                dropped.add(hit.id)
-        return [r for r in records if not isinstance(r, Hit) or r.id not in dropped] if dropped else list(records)
+        kept: dict[uuid.UUID, Hit | None] = {}
+        for hit, owner in whose:
+            no = owner.recipient in denied[hit.type] or _said_no(declined, owner, hit)
+            if hit.type in OPT_OUTS:
+                kept[hit.id] = _choice(hit, owner, no)
+            elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest):
+                kept[hit.id] = None
+            else:
+                kept[hit.id] = _without(hit) if _is_gone(hit, owner) else hit
+        stored = (kept[r.id] if isinstance(r, Hit) else r for r in records)
+        return [record for record in stored if record is not None]
 
-    def _recipients(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, str]:
+    def _denied(self, whose: Sequence[tuple[Hit, _Owner]], kind: EventType) -> set[str]:
+        """Return who must not be measured by hits of *kind*; a choice must not wait for the answer."""
+        names = {owner.recipient for hit, owner in whose if hit.type == kind and owner.recipient}
+        if kind in _PURPOSES:
+            return self._consent.denied(names, _PURPOSES[kind], patient=True)
+        return self._consent.denied(names, *Purpose)
+
+    def _owners(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, _Owner]:
         table, wanted = self._database.message, sorted(message_ids)
-        found: dict[uuid.UUID, str] = {}
+        found: dict[uuid.UUID, _Owner] = {}
         for start in range(0, len(wanted), _CHUNK):
-            query = select(table.c.id, table.c.recipient).where(table.c.id.in_(wanted[start : start + _CHUNK]))
-            found.update({row[0]: row[1] for row in self._database.rows(query)})
+            columns = (table.c.id, table.c.recipient, table.c.mode)
+            query = select(*columns).where(table.c.id.in_(wanted[start : start + _CHUNK]))
+            found.update({row[0]: _Owner(row[1], row[2] or "") for row in self._database.rows(query)})
         return found
+
+
+def _choice(hit: Hit, owner: _Owner, no: bool) -> Hit:
+    """Return what may be kept of a choice. A comment is what its person wants to be read, while there is one."""
+    if not owner.recipient:
+        return _without(hit)
+    return hit._replace(ip="", user_agent="") if no or _is_quiet(hit, owner) else hit
+
+
+def _said_no(declined: dict[str, datetime], owner: _Owner, hit: Hit) -> bool:
+    return owner.recipient in declined and declined[owner.recipient] <= hit.occurred_at
+
+
+def _is_nobodys(hit: Hit, owner: _Owner) -> bool:
+    """Say whether a visit is an erased person's, or of a kind that a quiet mode does not know."""
+    if hit.type == EventType.TRAPPED and _is_quiet(hit, owner):
+        return True
+    # Nobody stands behind a counter; any other row without a recipient is an erased person's.
+    return owner.there and not owner.recipient and mode_of(hit.message_id) != Mode.AGGREGATE
+
+
+def _is_quiet(hit: Hit, owner: _Owner) -> bool:
+    # Rows of people in aggregate mode had ids that did not say so.
+    return mode_of(hit.message_id) != Mode.INDIVIDUAL or owner.mode not in ("", Mode.INDIVIDUAL)
+
+
+def _is_gone(hit: Hit, owner: _Owner) -> bool:
+    """Say whether nobody can find a visit any more by its person; of a visit before its row, that is not known yet."""
+    if owner.there:
+        return False
+    return hit.type == EventType.TRAPPED or (now() - born(hit.message_id)).total_seconds() > _GONE_SECONDS
+
+
+def _without(hit: Hit) -> Hit:
+    return hit._replace(ip="", user_agent="", comment="")

@@ -1,0 +1,59 @@
+"""What is remembered is bounded by its size in memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from conftest import Site
+
+from flask_mailtrack.outgoing.bodies import HTML_BYTES, Plan
+from flask_mailtrack.outgoing.memory import Memory
+from flask_mailtrack.outgoing.options import choose
+
+
+def test_many_long_bodies_take_no_more_than_is_promised(site: Site) -> None:
+    """Forty bodies of 930 kB are sent, and the process keeps 32 MB of them at most, the last one among them."""
+    state = site.mailtrack.state()
+    bodies, plan = state.office.preparer.bodies, Plan.of(choose(state.settings, "", "", None), state.settings)
+    filler = "<p>abcdefghijklmnopqrstuvwxyz</p>\n" * 27_000
+    sources = [f'<body><a href="https://example.com/{n}">x</a>{filler}{n}</body>' for n in range(16)]
+    tracemalloc.start()
+    try:
+        for source in sources:
+            assert bodies.html(source, plan).stamps
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1.1 * HTML_BYTES
+    assert bodies.html(sources[-1], plan) is bodies.html(sources[-1], plan)
+    assert bodies.html(sources[0], plan) is not None
+
+
+def test_what_was_wanted_last_is_kept() -> None:
+    """The oldest goes first, and each use makes it young again; both limits hold."""
+    made: list[str] = []
+
+    def make(name: str, length: int) -> bytes:
+        made.append(name)
+        return bytes(length)
+
+    memory = Memory(make, 10_000, 3)
+    for name, length in (("a", 3_000), ("b", 3_000), ("a", 3_000), ("c", 4_500), ("a", 3_000), ("b", 3_000)):
+        assert len(memory(name, length)) == length
+        assert memory.bytes <= 10_000
+    assert made == ["a", "b", "c", "b"]
+    made.clear()
+    for name in "defg":
+        memory(name, 1)
+    memory("e", 1)
+    memory("d", 1)
+    assert made == ["d", "e", "f", "g", "d"]
+
+
+def test_what_is_too_large_is_made_each_time() -> None:
+    """It does not drive out what fits."""
+    made: list[int] = []
+    memory = Memory(lambda length: made.append(length) or bytes(length), 10_000, 9)
+    for length in (10, 20_000, 20_000, 10):
+        memory(length)
+    assert made == [10, 20_000, 20_000]
