@@ -36,7 +36,7 @@ _WORDS = "b br center code div em font h1 h2 h3 hr i li link meta script span st
 _DULL = frozenset(_WORDS.split())
 """The most frequent tags that say nothing, and that no parser opens without being told."""
 _HREF = re.compile("href", re.I | re.A)
-_LITERAL = re.compile(rf"[!-%'-~]*+(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*+")
+_LITERAL = re.compile(rf"[!-%'-~]*+(?>(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*)")
 """In an attribute value: what no parser could read in another way."""
 
 LinksSeen = Sequence[tuple[str, Mapping[str, str]]]
