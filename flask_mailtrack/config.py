@@ -98,12 +98,14 @@ class Settings:
     utm: dict[str, str] = _setting(
         {}, utm_parameters, "utm_… parameters for tracked links that lack them: {'source': 'mail'}."
     )
-    skip_links: str = _setting(
-        r"[/?&=_.-](reset|verify|verification|confirm|activate|magic|one-?time|otp|sign-?in|log-?in)([/?&=_.-]|$)",
+    skip_links: str | None = _setting(
+        None,
         pattern,
-        "Regular expression of URLs that are left alone because they work once; empty: none.",
+        "Regular expression of URLs that are left alone, in place of the rule for links that work once; empty: none.",
     )
-    scam_guard: bool = _setting(True, boolean, "Leave links alone whose visible text is itself an address.")
+    scam_guard: bool = _setting(
+        True, boolean, "Leave links alone whose visible text begins with http(s):// and another site."
+    )
     downstream: str = _setting(
         "",
         one_of("", "alidm", "mailgun", "mailjet", "mandrill", "postmark", "sendgrid", "ses", "sparkpost"),

@@ -12,8 +12,8 @@ import string
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
-from urllib.parse import quote
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 MAX_LENGTH = 1_400
@@ -28,6 +28,9 @@ _DESTINATION = re.compile(
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 _NOT_IN_HOST = re.compile(r"""[\s/?#@\\:\[\]%<>"^`{|}]""")
+_NOT_WRITTEN = re.compile(r"%(?![0-9A-Fa-f]{2})|[<>\"|^{}`\\ ]")
+# RFC 6761 and 6762, and the names that home and office networks use.
+_NOT_PUBLIC = (".localhost", ".local", ".internal", ".invalid", ".test", ".lan", ".home.arpa", ".localdomain")
 _LONGEST_LABEL = 63  # RFC 1035, section 2.3.4
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\u3000]")
 _TEMPLATE_LEFTOVERS = re.compile(r"\{\{|\}\}|\{%|<%|%%|\*\||\[\[|\[%|\$\{|://\$")
@@ -70,6 +73,32 @@ def host_of(url: str) -> str:
     """Return the lower-case host of *url*, or ``""`` if it is not an http(s) URL with a certain one."""
     match = _DESTINATION.fullmatch(url)
     return match["host"].lower() if match else ""
+
+
+def is_well_formed(url: str) -> bool:
+    """Say whether *url* is written as RFC 3986 has it, but for letters that are not ASCII, which RFC 3987 adds.
+
+    A percent escape must be one, and together they must be UTF-8.
+    """
+    if _NOT_WRITTEN.search(url) or url.count("#") > 1 or not url.isprintable():
+        return False
+    try:
+        unquote(url, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_public(host: str) -> bool:
+    """Say whether the public can reach *host*, as far as its name tells.
+
+    :param host: of :func:`host_of`; empty, nobody knows.
+    """
+    name = host.strip("[]").removesuffix(".")
+    try:
+        return ip_address(name).is_global
+    except ValueError:
+        return not name or ("." in name and not name.endswith(_NOT_PUBLIC))
 
 
 @lru_cache(1_024)

@@ -50,6 +50,7 @@ _BASE32 = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 _DIGITS = bytes.maketrans(_BASE32[:32], b"0123456789abcdefghijklmnopqrstuv")
 _TOKEN = re.compile(rf"[a-zA-Z2-7]{{{LENGTH}}}")
 _SEGMENT = re.compile(r"/+([A-Za-z0-9_-]+)")
+_TAKEN_OFF = ("-", "_", "--", "-_", "_-", "__")
 # Quoted-printable soft breaks that a gateway left in the link.
 _SOFT_BREAK = re.compile(r"=?[\r\n]+[ \t]*|=(?=[a-zA-Z0-9_/-])")
 
@@ -295,9 +296,13 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def _unglued(segment: str) -> Iterator[str]:
-    """Yield *segment*, then without what Markdown and chat clients glue to the end of a link and is legal here."""
+    """Yield *segment*, then without what Markdown and chat clients glue to the end of a link and is legal here.
+
+    Last with what they take off: who makes links of plain text ends them before punctuation.
+    """
     yield segment
     yield from {segment.rstrip("_-"), segment[:-1]} - {segment}
+    yield from (segment + end for end in _TAKEN_OFF)
 
 
 _OPEN = _middle(0, _NO_REF)

@@ -432,6 +432,24 @@ def test_a_destination_may_end_in_any_character(last: int) -> None:
         assert SIGNER.read_click(click + glued)[1] == url
 
 
+@pytest.mark.parametrize("end", ["-", "_"])
+def test_a_link_that_lost_its_last_sign_leads_there_all_the_same(end: str) -> None:
+    """A linkifier of plain text ends a URL before "-" or "_": the link is read without the database."""
+    url = "https://example.com/" + {"-": "~", "_": "?"}[end]
+    click = SIGNER.message(ID).click(SIGNER.stamp(3, url))
+    assert click.endswith(end)
+    assert SIGNER.read_click(click[:-1])[1] == url
+    assert SIGNER.read_click(click[:-2])[1] is None
+
+
+def test_a_link_that_lost_two_signs_leads_there_too() -> None:
+    """Both signs at the end of a link may be taken for punctuation."""
+    url = "https://example.com/a\uffff"
+    click = SIGNER.message(ID).click(SIGNER.stamp(3, url))
+    assert click.endswith("-_")
+    assert SIGNER.read_click(click.rstrip("-_"))[1] == url
+
+
 def test_the_newest_key_stamps() -> None:
     """After a rotation a link's reference and destination, too, are of the new key."""
     assert Signer([NEW, OLD]).stamp(3, URL) == Signer([NEW]).stamp(3, URL) != Signer([OLD]).stamp(3, URL)

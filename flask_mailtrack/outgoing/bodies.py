@@ -14,7 +14,7 @@ from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import LinkStamp, Signer
 
 from . import placeholders, text, text_links
-from .links import Links, parse_utm, with_utm
+from .links import Links, as_sent, parse_utm, query_charset, with_utm
 from .memory import Memory
 from .options import Choice
 from .policy import Policy
@@ -43,12 +43,19 @@ class Plan:
     clicks: bool
     foreign: bool
     utm: tuple[tuple[str, str], ...]
+    base_url: str = ""
+    """Of the tracking host; empty: any of the app's."""
+    charset: str = ""
+    """In which a browser writes what is not ASCII in a query; empty: UTF-8."""
 
     @classmethod
-    def of(cls, choice: Choice, settings: Settings) -> Plan:
-        """Return the plan for a message."""
+    def of(cls, choice: Choice, settings: Settings, charset: str | None = None) -> Plan:
+        """Return the plan for a message.
+
+        :param charset: of the message.
+        """
         foreign = choice.unsubscribe and settings.foreign_placeholders
-        return cls(choice.opens, choice.clicks, foreign, choice.utm)
+        return cls(choice.opens, choice.clicks, foreign, choice.utm, choice.base_url, query_charset(charset))
 
     @property
     def slots(self) -> re.Pattern[str]:
@@ -68,7 +75,9 @@ class Body:
     pixel: bool = False
     """Whether there is room for a pixel."""
     starts: bool = False
-    """Whether there is room for it at the start too."""
+    """Whether there is room for it at the start."""
+    ends: bool = True
+    """Whether there is room for it at the end."""
     failure: RewriteError | None = None
     """Why it goes out as the author wrote it, if it does."""
 
@@ -94,7 +103,7 @@ class Bodies:
     def __init__(self, settings: Settings, signer: Signer) -> None:
         self._settings = settings
         self._signer = signer
-        self._policy = Policy(settings)
+        self._policy = Policy(settings, signer)
         self._remembered = Memory(self._html, HTML_BYTES, REMEMBERED)
         self.text = Memory(self._text, TEXT_BYTES, REMEMBERED)
 
@@ -123,14 +132,9 @@ class Bodies:
             if error.reason == "too_slow":
                 raise
             return replace(_as_written(source, plan), failure=error)
-        links = [
-            _Target(
-                with_utm(link.url, parse_utm(link.utm) or plan.utm), clean(link.name or link.text, MAX_NAME), link.app
-            )
-            for link in template.links
-        ]
+        links = [_target(link, plan) for link in template.links]
         body = self._stamped(template, template.slots, links, "html")
-        return replace(body, pixel=template.pixel, starts=template.starts)
+        return replace(body, pixel=template.pixel, starts=template.starts, ends=template.ends)
 
     def _compile(self, source: str, plan: Plan) -> rewrite.Template:
         if plan.opens and self._settings.pixel != "bottom":
@@ -143,12 +147,12 @@ class Bodies:
         return self._compiled(source, plan, start=False)
 
     def _compiled(self, source: str, plan: Plan, start: bool) -> rewrite.Template:
-        settings = self._settings
+        settings, policy = self._settings, self._policy
         return rewrite.compile(
             source,
             clicks=plan.clicks,
-            refuse=self._policy.refuse,
-            refuse_text=self._policy.refuse_text,
+            refuse=(lambda url: policy.refuse(as_sent(url, plan.charset))) if plan.charset else policy.refuse,
+            refuse_text=functools.partial(policy.refuse_text, base_url=plan.base_url),
             slots=plan.slots,
             limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
             start=start,
@@ -167,6 +171,12 @@ class Bodies:
         stamps = tuple(self._signer.stamp(i, k.url, k.name, part, k.app) for i, k in enumerate(links))
         targets = tuple(LinkTarget(s.ref, k.url, k.name, part) for s, k in zip(stamps, links, strict=True))
         return Body(template, found, stamps, targets)
+
+
+def _target(link: rewrite.Link, plan: Plan) -> _Target:
+    name = clean(link.name or link.text, MAX_NAME)
+    utm = parse_utm(link.utm, plan.utm)
+    return _Target(with_utm(as_sent(link.url, plan.charset), utm, name), name, link.app)
 
 
 def _as_written(source: str, plan: Plan) -> Body:

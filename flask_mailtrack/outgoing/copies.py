@@ -34,6 +34,7 @@ class Letter(Protocol):
     html: str | None
     alts: dict[str, str]
     extra_headers: dict[str, str] | None
+    charset: str | None
     msgId: str  # noqa: N815 - Flask-Mail's name
 
     @property

@@ -129,7 +129,8 @@ class _Work:
 
     def _compile(self) -> frozenset[str]:
         """Prepare the bodies, and return the placeholders in them."""
-        letter, bodies, plan = self._letter, self._preparer.bodies, Plan.of(self._choice, self._settings)
+        letter, bodies = self._letter, self._preparer.bodies
+        plan = Plan.of(self._choice, self._settings, letter.charset)
         self._html = None if letter.html is None else bodies.html(letter.html, plan)
         self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
         if self._html and self._html.failure:
@@ -255,6 +256,7 @@ class _Work:
         pixel = links.pixel() if row.opens else ""
         fill["pixel"] = pixel
         at = self._settings.pixel if self._html.starts else "bottom"
+        at = at if self._html.ends else "top"
         at = "" if "pixel" in self._html.found else at
         fill["start"] = pixel if at in ("top", "both") else ""
         fill["end"] = self._footer(self._html.found, links, "html") + (pixel if at in ("bottom", "both") else "")

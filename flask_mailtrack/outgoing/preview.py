@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flask_mailtrack.destination import host_of, is_public, is_well_formed
 from flask_mailtrack.errors import RewriteError
 
 from .rewriting import rewrite
@@ -23,6 +24,8 @@ class Change:
     """The tracked URL; empty if the link is left alone."""
     reason: str
     """Why it is left alone; empty if it is tracked."""
+    note: str = ""
+    """What is odd about where it leads: ``malformed``, ``unreachable``, or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,16 @@ def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iter
     lines = [0]
     while (end := source.find("\n", lines[-1])) >= 0:
         lines.append(end + 1)
-    tracked = [(p.offset, source[p.offset : p.end], urls[p.link], "") for p in template.places]
-    alone = [(s.offset, s.url, "", s.reason) for s in template.skipped]
-    for offset, before, after, reason in sorted(tracked + alone):
-        yield Change(bisect.bisect_right(lines, offset), before, after, reason)
+    links = template.links
+    tracked = [(p.offset, source[p.offset : p.end], urls[p.link], "", links[p.link].url) for p in template.places]
+    alone = [(s.offset, s.url, "", s.reason, s.url) for s in template.skipped]
+    for offset, before, after, reason, url in sorted(tracked + alone):
+        yield Change(bisect.bisect_right(lines, offset), before, after, reason, _note(url))
+
+
+def _note(url: str) -> str:
+    """Say what is odd about an http(s) address; a link is tracked and kept byte for byte all the same."""
+    if not url[:8].lower().startswith(("http://", "https://")):
+        return ""
+    odd = {"malformed": not is_well_formed(url), "unreachable": not is_public(host_of(url))}
+    return ", ".join(word for word, holds in odd.items() if holds)

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .headers import unfolded
+
 
 @dataclass(frozen=True, slots=True)
 class Relay:
@@ -54,9 +56,37 @@ _YES, _NO = {"yes", "true", "1", "on", "htmlonly"}, {"no", "false", "0", "off"}
 
 
 def headers_for(relay: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that tell *relay* to leave the mail alone; those the author set are theirs."""
-    present = {name.lower() for name in given}
-    return {name: value for name, value in RELAYS[relay].headers.items() if name.lower() not in present}
+    """Return the headers that tell *relay* to leave the mail alone.
+
+    What the author says in the same header stays: JSON is merged, and any other value is theirs.
+    """
+    written = {name.lower(): name for name in given}
+    found = {}
+    for name, ours in RELAYS[relay].headers.items():
+        if (own := written.get(name.lower())) is None:
+            found[name] = ours
+        elif merged := _merged(given[own], ours):
+            found[own] = merged
+    return found
+
+
+def _merged(theirs: str, ours: str) -> str | None:
+    """Return the object of *theirs* with what *ours* says, or None if one of them is no JSON object."""
+    try:
+        wide, narrow = json.loads(unfolded(theirs)), json.loads(ours)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(wide, dict) or not isinstance(narrow, dict):
+        return None
+    return json.dumps(_laid_over(wide, narrow))
+
+
+def _laid_over(wide: dict[str, Any], narrow: dict[str, Any]) -> dict[str, Any]:
+    both = dict(wide)
+    for name, value in narrow.items():
+        before = wide.get(name)
+        both[name] = _laid_over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return both
 
 
 def take_switches(headers: dict[str, str]) -> dict[str, Any]:
@@ -94,14 +124,18 @@ def _mandrill(value: str) -> dict[str, Any] | None:
     return {"opens": "opens" in words, "clicks": bool(words & {"clicks", "clicks_all", "clicks_htmlonly"})}
 
 
+_ALIDM = {"OpenTrace": "opens", "LinkTrace": "clicks"}
+
+
 def _alidm(value: str) -> dict[str, Any] | None:
     try:
-        said = json.loads(base64.b64decode(value, validate=True))
-        switches = {"opens": said["OpenTrace"], "clicks": said["LinkTrace"]}
-    except (binascii.Error, ValueError, KeyError, TypeError):
+        said = json.loads(base64.b64decode("".join(value.split()), validate=True))
+    except (binascii.Error, ValueError, RecursionError):
         return None
-    found: dict[str, Any] = {name: str(switch) == "1" for name, switch in switches.items()}
-    return found | ({"tag": str(said["TagName"])} if said.get("TagName") else {})
+    if not isinstance(said, dict):
+        return None
+    found: dict[str, Any] = {ours: str(said[name]) == "1" for name, ours in _ALIDM.items() if name in said}
+    return (found | ({"tag": str(said["TagName"])} if said.get("TagName") else {})) or None
 
 
 def _tag(value: str) -> dict[str, Any] | None:

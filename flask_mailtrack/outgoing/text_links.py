@@ -47,13 +47,13 @@ _START = re.compile(
 _SEGMENT = rf'[^{_BLANK}<>"]++'
 _BREAK = r"[ \t]*+\r?\n[ \t]*+"
 _DELIMITED = re.compile(
-    rf"(?P<url>{_HTTP}{_SEGMENT}(?:{_BREAK}(?!{_HTTP}){_SEGMENT})*+)(?:(?P<broken>{_BREAK})|[ \t]*+)>"
+    rf"(?P<url>{_HTTP}{_SEGMENT}(?>(?:{_BREAK}(?!{_HTTP}){_SEGMENT})*))(?:(?P<broken>{_BREAK})|[ \t]*+)>"
 )
-_UNCLEAR = re.compile(r'(?:[^<>"\n]|\n(?![ \t\r]*+\n))*+>')
+_UNCLEAR = re.compile(r'(?>(?:[^<>"\n]|\n(?![ \t\r]*+\n))*)>')
 # Clients disagree on what may follow a host, and a tracked URL has a path, behind which it is read in another way.
 # Nor is a top-level domain half ASCII: somebody wrote on without a blank.
 _ODD_HOST = re.compile(
-    rf"(?:\[[0-9a-fA-F:.]+])?+[^/?#([{{,;!'*|…{_QUOTES}]*+[^/?#]|(?:[^/?#.]*+\.)*+[a-zA-Z]++[^\0-\x7f]"
+    rf"(?>(?:\[[0-9a-fA-F:.]+])?)[^/?#([{{,;!'*|…{_QUOTES}]*+[^/?#]|(?>(?:[^/?#.]*+\.)*)[a-zA-Z]++[^\0-\x7f]"
 )
 _NOTABLE = re.compile(rf"[{_STOP}()[\]{{}}|'{_QUOTES}]")
 _ANOTHER = re.compile(_HTTP)

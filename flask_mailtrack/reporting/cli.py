@@ -118,6 +118,13 @@ def _inspect_command(extension: Any) -> click.Command:
     return command
 
 
+_NOTES = {
+    "malformed": "not well-formed (RFC 3986); it is kept byte for byte",
+    "unreachable": "the public cannot reach this host",
+    "malformed, unreachable": "not well-formed (RFC 3986), and the public cannot reach this host",
+}
+
+
 def _preview_command(extension: Any) -> click.Command:
     @click.command("preview")
     @click.argument("file", type=click.File("r", encoding="utf-8"))
@@ -132,6 +139,8 @@ def _preview_command(extension: Any) -> click.Command:
             else:
                 click.secho(printable(f"- {change.before}"), fg="red")
                 click.secho(printable(f"+ {change.after}"), fg="green")
+            if change.note:
+                click.secho(f"! {_NOTES[change.note]}", fg="yellow")
         if found.failure:
             click.secho(f"The mail would go out as written, untracked: {found.failure}", fg="red", err=True)
             raise SystemExit(1)

@@ -26,18 +26,26 @@ def policy(**config: object) -> Policy:
     ("url", "reason"),
     [
         ("https://example.com/article", None),
-        ("https://example.com/account/reset/abc", "one_time"),
+        ("https://example.com/account/reset/9f86d081884c7d659a2f", "one_time"),
         ("https://example.com/verify?token=1", "one_time"),
-        ("https://example.com/users/confirm", "one_time"),
+        ("https://example.com/users/confirm", None),
         ("https://example.com/magic-link/1", "one_time"),
-        ("https://example.com/sign-in", "one_time"),
-        ("https://example.com/?action=activate&id=3", "one_time"),
+        ("https://example.com/sign-in", None),
+        ("https://example.com/?action=activate&key=3", "one_time"),
+        ("https://example.com/%recipient.id%", "placeholder"),
+        ("https://example.com/?e=%DATE%", "placeholder"),
+        ("https://example.com/?e={$email}", "placeholder"),
+        ("https://example.com/?e={!email}", "placeholder"),
+        ("https://example.com/%ad%20%E2%82%AC%20", None),
+        ("https://example.com/a%zz", None),
         ("https://example.com/blog/how-to-confirmation-bias", None),
         ("https://example.com/magical-places", None),
         (f"{BASE_URL}/m/c/abc", "own_link"),
         ("https://LINKS.example.com/m/u/abc", "own_link"),
         (f"{BASE_URL}/other", None),
         ("mailto:a@example.com", "not_http"),
+        ("https+notrack://example.com/", "opted_out"),
+        ("HTTP+notrack://example.com/", "opted_out"),
     ],
 )
 def test_which_urls_are_left_alone(url: str, reason: str | None) -> None:
@@ -67,10 +75,18 @@ def test_the_pattern_of_one_time_links_is_the_hosts_to_choose() -> None:
     [
         ("https://shop.example/offer", "looks_elsewhere"),
         (" HTTP://shop.example ", "looks_elsewhere"),
-        ("www.shop.example", "looks_elsewhere"),
-        ("shop.example", "looks_elsewhere"),
-        ("shop.example/offer", "looks_elsewhere"),
+        ("https://shop.example - our shop", "looks_elsewhere"),
+        ("https://shop.example.com/", "looks_elsewhere"),
+        ("https://notexample.com/", "looks_elsewhere"),
+        ("https://com", "looks_elsewhere"),
+        ("https://", "looks_elsewhere"),
+        ("www.shop.example", None),
+        ("shop.example", None),
+        ("shop.example/offer", None),
         ("https://links.example.com/x", None),
+        ("https://example.com", None),
+        ("http://EXAMPLE.com./news", None),
+        ("https://www.example.com/", None),
         ("Node.js", None),
         ("Read on", None),
         ("See https://shop.example for more", None),
@@ -78,7 +94,7 @@ def test_the_pattern_of_one_time_links_is_the_hosts_to_choose() -> None:
     ],
 )
 def test_a_link_that_would_look_like_a_scam_is_left_alone(text: str, reason: str | None) -> None:
-    """Where the reader sees an address, the link leads to that address and not through us."""
+    """Where the text begins with the scheme of another site, the link leads there and not through us."""
     assert policy().refuse_text("https://shop.example/offer", text) == reason
     assert policy(SCAM_GUARD=False).refuse_text("https://shop.example/offer", text) is None
 
@@ -89,6 +105,27 @@ def test_a_shown_address_stays_and_a_named_link_is_tracked(site: Site) -> None:
     sent = site.send(f'<a href="{url}">{url}</a> <a href="{url}">Our offer</a>')
     assert f'<a href="{url}">{url}</a>' in sent.html
     assert re.search(r'<a href="https://links\.example\.com/m/c/[^"]+">Our offer</a>', sent.html)
+
+
+def test_the_guard_asks_for_the_host_of_this_mail(make_site: MakeSite) -> None:
+    """With a tracking host for each sender's domain, an address of the other one's site is left alone."""
+    site = make_site(MAILTRACK_SENDER_DOMAINS={"shop.example": {"base_url": "https://l.shop.example"}})
+    html = '<a href="https://example.com/">https://example.com</a> <a href="https://shop.example/">https://shop.example</a>'
+    assert site.send(html).html.count('<a href="https://shop.example/">') == 1
+    assert site.send(html, sender="a@shop.example").html.count('<a href="https://example.com/">') == 1
+    assert site.send(html, sender="a@shop.example").html.count('<a href="https://l.shop.example/m/c/') == 1
+
+
+def test_links_of_a_host_that_we_had_before_are_not_tracked_again(make_site: MakeSite) -> None:
+    """A mail that quotes an older one keeps its links, our unsubscribe links above all, wherever they lead."""
+    before = make_site(MAILTRACK_BASE_URL="https://old.example", MAILTRACK_URL_PREFIX="/t")
+    quoted = before.send('<a href="https://example.com/">x</a><a href="https://unsubscribe.mailtrack.invalid/">u</a>')
+    links = re.findall(r'href="(https://old\.example[^"]*)"', quoted.html)
+    assert len(links) == 2
+    for link in links:
+        assert f'"{link}"' in make_site().send(f'<a href="{link}">y</a>').html
+        forged = link.replace("/t/c/", "/t/u/")[:40] + link[40:].swapcase()
+        assert (f'"{forged}"' in make_site().send(f'<a href="{forged}">y</a>').html) is ("/u/" in link)
 
 
 def test_transactional_mail_keeps_its_links(site: Site) -> None:
@@ -159,6 +196,69 @@ def test_utm_comes_from_account_message_and_link(make_site: MakeSite) -> None:
     first, second = re.findall(r"https://links\.example\.com(/m/c/[^\"]+)", sent.html)
     assert site.client.get(first).location == "https://example.com/?utm_medium=email&utm_source=spring#top"
     assert site.client.get(second).location == "https://example.com/?utm_source=x&utm_content=hero"
+
+
+def test_a_link_may_ask_for_no_utm_and_for_its_name(make_site: MakeSite) -> None:
+    """An empty data-mailtrack-utm means none, {name} is the link's name, and a signed URL stays as it was signed."""
+    site = make_site(MAILTRACK_UTM={"content": "{name}"})
+    sent = site.send(
+        '<a href="https://example.com/1">Read on</a><a href="https://example.com/2" data-mailtrack-name="hero">x</a>'
+        '<a href="https://example.com/3" data-mailtrack-utm="">y</a>'
+        '<a href="https://example.com/4" data-mailtrack-utm>z</a>'
+        '<a href="https://example.com/5?X-Amz-Signature=a">s</a><a href="https://example.com/6"></a>'
+    )
+    paths = re.findall(r"https://links\.example\.com(/m/c/[^\"]+)", sent.html)
+    assert [site.client.get(path).location for path in paths] == [
+        "https://example.com/1?utm_content=Read%20on",
+        "https://example.com/2?utm_content=hero",
+        "https://example.com/3",
+        "https://example.com/4",
+        "https://example.com/5?X-Amz-Signature=a",
+        "https://example.com/6",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("charset", "location"),
+    [
+        (None, "https://example.com/%C3%BC?q=M%C3%BCnchen%20%E2%82%AC#%C3%BC"),
+        ("utf-8", "https://example.com/%C3%BC?q=M%C3%BCnchen%20%E2%82%AC#%C3%BC"),
+        ("iso-8859-1", "https://example.com/%C3%BC?q=M%FCnchen%20%80#%C3%BC"),
+        ("iso-8859-15", "https://example.com/%C3%BC?q=M%FCnchen%20%A4#%C3%BC"),
+    ],
+)
+def test_a_query_leads_where_a_browser_would_go(site: Site, charset: str | None, location: str) -> None:
+    """Browsers write a query in the charset of the mail, and path and fragment in UTF-8: so does the redirect."""
+    html = '<a href="https://example.com/ü?q=München%20&euro;#ü">x</a>'
+    path = re.findall(r"https://links\.example\.com(/m/c/[^\"]+)", site.send(html, charset=charset).html)[0]
+    assert site.client.get(path).location == location
+
+
+@pytest.mark.parametrize("html", ["<p>{}</p><select><option>x", "<p>{}</p><svg><text>x", "<p>{}</p><math><mi>y"])
+def test_links_are_tracked_where_no_pixel_can_be(site: Site, html: str) -> None:
+    """A mail that ends where no image is shown has tracked links and no pixel, and the row says so."""
+    written = html.format('<a href="https://example.com/">x</a>')
+    sent = site.send(written).html
+    assert re.sub(r"https://links[^\"]*/m/c/[^\"]*", "https://example.com/", sent) == written
+    (row,) = site.rows("Message")
+    assert (row.opens, row.clicks, row.error) == (False, True, "")
+
+
+@pytest.mark.parametrize(
+    ("html", "place"),
+    [
+        ('<body><p>a</p><a href="https://example.com/">x<p>y</p></body>', "<body>|<p>a"),
+        ('<p>a</p><a href="https://example.com/">x<p>y</p>', "|<p>a"),
+        ('<body><table><tr><td><a href="https://example.com/">x</table><p>y</p></body>', "y</p>|</body>"),
+        ("<body><a name=top>x<p>y</p></body>", "y</p>|</body>"),
+        ('<body><a href="https://example.com/">x</a><p>y</p></body>', "y</p>|</body>"),
+    ],
+)
+def test_the_pixel_is_never_inside_a_link_that_was_not_closed(site: Site, html: str, place: str) -> None:
+    """Where the author forgot to close a link, the pixel stands at the start, and else at the end as always."""
+    sent = re.sub(r"<img [^>]*/m/o/[^>]*>", "|", site.send(html).html)
+    assert sent.count("|") == 1
+    assert place in sent
 
 
 def test_html_that_gmail_would_cut_is_warned_of(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,9 @@ ALIDM = base64.b64encode(json.dumps({"OpenTrace": "0", "LinkTrace": "1", "TagNam
         ({"X-MC-Track": "opens, clicks_htmlonly"}, {"opens": True, "clicks": True}),
         ({"X-MC-Track": "none"}, {"opens": False, "clicks": False}),
         ({"X-AliDM-Trace": ALIDM}, {"opens": False, "clicks": True, "tag": "spring"}),
+        ({"X-AliDM-Trace": f"{ALIDM[:20]}\r\n {ALIDM[20:]}"}, {"opens": False, "clicks": True, "tag": "spring"}),
+        ({"X-AliDM-Trace": base64.b64encode(b'{"LinkTrace": 0}').decode()}, {"clicks": False}),
+        ({"X-AliDM-Trace": base64.b64encode(b'{"OpenTrace": "1"}').decode()}, {"opens": True}),
         ({"X-No-Track": "anything"}, {"opens": False, "clicks": False}),
     ],
 )
@@ -59,6 +62,40 @@ def test_any_value_is_taken_or_left(headers: dict[str, str]) -> None:
     rest = dict(headers)
     take_switches(rest)
     assert set(rest) <= set(headers)
+
+
+@pytest.mark.parametrize(
+    ("relay", "theirs", "merged"),
+    [
+        (
+            "sendgrid",
+            {"x-smtpapi": '{"category": "news",\r\n "filters": {"clicktrack": {"settings": {"enable_text": 1}}}}'},
+            {
+                "category": "news",
+                "filters": {
+                    "clicktrack": {"settings": {"enable_text": 1, "enable": 0}},
+                    "opentrack": {"settings": {"enable": 0}},
+                },
+            },
+        ),
+        (
+            "sparkpost",
+            {"X-MSYS-API": '{"campaign_id": "c", "options": {"click_tracking": true, "ip_pool": "p"}}'},
+            {"campaign_id": "c", "options": {"click_tracking": False, "open_tracking": False, "ip_pool": "p"}},
+        ),
+    ],
+)
+def test_json_of_the_author_is_kept_and_completed(relay: str, theirs: dict[str, str], merged: dict[str, Any]) -> None:
+    """A campaign in the relay's own header stays, and beside it stands that the links are left alone."""
+    found = headers_for(relay, theirs)
+    assert list(found) == list(theirs)
+    assert [json.loads(value) for value in found.values()] == [merged]
+
+
+@pytest.mark.parametrize("value", ["[]", "1", "{", "[" * 100_000])
+def test_what_is_no_object_is_the_authors(value: str) -> None:
+    """A header that cannot be merged goes out as it was written."""
+    assert headers_for("sendgrid", {"X-SMTPAPI": value}) == {}
 
 
 @pytest.mark.parametrize("relay", sorted(RELAYS))

@@ -15,6 +15,9 @@ NAME = "data-mailtrack-name"
 UTM = "data-mailtrack-utm"
 """Campaign parameters of one link."""
 
+NO_UTM = "none"
+"""What an empty one says."""
+
 APP = "data-mailtrack-app"
 """The link may be opened by an app instead of a browser."""
 
@@ -37,6 +40,7 @@ SWITCHES = frozenset(
 BANS = frozenset(
     {
         "cm_dontconvertlink",  # Campaign Monitor
+        "data-as-no-track",
         "data-alidm-traceoff",  # Alibaba DirectMail
         "data-disable-tracking",  # ahoy_email before 2.0, OneSignal
         "data-mautic-disable-tracking",
@@ -48,6 +52,7 @@ BANS = frozenset(
         "mautic:disable-tracking",
         "mb_dontconvertlink",  # MailBuild
         "mc:disable-tracking",  # Mandrill
+        "nottracked",
         "ses:no-track",  # Amazon SES
     }
 )
@@ -56,10 +61,12 @@ BANS = frozenset(
 BAN_CLASSES = frozenset(
     {
         "inf-track-no",  # Infusionsoft, Keap
+        "mktnotrack",  # Marketo
+        "nottracked",
         "untracked",  # Customer.io
     }
 )
-"""Words in ``class`` that forbid tracking."""
+"""Words in ``class``, in lower case, that forbid tracking."""
 
 TELLING = OWN | SWITCHES | BANS | {"class"}
 """All attributes that say something to this package."""
@@ -145,7 +152,7 @@ def opts_out(attributes: Mapping[str, str]) -> bool:
             return True
         if name in BANS and not _says_no(value):
             return True
-        if name == "class" and not BAN_CLASSES.isdisjoint(value.split()):
+        if name == "class" and not BAN_CLASSES.isdisjoint(lower(value).split()):
             return True
     return False
 

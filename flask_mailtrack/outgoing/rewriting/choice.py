@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from .attributes import APP, NAME, NO, TELLING, UTM, browser_url, opts_out
+from .attributes import APP, NAME, NO, NO_UTM, TELLING, UTM, browser_url, opts_out
 from .cuts import Cut, Link
 from .link_text import link_text, shorten
 from .scan import Attribute, LinkTag, Page
@@ -81,7 +81,8 @@ class Choice:
         """Return the number of the link that leads there; it has the text of its first occurrence."""
         name, utm, app = "", "", False
         if values:
-            name, utm, app = values.get(NAME, "").strip(), values.get(UTM, "").strip(), _is_for_app(values)
+            name, app = values.get(NAME, "").strip(), _is_for_app(values)
+            utm = values[UTM].strip() or NO_UTM if UTM in values else ""
         key = (url, name, utm, app)
         if (number := self._numbers.get(key)) is None:
             number = self._numbers[key] = len(self.links)

@@ -33,7 +33,7 @@ class Link:
     text: str = field(default="", compare=False)
     """What a reader sees of it where it occurs first, shortened."""
     utm: str = ""
-    """The author's ``data-mailtrack-utm``, else empty."""
+    """The author's ``data-mailtrack-utm``, else empty; ``none`` where it is there and empty."""
     app: bool = False
     """Whether the author marked it with ``data-mailtrack-app``."""
 

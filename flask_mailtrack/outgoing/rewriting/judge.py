@@ -36,7 +36,9 @@ _WORDS = "b br center code div em font h1 h2 h3 hr i li link meta script span st
 _DULL = frozenset(_WORDS.split())
 """The most frequent tags that say nothing, and that no parser opens without being told."""
 _HREF = re.compile("href", re.I | re.A)
-_LITERAL = re.compile(rf"[!-%'-~]*+(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*+")
+_LITERAL = re.compile(
+    rf"[!-%'-~]*+(?>(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*)"
+)
 """In an attribute value: what no parser could read in another way."""
 
 LinksSeen = Sequence[tuple[str, Mapping[str, str]]]
@@ -61,13 +63,14 @@ class _Finding:
             raise _unverified("a link was missed")
 
 
-def check(original: str, copy: str, marks: Marks, left_alone: LeftAlone) -> None:
+def check(original: str, copy: str, marks: Marks, left_alone: LeftAlone, shown: bool = False) -> None:
     """Demand that two texts are one document, apart from the marks.
 
     :param original: the body as the author wrote it.
     :param copy: the body with each tracked ``href`` replaced by its mark, and with the images.
     :param marks: the marks that must be found, each exactly once.
     :param left_alone: asked about all links without a mark.
+    :param shown: no marked link may be in what HTML5 does not show: a body without an image has no other witness.
     :raises RewriteError: ``empty`` if there is nothing to show, ``unverified`` if anything differs.
     """
     old = _parse(original)
@@ -80,6 +83,8 @@ def check(original: str, copy: str, marks: Marks, left_alone: LeftAlone) -> None
     _compare_links(_links(old, original), _links(new, copy), marks, marks.added, finding)
     _compare_comments(list(_each(old, etree.Comment)), list(_each(new, etree.Comment)), marks, finding)
     finding.judge(marks, left_alone)
+    if shown and any(_is_hidden(link) for link in _links(new, copy) if link.get("href") in marks.hrefs):
+        raise _unverified("a link would stand where none is shown")
     for point in marks.points:
         _take_out_image(point, old, new)
     if _dump(old) != _dump(new):
@@ -274,7 +279,7 @@ def _take_out_image(point: str, old: etree._Element, new: etree._Element) -> Non
     parent = images[0].getparent() if len(images) == 1 else None
     if parent is None or any(True for _ in _each(old, "frameset")):
         raise _unverified("there is no place where a pixel is shown exactly once")
-    if next(images[0].iterancestors(*_NOT_SHOWN), None) is not None:
+    if _is_hidden(images[0]):
         raise _unverified("the pixel would stand where no image is shown")
     images[0].tag = "mailtrack-pixel"
     etree.strip_elements(parent, "mailtrack-pixel", with_tail=False)
@@ -282,6 +287,10 @@ def _take_out_image(point: str, old: etree._Element, new: etree._Element) -> Non
     empty = not len(parent) and not parent.text
     if owner is not None and parent.tag == "body" and empty and not any(True for _ in _each(old, "body")):
         owner.remove(parent)
+
+
+def _is_hidden(element: etree._Element) -> bool:
+    return next(element.iterancestors(*_NOT_SHOWN), None) is not None
 
 
 def _each(root: etree._Element, *tags: Any) -> Iterator[etree._Element]:

@@ -9,6 +9,7 @@ from .syntax import COMMENT_END, TOKEN, raw_text_end
 _BLANKS = " \t\n\f\r"
 # What HTML5 reads before a body without opening one (HTML Standard, 13.2.6.4.1 to 6).
 _BEFORE_BODY = frozenset(("html", "head", "base", "basefont", "bgsound", "link", "meta", "noscript"))
+_CELLS = frozenset(("caption", "tbody", "td", "tfoot", "th", "thead", "tr"))
 _RAW_IN_HEAD = frozenset(("noframes", "script", "style", "title"))
 _OPENS_BODY_AT_ITS_END = frozenset(("body", "html", "br"))
 
@@ -21,6 +22,30 @@ def start_points(page: Page) -> list[int]:
     blanks, content = _content(page.text)
     points = (page.body_start, content, blanks)
     return list(dict.fromkeys(point for point in points if point is not None))
+
+
+def in_open_link(page: Page) -> int | None:
+    """Return where the link begins that the author never closed and that the end of the body would stand in."""
+    end = len(page.text) if page.unclosed is None else page.unclosed
+    for tag in reversed(page.tags):
+        if tag.name == "a" and not tag.hidden:
+            href = tag.href
+            if href is None or tag.inside_end < end or _cell_ends(page.text, tag.inside_start, page.pixel_point):
+                return None
+            return href.start
+    return None
+
+
+def _cell_ends(text: str, position: int, end: int) -> bool:
+    """Tell whether the table cell ends in which *position* is: with it ends a link (HTML Standard, 13.2.4.3)."""
+    depth = 0
+    for token in TOKEN.finditer(text, position, end):
+        name = lower(token["name"] or "")
+        if name == "table":
+            depth += -1 if token["slash"] else 1
+        if depth < 0 or (depth == 0 and name in _CELLS):
+            return True
+    return False
 
 
 def _content(text: str) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from .cuts import END, START, Cut, Link, Place, added_attribute, attribute_names
 from .deadline import Deadline
 from .judge import check, proves
 from .marks import Marks
-from .places import start_points
+from .places import in_open_link, start_points
 from .scan import Page, scan
 from .template import Skipped, Template, assemble
 
@@ -103,7 +103,8 @@ def _compile(html: str, order: _Order) -> Template:
     cuts = [*slot_cuts, *link_cuts, *added_attribute(choice.tags, order.attribute), *own_attributes(page)]
     order.deadline.check()
     texts, gaps = _proven(page, cuts, order, choice if order.clicks else None)
-    return assemble(html, texts, gaps, tuple(choice.links), tuple(choice.skipped), not page.amp)
+    ends = in_open_link(page) is None
+    return assemble(html, texts, gaps, tuple(choice.links), tuple(choice.skipped), page.amp, ends)
 
 
 def _slot_cuts(html: str, slots: re.Pattern[str] | None) -> Iterator[Cut]:
@@ -116,17 +117,28 @@ def _proven(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) -
     """Split the body with its points where the judge accepts them."""
     if page.amp:
         return _prove(page, cuts, order, choice)
-    end = Cut(page.pixel_point, page.pixel_point, END)
-    if not order.start:
-        return _prove(page, [*cuts, end], order, choice)
-    *others, last = start_points(page)
-    for point in others:
+    error = None
+    for points in _points(page, order.start, bool(choice and choice.links)):
         try:
-            return _prove(page, [*cuts, Cut(point, point, START), end], order, choice)
-        except RewriteError as error:
-            if error.reason != "unverified":
+            return _prove(page, [*cuts, *points], order, choice)
+        except RewriteError as refused:
+            if refused.reason != "unverified":
                 raise
-    return _prove(page, [*cuts, Cut(last, last, START), end], order, choice)
+            error = refused
+    raise error or RewriteError("unverified", "there is no place for a pixel")
+
+
+def _points(page: Page, start: bool, links: bool) -> Iterator[list[Cut]]:
+    """Yield the places where images may stand, the best first; links are worth tracking without any."""
+    end = [Cut(page.pixel_point, page.pixel_point, END)]
+    opened = in_open_link(page)
+    starts = [[Cut(point, point, START)] for point in start_points(page) if opened is None or point < opened]
+    if start or opened is not None:
+        yield from (at_start + end for at_start in starts)
+    if not start:
+        yield end
+        if links:
+            yield []
 
 
 def _prove(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) -> tuple[list[str], list[Cut]]:
@@ -138,6 +150,6 @@ def _prove(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) ->
     left_alone = choice.leaves_alone if choice else lambda links: True
     if not proves(html, copy, marks, left_alone):
         order.deadline.check()
-        check(html, marks.without_probes(copy), marks, left_alone)
+        check(html, marks.without_probes(copy), marks, left_alone, shown=not page.amp and not marks.points)
     order.deadline.check()
     return texts, gaps

@@ -1,6 +1,8 @@
 """How HTML is written: the tokens of the HTML Standard, 13.2.5, as regular expressions.
 
-Every one of them is possessive (``*+``): no backtracking, hence no input that makes it slow.
+None of them goes back, hence no input makes one slow: a character repeats possessively (``*+``), and a
+group repeats inside an atomic one (``(?>(?:...)*)``), for Python before 3.11.5 matches possessive groups
+wrongly (CPython issue 106052).
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ _QUOTED = r""""[^"]*+"|'[^']*+'"""
 _TAG_NAME = r"[a-zA-Z][^ \t\n\f\r/>]*+"
 ATTRIBUTES = (
     # The first alternative is one case of those that follow, and by far the most frequent.
-    rf"(?:{_S}++[a-zA-Z-]++=\"[^\"]*+\"|[ \t\n\f\r/]|(?=[^ \t\n\f\r/>]){_NAME}"
-    rf"(?:{_S}*+={_S}*+(?:{_QUOTED}|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+|(?=>))|(?!{_S}*+=)))*+"
+    rf"(?>(?:{_S}++[a-zA-Z-]++=\"[^\"]*+\"|[ \t\n\f\r/]|(?=[^ \t\n\f\r/>]){_NAME}"
+    rf"(?:{_S}*+={_S}*+(?:{_QUOTED}|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+|(?=>))|(?!{_S}*+=)))*)"
 )
 _TOKEN = (
     r"<(?:(?P<comment>!--)|(?P<bogus>[!?]|/(?![a-zA-Z]))"
@@ -42,12 +44,12 @@ _DULL_END = rf"/(?:{_DULL}|(?!{_either_case('a', 'body', 'html')}|[vV]:)[a-zA-Z]
 _TELLING = _either_case("a", "area", "body", "html", "plaintext", "script", *sorted(RAW_TEXT))
 _DULL_START = rf"(?:{_DULL}|(?!{_TELLING}|[vV]:)[a-zA-Z]){_DULL_REST}"
 # Nothing in it begins like a link, so that Outlook sees none either.
-_DULL_COMMENT = r"!--(?!-?>)[^<-]*+(?:(?:-(?!-!?>)|<(?![aAvV]))[^<-]*+)*+--!?>"
+_DULL_COMMENT = r"!--(?!-?>)[^<-]*+(?>(?:(?:-(?!-!?>)|<(?![aAvV]))[^<-]*+)*)--!?>"
 _DULL_BOGUS = r"(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"
 _DULL_MARKUP = rf"<(?:{_DULL_END}|{_DULL_START}|{_DULL_COMMENT}|{_DULL_BOGUS}|(?![a-zA-Z/!?]))"
-STEP = re.compile(rf"[^<]*+(?:{_DULL_MARKUP}[^<]*+){{0,1000}}+(?:{_TOKEN})?")
+STEP = re.compile(rf"[^<]*+(?>(?:{_DULL_MARKUP}[^<]*+){{0,1000}})(?:{_TOKEN})?")
 """Text and tags that hold nothing for a rewriter, up to a thousand in one go, and the next token, if it is near."""
-CONTENT = re.compile(rf"[^<]*+(?:{_DULL_MARKUP}[^<]*+){{0,20}}+(?=</[aA]>)")
+CONTENT = re.compile(rf"[^<]*+(?>(?:{_DULL_MARKUP}[^<]*+){{0,20}})(?=</[aA]>)")
 """What stands in a short ``<a>`` with nothing but text and such tags in it, up to its end tag."""
 COMMENT_END = re.compile("--!?>")
 CONDITION = re.compile(r"\[if\b[^\]>]*+\]>", re.I | re.A)
@@ -92,7 +94,7 @@ class Attributes:
         self._names = names
         # Names that are written in lower case and begin like none of these are passed over in one go.
         begin = "|".join(map(re.escape, sorted(names)))
-        self._match = re.compile(rf"(?:{_S}++(?!{begin})[a-z-]++=\"[^\"]*+\")*+[ \t\n\f\r/]*+{_ATTRIBUTE}").match
+        self._match = re.compile(rf"(?>(?:{_S}++(?!{begin})[a-z-]++=\"[^\"]*+\")*)[ \t\n\f\r/]*+{_ATTRIBUTE}").match
 
     def read(self, text: str, start: int, end: int) -> list[Attribute]:
         """Return them in the order in which they stand."""

@@ -34,7 +34,9 @@ class Template:
     slots: frozenset[str]
     """Names of the slots that occur in the body."""
     pixel: bool
-    """False for an AMP page, where no image may be inserted: it has no ``start`` and no ``end``."""
+    """Whether an image may be inserted: not into an AMP page, nor where none is surely shown."""
+    ends: bool
+    """Whether it may stand at the end: not behind a link that the author never closed."""
     _points: tuple[str, ...]
     """Names of the values that follow the URLs, for the start and the end of the body."""
     _fills: tuple[str, ...]
@@ -104,13 +106,15 @@ def assemble(
     gaps: Sequence[Cut],
     links: tuple[Link, ...],
     skipped: tuple[Skipped, ...],
-    pixel: bool,
+    amp: bool,
+    ends: bool,
 ) -> Template:
     """Make the template of a body that has been split.
 
     :param source: the body.
     :param texts: the stretches that stay, one more than there are gaps.
-    :param pixel: whether an image may be inserted.
+    :param amp: no image may be inserted.
+    :param ends: an image may stand at the end, if it has a place there.
     """
     names = dict.fromkeys(cut.value for cut in gaps if isinstance(cut.value, str))
     points = tuple(name for name in names if name in (START, END))
@@ -123,7 +127,8 @@ def assemble(
         links=links,
         skipped=skipped,
         slots=frozenset(fills),
-        pixel=pixel,
+        pixel=not amp and (START in points or (ends and END in points)),
+        ends=ends,
         _points=points,
         _fills=fills,
         _parts=tuple(parts),
