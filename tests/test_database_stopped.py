@@ -34,6 +34,7 @@ def test_a_stopped_database_stops_no_reader(server: Server, make_site: MakeSite)
     stranger = Reader(host.client, host.send(HTML, to="bob@example.com", list_id="news"))
     assert [message.status for message in host.rows("Message")] == ["sent", "sent"]
     host.db.session.remove()
+    host.db.engine.pool.dispose()  # the host's connections are its own affair
     server.stop()
 
     began = time.monotonic()
@@ -82,6 +83,7 @@ def test_a_database_that_stops_in_a_drain_loses_nothing(server: Server, make_sit
         return write(*arguments)  # type: ignore[arg-type]
 
     writer._write = stopping  # type: ignore[method-assign,assignment]
+    host.db.engine.pool.dispose()
     with pytest.raises(Exception, match=r"connection|terminat|closed"):
         host.mailtrack.flush()
     server.start()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy as copying
 import logging
 import re
+import time
 import weakref
 from binascii import b2a_qp
 from collections.abc import Callable
@@ -210,6 +211,8 @@ class TrackedConnection(Connection):
             return
         if bad := headers.bad_header(_headers(message)):
             raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
+        if message.date is None:  # as Flask-Mail does: a host reads there when its mail was sent
+            message.date = time.time()
         try:
             message = _with_plain_bodies(message)
             batch = office.preparer.prepare(message)

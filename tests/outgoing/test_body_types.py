@@ -7,6 +7,7 @@ from typing import Any
 
 import flask_babel
 import pytest
+from conftest import BASE_URL, MakeSite, Site
 from flask_mail import Message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from markupsafe import Markup
 
 from flask_mailtrack.outgoing.text import plain
 from flask_mailtrack.testing import Reader
-from tests.conftest import BASE_URL, MakeSite, Site
 
 HTML = '<p>Grüße <a href="https://example.com/?a=1&amp;b=2">Read on</a></p>'
 TEXT = "Grüße, https://example.com/?a=1&b=2"

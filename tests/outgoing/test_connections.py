@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import flask_mail
 import pytest
+from conftest import BASE_URL, SECRET, MakeSite, Site
 from flask import Flask, current_app
 from flask_mail import Connection, Mail, Message
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
-from tests.conftest import BASE_URL, SECRET, MakeSite, Site
 
 HTML = '<a href="https://example.com/">Read on</a>'
 

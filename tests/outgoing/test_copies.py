@@ -175,3 +175,15 @@ LINES = st.lists(st.sampled_from([b"x" * 997, b"x" * 998, b"x" * 499, b"x", b"\n
 def test_long_lines_are_found(octets: bytes) -> None:
     """A line too long for SMTP is found wherever it stands, whatever ends it, and no other is."""
     assert _lines_fit(octets) == (max(map(len, octets.splitlines()), default=0) <= MAX_LINE)
+
+
+def test_the_message_of_the_host_knows_when_it_was_sent(site: Site) -> None:
+    """After the send the object of the author has the date of its copies, as without us, and keeps one that it had."""
+    message = Message("Hello", recipients=["ada@example.com", "bob@example.com"], html="<p>Hello</p>")
+    with site.mail.record_messages() as outbox:
+        site.mail.send(message)
+    assert message.date is not None
+    assert [each.date for each in outbox] == [message.date, message.date]
+    message.date = 5.0
+    site.mail.send(message)
+    assert message.date == 5.0

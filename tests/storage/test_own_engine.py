@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import MakeSite, Site
 from flask_mail import Message
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, StaticPool
 
 from flask_mailtrack.errors import OptOutsUnavailable
 from flask_mailtrack.storage.own_engine import KEPT, MORE, own_engine
-from tests.conftest import MakeSite, Site
 
 THREADS = 15
 
