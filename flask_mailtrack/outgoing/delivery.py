@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import smtplib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from flask_mailtrack.events import SentMessage, Status
+from flask_mailtrack.events import Status
 from flask_mailtrack.privacy import legible, normalise
 
 from .copies import Copy
@@ -22,6 +22,7 @@ log = logging.getLogger("flask_mailtrack.send")
 MAX_REPLY = 500
 """Characters that are kept of what an SMTP server says; MariaDB has 64 kB for it, and a server may send megabytes."""
 _SEVERAL = 20
+_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"']+@[\w-]+(?:\.[\w-]+)*")
 
 
 @dataclass
@@ -47,9 +48,10 @@ class Delivery:
             else:
                 self.trouble = self.trouble or error
             status, text = watch.fate(error)
+            own, several = watch.replies(error), {row.recipient for row in copy.rows}
             for row in copy.rows:
-                own = watch.own_reply(error, row.recipient)
-                self.page.fate([row], status, _clean(own or text, copy.rows, row))
+                said = own.get(row.recipient, text)
+                self.page.fate([row], status, _without_others(said, several, row.recipient))
         else:
             self._accepted(copy, watch)
             self.delivered += 1
@@ -57,8 +59,10 @@ class Delivery:
     def _accepted(self, copy: Copy, watch: Watch) -> None:
         refused = [row for row in copy.rows if row.recipient in watch.refused]
         self.page.fate([row for row in copy.rows if row not in refused] if refused else copy.rows, Status.SENT)
+        several = {row.recipient for row in copy.rows} if refused else set()
         for row in refused:
-            self.page.fate([row], Status.FAILED, _clean(_reply(*watch.refused[row.recipient]), copy.rows, row))
+            said = _reply(*watch.refused[row.recipient])
+            self.page.fate([row], Status.FAILED, _without_others(said, several, row.recipient))
 
     def report(self) -> None:
         """Raise what the host would have seen without us.
@@ -123,12 +127,11 @@ class Watch:
             host.sendmail, host.data = sendmail, data
 
     @staticmethod
-    def own_reply(error: Exception, recipient: str) -> str:
-        """Return what the server said of one recipient, if it refused them by name."""
+    def replies(error: Exception) -> dict[str, str]:
+        """Return what the server said of each recipient whom it refused by name."""
         if not isinstance(error, smtplib.SMTPRecipientsRefused):
-            return ""
-        own = {normalise(address): reply for address, reply in error.recipients.items()}
-        return _reply(*own[recipient]) if recipient in own else ""
+            return {}
+        return {normalise(address): _reply(*reply) for address, reply in error.recipients.items()}
 
     def fate(self, error: Exception) -> tuple[Status, str]:
         """Return what became of a copy whose sending raised *error*."""
@@ -144,11 +147,18 @@ class Watch:
         return Status.FAILED, legible(f"{type(error).__name__}: {error}", MAX_REPLY)
 
 
-def _clean(said: str, rows: Sequence[SentMessage], row: SentMessage) -> str:
-    """Return what a server said for the row of one person, without the addresses of the others."""
-    for other in sorted({each.recipient for each in rows if each is not row and each.recipient}, key=len, reverse=True):
-        said = re.sub(rf"(?<![\w.+-]){re.escape(other)}(?![\w-]|\.\w)", "", said, flags=re.IGNORECASE)
-    return legible(said, MAX_REPLY)
+def _without_others(said: str, others: Set[str], own: str) -> str:
+    """Return what a server said for the row of one person, without the addresses of those who got the same copy."""
+    if len(others) == 1:
+        return said
+    if len(said) >= MAX_REPLY:  # what stands at the cut may be half an address
+        said = said.rpartition(" ")[0]
+
+    def other(found: re.Match[str]) -> str:
+        address = normalise(found[0])
+        return "" if address in others and address != own else found[0]
+
+    return _ADDRESS.sub(other, said)
 
 
 def _connection_ended(error: smtplib.SMTPException) -> bool:
