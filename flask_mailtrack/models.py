@@ -165,7 +165,7 @@ class EventMixin(_Keyed):
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        return (Index(None, "message_id", "type"), _CHARSET)
+        return (Index(None, "message_id", "type", "occurred_at"), _CHARSET)
 
 
 class OptOutMixin(_Keyed):

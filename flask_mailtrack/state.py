@@ -117,20 +117,8 @@ def build(
         move()
 
     people = People(database, refs, spools, drain, chosen, stream)
-    state = State(
-        settings,
-        signer,
-        database,
-        spools,
-        drain,
-        optouts,
-        people,
-        office,
-        _networks(settings),
-        enrichment,
-        move,
-        stream,
-    )
+    rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
+    state = State(settings, signer, *rooms)
     if passing:
         weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
     return state

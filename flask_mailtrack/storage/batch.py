@@ -25,6 +25,7 @@ from flask_mailtrack.events import (
     now,
 )
 
+from . import tally
 from .database import Database, chunked
 from .hindsight import LOOKED_AT, Hindsight, Visit
 from .optouts import OPT_OUTS, REF
@@ -59,6 +60,8 @@ class Batch:
         self._connection = connection
         self._hindsight = hindsight or Hindsight()
         self._theirs: dict[uuid.UUID, Any] = {}
+        self._several: set[uuid.UUID] = set()
+        self._corrected: list[Any] = []
 
     def write(self, records: Sequence[Record]) -> list[Record]:
         """Write links, messages and hits, then what follows from them.
@@ -76,12 +79,25 @@ class Batch:
         # Also those whose events came before them.
         touched = {m.id for m in messages} | {h.message_id for h in hits}
         self._database.lock(self._connection, touched)
+        several = tally.crowded(self._database, self._connection, touched - {m.id for m in messages})
+        self._several = {h.message_id for h in hits} - self._thin(hits, several)
+        replays = tally.stored(self._database, self._connection, {h.id for h in hits if h.message_id in several})
         stored = self._hits(hits, messages)
         last_seen.note(self._database, self._connection, sights)
-        self._database.recount(self._connection, touched)
+        fresh = [hit for hit in stored if hit.id not in replays]
+        tally.add(self._database, self._connection, several, fresh, self._corrected)
+        self._database.recount(self._connection, touched - several.keys())
         # After the hits: what the host says is the stronger word.
         changed = suppression.write(self._database, self._connection, changes) if changes else []
         return [*links, *messages, *stored, *changed]
+
+    def _thin(self, hits: list[Hit], several: Mapping[uuid.UUID, Any]) -> set[uuid.UUID]:
+        """Return the messages of which few events are known; of one without a row, nobody knows how many."""
+        key = self._database.message.c.id
+        thin: set[uuid.UUID] = set()
+        for ids in chunked({hit.message_id for hit in hits if hit.type in LOOKED_AT} - several.keys()):
+            thin |= set(self._connection.execute(select(key).where(key.in_(ids))).scalars())
+        return thin
 
     def _links(self, links: list[LinkTarget]) -> None:
         rows = {k.ref: {"ref": k.ref, "url": k.url, "name": k.name, "part": k.part} for k in links}
@@ -151,7 +167,9 @@ class Batch:
             message = sent.get(message_id)
             if message is None or not message.shared:
                 reasons |= self._hindsight.judge(visits[message_id].values(), message.links if message else None)
-        self._relabel([_corrected(earlier[key], reasons[key]) for key in sorted(earlier.keys() & reasons.keys())])
+        wrong = sorted(earlier.keys() & reasons.keys())
+        self._corrected = [earlier[key] for key in wrong]
+        self._relabel([_corrected(earlier[key], reasons[key]) for key in wrong])
         if not earlier and not reasons:
             return hits
         return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
@@ -167,7 +185,13 @@ class Batch:
         columns = [event.c[name] for name in (*wanted, "first_verdict", "first_reasons")]
         near = event.c.occurred_at.between(min(moments) - self._hindsight.reach, max(moments) + self._hindsight.reach)
         found: dict[uuid.UUID, Any] = {}
-        for ids in chunked({hit.message_id for hit in new} | {message.id for message in messages}):
+        every = {hit.message_id for hit in new} | {message.id for message in messages}
+        for key in sorted(every & self._several):
+            for kind in LOOKED_AT:  # a type at a time, so that the index has them in order
+                mine = select(*columns).where(event.c.message_id == key, event.c.type == kind.value, near)
+                rows = self._connection.execute(mine.order_by(event.c.occurred_at.desc()).limit(_LOOKED_BACK))
+                found |= {row.id: row for row in rows}
+        for ids in chunked(every - self._several):
             mine = select(*columns, nth.label("nth")).where(
                 event.c.message_id.in_(ids), event.c.type.in_(LOOKED_AT), near
             )

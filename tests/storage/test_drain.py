@@ -40,6 +40,7 @@ from flask_mailtrack.storage.drain import Drain
 from flask_mailtrack.storage.drain_thread import DrainThread
 from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import Record, encode, to_json
+from flask_mailtrack.storage.recount import Recount
 from flask_mailtrack.storage.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -781,6 +782,31 @@ def test_counting_again_changes_nothing(store: Store) -> None:
         connection.execute(sa.update(table).values(open_count=99, opened_at=None, machine_count=99))
         store.database.recount(connection, store.rows("message", "id"))
     assert store.rows("message") == before
+
+
+def test_a_message_with_many_events_is_added_to(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits on a link that was followed hundreds of times are counted once each, as a rebuild counts them."""
+    message = store.message(clicks=True, links=3)
+    store.put(message)
+    first = [store.hit(message, EventType.CLICKED, link=0) for _ in range(300)]
+    store.put(*first)
+    store.drain.run()
+    columns = ("opened_at", "clicked_at", "unsubscribed_at", "open_count", "click_count", "machine_count")
+    monkeypatch.setattr(Database, "recount", lambda *_: None)
+    more = [
+        store.hit(message, EventType.CLICKED, link=1, occurred_at=START),
+        store.hit(message, verdict=Verdict.PROXY, provider="apple"),
+        store.hit(message, occurred_at=START + timedelta(days=1)),
+        store.hit(message, EventType.UNSUBSCRIBED),
+    ]
+    for _ in range(2):
+        store.put(*first, *more)
+        store.drain.run()
+    found = store.rows("message", *columns)
+    monkeypatch.undo()
+    Recount(store.database).run()
+    assert found == store.rows("message", *columns)
+    assert found[0][3:] == (1, 301, 1)
 
 
 def test_a_receiver_that_asks_for_a_drain_is_not_in_its_way(lite: Store) -> None:
