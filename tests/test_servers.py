@@ -25,6 +25,8 @@ import sqlalchemy as sa
 from conftest import free_port
 from waitress.server import create_server
 
+from flask_mailtrack.testing import BROWSER
+
 HOST = '''
 """A host app, as a server loads it."""
 
@@ -93,6 +95,7 @@ app = WsgiToAsgi(host)
 TASKS = """
 import os
 from celery import Celery
+from flask_mailtrack.testing import BROWSER
 from host_app import app, mail, sent
 
 tasks = Celery("tasks", broker="filesystem://")
@@ -104,7 +107,7 @@ tasks.conf.broker_transport_options["control_folder"] = os.environ["QUEUE"] + "-
 def write(number):
     with app.app_context():
         mail.send_message(str(number), recipients=["ada@example.com"], html='<a href="https://example.com/">go</a>')
-    assert app.test_client().get("/" + sent[0].split("/", 3)[3]).status_code == 302
+    assert app.test_client().get("/" + sent[0].split("/", 3)[3], headers=BROWSER).status_code == 302
 """
 
 
@@ -211,7 +214,7 @@ def load(host: Path) -> ModuleType:
 
 def _work(app: Any, path: str) -> None:
     for _ in range(10):
-        assert app.test_client().get(path).status_code == 302
+        assert app.test_client().get(path, headers=BROWSER).status_code == 302
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

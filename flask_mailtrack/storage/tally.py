@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select, update
 
-from flask_mailtrack.events import EventType, Hit
+from flask_mailtrack.events import EventType, Hit, Verdict
 from flask_mailtrack.models import by_a_person, by_people
 
 from .database import Database, chunked
@@ -67,6 +67,9 @@ def add(
             if state["clicked_at"] == _utc(row.occurred_at):
                 state["clicked_at"] = _first_click(database, connection, row)
             changed.add(row.message_id)
+        elif state is not None and row.verdict == Verdict.UNKNOWN:
+            state["machine_count"] += 1
+            changed.add(row.message_id)
     for key in sorted(changed):
         connection.execute(update(database.message).where(database.message.c.id == key).values(states[key]))
 
@@ -77,7 +80,8 @@ def _count(state: dict[str, Any], hit: Hit) -> None:
         first, count = _OF_PEOPLE[hit.type]
         if not by_a_person(hit.verdict, hit.provider):
             first, count = None, "machine_count"
-        state[count] += 1
+        if first or hit.verdict != Verdict.UNKNOWN:  # who is unknown is in neither number
+            state[count] += 1
     elif hit.type == EventType.UNSUBSCRIBED:
         first = "unsubscribed_at"
     if first is not None:

@@ -222,7 +222,7 @@ def test_what_is_not_ours_is_named_and_left_alone(tmp_path: Path) -> None:
     assert list(segment.records()) == [{"n": 1}]
     segment.delete()
     assert set(strangers(spool.directory, {"events"})) == {*names, "events-0-0.jsonl", "\x1b[31m"}
-    assert Gauge([spool]).read() == Waiting(bad=1)
+    assert Gauge([spool, Spool(spool.directory, "optouts", "off")]).read() == Waiting(bad=1)
     os.close(reader)
 
 

@@ -32,6 +32,7 @@ MESSAGES = st.builds(
     sent_at=st.none() | MOMENTS,
     status=st.sampled_from(Status),
     meta=st.dictionaries(st.text(), JSON, max_size=3),
+    columns=st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.dates() | st.uuids(), max_size=3),
 )
 HITS = st.builds(
     Hit,
