@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from importlib.util import find_spec
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -306,6 +307,19 @@ def size_of(secret: str | bytes) -> int:
         return len(secret if isinstance(secret, bytes) else secret.encode())
     except UnicodeEncodeError:
         return 0
+
+
+def network_list(key: str, value: Any) -> tuple[str, ...]:
+    """A list of networks, or of single addresses."""
+    cure = "Write a list such as ['203.0.113.0/24', '2001:db8::/32']."
+    if not isinstance(value, list | tuple):
+        raise bad("E196", key, f"is {value!r}.", cure)
+    for each in value:
+        try:
+            ip_network(each if isinstance(each, str) and "%" not in each else "")
+        except ValueError:
+            raise bad("E196", key, f"has {each!r}, which is no network.", cure) from None
+    return tuple(str(ip_network(each)) for each in value)
 
 
 def blocked_list(key: str, value: Any) -> tuple[str, ...]:

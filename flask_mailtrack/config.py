@@ -26,6 +26,7 @@ from .checks import (
     keeping,
     mailbox,
     mailing_lists,
+    network_list,
     number,
     one_of,
     pattern,
@@ -166,6 +167,9 @@ class Settings:
     verdicts: bool = _setting(True, boolean, "Tell machines from people; off: what has a User-Agent is a person's.")
     honeypot: bool = _setting(
         False, boolean, "Put a link into tracked HTML mail that no person sees, to tell machines."
+    )
+    own_networks: tuple[str, ...] = _setting(
+        (), network_list, "Networks of the sender's own, such as '203.0.113.0/24': hits from there are nobody's."
     )
     networks: str = _setting("", directory, "File with networks of machines, in place of the one in the package.")
     ua_parser: bool = _setting(

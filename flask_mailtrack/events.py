@@ -89,6 +89,9 @@ class OptOutKind(StrEnum):
     TRACKING = "tracking"
 
 
+OWN_NETWORK = "own_network"
+"""The reason of a verdict that nothing corrects: the sender was it."""
+
 _AT_ONCE = 64
 """Ids for which randomness is fetched together."""
 

@@ -27,6 +27,7 @@ from .outgoing.prepare import Preparer
 from .storage.database import Database
 from .storage.disk import search
 from .storage.disk.journal import Journal
+from .storage.disk.signatures import Signatures
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
@@ -67,6 +68,7 @@ class State:
     """Called when something is in a spool: the database may have it."""
     stream: Stream | None
     """Where the rows of many machines meet, if the host wants that."""
+    signatures: Signatures
 
 
 def build(
@@ -118,7 +120,7 @@ def build(
 
     people = People(database, refs, spools, drain, chosen, stream)
     rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
-    state = State(settings, signer, *rooms)
+    state = State(settings, signer, *rooms, Signatures(spools[0].directory))
     if passing:
         weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
     return state
@@ -153,7 +155,7 @@ def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
 
 def _networks(settings: Settings) -> Networks:
     try:
-        return source.networks_of(source.load(settings.networks))
+        return source.networks_of(source.load(settings.networks), settings.own_networks)
     except (OSError, ValueError) as error:
         cure = "Mend the line, or remove the file: then the list of the package is used."
         raise ConfigError("E118", "MAILTRACK_NETWORKS", f"{settings.networks} cannot be read: {error}.", cure) from None
@@ -175,6 +177,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
         _failer(app),
         written,
         state.networks,
+        state.signatures.bad,
     )
     return recorder, lambda token: optouts.standing(token.message_id, token.ref)
 

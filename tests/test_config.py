@@ -115,6 +115,7 @@ WRONG: dict[str, list[Any]] = {
     "MAX_LINKS": [0, 100_001, 10.0, "10", None, True],
     "NETWORKS": [1, None, b"networks.txt", "a\0b", ["networks.txt"]],
     "OPENS": [1, "yes", None],
+    "OWN_NETWORKS": [None, "203.0.113.0/24", [1], ["office"], ["203.0.113.1/24"], ["fe80::1%eth0"], [""]],
     "SENDER_DOMAINS": [
         None,
         [],

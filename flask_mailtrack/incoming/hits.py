@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import Blocked, refusal
@@ -23,6 +23,8 @@ from .labels import Labels, agent_kept
 from .verdict import HEADERS_JUDGED
 
 log = logging.getLogger("flask_mailtrack.hit")
+
+R = TypeVar("R")
 
 MAX_COMMENT = 500
 _NOT_FOLLOWED = ("sec-gpc", "dnt")
@@ -61,6 +63,7 @@ class Recorder:
     :param failed: told when a record could not be kept.
     :param written: told when a record is in a spool and the database may have it.
     :param networks: whose machines are behind an address.
+    :param misread: told of each link of our own form with a bad signature.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Recorder:
         failed: Callable[[str, Exception], None],
         written: Callable[[], object],
         networks: Networks,
+        misread: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._signer = signer
@@ -82,6 +86,7 @@ class Recorder:
         self._failed = failed
         self._written = written
         self._networks = networks
+        self._misread = misread
         self._blocked = Blocked(settings.blocked)
         self._labels = Labels(settings)
         self._salt = signer.recipient_refs("ip")[0].encode()
@@ -91,7 +96,7 @@ class Recorder:
 
         :raises TokenError: it is not ours.
         """
-        token = self._signer.read(Kind.OPEN, path)
+        token = self.token(Kind.OPEN, path)
         self._record(token, EventType.OPENED, visitor)
 
     def clicked(self, path: str, visitor: Visitor, *, counts: bool = True) -> str:
@@ -102,7 +107,7 @@ class Recorder:
             switched it off.
         :raises Exception: the destination was damaged on the way, and the database cannot be asked.
         """
-        token, url = self._signer.read_click(path)
+        token, url = self._told(lambda: self._signer.read_click(path))
         if url is None:
             url = self._link_url(token.ref)
         if url is None or refusal(url) is not None:
@@ -118,16 +123,16 @@ class Recorder:
 
         :raises TokenError: it is not ours.
         """
-        token = self._signer.read(Kind.HONEYPOT, path)
+        token = self.token(Kind.HONEYPOT, path)
         if mode_of(token.message_id) == Mode.INDIVIDUAL:
             self._record(token, EventType.TRAPPED, visitor)
 
     def token(self, kind: Kind, path: str) -> Token:
-        """Return what an unsubscribe or preferences link says.
+        """Return what a link says that has no destination.
 
         :raises TokenError: it is not ours.
         """
-        return self._signer.read(kind, path)
+        return self._told(lambda: self._signer.read(kind, path))
 
     def choose(self, token: Token, choices: Sequence[Choice], visitor: Visitor, wording: str = "") -> None:
         """Write down a person's choices, all of them on disk before this returns.
@@ -187,6 +192,15 @@ class Recorder:
         ):
             body["ip"] = ip
         return {**body, **label.fields}
+
+    def _told(self, read: Callable[[], R]) -> R:
+        """Return what *read* does, and tell of a signature by none of our keys."""
+        try:
+            return read()
+        except TokenError as error:
+            if error.reason in ("key", "signature"):
+                self._misread()
+            raise
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
         """Keep a hit. Whatever goes wrong here, the reader is served."""

@@ -16,7 +16,7 @@ from flask_mailtrack.agents import LONGEST, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.modes import Mode
-from flask_mailtrack.networks.ranges import Network
+from flask_mailtrack.networks.ranges import OWN, Network
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean
 
 from .verdict import Evidence, Judgement, judge
@@ -77,7 +77,7 @@ def _labeller(settings: Settings) -> Callable[..., Label]:
     ) -> Label:
         evidence = Evidence(kind, user_agent, dict(headers), age, network=network)
         judged = judge(evidence, settings.limits, strict=settings.verdicts)
-        if kind == EventType.TRAPPED:
+        if kind == EventType.TRAPPED and network.kind != OWN:
             judged = Judgement(Verdict.SCANNER, ("honeypot",), judged.provider)
         fields = _fields(mode, judged, user_agent, settings.user_agent)
         return Label({name: value for name, value in fields.items() if value}, judged.verdict == Verdict.PROXY)

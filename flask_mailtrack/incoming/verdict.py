@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flask_mailtrack.agents import Agent, recognise
-from flask_mailtrack.events import EventType, Verdict
-from flask_mailtrack.networks.ranges import NOWHERE, Network
+from flask_mailtrack.events import OWN_NETWORK, EventType, Verdict
+from flask_mailtrack.networks.ranges import NOWHERE, OWN, Network
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 
@@ -204,7 +204,13 @@ def _known(reason: str, verdict: Verdict) -> Rule:
     return lambda case: case.judged(verdict, reason) if case.agent.reason == reason else None
 
 
+def _own_network(case: _Case) -> Judgement | None:
+    """The sender's own office looks at its mails, too: that is nobody's reading."""
+    return case.judged(Verdict.UNKNOWN, OWN_NETWORK, "") if case.evidence.network.kind == OWN else None
+
+
 RULES: tuple[Rule, ...] = (
+    _own_network,
     _head,
     _ahead,
     _known("ua_missing", Verdict.BOT),
@@ -234,6 +240,7 @@ RULES: tuple[Rule, ...] = (
 """The order is the meaning: the first rule that has an answer gives it, and the last one always has."""
 
 LENIENT: tuple[Rule, ...] = (
+    _own_network,
     _head,
     _known("ua_missing", Verdict.BOT),
     lambda case: case.judged(Verdict.HUMAN, "verdicts_off", ""),

@@ -17,13 +17,15 @@ KINDS = ("certain", "probable", "apple")
 ``certain``: only filters mail. ``probable``: filters mail, and shows people web pages as well. ``apple``:
 fetches images for Apple's mail programs, and carries its users' browsing.
 """
+OWN = "own"
+"""The kind of the sender's own networks, which stands before all of them."""
 
 
 class Network(NamedTuple):
     """What is known of the network of an address."""
 
     kind: str = ""
-    """One of :data:`KINDS`; empty: nothing is known."""
+    """One of :data:`KINDS`, or :data:`OWN`; empty: nothing is known."""
     provider: str = ""
 
 
@@ -111,7 +113,7 @@ class Networks:
         for kind, provider, block in ranges:
             whose = known.setdefault((kind, provider), Network(kind, provider))
             found.setdefault((block.version, kind), []).append((block.first, block.last, whose))
-        order = sorted(found, key=lambda key: KINDS.index(key[1]))
+        order = sorted(found, key=lambda key: (OWN, *KINDS).index(key[1]))
         self._families = {v: [_Ranges(found[key]) for key in order if key[0] == v] for v in (4, 6)}
 
     def find(self, address: str | None) -> Network:

@@ -16,12 +16,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
-from .ranges import KINDS, Block, Networks
+from .ranges import KINDS, OWN, Block, Networks
 
 BUNDLED = Path(__file__).with_name("networks.txt")
 APPLE = "https://mask-api.icloud.com/egress-ip-ranges.csv"
@@ -69,9 +70,13 @@ def load(path: str) -> Sections:
     return read((Path(path) if own else BUNDLED).read_text("utf-8", "replace"))
 
 
-def networks_of(sections: Sections) -> Networks:
-    """Return *sections* in the form in which addresses are looked up."""
-    return Networks((kind, provider, block) for kind, part in sections.items() for provider, block in part.blocks)
+def networks_of(sections: Sections, own: Iterable[str] = ()) -> Networks:
+    """Return *sections* in the form in which addresses are looked up.
+
+    :param own: the sender's own networks, of which nothing else is asked.
+    """
+    known = ((kind, provider, block) for kind, part in sections.items() for provider, block in part.blocks)
+    return Networks(chain(((OWN, "", Block.read(text)) for text in own), known))
 
 
 def oldest(sections: Sections) -> tuple[str, date]:

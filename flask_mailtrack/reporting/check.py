@@ -21,6 +21,7 @@ from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.disk.directory import bad_files, intrusion, make, strangers
 from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.disk.mounts import weakness
+from flask_mailtrack.storage.disk.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.enrichment import Enrichment
 from flask_mailtrack.storage.sink.stream import BAD, EVENTS, REFUSED, Stream
 from flask_mailtrack.tokens import Signer
@@ -105,6 +106,8 @@ def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
         yield Finding("C20", "error", f"the spool {first} cannot be used: {error}")
     else:
         yield _readers(first, sum(journal.size() for journal in journals))
+    if many := Signatures(first).read():
+        yield Finding("C14", "warning", f"{many} links of our own form had a bad signature within an hour: {CAUSE}")
     places = [first, second, *older]
     if bad := [str(path) for place in places for path in bad_files(place)]:
         yield Finding("C21", "warning", f"records that could not be stored are kept in {', '.join(bad)}")

@@ -20,6 +20,7 @@ from flask_mailtrack.errors import StreamError
 from flask_mailtrack.storage.alarm import Backoff
 from flask_mailtrack.storage.disk.directory import bad_files
 from flask_mailtrack.storage.disk.recovery import Recovered, recover, recover_quarantine, recover_stream
+from flask_mailtrack.storage.disk.signatures import CAUSE
 from flask_mailtrack.storage.health import Health
 
 
@@ -84,6 +85,8 @@ def status_command(extension: Any) -> click.Command:
         else:
             for name, value in figures.items():
                 click.echo(f"{name.replace('_', ' '):16}{_shown(value)}")
+            if health.bad_signatures:
+                click.echo(CAUSE)
         click.get_current_context().exit(0 if health.ok else 1)
 
     return command

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, false, func,
 from flask_mailtrack.events import (
     BY_LINK,
     EVERYTHING,
+    OWN_NETWORK,
     EventType,
     Hit,
     LinkTarget,
@@ -154,7 +155,7 @@ class Batch:
 
         :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
         """
-        new = [hit for hit in hits if hit.type in LOOKED_AT]
+        new = [hit for hit in hits if hit.type in LOOKED_AT and OWN_NETWORK not in hit.reasons]
         if not self._hindsight.reach or not (new or messages):
             return hits
         earlier = self._earlier(new, messages)
@@ -198,7 +199,7 @@ class Batch:
             )
             latest = mine.subquery()
             rows = self._connection.execute(select(latest).where(latest.c.nth <= _LOOKED_BACK))
-            found |= {row.id: row for row in rows}
+            found |= {row.id: row for row in rows if OWN_NETWORK not in row.reasons}
         return found
 
     def _relabel(self, rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .disk.journal import Journal
+from .disk.signatures import Signatures
 from .drain import Drain
 
 OLD_SECONDS = 300
@@ -37,6 +38,8 @@ class Health:
     """When a drain, in any process, stored something the last time, or shipped it to Redis."""
     streamed: int | None = None
     """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
+    bad_signatures: int = 0
+    """Links of our own form, in the last hour, that none of our keys has signed; 0 if there were few."""
 
     @property
     def ok(self) -> bool:
@@ -44,7 +47,7 @@ class Health:
         return self.oldest_seconds <= OLD_SECONDS and not self.lost and not self.refused_optouts
 
 
-def health(drain: Drain, journals: Sequence[Journal]) -> Health:
+def health(drain: Drain, journals: Sequence[Journal], signatures: Signatures) -> Health:
     """Return how things are. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises."""
     waiting, runs = drain.waiting(), drain.progress.read()
     return Health(
@@ -59,4 +62,5 @@ def health(drain: Drain, journals: Sequence[Journal]) -> Health:
         last_error=runs.error,
         last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
         streamed=waiting.streamed,
+        bad_signatures=signatures.read(),
     )

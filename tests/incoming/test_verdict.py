@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
+from conftest import MakeSite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -585,3 +587,20 @@ def test_the_list_says_whose_it_is() -> None:
         assert said in text.partition("\nGooglebot")[0]
     assert is_listed("Googlebot/2.1")
     assert not is_listed(BROWSER)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("ip", ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::7"])
+def test_the_senders_own_office_is_nobody(make_site: MakeSite, ip: str, strict: bool) -> None:
+    """A hit from MAILTRACK_OWN_NETWORKS is unknown, whatever else happens, and counts for nobody."""
+    own = ["203.0.113.0/24", "2001:db8::/32"]
+    limits = {"burst": 5, "sweep": 10, "shadow": 60}
+    site = make_site(MAILTRACK_OWN_NETWORKS=own, MAILTRACK_VERDICTS=strict, MAILTRACK_THRESHOLDS=limits)
+    sent = site.send("".join(f'<a href="https://example.com/{n}">{n}</a> ' for n in range(4)))
+    for path in re.findall(r"/m/c/[^\"]+", sent.html):
+        site.client.get(path, headers=NORMAL, environ_overrides={"REMOTE_ADDR": ip})
+    assert {(e.verdict, tuple(e.reasons)) for e in site.rows("Event")} == {("unknown", ("own_network",))}
+    found = site.mailtrack.stats()
+    assert (found.clicked.total, found.machine, found.unidentified) == (0, 0, 4)
+    assert site.mailtrack.classify(BROWSER, ip=ip).reasons == ("own_network",)
+    assert site.mailtrack.classify(BROWSER, ip="198.51.100.1").verdict is Verdict.HUMAN

@@ -22,6 +22,8 @@ from sqlalchemy.exc import IntegrityError
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.batch import Batch
+from flask_mailtrack.storage.disk.directory import strangers
+from flask_mailtrack.storage.disk.signatures import MANY, Signatures
 from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.testing import Reader
 
@@ -259,3 +261,44 @@ def test_status_tells_what_waits(make_site: MakeSite) -> None:
     assert result.exit_code == 0
     assert re.search(r"^rows +0$", result.output, re.MULTILINE)
     assert re.search(rf"^last success +{datetime.now(UTC).year}-", result.output, re.MULTILINE)
+
+
+def test_many_bad_signatures_are_told_with_their_cause(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
+    """If what sends has another key than what serves, log, health, status and check say so; a few say nothing."""
+    sender = make_site(SECRET_KEY="a key that only what sends has, long enough")
+    link = Reader(sender.client, sender.send('<a href="https://example.com/">go</a>')).links[0].url
+    site = make_site()
+    run = site.app.test_cli_runner()
+    for _ in range(MANY - 1):
+        assert site.client.get(link).status_code == 404
+        site.client.get("/m/c/short")
+    assert site.mailtrack.health().bad_signatures == 0
+    assert "bad signature" not in caplog.text + run.invoke(args=["mailtrack", "check"]).output
+    site.client.get(link)
+    (line,) = [record for record in caplog.records if "bad signature" in record.message]
+    assert line.levelname == "WARNING"
+    assert "differs" in line.message
+    assert site.mailtrack.health().bad_signatures == MANY
+    assert site.mailtrack.health().ok
+    assert "MAILTRACK_SECRET_KEYS" in run.invoke(args=["mailtrack", "status"]).output
+    assert "C14" in run.invoke(args=["mailtrack", "check"]).output
+
+
+def test_bad_signatures_are_known_to_each_process(tmp_path: Path) -> None:
+    """For an hour, by the one that saw most; a file that is damaged, or cannot be written, is no harm."""
+    moment = [1e9]
+    one, other = (Signatures(tmp_path, lambda: moment[0]) for _ in range(2))
+    for _ in range(MANY):
+        one.bad()
+    assert (one.read(), other.read()) == (MANY, MANY)
+    assert list(strangers(tmp_path, {"events"})) == []
+    moment[0] += 3_601
+    assert (one.read(), other.read()) == (0, 0)
+    one.bad()
+    assert one.read() == 0
+    (tmp_path / "signatures.json").write_text('{"count": null}')
+    assert other.read() == 0
+    away = Signatures(tmp_path / "nowhere", lambda: moment[0])
+    for _ in range(MANY):
+        away.bad()
+    assert away.read() == MANY

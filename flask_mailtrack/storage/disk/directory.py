@@ -19,6 +19,7 @@ SUFFIX = ".jsonl"
 BAD = "bad"
 LOCK = "drain.lock"
 PROGRESS = "drain.json"
+SIGNATURES = "signatures.json"
 _APP = re.compile(r"[0-9a-f]{12}")
 """The folder of one app in a directory that several share."""
 
@@ -58,6 +59,9 @@ def require(key: str, directory: Path) -> None:
         raise ConfigError("E130", key, f"{directory} {trouble[0]}", trouble[1])
 
 
+_NOTES = (LOCK, *(beginning for name in (PROGRESS, SIGNATURES) for beginning in (name, f".{name}-")))
+
+
 def is_segment(entry: os.DirEntry[str], stream: str) -> bool:
     """Say whether a file is one that we wrote and may read: a regular one of our own, under our name."""
     if not (entry.name.startswith(f"{stream}-") and entry.name.endswith(SUFFIX)):
@@ -80,7 +84,7 @@ def strangers(directory: Path, streams: set[str]) -> Iterator[str]:
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             plain = entry.is_file(follow_symlinks=False)
-            known = entry.name in ours or (plain and entry.name.startswith((LOCK, PROGRESS, f".{PROGRESS}-")))
+            known = entry.name in ours or (plain and entry.name.startswith(_NOTES))
             app = _APP.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
             if not known and not app and not any(is_segment(entry, stream) for stream in streams):
                 yield entry.name
