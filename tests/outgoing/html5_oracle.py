@@ -114,7 +114,7 @@ def assert_invariants(html: str, *, start: bool = False, attribute: str = "") ->
     template = compile_twice_judged(html, start=start, attribute=attribute)
     sent = render(template)
     assert render(template) == sent, "rendering twice gives two results"
-    images = (start and template.pixel, template.pixel and template.ends)
+    images = (template.pixel and template.starts, template.pixel and template.ends)
     assert (FIRST in sent, PIXEL in sent) == images, "an image too many or too few"
     assert undo(html, sent, template) == html, "undoing the changes does not give the input"
     assert compile_twice_judged(html, clicks=False).render([], {}) == html, "nothing to do, yet a change"
