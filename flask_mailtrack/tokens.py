@@ -42,6 +42,7 @@ MAX_LINKS = 1 << 20
 
 _HEAD, _LINK, _REF, _TAG = 28, 4, 16, 20
 _DESTINATION_TAG = 12
+_LABEL = 26
 _LONGEST_PATH = 4_096
 _NO_REF = "a" * _REF
 # Each byte of a digest gives one character, by its low five bits: uniform, and without spare bits.
@@ -186,6 +187,10 @@ class Signer:
         """Return the reference of a normalised address under each key, newest first."""
         return [ring.ref("recipient", address) for ring in self._rings]
 
+    def labels(self, word: str) -> list[str]:
+        """Return 26 base32 characters for *word* under each key, newest first; nobody else can write them."""
+        return [ring.label(word) for ring in self._rings]
+
     def read(self, kind: Kind, path: str) -> Token:
         """Return what the token at the beginning of *path* says.
 
@@ -258,6 +263,7 @@ class _KeyRing:
         def derive(purpose: str) -> bytes:
             return digest(secret, f"flask-mailtrack/{VERSION}/{purpose}/{app_id}".encode(), "sha256")
 
+        self._derive = derive
         self.id = derive("id")[0]
         self.kinds = {kind: derive(kind) for kind in Kind}
         # Begun once with their keys, and copied for each link: that takes half the time of a new one.
@@ -268,6 +274,9 @@ class _KeyRing:
         mac = self._ref.copy()
         mac.update("\0".join(parts).encode("utf-8", "surrogatepass"))
         return mac.digest().translate(_BASE32).decode("ascii")
+
+    def label(self, word: str) -> str:
+        return self._derive(f"label/{word}")[:_LABEL].translate(_BASE32).decode("ascii")
 
     def destination(self, middle: bytes, url: bytes) -> bytes:
         """Return the tag that binds a destination to link and ref."""
