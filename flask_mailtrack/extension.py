@@ -17,6 +17,7 @@ from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import DeepLinks, create_deep_links
 from .incoming.door import Door
+from .incoming.leftovers import watch
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
@@ -107,7 +108,9 @@ class Mailtrack(Personal):
         app.extensions[KEY] = self
         self._serve(app, state)
         install(app, _office)
-        app.jinja_env.globals.update(state.office.preparer.bodies.placeholders.jinja_globals())
+        placeholders = state.office.preparer.bodies.placeholders
+        app.jinja_env.globals.update(placeholders.jinja_globals())
+        watch(app, placeholders.left_in)
         app.cli.add_command(create_commands(self))
 
     def track(
