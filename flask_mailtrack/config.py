@@ -89,9 +89,7 @@ class Settings:
     )
     lists: dict[str, dict[str, str]] = _setting({}, mailing_lists, "Titles and descriptions of lists, for the pages.")
     footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")
-    foreign_placeholders: bool = _setting(
-        True, boolean, "Resolve the unsubscribe placeholders of other services in list messages."
-    )
+    foreign_placeholders: bool = _setting(True, boolean, "Fill in the unsubscribe placeholders of other services.")
     text_clicks: bool = _setting(False, boolean, "Track links in the plain-text part too.")
     pixel: str = _setting(
         "bottom", one_of("bottom", "top", "both"), "Where the pixel stands, unless tracking_pixel() says it."

@@ -17,12 +17,11 @@ from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import DeepLinks, create_deep_links
 from .incoming.door import Door
+from .incoming.leftovers import watch
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
-from .outgoing import placeholders
-from .outgoing.bodies import Plan
 from .outgoing.mail import Office, install, is_mail, passers_by
 from .outgoing.options import ATTRIBUTE, Options, block, choose
 from .outgoing.preview import Preview
@@ -109,7 +108,9 @@ class Mailtrack(Personal):
         app.extensions[KEY] = self
         self._serve(app, state)
         install(app, _office)
-        app.jinja_env.globals.update(placeholders.JINJA_GLOBALS)
+        placeholders = state.office.preparer.bodies.placeholders
+        app.jinja_env.globals.update(placeholders.jinja_globals())
+        watch(app, placeholders.left_in)
         app.cli.add_command(create_commands(self))
 
     def track(
@@ -189,14 +190,15 @@ class Mailtrack(Personal):
         state = self.state()
         return health(state.drain, state.spools, state.signatures)
 
-    def preview(self, html: str) -> Preview:
+    def preview(self, html: str, *, list_id: str | None = None) -> Preview:
         """Return what tracking would change in a body: each link with what becomes of it, and why.
 
         :param html: as an author would give it to a message.
+        :param list_id: the list whose mail it is.
         """
         state = self.state()
-        plan = Plan.of(choose(state.settings, "", "", None), state.settings)
-        return state.office.preparer.bodies.preview(plain(html), plan)
+        choice = choose(state.settings, "", "", Options(list_id=list_id))
+        return state.office.preparer.bodies.preview(plain(html), choice)
 
     def classify(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from .events import OptOutKind
+from .events import PATHS, Kind, OptOutKind
 from .state import State
 from .storage.rights.erasure import Erased
 
@@ -26,8 +26,8 @@ class Personal(ABC):
         Signal: ``recipient_suppressed``, after commit.
 
         :param address: as somebody writes it; case and display name do not matter.
-        :param list_id: the list; empty: all lists. Mail that names no list goes out all the same, as a
-            password reset must.
+        :param list_id: the list; empty: all lists, and mail without a list that carries a way out. Other mail
+            without a list goes out all the same, as a password reset must.
         :param tracking: instead, do not measure them: no pixel, no tracked links, no hits.
         :param reason: a word, such as ``complaint`` or ``bounce``; cut to 32 characters.
         :param method: how it came, for the audit; at most 16 characters.
@@ -46,6 +46,32 @@ class Personal(ABC):
         """
         kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
         self.state().people.change(address, out=False, list_id=list_id, kind=kind, reason="", method=method)
+
+    def unsubscribe_url(self, address: str, list_id: str = "") -> str:
+        """Return a link by which somebody leaves a list, for a page or a mail that Mailtrack does not send.
+
+        The link works for ever and without a mail; it names neither the person nor asks for a login. Show it to
+        nobody else: whoever has it can unsubscribe them.
+
+        :param address: as somebody writes it.
+        :param list_id: the list; empty: everything.
+        :raises ValueError: it is no address, or no name of a list.
+        """
+        return self._link(Kind.UNSUBSCRIBE, address, list_id)
+
+    def preferences_url(self, address: str) -> str:
+        """Return a link to somebody's preferences; see :meth:`unsubscribe_url`.
+
+        :param address: as somebody writes it.
+        :raises ValueError: it is no address.
+        """
+        return self._link(Kind.PREFERENCES, address, "")
+
+    def _link(self, kind: Kind, address: str, list_id: str) -> str:
+        state = self.state()
+        about = state.people.suppression(address, list_id=list_id, method="api")  # checks both
+        path = state.signer.without_mail(kind, about.recipient, about.list_id)
+        return f"{state.settings.base_url}{state.settings.url_prefix}/{PATHS[kind]}/{path}"
 
     def export(self, address: str) -> dict[str, Any]:
         """Return all rows about somebody, as JSON takes them: messages, events, opt-outs, audit.

@@ -179,7 +179,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
         state.networks,
         state.signatures.bad,
     )
-    return recorder, lambda token: optouts.standing(token.message_id, token.ref)
+    return recorder, lambda token: optouts.standing(token.message_id, token.ref, token.list_id)
 
 
 def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:

@@ -28,7 +28,7 @@ import functools
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from hmac import compare_digest, digest
 from typing import NamedTuple
@@ -42,6 +42,7 @@ MAX_LINKS = 1 << 20
 
 _HEAD, _LINK, _REF, _TAG = 28, 4, 16, 20
 _DESTINATION_TAG = 12
+_LABEL = 26
 _LONGEST_PATH = 4_096
 _NO_REF = "a" * _REF
 # Each byte of a digest gives one character, by its low five bits: uniform, and without spare bits.
@@ -65,6 +66,8 @@ class Token:
     ref: str
     key: int
     """Which key signed it: 0 is the newest."""
+    list_id: str = ""
+    """The list that a link without a mail is about; empty: everything, or the list of the mail."""
 
     @property
     def quiet(self) -> bool:
@@ -186,6 +189,27 @@ class Signer:
         """Return the reference of a normalised address under each key, newest first."""
         return [ring.ref("recipient", address) for ring in self._rings]
 
+    def labels(self, word: str) -> list[str]:
+        """Return 26 base32 characters for *word* under each key, newest first; nobody else can write them."""
+        return [ring.label(word) for ring in self._rings]
+
+    def without_mail(self, kind: Kind, address: str, list_id: str = "") -> str:
+        """Return the path of a link for a person to whom no mail was sent.
+
+        The id of the message that there is not is a keyed hash of person and list, so that it vouches for the list.
+
+        :param address: normalised.
+        :param list_id: empty: everything.
+        """
+        ring = self._rings[0]
+        ref = ring.ref("recipient", address)
+        return self.message(ring.nobody(ref, list_id)).recipient(kind, ref) + self.list_segment(list_id)
+
+    @staticmethod
+    def list_segment(list_id: str) -> str:
+        """Return what follows a token that is about a list without a mail."""
+        return "/" + base64.urlsafe_b64encode(list_id.encode()).decode().rstrip("=") if list_id else ""
+
     def read(self, kind: Kind, path: str) -> Token:
         """Return what the token at the beginning of *path* says.
 
@@ -195,7 +219,8 @@ class Signer:
         :param path: what follows the route's prefix, percent-decoded once.
         :raises TokenError: no key of ours signed such a token of this kind.
         """
-        return self._find(kind, path)[0]
+        token, rest = self._find(kind, path)
+        return replace(token, list_id=self._list_of(token, rest)) if rest and token.message_id.version == 5 else token
 
     def read_click(self, path: str) -> tuple[Token, str | None]:
         """Return the token and its destination; ``None`` if only that segment is damaged or missing.
@@ -237,6 +262,19 @@ class Signer:
                     return Token(kind, message_id, link, text[_HEAD + _LINK : -_TAG], index)
         raise TokenError(reason)
 
+    def _list_of(self, token: Token, rest: str) -> str:
+        """Return the list that a token without a mail is about; empty, which is everything, if it is damaged."""
+        segment = _SEGMENT.match(rest)
+        for text in _unglued(segment[1]) if segment else ():
+            try:
+                list_id = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+            except ValueError:  # binascii.Error and UnicodeDecodeError are such
+                continue
+            # A newer key may have signed what an older one made.
+            if any(ring.nobody(token.ref, list_id) == token.message_id for ring in self._rings):
+                return list_id
+        return ""
+
     def _destination(self, token: Token, segment: str) -> str | None:
         ring = self._rings[token.key]
         middle = _middle(token.link, token.ref)
@@ -258,6 +296,7 @@ class _KeyRing:
         def derive(purpose: str) -> bytes:
             return digest(secret, f"flask-mailtrack/{VERSION}/{purpose}/{app_id}".encode(), "sha256")
 
+        self._derive = derive
         self.id = derive("id")[0]
         self.kinds = {kind: derive(kind) for kind in Kind}
         # Begun once with their keys, and copied for each link: that takes half the time of a new one.
@@ -268,6 +307,14 @@ class _KeyRing:
         mac = self._ref.copy()
         mac.update("\0".join(parts).encode("utf-8", "surrogatepass"))
         return mac.digest().translate(_BASE32).decode("ascii")
+
+    def nobody(self, ref: str, list_id: str) -> uuid.UUID:
+        """Return the id of the message that a link without a mail names; no message has a version 5."""
+        mac = blake2b(f"{ref}{list_id}".encode(), key=self._derive("list"), digest_size=16)
+        return uuid.UUID(bytes=mac.digest(), version=5)
+
+    def label(self, word: str) -> str:
+        return self._derive(f"label/{word}")[:_LABEL].translate(_BASE32).decode("ascii")
 
     def destination(self, middle: bytes, url: bytes) -> bytes:
         """Return the tag that binds a destination to link and ref."""

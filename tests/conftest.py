@@ -21,6 +21,8 @@ from flask_sqlalchemy import SQLAlchemy
 from hypothesis import settings
 
 from flask_mailtrack import Mailtrack
+from flask_mailtrack.outgoing.placeholders import Placeholders
+from flask_mailtrack.tokens import Signer
 
 # A busy machine is no failure; and CI, which stands between a change and its landing, draws the same cases each time.
 settings.register_profile("patient", deadline=None)
@@ -29,6 +31,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "patient")
 
 BASE_URL = "https://links.example.com"
 SECRET = "a secret that is long enough for anybody"
+PLACEHOLDERS = Placeholders(Signer([SECRET]).labels)
+"""As they come out of the templates of a :class:`Site` with this key."""
+UNSUBSCRIBE, PREFERENCES = PLACEHOLDERS.urls["unsubscribe"], PLACEHOLDERS.urls["preferences"]
 URLS = {
     "postgresql": os.environ.get("MAILTRACK_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"),
     "mariadb": os.environ.get("MAILTRACK_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306/"),

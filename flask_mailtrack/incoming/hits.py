@@ -27,6 +27,7 @@ log = logging.getLogger("flask_mailtrack.hit")
 R = TypeVar("R")
 
 MAX_COMMENT = 500
+_ABOUT_A_LIST = (EventType.UNSUBSCRIBED, EventType.SUBSCRIBED)
 _NOT_FOLLOWED = ("sec-gpc", "dnt")
 HEADERS_READ = (*HEADERS_JUDGED, *_NOT_FOLLOWED)
 """The headers that a hit is made of, besides User-Agent: a caller need not give others."""
@@ -152,7 +153,7 @@ class Recorder:
                 ip="" if quiet else keep_ip(visitor.ip, settings.ip, self._salt, now().date()),
                 user_agent="" if quiet else agent_kept(visitor.user_agent, settings.user_agent),
                 verdict=Verdict.HUMAN if choice.method in ("page", "preferences") else Verdict.UNKNOWN,
-                list_id=choice.list_id,
+                list_id=choice.list_id or (token.list_id if choice.type in _ABOUT_A_LIST else ""),
                 method=choice.method,
                 reason=clean(choice.reason, 32),
                 comment=clean(choice.comment, MAX_COMMENT),
@@ -165,8 +166,9 @@ class Recorder:
         self._pass_on()
 
     def preferences(self, token: Token) -> str:
-        """Return the preferences token of the person whose unsubscribe *token* this is."""
-        return self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref, token.quiet)
+        """Return the path of the preferences of the person whose unsubscribe *token* this is."""
+        own = self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref, token.quiet)
+        return own + self._signer.list_segment(token.list_id)
 
     def _body(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> dict[str, Any]:
         """Return what :func:`.to_json` makes of the :class:`.Hit`, without making one: each reader pays for this."""

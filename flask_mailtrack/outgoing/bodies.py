@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -21,12 +20,17 @@ from .options import Choice
 from .policy import Policy
 from .preview import Preview, changes_of
 from .rewriting import rewrite
+from .rewriting.cuts import END
+from .rewriting.scan import scan
 from .services import RELAYS
+from .slots import Slot, Slots
 
 REMEMBERED = 64
 HTML_BYTES, TEXT_BYTES = 32_000_000, 8_000_000
 """Of what is remembered in a process, with all that belongs to it: four to five times the length of a body."""
 MAX_NAME = 255
+AMP = "x-amp-html"
+"""The subtype of an AMP part."""
 
 
 class Template(Protocol):
@@ -43,6 +47,7 @@ class Plan:
     opens: bool
     clicks: bool
     foreign: bool
+    """Whether the placeholders of other services are filled in."""
     utm: tuple[tuple[str, str], ...]
     base_url: str = ""
     """Of the tracking host; empty: any of the app's."""
@@ -50,18 +55,12 @@ class Plan:
     """In which a browser writes what is not ASCII in a query; empty: UTF-8."""
 
     @classmethod
-    def of(cls, choice: Choice, settings: Settings, charset: str | None = None) -> Plan:
+    def of(cls, choice: Choice, charset: str | None = None) -> Plan:
         """Return the plan for a message.
 
         :param charset: of the message.
         """
-        foreign = choice.unsubscribe and settings.foreign_placeholders
-        return cls(choice.opens, choice.clicks, foreign, choice.utm, choice.base_url, query_charset(charset))
-
-    @property
-    def slots(self) -> re.Pattern[str]:
-        """What stands for a personal link in this body."""
-        return placeholders.ALL if self.foreign else placeholders.OWN
+        return cls(choice.opens, choice.clicks, choice.foreign, choice.utm, choice.base_url, query_charset(charset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,12 @@ class Body:
     """Whether there is room for it at the end."""
     failure: RewriteError | None = None
     """Why it goes out as the author wrote it, if it does."""
+    leads_out: bool = False
+    """Whether it has a link by which a reader can leave."""
+    staying: tuple[str, ...] = ()
+    """The placeholders that stay in it as they are."""
+    takes_footer: bool = False
+    """Whether there is room for a footer."""
 
     def render(self, links: Links, tracked: bool, fill: Mapping[str, str]) -> str:
         """Return the body of one copy.
@@ -102,83 +107,138 @@ class Bodies:
     """Prepares bodies; a newsletter has one, and many recipients."""
 
     def __init__(self, settings: Settings, signer: Signer) -> None:
+        self.placeholders = placeholders.Placeholders(signer.labels)
+        self._example = Links(
+            settings.base_url + settings.url_prefix, signer.message(new_id()), signer.labels("")[0][:16]
+        )
+        self._slots = Slots(self.placeholders, settings.foreign_placeholders, self._example.personal)
         self._settings = settings
         self._signer = signer
         self._policy = Policy(settings, signer)
         self._remembered = Memory(self._html, HTML_BYTES, REMEMBERED)
         self.text = Memory(self._text, TEXT_BYTES, REMEMBERED)
+        self.alternative = Memory(self._alternative, TEXT_BYTES, REMEMBERED)
 
     def html(self, source: str, plan: Plan) -> Body:
         """Return an HTML body, prepared now or before."""
         try:
             return self._remembered(source, plan)
         except RewriteError as error:  # of the moment, not of the body: the next mail may have it better
-            return replace(_as_written(source, plan), failure=error)
+            return replace(self.as_written(source, plan), failure=error)
 
-    def preview(self, source: str, plan: Plan) -> Preview:
+    def preview(self, source: str, choice: Choice) -> Preview:
         """Return what tracking would change in an HTML body."""
-        body = self.html(source, plan)
+        body = self.html(source, Plan.of(choice))
+        about = (body.failure, body.staying, is_dead_end(choice, self._settings, [body]))
         if not isinstance(body.template, rewrite.Template):
-            return Preview((), False, body.failure)
-        example = Links(self._settings.base_url + self._settings.url_prefix, self._signer.message(new_id()), "")
-        changes = changes_of(source, body.template, example.clicks(body.stamps))
-        return Preview(tuple(changes), body.pixel and plan.opens, None)
+            return Preview((), False, *about)
+        changes = changes_of(source, body.template, self._example.clicks(body.stamps))
+        shown = tuple(change._replace(before=self._shown(change.before)) for change in changes)
+        return Preview(shown, body.pixel and choice.opens, *about)
 
     def _html(self, source: str, plan: Plan) -> Body:
         if not plan.opens and not plan.clicks:
-            return _as_written(source, plan)
+            return self.as_written(source, plan)
+        slots = self._slots.in_html(source, plan.foreign)
         try:
-            template = self._compile(source, plan)
+            template = self._compile(source, plan, slots)
         except RewriteError as error:
             if error.reason == "too_slow":
                 raise
-            return replace(_as_written(source, plan), failure=error)
-        links = [_target(link, plan) for link in template.links]
-        body = self._stamped(template, template.slots, links, "html")
-        return replace(body, pixel=template.pixel, starts=template.starts, ends=template.ends)
+            return replace(self.as_written(source, plan), failure=error)
+        links = [self._target(link, plan) for link in template.links]
+        body = self._stamped(template, slots, links, "html")
+        return replace(
+            body, pixel=template.pixel, starts=template.starts, ends=template.ends, takes_footer=template.closes
+        )
 
-    def _compile(self, source: str, plan: Plan) -> rewrite.Template:
+    def _target(self, link: rewrite.Link, plan: Plan) -> _Target:
+        name = clean(self._shown(link.name or link.text), MAX_NAME)
+        utm = parse_utm(link.utm, plan.utm)
+        return _Target(with_utm(as_sent(link.url, plan.charset), utm, name), name, link.app)
+
+    def _shown(self, text: str) -> str:
+        return self.placeholders.shown(text, self._example.personal)
+
+    def _compile(self, source: str, plan: Plan, slots: list[Slot]) -> rewrite.Template:
         if plan.opens and self._settings.pixel != "bottom":
             try:
-                return self._compiled(source, plan, start=True)
+                return self._compiled(source, plan, slots, start=True)
             except RewriteError as error:
                 if error.reason != "unverified":
                     raise
         # A body without a place at its start has one at its end.
-        return self._compiled(source, plan, start=False)
+        return self._compiled(source, plan, slots, start=False)
 
-    def _compiled(self, source: str, plan: Plan, start: bool) -> rewrite.Template:
+    def _compiled(self, source: str, plan: Plan, slots: list[Slot], start: bool) -> rewrite.Template:
         settings, policy = self._settings, self._policy
         return rewrite.compile(
             source,
             clicks=plan.clicks,
             refuse=(lambda url: policy.refuse(as_sent(url, plan.charset))) if plan.charset else policy.refuse,
             refuse_text=functools.partial(policy.refuse_text, base_url=plan.base_url),
-            slots=plan.slots,
+            slots=[slot[:3] for slot in slots],
             limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
             start=start,
             attribute=RELAYS[settings.downstream].attribute,
         )
 
     def _text(self, source: str, plan: Plan) -> Body:
+        slots = self._slots.in_text(source, plan.foreign)
         if not plan.clicks or not self._settings.text_clicks:
-            return _as_written(source, plan)
-        template = text_links.compile(source, self._policy.refuse, plan.slots)
-        found = text.slots_in(source, plan.slots)
+            return replace(_body(text.AsWritten(source, slots), slots), takes_footer=True)
+        template = text_links.compile(source, self._policy.refuse, [slot[:3] for slot in slots])
         links = [_Target(with_utm(url, plan.utm)) for url in template.links]
-        return self._stamped(text.Filled(source, plan.slots, template), found, links, "text")
+        body = self._stamped(text.Filled(source, slots, template=template), slots, links, "text")
+        return replace(body, takes_footer=True)
 
-    def _stamped(self, template: Template, found: frozenset[str], links: list[_Target], part: str) -> Body:
+    def as_written(self, source: str, plan: Plan) -> Body:
+        """Return an HTML body of which nothing but the placeholders changes."""
+        slots = self._slots.in_html(source, plan.foreign)
+        return _body(text.AsWritten(source, slots), slots)
+
+    def _alternative(self, kind: str, source: str, plan: Plan) -> Body:
+        """Return another alternative, which is not tracked; an AMP part has a place for the footer."""
+        if "html" not in kind.lower():
+            slots = self._slots.in_text(source, plan.foreign)
+        else:
+            slots = self._slots.in_html(source, plan.foreign)
+        body = _body(text.AsWritten(source, slots), slots)
+        if kind.lower() != AMP:
+            return body
+        point = scan(source).pixel_point
+        before, behind = ([s for s in slots if (s.start >= point) is later] for later in (False, True))
+        return replace(
+            body, template=text.AsWritten(source, [*before, Slot(point, point, END), *behind]), takes_footer=True
+        )
+
+    def footer(self, source: str, part: str) -> text.AsWritten | None:
+        """Return a rendered footer that waits for the recipient's links.
+
+        :param part: ``html`` or ``txt``.
+        :returns: ``None`` if the host's template makes something else of the URL than a whole word or value.
+        """
+        slots = self._slots.in_html(source, False) if part == "html" else self._slots.in_text(source, False)
+        waiting = text.AsWritten(source, slots)
+        return None if self.placeholders.left_in(waiting.rest) else waiting
+
+    def _stamped(self, template: Template, slots: list[Slot], links: list[_Target], part: str) -> Body:
         stamps = tuple(self._signer.stamp(i, k.url, k.name, part, k.app) for i, k in enumerate(links))
         targets = tuple(LinkTarget(s.ref, k.url, k.name, part) for s, k in zip(stamps, links, strict=True))
-        return Body(template, found, stamps, targets)
+        return replace(_body(template, slots), stamps=stamps, targets=targets)
 
 
-def _target(link: rewrite.Link, plan: Plan) -> _Target:
-    name = clean(link.name or link.text, MAX_NAME)
-    utm = parse_utm(link.utm, plan.utm)
-    return _Target(with_utm(as_sent(link.url, plan.charset), utm, name), name, link.app)
+def is_dead_end(choice: Choice, settings: Settings, bodies: Sequence[Body]) -> bool:
+    """Say whether a list mail of these *bodies* has no link by which its reader can leave."""
+    footer = choice.unsubscribe and settings.footer
+    listed = choice.list_id and not choice.transactional
+    return bool(listed) and not any(b.leads_out or (footer and b.takes_footer) for b in bodies)
 
 
-def _as_written(source: str, plan: Plan) -> Body:
-    return Body(text.AsWritten(source, plan.slots), text.slots_in(source, plan.slots))
+def _body(template: Template, slots: list[Slot]) -> Body:
+    return Body(
+        template,
+        frozenset(slot.name for slot in slots if slot.name),
+        leads_out=any(slot.leads_out for slot in slots),
+        staying=tuple(dict.fromkeys(slot.said for slot in slots if slot.said)),
+    )

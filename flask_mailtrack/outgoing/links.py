@@ -12,6 +12,8 @@ from flask_mailtrack.destination import refusal
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LinkStamp, MessageTokens
 
+from .placeholders import FOREIGN
+
 # Inline and important: nothing in the author's style sheet is stronger, such as img{width:100%!important}.
 _PIXEL_STYLE = ";".join(
     f"{name}:{value}!important"
@@ -32,6 +34,9 @@ _NAME = "{name}"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 _NONE = frozenset(("none", "off", "no", "false"))
 _MAILBOX = "@!$'*+"  # what RFC 6068, section 2, leaves as it is, besides letters, digits and -._~
+
+
+_UNSUBSCRIBES = frozenset({"unsubscribe", FOREIGN})
 
 
 class Links:
@@ -81,6 +86,10 @@ class Links:
     def preferences(self) -> str:
         """Return the URL of the recipient's choices."""
         return self._own(Kind.PREFERENCES)
+
+    def personal(self, slot: str) -> str:
+        """Return the URL that a slot for a personal link stands for."""
+        return self.unsubscribe() if slot in _UNSUBSCRIBES else self.preferences()
 
     def _own(self, kind: Kind) -> str:
         if kind not in self._personal:  # header, footer and text may all ask for it

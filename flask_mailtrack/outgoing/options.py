@@ -103,6 +103,9 @@ class Choice:
     base_url: str
     mode: Mode
     columns: Mapping[str, Any]
+    transactional: bool = False
+    foreign: bool = False
+    """Whether the unsubscribe placeholders of other services are filled in, in mail without a list too."""
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -152,6 +155,8 @@ def choose(
         base_url=base_url,
         mode=Mode(said.mode or settings.mode),
         columns=said.columns or {},
+        transactional=bool(said.transactional),
+        foreign=(settings.unsubscribe if said.unsubscribe is None else said.unsubscribe) and not said.transactional,
     )
 
 

@@ -17,7 +17,7 @@ from flask_mailtrack.tokens import Signer
 
 from . import addresses, headers, options, placeholders, services, text
 from .addresses import Address
-from .bodies import Bodies, Body, Plan
+from .bodies import Bodies, Body, Plan, is_dead_end
 from .copies import Batch, Copy, Letter, OptOuts
 from .links import Links
 from .text import is_sealed
@@ -29,7 +29,8 @@ class Preparer:
     """Turns messages into batches.
 
     :param optouts: who has refused what.
-    :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL.
+    :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; asked once for
+        each body, with a placeholder for the URL.
     """
 
     def __init__(self, settings: Settings, signer: Signer, optouts: OptOuts, footer: Callable[[str, str], str]) -> None:
@@ -85,6 +86,10 @@ class _Work:
         self._sender = sender
         self._html: Body | None = None
         self._text: Body | None = None
+        self._others: dict[str, Body] = {}
+        """The other alternatives, by subtype."""
+        self._footers: dict[str, text.AsWritten | None] = {}
+        """Each rendered once, by part."""
         self._failures: list[RewriteError] = []
         self._broken = False
         self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
@@ -101,11 +106,13 @@ class _Work:
         }
 
     def batch(self) -> Batch:
+        personal = self._compiled()
         recipients = self._recipients()
-        gone = [r for r in recipients if self._choice.unsubscribe and r.gone]
-        wanted = [r for r in recipients if not (self._choice.unsubscribe and r.gone)]
+        asked = self._way_out
+        gone = [r for r in recipients if asked and r.gone]
+        wanted = [r for r in recipients if not (asked and r.gone)]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
-        copies = self._copies(self._envelopes(wanted))
+        copies = self._copies(self._envelopes(wanted, personal))
         # What goes wrong with the first would with all: it must come up before anything has been sent.
         first = list(islice(copies, 1))
         bodies = [body for body in (self._html, self._text) if body]
@@ -114,28 +121,54 @@ class _Work:
             common.append(self._counter)
         return Batch(chain(first, copies), suppressed, tuple(common), self._failures)
 
-    def _envelopes(self, wanted: list[_Recipient]) -> list[tuple[_Recipient, ...]]:
+    def _compiled(self) -> bool:
+        """Prepare the bodies, and say whether anything in them is one person's."""
         try:
-            found = self._compile()
+            self._compile()
         except Exception as error:
             self._give_up(error)
-            found = frozenset()
+        else:
+            self._warn()
+        return self._broken or any(body.found & placeholders.PERSONAL for body in self._bodies)
+
+    def _envelopes(self, wanted: list[_Recipient], personal: bool) -> list[tuple[_Recipient, ...]]:
         # A link that is one person's must not stand in a copy that others read; nor a pixel by which one is seen.
         seen = self._choice.mode == Mode.DELIVERABILITY
-        personal = self._broken or self._choice.unsubscribe or seen or found & placeholders.PERSONAL
-        if not self._settings.split and not personal and wanted:
+        if not self._settings.split and not (personal or self._choice.unsubscribe or seen) and wanted:
             return [tuple(wanted)]
         return [(recipient,) for recipient in wanted]
 
-    def _compile(self) -> frozenset[str]:
-        """Prepare the bodies, and return the placeholders in them."""
+    def _compile(self) -> None:
         letter, bodies = self._letter, self._preparer.bodies
-        plan = Plan.of(self._choice, self._settings, letter.charset)
+        plan = Plan.of(self._choice, letter.charset)
         self._html = None if letter.html is None else bodies.html(letter.html, plan)
         self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
+        others = {kind: part for kind, part in letter.alts.items() if kind != "html" and isinstance(part, str)}
+        self._others = {kind: bodies.alternative(kind, part, plan) for kind, part in others.items()}
         if self._html and self._html.failure:
             self._failures.append(self._html.failure)
-        return (self._html.found if self._html else frozenset()) | (self._text.found if self._text else frozenset())
+
+    @property
+    def _bodies(self) -> list[Body]:
+        return [body for body in (self._html, self._text, *self._others.values()) if body]
+
+    @property
+    def _way_out(self) -> bool:
+        """Whether the mail carries a way out: a link that a reader can follow, or a header.
+
+        If so, the opt-outs are asked. Transactional mail goes out whatever it carries.
+        """
+        if self._choice.unsubscribe or self._choice.transactional:
+            return self._choice.unsubscribe
+        header = any(name.lower() == headers.LIST_UNSUBSCRIBE.lower() for name in self._given)
+        return header or any(body.leads_out for body in self._bodies)
+
+    def _warn(self) -> None:
+        """Say what the author should know about the ways out."""
+        if staying := dict.fromkeys(said for body in self._bodies for said in body.staying):
+            log.warning("placeholders stay as they are in %r: %s", self._letter.subject, ", ".join(staying))
+        if is_dead_end(self._choice, self._settings, self._bodies):
+            log.warning("mail of list %r has no link to leave it: %r", self._choice.list_id, self._letter.subject)
 
     def _copies(self, envelopes: list[tuple[_Recipient, ...]]) -> Iterator[Copy]:
         for envelope in envelopes:
@@ -155,10 +188,18 @@ class _Work:
     def _plain(self, recipient: _Recipient) -> Copy:
         """What is sent when we have failed: the author's mail, but to nobody who has left, and with a way to leave."""
         row = self._row(recipient, error="untracked: prepare")
-        links, slots = self._links(row, recipient), placeholders.OWN
-        fill = {"unsubscribe": links.unsubscribe(), "preferences": links.preferences(), "optout": links.preferences()}
-        html, body = (t and text.fill_in(t, slots, fill) for t in (self._letter.html, self._letter.body))
-        return Copy((recipient.written,), (row,), html, body, dict(self._letter.alts), self._headers(links))
+        links, letter = self._links(row, recipient), self._letter
+        html, body = letter.html, letter.body
+        try:
+            bodies, plan = self._preparer.bodies, Plan(opens=False, clicks=False, foreign=self._choice.foreign, utm=())
+            html = html and self._filled(bodies.as_written(html, plan), links)
+            body = body if not body or is_sealed(body) else self._filled(bodies.text(body, plan), links)
+        except Exception:
+            log.exception("the placeholders of a message stay as they are")
+        return Copy((recipient.written,), (row,), html, body, dict(letter.alts), self._headers(links))
+
+    def _filled(self, body: Body, links: Links) -> str:
+        return body.render(links, False, self._fill(body.found, links))
 
     def _recipients(self) -> list[_Recipient]:
         # A host's own Message may say otherwise than its headers to whom it goes: its word counts.
@@ -171,7 +212,7 @@ class _Work:
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 
     def _refused(self, addresses: list[str]) -> Mapping[str, set[OptOutKind]]:
-        if self._choice.unsubscribe:
+        if self._way_out:
             return self._preparer.optouts.among(addresses, self._choice.list_id)
         if not self._choice.opens and not self._choice.clicks:
             return {}
@@ -213,11 +254,13 @@ class _Work:
         return headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
-        """Return the other alternatives, an AMP part for instance: as written, but for the placeholders."""
+        """Return the other alternatives, an AMP part for instance: as written, but for placeholders and footer."""
         filled = dict(self._letter.alts)
-        for kind, part in filled.items():
-            if kind != "html" and isinstance(part, str) and (found := text.slots_in(part, placeholders.OWN)):
-                filled[kind] = text.fill_in(part, placeholders.OWN, self._fill(found, links))
+        for kind, body in self._others.items():
+            fill = self._fill(body.found, links)
+            if body.takes_footer:
+                fill["end"] = self._footer(body, links, "html")
+            filled[kind] = body.render(links, False, fill)
         return filled
 
     def _row(
@@ -259,7 +302,7 @@ class _Work:
         at = at if self._html.ends else "top"
         at = "" if "pixel" in self._html.found else at
         fill["start"] = pixel if at in ("top", "both") else ""
-        fill["end"] = self._footer(self._html.found, links, "html") + (pixel if at in ("bottom", "both") else "")
+        fill["end"] = self._footer(self._html, links, "html") + (pixel if at in ("bottom", "both") else "")
         judged = self._choice.mode == Mode.INDIVIDUAL  # in the others nothing is judged again by what else happened
         if self._settings.honeypot and judged and tracked and self._html.stamps:
             fill["end"] += links.honeypot()
@@ -269,17 +312,22 @@ class _Work:
         if self._text is None:
             return self._letter.body
         written = self._text.render(links, tracked, self._fill(self._text.found, links))
-        return text.with_footer(written, self._footer(self._text.found, links, "txt"))
+        return text.with_footer(written, self._footer(self._text, links, "txt"))
 
     def _fill(self, found: frozenset[str], links: Links) -> dict[str, str]:
         """Return what the placeholders in a part stand for; most parts have none."""
-        urls = {name: links.preferences() for name in ("preferences", "optout") if name in found}
-        return urls | {name: links.unsubscribe() for name in ("unsubscribe", "foreign") if name in found}
+        return {slot: links.personal(slot) for slot in found & placeholders.PERSONAL}
 
-    def _footer(self, found: frozenset[str], links: Links, part: str) -> str:
-        if not self._choice.unsubscribe or not self._settings.footer or found & placeholders.LEADS_OUT:
+    def _footer(self, body: Body, links: Links, part: str) -> str:
+        if not self._choice.unsubscribe or not self._settings.footer or body.leads_out:
             return ""
-        return self._preparer.footer(part, links.unsubscribe())
+        if part not in self._footers:
+            placeholder = self._preparer.bodies.placeholders.urls["unsubscribe"]
+            self._footers[part] = self._preparer.bodies.footer(self._preparer.footer(part, placeholder), part)
+        waiting = self._footers[part]
+        if waiting is None:  # the host's template makes something of its own of the URL
+            return self._preparer.footer(part, links.unsubscribe())
+        return waiting.render(None, self._fill(placeholders.PERSONAL, links))
 
 
 def _counter(choice: options.Choice, sender: str) -> SentMessage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flask_mailtrack.destination import host_of, is_public, is_well_formed
 from flask_mailtrack.errors import RewriteError
@@ -12,14 +13,13 @@ from flask_mailtrack.errors import RewriteError
 from .rewriting import rewrite
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One ``href`` of the source."""
 
     line: int
     """Counted from 1."""
     before: str
-    """Its value, as the author wrote it."""
+    """Its value, as the author wrote it; a placeholder of ours is replaced by a link like the recipient's."""
     after: str
     """The tracked URL; empty if the link is left alone."""
     reason: str
@@ -37,6 +37,10 @@ class Preview:
     """Whether it would get a pixel."""
     failure: RewriteError | None
     """Why it would go out as written."""
+    staying: tuple[str, ...] = ()
+    """The placeholders that would reach the reader as they are."""
+    dead_end: bool = False
+    """It is a list mail, and no link in it leads out of the list."""
 
 
 def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iterator[Change]:

@@ -8,35 +8,52 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import text_links
+from .slots import Slot
 
 
 @dataclass(frozen=True, slots=True)
 class AsWritten:
-    """A body of which nothing but the placeholders changes."""
+    """A body of which nothing but the placeholders changes; it is cut open at these once, for all copies."""
 
     source: str
-    slots: re.Pattern[str]
-    has_slots: bool = field(init=False)
-    """Most bodies have none, and then need not be searched again for each copy."""
+    slots: Sequence[Slot] = ()
+    """In order; one without a name stays."""
+    _parts: list[str] = field(init=False)
+    """The author's text at even places; at odd places the name of a slot."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "has_slots", self.slots.search(self.source) is not None)
+        parts: list[str] = []
+        position = 0
+        for slot in self.slots:
+            if slot.name:
+                parts += (self.source[position : slot.start], slot.name)
+                position = slot.end
+        object.__setattr__(self, "_parts", [*parts, self.source[position:]])
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
-        """Return it with the placeholders replaced; there are no links of ours in it."""
-        return fill_in(self.source, self.slots, fill) if self.has_slots else self.source
+        """Return it with the placeholders replaced, one without a value by nothing; no link of ours is in it."""
+        if len(self._parts) == 1:
+            return self.source
+        parts = list(self._parts)
+        parts[1::2] = [fill.get(name, "") for name in parts[1::2]]
+        return "".join(parts)
+
+    @property
+    def rest(self) -> str:
+        """What is the same in every copy."""
+        return "".join(self._parts[::2])
 
 
 @dataclass(frozen=True, slots=True)
 class Filled(AsWritten):
     """A plain-text body with tracked links."""
 
-    template: text_links.TextTemplate
+    template: text_links.TextTemplate = field(kw_only=True)
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with links and placeholders replaced."""
-        body = self.source if urls is None else self.template.render(urls)
-        return fill_in(body, self.slots, fill) if self.has_slots else body
+        # By name: a dataclass with slots is made anew, and super() alone does not find it.
+        return AsWritten.render(self, None, fill) if urls is None else self.template.render(urls, fill)
 
 
 _SEALED = re.compile(r"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
@@ -45,16 +62,6 @@ _SEALED = re.compile(r"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 def is_sealed(body: str) -> bool:
     """Say whether *body* is signed or encrypted (RFC 9580, section 6): any change would break the seal."""
     return "-----BEGIN PGP" in body and _SEALED.search(body) is not None
-
-
-def slots_in(body: str, slots: re.Pattern[str]) -> frozenset[str]:
-    """Return the names of the placeholders in *body*."""
-    return frozenset(match.lastgroup or "" for match in slots.finditer(body))
-
-
-def fill_in(body: str, slots: re.Pattern[str], fill: Mapping[str, str]) -> str:
-    """Return *body* with each placeholder replaced; one without a value disappears."""
-    return slots.sub(lambda match: fill.get(match.lastgroup or "", ""), body)
 
 
 def plain(part: Any, charset: str = "utf-8") -> Any:

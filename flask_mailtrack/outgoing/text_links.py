@@ -9,8 +9,10 @@ clients disagree so much that a tracked URL could lead elsewhere, the author's t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from types import MappingProxyType
 
 __all__ = ["TextLink", "TextTemplate", "compile", "find"]
 
@@ -82,47 +84,52 @@ class TextTemplate:
     """Distinct destinations in the order in which they first occur."""
     _parts: tuple[str, ...]
     """The author's text at even places; at odd places a gap for a URL."""
-    _gaps: tuple[int, ...]
-    """For each gap, which URL belongs there."""
+    _gaps: tuple[int | str, ...]
+    """For each gap, which URL belongs there, or the name of the slot."""
 
-    def render(self, urls: Sequence[str]) -> str:
+    def render(self, urls: Sequence[str], fill: Mapping[str, str] = MappingProxyType({})) -> str:
         """Write the text for one recipient.
 
         :param urls: ``urls[k]`` replaces each occurrence of ``links[k]``, as it is. Given ``links``, the text
             comes back as it was, but for the white space of URLs that were wrapped in angle brackets.
+        :param fill: what the slots stand for; one without a value disappears.
         :raises ValueError: there is not one URL for each link.
         """
         if len(urls) != len(self.links):
             raise ValueError(f"This text has {len(self.links)} links, but {len(urls)} URLs were given.")
         parts = list(self._parts)
-        parts[1::2] = [urls[gap] for gap in self._gaps]
+        parts[1::2] = [urls[gap] if isinstance(gap, int) else fill.get(gap, "") for gap in self._gaps]
         return "".join(parts)
 
 
-def compile(body: str, refuse: Callable[[str], str | None], slots: re.Pattern[str] | None = None) -> TextTemplate:
+def compile(body: str, refuse: Callable[[str], str | None], slots: Sequence[tuple[int, int, str]] = ()) -> TextTemplate:
     """Prepare a text for any number of recipients.
 
     :param body: the text as the author wrote it.
     :param refuse: given a URL, returns None to track it, else a reason; asked once for each distinct one.
-    :param slots: finds the placeholders. A URL that contains or touches one is left alone.
+    :param slots: start, end and name of each placeholder, in order; one without a name stays as it is. A URL
+        that contains or touches a placeholder is left alone.
     """
-    taken = [match.span() for match in slots.finditer(body) if match.group()] if slots else []
     verdicts: dict[str, str | None] = {}
     places: dict[str, int] = {}
-    parts: list[str] = []
-    gaps: list[int] = []
-    position = next_slot = 0
+    cuts: list[tuple[int, int, int | str]] = [slot for slot in slots if slot[2]]
+    next_slot = 0
     for link in find(body):
-        while next_slot < len(taken) and taken[next_slot][1] < link.start:
+        while next_slot < len(slots) and slots[next_slot][1] < link.start:
             next_slot += 1
-        if next_slot < len(taken) and taken[next_slot][0] <= link.end:
+        if next_slot < len(slots) and slots[next_slot][0] <= link.end:
             continue
         if link.url not in verdicts:
             verdicts[link.url] = refuse(link.url)
         if verdicts[link.url] is None:
-            parts += (body[position : link.start], "")
-            gaps.append(places.setdefault(link.url, len(places)))
-            position = link.end
+            cuts.append((link.start, link.end, places.setdefault(link.url, len(places))))
+    parts: list[str] = []
+    gaps: list[int | str] = []
+    position = 0
+    for start, end, gap in sorted(cuts, key=itemgetter(0)):
+        parts += (body[position:start], "")
+        gaps.append(gap)
+        position = end
     return TextTemplate(tuple(places), (*parts, body[position:]), tuple(gaps))
 
 

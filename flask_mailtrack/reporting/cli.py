@@ -128,10 +128,11 @@ _NOTES = {
 def _preview_command(extension: Any) -> click.Command:
     @click.command("preview")
     @click.argument("file", type=click.File("r", encoding="utf-8"))
-    def command(file: Any) -> None:
+    @click.option("--list", "list_id", help="The list whose mail it is.")
+    def command(file: Any, list_id: str | None) -> None:
         """Show what tracking would change in an HTML FILE ("-": standard input); exit code 1 if it would not."""
         # Line ends as they are: what is shown is what would be sent.
-        found = extension.preview(file.read())
+        found = extension.preview(file.read(), list_id=list_id)
         for change in found.changes:
             click.echo(f"line {change.line}")
             if change.reason:
@@ -141,6 +142,10 @@ def _preview_command(extension: Any) -> click.Command:
                 click.secho(printable(f"+ {change.after}"), fg="green")
             if change.note:
                 click.secho(f"! {_NOTES[change.note]}", fg="yellow")
+        for said in found.staying:
+            click.secho(printable(f"placeholder stays as it is: {said}"), fg="yellow", err=True)
+        if found.dead_end:
+            click.secho("no link in this part leads out of the list", fg="yellow", err=True)
         if found.failure:
             click.secho(f"The mail would go out as written, untracked: {found.failure}", fg="red", err=True)
             raise SystemExit(1)

@@ -124,10 +124,11 @@ class OptOuts:
         """Ask the database again: somebody has just made a choice."""
         self._nobody_until = 0.0
 
-    def standing(self, message_id: uuid.UUID, ref: str) -> Standing:
+    def standing(self, message_id: uuid.UUID, ref: str, about: str = "") -> Standing:
         """Return whom a message went to and what they have refused.
 
         :param ref: from the token; all that is left if the message row is gone.
+        :param about: the list that the token names, if no mail was sent.
         """
         message, table = self._database.message, self._database.optout
         sent = self._database.rows(select(message.c.recipient, message.c.list_id).where(message.c.id == message_id))
@@ -136,7 +137,7 @@ class OptOuts:
         columns = (table.c.list_id, table.c.kind, table.c.method, table.c.message_id)
         rows = self._database.rows(select(*columns).where(whose, table.c.kind.in_(list(OptOutKind))))
         if not sent:  # purged: what this very link has done tells the list
-            list_id = next((row[0] for row in rows if row[3] == message_id), "")
+            list_id = about or next((row[0] for row in rows if row[3] == message_id), "")
         refused = {(found, OptOutKind(kind)): method for found, kind, method, _ in rows}
         here = {(list_id, OptOutKind.UNSUBSCRIBE), ("", OptOutKind.UNSUBSCRIBE)}
         return Standing(

@@ -9,9 +9,8 @@ import pytest
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing import placeholders
 from flask_mailtrack.outgoing.bodies import MAX_NAME, REMEMBERED, Bodies, Plan
-from flask_mailtrack.outgoing.options import choose
+from flask_mailtrack.outgoing.options import Options, choose
 from flask_mailtrack.outgoing.rewriting import rewrite
 from flask_mailtrack.tokens import Signer
 
@@ -19,6 +18,7 @@ SETTINGS = Settings(base_url="https://a.example", text_clicks=True)
 SIGNER = Signer(["a secret that is long enough for anybody"])
 BOTH = Plan(opens=True, clicks=True, foreign=True, utm=())
 NEITHER = Plan(opens=False, clicks=False, foreign=True, utm=())
+CHOICE = choose(SETTINGS, "", "", None)
 HTML = "<p><a href='https://x.test/'>x</a></p>"
 
 
@@ -38,9 +38,9 @@ def test_body_of_which_nothing_is_measured_goes_out_as_written(bodies: Bodies) -
 
 def test_preview_of_what_is_not_measured_is_empty(bodies: Bodies) -> None:
     """Where nothing changes, nothing is shown; a body that is declined says why."""
-    preview = bodies.preview(HTML, NEITHER)
+    preview = bodies.preview(HTML, replace(CHOICE, opens=False, clicks=False))
     assert (preview.changes, preview.pixel, preview.failure) == ((), False, None)
-    declined = bodies.preview("", BOTH)
+    declined = bodies.preview("", CHOICE)
     assert (declined.changes, declined.pixel) == ((), False)
     assert declined.failure is not None
     assert declined.failure.reason == "empty"
@@ -75,7 +75,7 @@ def test_place_at_the_start_is_made_where_a_pixel_is_to_stand_there(place: str, 
 @pytest.mark.parametrize("opens", [True, False])
 def test_preview_shows_each_change(bodies: Bodies, opens: bool) -> None:
     """Before a mail is sent, its author sees which links would be tracked, and whether there is a pixel."""
-    preview = bodies.preview(HTML, replace(BOTH, opens=opens))
+    preview = bodies.preview(HTML, replace(CHOICE, opens=opens))
     assert (len(preview.changes), preview.pixel, preview.failure) == (1, opens, None)
 
 
@@ -103,9 +103,10 @@ def test_link_is_called_what_its_author_or_its_text_says(bodies: Bodies) -> None
 
 @pytest.mark.parametrize("wanted", [True, False])
 @pytest.mark.parametrize("resolved", [True, False])
-def test_others_placeholders_count_where_there_is_an_unsubscribe_link(wanted: bool, resolved: bool) -> None:
-    """They stand for our link if the message has one, and if the host wants them to."""
+def test_others_placeholders_count_where_the_host_wants_them(wanted: bool, resolved: bool) -> None:
+    """They are filled in unless the mail or the host says no; where the host has a use for them, nobody is warned."""
     settings = Settings(base_url="https://a.example", foreign_placeholders=resolved)
-    plan = Plan.of(replace(choose(settings, "", "", None), unsubscribe=wanted), settings)
-    assert plan.foreign is (wanted and resolved)
-    assert plan.slots is (placeholders.ALL if wanted and resolved else placeholders.OWN)
+    plan = Plan.of(choose(settings, "", "", Options(unsubscribe=wanted)))
+    body = Bodies(settings, SIGNER).text("Leave: %unsubscribe_url%", plan)
+    assert body.found == ({"foreign"} if wanted and resolved else set())
+    assert body.staying == (("%unsubscribe_url%",) if resolved and not wanted else ())

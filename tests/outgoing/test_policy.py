@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import BASE_URL, MakeSite, Site
+from conftest import BASE_URL, PREFERENCES, UNSUBSCRIBE, MakeSite, Site
 
 from flask_mailtrack import signals
 from flask_mailtrack.config import load
@@ -278,14 +278,14 @@ def test_html_that_gmail_would_cut_is_warned_of(site: Site, caplog: pytest.LogCa
 @pytest.mark.parametrize("kind", ["SIGNED MESSAGE", "MESSAGE"])
 def test_a_signed_or_encrypted_text_is_not_touched(make_site: MakeSite, kind: str) -> None:
     """A text under PGP goes out byte for byte: a tracked link or a footer would break its seal."""
-    body = f"-----BEGIN PGP {kind}-----\nHash: SHA256\n\nhttps://example.com/ https://unsubscribe.mailtrack.invalid/\n"
+    body = f"-----BEGIN PGP {kind}-----\nHash: SHA256\n\nhttps://example.com/ {UNSUBSCRIBE}\n"
     assert make_site(MAILTRACK_TEXT_CLICKS=True).send(None, body=body, list_id="news").body == body
 
 
 def test_who_declines_gets_the_mail_as_it_was_written(site: Site) -> None:
     """A mail to somebody who does not want to be measured is the author's, to the last ampersand."""
     html = "<p><a href='https://example.com/?a=1&amp;b=2'>x</a> <a href=https://example.com/c>y</a></p>"
-    sent = site.send('<a href="https://preferences.mailtrack.invalid/">choices</a>')
+    sent = site.send(f'<a href="{PREFERENCES}">choices</a>')
     path = sent.html.split('href="https://links.example.com')[1].split('"')[0]
     site.client.post(path, data={"action": "decline"})
     assert site.send(html).html == html.replace("=https://example.com/c>", '="https://example.com/c">')

@@ -9,7 +9,7 @@ from email.policy import SMTP
 from typing import Any
 
 import pytest
-from conftest import BASE_URL, Inbox, MakeSite, Site
+from conftest import BASE_URL, PREFERENCES, UNSUBSCRIBE, Inbox, MakeSite, Site
 from flask import Response
 from flask_mail import BadHeaderError, Message
 
@@ -44,9 +44,7 @@ def test_a_personal_link_is_never_in_a_copy_for_several(make_site: MakeSite) -> 
     site = make_site(MAILTRACK_SPLIT=False)
     together = site.send(HTML, to=["ada@example.com", "bob@example.com"])
     assert [copy.send_to for copy in together] == [{"ada@example.com", "bob@example.com"}]
-    apart = site.send(
-        '<a href="https://preferences.mailtrack.invalid/">x</a>', to=["ada@example.com", "bob@example.com"]
-    )
+    apart = site.send(f'<a href="{PREFERENCES}">x</a>', to=["ada@example.com", "bob@example.com"])
     assert [copy.send_to for copy in apart] == [{"ada@example.com"}, {"bob@example.com"}]
 
 
@@ -143,7 +141,7 @@ def test_a_plain_copy_still_has_its_way_out(site: Site, monkeypatch: pytest.Monk
         raise ZeroDivisionError
 
     monkeypatch.setattr(site.mailtrack.state().office.preparer, "footer", broken)
-    sent = site.send("<p>x</p>", body="leave: https://unsubscribe.mailtrack.invalid/", list_id="news")
+    sent = site.send("<p>x</p>", body=f"leave: {UNSUBSCRIBE}", list_id="news")
     assert sent.html == "<p>x</p>"
     assert f"{BASE_URL}/m/u/" in sent.body
     assert f"{BASE_URL}/m/u/" in sent.extra_headers["List-Unsubscribe"]
@@ -210,11 +208,9 @@ def test_long_lines_in_any_charset_can_be_read(make_site: MakeSite, smtp: Inbox,
 
 def test_placeholders_in_other_alternatives_are_filled(site: Site) -> None:
     """An AMP part stays as it is, but its link to leave is the recipient's own."""
-    amp = (
-        '<html ⚡4email><a href="https://unsubscribe.mailtrack.invalid/">leave</a> <a href="https://example.com/">x</a>'
-    )
+    amp = f'<html ⚡4email><a href="{UNSUBSCRIBE}">leave</a> <a href="https://example.com/">x</a>'
     sent = site.send(HTML, alts={"x-amp-html": amp}, list_id="news")
-    start, end = amp.split("https://unsubscribe.mailtrack.invalid/")
+    start, end = amp.split(UNSUBSCRIBE)
     assert sent.alts["x-amp-html"].startswith(f"{start}{BASE_URL}/m/u/")
     assert sent.alts["x-amp-html"].endswith(end)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import MakeSite
+from conftest import PREFERENCES, MakeSite
 from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.errors import OptOutsUnavailable, SpoolError
@@ -222,7 +222,7 @@ def test_nobody_silent_is_remembered_until_somebody_speaks(
     monkeypatch.setattr(optouts, "_remember", 60)
     assert optouts.silent(["ada@example.com"]) == optouts.silent(["ada@example.com"]) == {}
     assert len(queries) == 1
-    sent = site.send('<a href="https://preferences.mailtrack.invalid/">choices</a>')
+    sent = site.send(f'<a href="{PREFERENCES}">choices</a>')
     path = sent.html.split('href="https://links.example.com')[1].split('"')[0]
     site.client.post(path, data={"action": "decline"})
     assert optouts.silent(["ada@example.com", "bob@example.com"]) == {"ada@example.com": {OptOutKind.TRACKING}}

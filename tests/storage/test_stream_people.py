@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeSite, Site
+from conftest import PREFERENCES, MakeSite, Site
 from redis_server import RedisServer, running
 
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
@@ -22,7 +22,7 @@ from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS
 from flask_mailtrack.testing import Reader
 
 ADA, BOB = "ada@example.com", "bob@example.com"
-HTML = '<a href="https://example.com/">go</a> <a href="https://preferences.mailtrack.invalid/">choices</a>'
+HTML = f'<a href="https://example.com/">go</a> <a href="{PREFERENCES}">choices</a>'
 
 
 @pytest.fixture(name="server", scope="module")

@@ -8,9 +8,8 @@ places, :mod:`.choice` picks, :mod:`.cuts` opens, :mod:`.judge` has the last wor
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flask_mailtrack.errors import RewriteError
@@ -46,7 +45,7 @@ class _Order:
     clicks: bool
     refuse: Refuse
     refuse_text: RefuseText | None
-    slots: re.Pattern[str] | None
+    slots: Sequence[tuple[int, int, str]]
     limits: Limits
     start: bool
     attribute: str
@@ -59,7 +58,7 @@ def compile(
     clicks: bool = True,
     refuse: Refuse,
     refuse_text: RefuseText | None = None,
-    slots: re.Pattern[str] | None = None,
+    slots: Sequence[tuple[int, int, str]] = (),
     limits: Limits = Limits(),
     start: bool = False,
     attribute: str = "",
@@ -72,8 +71,8 @@ def compile(
     :param refuse: given a URL as a browser reads it, returns None to track it, else a short reason.
     :param refuse_text: the same for one occurrence of a link, given also its visible text (up to 2,000
         characters of the source are read); asked only where ``refuse`` has no reason.
-    :param slots: each match is a place that :meth:`Template.render` fills, named by its group
-        (``lastgroup``). A link that contains a slot is never tracked.
+    :param slots: start, end and name of each place that :meth:`Template.render` fills, in order; one without
+        a name stays as it is. A link that contains a slot is never tracked.
     :param limits: bounds beyond which the body is refused.
     :param start: whether the body gets a place ``start``, where it begins to be shown.
     :param attribute: one attribute and a blank, such as ``clicktracking="off" ``, put before the
@@ -95,8 +94,8 @@ def _compile(html: str, order: _Order) -> Template:
     if len(html) > order.limits.max_bytes:
         raise RewriteError("too_big", f"{len(html)} characters, allowed are {order.limits.max_bytes}")
     page = scan(html, order.deadline, attribute_names(order.attribute))
-    slot_cuts = list(_slot_cuts(html, order.slots))
-    choice = Choice(page, order.refuse, order.refuse_text, slot_cuts)
+    slot_cuts = [Cut(start, end, name) for start, end, name in order.slots if name]
+    choice = Choice(page, order.refuse, order.refuse_text, [Cut(start, end) for start, end, _ in order.slots])
     link_cuts = choice.cuts() if order.clicks else []
     if len(choice.links) > order.limits.max_links:
         raise RewriteError("too_many_links", f"{len(choice.links)} links, allowed are {order.limits.max_links}")
@@ -105,12 +104,6 @@ def _compile(html: str, order: _Order) -> Template:
     texts, gaps = _proven(page, cuts, order, choice if order.clicks else None)
     ends = in_open_link(page) is None
     return assemble(html, texts, gaps, tuple(choice.links), tuple(choice.skipped), page.amp, ends)
-
-
-def _slot_cuts(html: str, slots: re.Pattern[str] | None) -> Iterator[Cut]:
-    for match in slots.finditer(html) if slots else ():
-        if match.lastgroup and match.group():
-            yield Cut(match.start(), match.end(), match.lastgroup)
 
 
 def _proven(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) -> tuple[list[str], list[Cut]]:

@@ -60,6 +60,11 @@ class Template:
         """Whether it has the place ``start``."""
         return START in self._points
 
+    @property
+    def closes(self) -> bool:
+        """Whether it has the place ``end``."""
+        return END in self._points
+
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Write the body for one recipient.
 
