@@ -87,6 +87,7 @@ class _Work:
         self._text: Body | None = None
         self._failures: list[RewriteError] = []
         self._broken = False
+        self._found: frozenset[str] = frozenset()
         self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
         self._same_in_each_row: dict[str, Any] = {
             "batch_id": new_id(),
@@ -101,9 +102,10 @@ class _Work:
         }
 
     def batch(self) -> Batch:
+        self._found = self._placeholders()
         recipients = self._recipients()
-        gone = [r for r in recipients if self._choice.unsubscribe and r.gone]
-        wanted = [r for r in recipients if not (self._choice.unsubscribe and r.gone)]
+        gone = [r for r in recipients if r.gone]
+        wanted = [r for r in recipients if not r.gone]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
         copies = self._copies(self._envelopes(wanted))
         # What goes wrong with the first would with all: it must come up before anything has been sent.
@@ -114,15 +116,27 @@ class _Work:
             common.append(self._counter)
         return Batch(chain(first, copies), suppressed, tuple(common), self._failures)
 
-    def _envelopes(self, wanted: list[_Recipient]) -> list[tuple[_Recipient, ...]]:
+    def _placeholders(self) -> frozenset[str]:
+        """Prepare the bodies, and return the placeholders in all parts."""
         try:
             found = self._compile()
         except Exception as error:
             self._give_up(error)
-            found = frozenset()
+            written = (part for part in (self._letter.html, self._letter.body) if part)
+            found = frozenset().union(*(text.slots_in(part, placeholders.OWN) for part in written))
+        others = (part for kind, part in self._letter.alts.items() if kind != "html" and isinstance(part, str))
+        return found.union(*(text.slots_in(part, placeholders.OWN) for part in others))
+
+    @property
+    def _leads_out(self) -> bool:
+        """Whether this mail carries a way out: whoever has left by one is not written to."""
+        header = any(name.lower() == headers.LIST_UNSUBSCRIBE.lower() for name in self._given)
+        return self._choice.unsubscribe or header or bool(self._found & placeholders.LEADS_OUT)
+
+    def _envelopes(self, wanted: list[_Recipient]) -> list[tuple[_Recipient, ...]]:
         # A link that is one person's must not stand in a copy that others read; nor a pixel by which one is seen.
         seen = self._choice.mode == Mode.DELIVERABILITY
-        personal = self._broken or self._choice.unsubscribe or seen or found & placeholders.PERSONAL
+        personal = self._broken or self._choice.unsubscribe or seen or self._found & placeholders.PERSONAL
         if not self._settings.split and not personal and wanted:
             return [tuple(wanted)]
         return [(recipient,) for recipient in wanted]
@@ -171,7 +185,8 @@ class _Work:
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 
     def _refused(self, addresses: list[str]) -> Mapping[str, set[OptOutKind]]:
-        if self._choice.unsubscribe:
+        # The switch is about what the mail shows; who has left is not written to, whatever it says.
+        if not self._choice.transactional and (self._choice.list_id or self._leads_out):
             return self._preparer.optouts.among(addresses, self._choice.list_id)
         if not self._choice.opens and not self._choice.clicks:
             return {}
@@ -210,7 +225,7 @@ class _Work:
             return dict(self._given)
         domain, mailbox = self._sender.rpartition("@")[2], self._settings.unsubscribe_mailto
         mailto = links.unsubscribe_mailto(mailbox) if mailbox else ""
-        return headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given, mailto)
+        return headers.for_list(links.unsubscribe(), self._choice.list_name, domain, self._given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
         """Return the other alternatives, an AMP part for instance: as written, but for the placeholders."""

@@ -24,7 +24,10 @@ from flask_mailtrack.testing import BROWSER
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 LINK = '<p><a href="https://example.com/">go</a></p>'
-LISTS = {"news": {"title": "The News", "description": "Each Monday."}}
+LISTS = {
+    "news": {"title": "The News", "description": "Each Monday."},
+    **{name: {"title": name.title()} for name in ("offers", "another", "brand-new")},
+}
 
 
 def unsubscribe_path(message: Any) -> str:
@@ -556,11 +559,11 @@ def test_an_unsubscribe_link_is_about_its_own_list(site: Site, path: str) -> Non
     other = unsubscribe_path(site.send(LINK, list_id="offers"))
     site.client.post(other, data=ONE_CLICK)
     page = site.client.get(path).text
-    assert "offers" not in page
+    assert "offers" not in page.lower()
     assert 'name="shown"' not in page
     choices = str(re.findall(r'href="(/m/p/[a-z2-7]+)"', page)[0])
     page = site.client.get(choices).text
-    assert "offers" not in page
+    assert "offers" not in page.lower()
     assert re.findall(r'name="shown" value="([^"]*)"', page) == [""]
     site.client.post(choices, data={"action": "save", "off": "offers", "list": "offers"})
     for action in ("undo", "undo_all"):
