@@ -19,6 +19,7 @@ from uuid import UUID
 
 from .destination import same_host, same_url
 from .errors import ConfigError
+from .lists import folded
 from .modes import Mode
 from .thresholds import Thresholds
 
@@ -221,6 +222,11 @@ def mailing_lists(key: str, value: Any) -> dict[str, dict[str, str]]:
         good = isinstance(name, str) and isinstance(about, Mapping) and "title" in about
         if not good or not all(n in ("title", "description") and isinstance(v, str) for n, v in about.items()):
             raise bad("E109", f"{key}[{name!r}]", f"is {about!r}.", cure)
+    spelled: dict[str, str] = {}
+    for name in value:
+        if other := spelled.get(folded(name)):
+            raise bad("E165", key, f"has {other!r} and {name!r}, which are one list.", "Remove one of them.")
+        spelled[folded(name)] = name
     return {name: dict(about) for name, about in value.items()}
 
 

@@ -80,7 +80,9 @@ class Settings:
         one_of(*Mode),
         "What is kept of opens and clicks: of each recipient, of all together, or only the day each was last seen.",
     )
-    unsubscribe: bool = _setting(True, boolean, "Headers, footer and opt-outs for messages that name a list.")
+    unsubscribe: bool = _setting(
+        True, boolean, "Headers and footer for messages that name a list; opt-outs hold all the same."
+    )
     unsubscribe_mailto: str = _setting(
         "", mailbox, "A mailbox that people read, for clients that unsubscribe by mail: its subject carries the token."
     )

@@ -11,6 +11,7 @@
     ├── DatabaseBusy            the host holds the only connection; our rows wait in the spool
     ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
     │   └── StreamFull          it holds as much as it may; rows wait in the spool
+    ├── UnknownList             a list that is not in MAILTRACK_LISTS; its message is not sent
     └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
 """
 
@@ -82,6 +83,20 @@ class StreamError(MailtrackError):
 
 class StreamFull(StreamError):
     """The stream holds ``MAILTRACK_SINK_MAX`` entries: nobody moves them on fast enough."""
+
+
+class UnknownList(MailtrackError, ValueError):
+    """A list that ``MAILTRACK_LISTS`` does not name, so that nobody could be known to have left it.
+
+    :param name: the list as it was written.
+    :param nearest: the configured name that is most like it; empty if none is.
+    """
+
+    def __init__(self, name: str, nearest: str = "") -> None:
+        cure = f"Did you mean {nearest!r}?" if nearest else "Add it there, or mend the name."
+        super().__init__(f"{name!r} is not a list of MAILTRACK_LISTS. {cure}")
+        self.name = name
+        self.nearest = nearest
 
 
 class OptOutsUnavailable(MailtrackError):

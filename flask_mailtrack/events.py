@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -216,6 +216,8 @@ class Hit(NamedTuple):
     """The reference inside the token: which link, or whose unsubscribe."""
     wording: str = ""
     """Of a choice made on a page: the language and fingerprint of the text that was shown, ``de.8f3a01bc``."""
+    lifts: tuple[str, ...] = ()
+    """Of a choice that takes refusals back: the ids of those that its page showed. It lifts no other."""
 
 
 class Suppression(NamedTuple):
@@ -238,6 +240,8 @@ class Suppression(NamedTuple):
     """Where it came from, for the audit: ``api``, ``cli``, ``import:FILE:LINE``."""
     created_at: datetime | None = None
     """When the person refused, if that was before this was written."""
+    lifts: tuple[str, ...] = ()
+    """If it lifts: the ids of the refusals that stood when the host said so. It lifts no other."""
 
 
 class LinkTarget(NamedTuple):
@@ -260,6 +264,10 @@ class Standing:
     measured: bool = True
     locked: bool = False
     """It was not by a link that they were unsubscribed, so no link can undo it."""
+    refusals: Mapping[tuple[str, OptOutKind], tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """The ids of the refusals that stand and that a link can lift, by list and kind."""
+    sure: bool = field(default=True, compare=False)
+    """Whether all machines could be asked."""
 
     @property
     def unsubscribed(self) -> bool:
@@ -270,6 +278,17 @@ class Standing:
     def everything(self) -> bool:
         """From every list there is and will be."""
         return "" in self.left
+
+    @property
+    def shown(self) -> str:
+        """The refusals that a page about this shows, for its forms: an undo lifts these and no other."""
+        return " ".join(sorted(name for names in self.refusals.values() for name in names))
+
+    def narrowed(self) -> Standing:
+        """Return what a link may show that is about one list: that list and a general "everything"."""
+        near = (self.list_id, "")
+        refusals = {key: names for key, names in self.refusals.items() if key[0] in near}
+        return replace(self, left=self.left.intersection(near), refusals=refusals)
 
 
 EVERYTHING = "*"

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_app_context
 
 from .config import load
 from .consent import ConsentColumn, Consulted
@@ -23,7 +23,7 @@ from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing.mail import Office, install, is_mail, passers_by
-from .outgoing.options import ATTRIBUTE, Options, block, choose
+from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose
 from .outgoing.preview import Preview
 from .outgoing.text import plain
 from .personal import Personal
@@ -143,10 +143,12 @@ class Mailtrack(Personal):
         :param columns: values for columns that you have added to the message model, ``{"tenant_id": 7}``: text,
             numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take those of the same name.
         :raises TypeError: a value of the wrong type.
-        :raises ValueError: a value that cannot be stored, or a column that is not there.
+        :raises ValueError: a value that cannot be stored, a column that is not there, or a list for transactional
+            mail, which is of none.
+        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set. Outside an app context,
+            and for the header, it is raised when the message is sent.
         """
-        check(self.models.Message, columns or {})
-        own = Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns)
+        own = self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
@@ -169,8 +171,17 @@ class Mailtrack(Personal):
 
         Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
         """
-        check(self.models.Message, columns or {})
-        return block(Options(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns))
+        return block(self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns))
+
+    def _said(self, *options: Any) -> Options:
+        """Return what a host says in one place, checked as far as it can be now."""
+        check(self.models.Message, options[-1] or {})
+        said = Options(*options)
+        if said.transactional and said.list_id:
+            raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
+        if has_app_context() and (state := self._states.get(current_app._get_current_object())):  # type: ignore[attr-defined]
+            check_list(state.settings.lists, said.list_id)
+        return said
 
     def flush(self) -> int:
         """Move everything that is in the spool to the database, now.

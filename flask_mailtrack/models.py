@@ -172,7 +172,9 @@ class OptOutMixin(_Keyed):
     """A standing refusal. ``list_id`` empty: everything. ``kind``: ``unsubscribe`` or ``tracking``.
 
     ``ref`` is the recipient's reference in the links they got: with it a link can undo what stands
-    under the address, also when the row of its message is gone.
+    under the address, also when the row of its message is gone. ``refusals`` holds the way of each refusal
+    that makes the row stand, by its id: the row goes when all of them are lifted. It is NULL in rows of
+    before there were ids.
     """
 
     __tablename__ = "mailtrack_optout"
@@ -187,6 +189,7 @@ class OptOutMixin(_Keyed):
     message_id = mapped_column(Uuid)
     created_at = mapped_column(_Time, nullable=False)
     ref = mapped_column(String(REF))
+    refusals = mapped_column(JSON(none_as_null=True))
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:

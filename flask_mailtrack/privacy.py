@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from datetime import date
 from email.utils import parseaddr
 from functools import lru_cache
@@ -12,6 +13,10 @@ from hashlib import blake2b
 MAX_USER_AGENT = 512
 
 _IPV4 = re.compile(r"((?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3})(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII)
+_ROUTE = re.compile(r"@[^\s:,@\"]+(?:,@[^\s:,@\"]+)*:(?=.*@)", re.DOTALL)
+_COMMENT = re.compile(r"[()]")
+_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_DOT_STRING = re.compile(r"[^\s\"(),:;<>@\[\]\\\x00-\x1f.]+(?:\.[^\s\"(),:;<>@\[\]\\\x00-\x1f.]+)*")
 _ANGLE_ADDRESS = re.compile(r"<([^<>]+)>\s*\Z")
 
 
@@ -71,24 +76,56 @@ def legible(said: bytes | str, limit: int) -> str:
 
 @lru_cache(1_024)
 def normalise(address: str) -> str:
-    """Return the spelling under which an address is compared: bare, lower-case, IDNA domain.
+    """Return the spelling under which an address is compared: one for each mailbox, however it is written.
 
-    What is no address comes back as it is, but for case and blank ends.
+    Bare, lower-case, NFC, without quotes that say nothing, without a route or comments, its domain in
+    IDNA and without a last dot. What is no address comes back as it is, but for case, form and blank ends.
 
     The local part is lower-cased too. RFC 5321, section 2.4, lets a server tell the cases apart, but
     hardly any does, and mailing somebody who has unsubscribed is the worse mistake.
     """
+    written = unicodedata.normalize("NFC", address)
     # What is in angle brackets is the address, also behind a name that looks like another one:
     # the parser takes the name for it, or, since Python 3.13, neither.
-    angle = _ANGLE_ADDRESS.search(address)
-    bare = (angle[1] if angle else parseaddr(address)[1] or address).strip().lower()
-    local, at, domain = bare.rpartition("@")
-    if not at or domain.isascii():
-        return bare
+    angle = _ANGLE_ADDRESS.search(written)
+    bare = angle[1] if angle else written
+    # A route is obsolete, and to be ignored (RFC 5321, section 4.1.1.3).
+    bare = _ROUTE.sub("", bare.strip())
+    if not angle or _COMMENT.search(bare):
+        bare = _parsed(bare) or bare
+    local, at, domain = bare.strip().lower().rpartition("@")
+    if not at:
+        return domain
+    return f"{_unquoted(local.strip())}@{_domain(domain.strip())}"
+
+
+def _parsed(written: str) -> str:
+    """Return what the parser of the library takes for the address; empty if that is none, or it gives up."""
     try:
-        return f"{local}@{domain.encode('idna').decode()}"
-    except UnicodeError:
-        return bare
+        return parseaddr(written)[1]
+    except (RecursionError, ValueError, IndexError, TypeError):  # thousands of brackets, and other rubbish
+        return ""
+
+
+def _unquoted(local: str) -> str:
+    """Return a local part without quotes, if it means the same without: RFC 5321, section 4.1.2."""
+    if len(local) < 2 or local[0] != '"' or local[-1] != '"':
+        return local
+    plain = _PAIR.sub(r"\1", local[1:-1])
+    if _DOT_STRING.fullmatch(plain):
+        return plain
+    escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _domain(domain: str) -> str:
+    """Return a domain in the one spelling in which it is looked up."""
+    if not domain.isascii():
+        try:
+            domain = domain.encode("idna").decode().lower()
+        except UnicodeError:
+            return domain
+    return domain.rstrip(".")
 
 
 def mask(address: str) -> str:

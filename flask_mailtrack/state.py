@@ -109,7 +109,8 @@ def build(
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
     remember = 0 if app.testing else NOBODY_SECONDS
-    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
+    waiting, catch_up = _waiting(spools[1], stream), _catcher(drain, spools[1])
+    optouts = OptOuts(database, refs, waiting, consent, catch_up, remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
@@ -118,7 +119,7 @@ def build(
         optouts.forget()
         move()
 
-    people = People(database, refs, spools, drain, chosen, stream)
+    people = People(database, refs, spools, drain, chosen, optouts.named, stream)
     rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
     state = State(settings, signer, *rooms, Signatures(spools[0].directory))
     if passing:
@@ -179,7 +180,11 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
         state.networks,
         state.signatures.bad,
     )
-    return recorder, lambda token: optouts.standing(token.message_id, token.ref, token.list_id)
+    signer, stream, choices = state.signer, state.stream, state.spools[1]
+    others = (lambda: search.told(stream, hurried=True)) if stream else list
+    # A page waits for Redis no longer than a reader does for a page, and says so where it matters.
+    shown = OptOuts(state.database, signer.recipient_refs, _waiting(choices, None), elsewhere=others)
+    return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)
 
 
 def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:

@@ -72,7 +72,12 @@ class Token:
     @property
     def quiet(self) -> bool:
         """Whether a person's link went out in a mode that keeps no addresses, which the id may not say."""
-        return self.kind in (Kind.UNSUBSCRIBE, Kind.PREFERENCES) and self.link == _QUIET
+        return self.kind in (Kind.UNSUBSCRIBE, Kind.PREFERENCES) and bool(self.link & _QUIET)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is about the list of its message only: the page of choices behind an unsubscribe page."""
+        return self.kind == Kind.PREFERENCES and bool(self.link & _NARROW)
 
 
 class LinkStamp(NamedTuple):
@@ -130,14 +135,15 @@ class MessageTokens:
         """Return the token of the link that no person sees."""
         return self.sign(Kind.HONEYPOT, _OPEN)
 
-    def recipient(self, kind: Kind, ref: str, quiet: bool = False) -> str:
+    def recipient(self, kind: Kind, ref: str, quiet: bool = False, *, narrow: bool = False) -> str:
         """Return the token by which a person unsubscribes or sets preferences.
 
         :param ref: :meth:`Signer.recipient_refs` of the recipient, so that the opt-out can be kept
             even when the message row is gone.
         :param quiet: see :attr:`Token.quiet`.
+        :param narrow: see :attr:`Token.narrow`.
         """
-        return self.sign(kind, _middle(_QUIET if quiet else 0, ref))
+        return self.sign(kind, _middle(_QUIET * quiet | _NARROW * narrow, ref))
 
 
 class Signer:
@@ -353,5 +359,5 @@ def _unglued(segment: str) -> Iterator[str]:
 
 
 _OPEN = _middle(0, _NO_REF)
-_QUIET = 1
+_QUIET, _NARROW = 1, 2
 """In a person's link, where a click has the position of its link."""

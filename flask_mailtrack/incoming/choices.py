@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,9 @@ _BUTTONS = {
     "decline": (EventType.DECLINED, OWN),
     "accept": (EventType.ACCEPTED, OWN),
 }
+MOST_SHOWN = 1_024
+"""Ids of refusals that one form may name."""
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _METHODS = {Kind.UNSUBSCRIBE: "page", Kind.PREFERENCES: "preferences"}
 
 
@@ -52,6 +56,24 @@ class Wish:
     def by_machine(self) -> bool:
         """Whether a mail client asked, not a page."""
         return any(choice.method in BY_MACHINE for choice in self.choices)
+
+    @property
+    def lifting(self) -> bool:
+        """Whether refusals are taken back."""
+        return any(choice.lifting for choice in self.choices)
+
+    def naming(self, lifts: Iterable[str]) -> Wish:
+        """Return the same wish, in which what is taken back is taken back of the refusals *lifts* only."""
+        named = tuple(sorted(set(lifts)))
+        choices = (dataclasses.replace(each, lifts=named) if each.lifting else each for each in self.choices)
+        return dataclasses.replace(self, choices=tuple(choices))
+
+
+def shown_on(form: MultiDict[str, str]) -> list[str] | None:
+    """Return the ids of the refusals that the page of *form* showed; ``None`` if it does not say."""
+    if "shown" not in form:
+        return None
+    return [name for name in form["shown"].split()[:MOST_SHOWN] if _ID.fullmatch(name)]
 
 
 def wished(kind: Kind, form: MultiDict[str, str], lists: Collection[str]) -> Wish:
@@ -114,13 +136,28 @@ def _measuring(form: MultiDict[str, str]) -> Iterator[Choice]:
 
 
 def after(standing: Standing, choices: Iterable[Choice]) -> Standing:
-    """Return what holds after *choices*; the database may be a moment behind."""
+    """Return what holds after the refusals among *choices*: they are on disk, whatever can be read of them.
+
+    What takes a refusal back is believed only when it has been read that nothing stands.
+    """
     for choice in choices:
-        if choice.type in (EventType.DECLINED, EventType.ACCEPTED):
-            standing = dataclasses.replace(standing, measured=choice.type == EventType.ACCEPTED)
+        if choice.lifting:
+            continue
+        if choice.type == EventType.DECLINED:
+            standing = dataclasses.replace(standing, measured=False)
             continue
         # A mail of no list: leaving it is leaving everything.
         about = {"" if choice.list_id == EVERYTHING else choice.list_id or standing.list_id}
-        left = standing.left | about if choice.type == EventType.UNSUBSCRIBED else standing.left - about
-        standing = dataclasses.replace(standing, left=left)
+        standing = dataclasses.replace(standing, left=standing.left | about)
     return standing
+
+
+def doubtful(standing: Standing, choices: Iterable[Choice]) -> bool:
+    """Say whether something that *choices* take back may still stand, as it has been read."""
+    for choice in filter(lambda choice: choice.lifting, choices):
+        if not standing.sure:
+            return True
+        about = "" if choice.list_id == EVERYTHING else choice.list_id or standing.list_id
+        if not standing.measured if choice.type == EventType.ACCEPTED else standing.left & {about, ""}:
+            return True
+    return False

@@ -53,6 +53,22 @@ class Choice:
     """As in a :class:`.Hit`: empty is the list of the message, ``*`` is everything."""
     reason: str = ""
     comment: str = ""
+    lifts: tuple[str, ...] = ()
+    """The ids of the refusals that it takes back."""
+
+    @property
+    def lifting(self) -> bool:
+        """Whether it takes refusals back."""
+        return self.type in (EventType.SUBSCRIBED, EventType.ACCEPTED)
+
+
+def is_narrow(token: Token) -> bool:
+    """Say whether a link is about its own list and a general "everything" only.
+
+    An unsubscribe link is handed on with each forwarded mail. So it, and the page of choices that it
+    leads to, neither show nor change what stands of another list.
+    """
+    return token.kind == Kind.UNSUBSCRIBE or token.narrow
 
 
 class Recorder:
@@ -159,6 +175,7 @@ class Recorder:
                 comment=clean(choice.comment, MAX_COMMENT),
                 ref=token.ref,
                 wording=wording,
+                lifts=choice.lifts,
             )
             for choice in choices
         ]
@@ -166,8 +183,9 @@ class Recorder:
         self._pass_on()
 
     def preferences(self, token: Token) -> str:
-        """Return the path of the preferences of the person whose unsubscribe *token* this is."""
-        own = self._signer.message(token.message_id).recipient(Kind.PREFERENCES, token.ref, token.quiet)
+        """Return the path of the choices to which the page of *token* leads: it shows no more than *token* does."""
+        tokens = self._signer.message(token.message_id)
+        own = tokens.recipient(Kind.PREFERENCES, token.ref, token.quiet, narrow=is_narrow(token))
         return own + self._signer.list_segment(token.list_id)
 
     def _body(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> dict[str, Any]:

@@ -14,11 +14,13 @@ from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.events import EVERYTHING, PATHS, Kind, Standing
+from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.tokens import Token
 
-from .choices import OWN, REASONS, Wish, after
+from .choices import OWN, REASONS, Wish, after, doubtful
 from .context import apart
+from .hits import is_narrow
 from .statement import statement
 from .translations import Words, accepted, spoken, words
 
@@ -63,7 +65,8 @@ class Pages:
         self._standing = standing
         self._root = f"{urlsplit(settings.base_url).path}{settings.url_prefix}"
         # The other names have a meaning of their own in a choice.
-        self.lists = {name: about for name, about in settings.lists.items() if name not in (OWN, EVERYTHING)}
+        lists = {folded(name): about for name, about in settings.lists.items()}
+        self.lists = {name: about for name, about in lists.items() if name not in (OWN, EVERYTHING)}
 
     def inside(self, view: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
         """Call *build*, which renders for a *view*, where the templates of the app find what they need.
@@ -78,29 +81,38 @@ class Pages:
         :param wish: what has just been asked for, if anything.
         :param preferences: the token of their preferences.
         """
-        known = True
-        try:
-            found = self._standing(token)
-        except Exception:
-            log.warning("a page is shown without the recipient", exc_info=True)
-            known, found = False, Standing()
-        standing = after(found, wish.choices)
-        about = self._settings.lists.get(standing.list_id, {})
+        found = self.look_up(token)
+        known = found is not None
+        standing = found or Standing(sure=False)
+        noted = doubtful(standing, wish.choices)
+        standing = after(standing, wish.choices)
+        about = self.lists.get(standing.list_id, {})
         return self.plain(
             template,
             speech,
             state=wish.state,
+            noted=noted,
+            shown=standing.shown,
             strange=wish.strange,
             standing=standing,
             known=known,
             address=mask(standing.recipient) if standing.recipient else "",
             list_title=about.get("title", standing.list_id),
             list_description=about.get("description", ""),
-            lists=self._offered(standing),
+            lists=self._offered(standing, is_narrow(token)),
             reasons=REASONS,
             preferences=f"{self._root}/{PATHS[Kind.PREFERENCES]}/{preferences}",
             statement=statement(self._settings, standing),
         )
+
+    def look_up(self, token: Token) -> Standing | None:
+        """Return what stands of the person behind a link, as far as this link may show it; ``None``: not known now."""
+        try:
+            found = self._standing(token)
+        except Exception:
+            log.warning("a page is shown without the recipient", exc_info=True)
+            return None
+        return found.narrowed() if is_narrow(token) else found
 
     def plain(self, template: str, speech: Words, **values: Any) -> str:
         """Return a page; if the host's version or one of its context processors fails, ours."""
@@ -135,11 +147,16 @@ class Pages:
                     return words(chosen)
         return words(accepted(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:LONGEST_HEADER]))
 
-    def _offered(self, standing: Standing) -> list[Mapping[str, Any]]:
+    def offered(self, token: Token) -> list[str]:
+        """Return the lists, besides its own, about which a link may choose."""
+        return [] if is_narrow(token) else list(self.lists)
+
+    def _offered(self, standing: Standing, narrow: bool) -> list[Mapping[str, Any]]:
         """Return the lists that the person may choose: those that are described, and the one of the message."""
         offered: list[Mapping[str, Any]] = [
             {"value": name, "title": about["title"], "description": about.get("description", ""), "name": name}
             for name, about in self.lists.items()
+            if not narrow or name == standing.list_id
         ]
         if standing.list_id and standing.list_id not in self.lists:
             offered.insert(0, {"value": OWN, "title": standing.list_id, "description": "", "name": standing.list_id})

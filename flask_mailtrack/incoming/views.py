@@ -29,7 +29,7 @@ from flask_mailtrack.tokens import Token
 
 from . import answer
 from .answer import Answer
-from .choices import Wish, wished
+from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
 from .pages import NAME, PackageBlueprint, Pages
 from .refusals import Refusals
@@ -44,6 +44,7 @@ _PIXEL = answer.content(
     base64.b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="), 200, "image/gif"
 )
 _NOTHING = answer.nothing()
+_SHOWN = 4 * 33
 _NOT_OURS = ("set-cookie", "vary")
 _CHANGING = ("Content-Type", "Content-Length")
 _HEADERS = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HEADERS_READ)
@@ -159,8 +160,8 @@ class Views:
         self._refusals = Refusals()
         self._recorder = recorder
         self._pages = pages
-        # The form names each list twice: as shown, and as ticked.
-        self._max_body = MAX_BODY + sum(2 * len(quote_plus(name)) + 16 for name in pages.lists)
+        # The form names each list twice, as shown and as ticked, and the refusals that stand of it.
+        self._max_body = MAX_BODY + sum(2 * len(quote_plus(name)) + 16 + _SHOWN for name in pages.lists)
         self.by_path: Mapping[str, tuple[View, tuple[str, ...]]] = {
             PATHS[Kind.OPEN]: (self.open, READ),
             PATHS[Kind.CLICK]: (self.click, READ),
@@ -222,13 +223,26 @@ class Views:
             asked = Request(dict(environ))
             asked.max_content_length = self._max_body
             try:
-                wish = wished(kind, asked.form, self._pages.lists)
+                wish = self._named(token, wished(kind, asked.form, self._pages.offered(token)), shown_on(asked.form))
             except RequestEntityTooLarge:
                 return answer.text("Too much.\n", 413)
         if wish.by_machine:  # no page, so nothing of the host's
             kept = self._chosen(token, wish, environ, "")
             return answer.text("You are unsubscribed.\n", 200) if kept else answer.later()
         return self._pages.inside(kind.value, environ, lambda: self._shown(template, environ, token, wish))
+
+    def _named(self, token: Token, wish: Wish, shown: list[str] | None) -> Wish:
+        """Return *wish* with the refusals that it takes back: those which its page showed.
+
+        A page of the host's own may not say what it showed. Then it is what stands now: a refusal that comes
+        later stays all the same.
+        """
+        if not wish.lifting:
+            return wish
+        if shown is None:
+            stands = self._pages.look_up(token)
+            shown = stands.shown.split() if stands else []
+        return wish.naming(shown)
 
     def _shown(self, template: str, environ: Mapping[str, Any], token: Token, wish: Wish) -> Answer:
         words = self._pages.speech(environ)

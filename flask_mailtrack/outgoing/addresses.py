@@ -34,5 +34,9 @@ def compared(written: Address) -> str:
     return normalise(bare or str(written or ""))
 
 
-# A host writes to many people, but as few senders.
-_parsed = lru_cache(256)(parseaddr)
+@lru_cache(256)  # a host writes to many people, but as few senders
+def _parsed(written: str) -> tuple[str, str]:
+    try:
+        return parseaddr(written)
+    except RecursionError:  # thousands of brackets
+        return "", ""

@@ -25,7 +25,7 @@ from typing import Any, cast
 from flask import Flask, current_app, has_app_context
 from flask_mail import BadHeaderError, Connection, Mail, Message, _MailMixin
 
-from flask_mailtrack.errors import OptOutsUnavailable, RewriteError
+from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList
 
 from . import addresses, headers, options, prepare
 from .copies import Batch, Copy
@@ -200,6 +200,7 @@ class TrackedConnection(Connection):
 
         :param args: with *kwargs* what the host's own ``send`` takes; Flask-Mail's takes ``envelope_from``.
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
+        :raises UnknownList: it names a list that is not in ``MAILTRACK_LISTS``.
         :raises BadHeaderError: a header of it would break out of its line.
         :raises smtplib.SMTPException: as without us: all recipients were refused, or the server
             failed; then too every copy that can still be sent has been.
@@ -216,7 +217,7 @@ class TrackedConnection(Connection):
         try:
             message = _with_plain_bodies(message)
             batch = office.preparer.prepare(message)
-        except OptOutsUnavailable:
+        except (OptOutsUnavailable, UnknownList):
             raise
         except Exception as error:
             if options.names_a_list(message):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import InitVar, dataclass, fields
 from typing import Any
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.errors import UnknownList
+from flask_mailtrack.lists import folded, nearest
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.records import is_deeper
 
@@ -36,7 +38,8 @@ class Options:
 
     :param opens: put in a pixel.
     :param clicks: track links.
-    :param unsubscribe: headers, footer and opt-outs; without a list, an unsubscribe means everything.
+    :param unsubscribe: headers, footer and placeholders of other services; without a list, an unsubscribe
+        means everything. Who has left a list does not get its mail, whatever this says.
     :param tag: a campaign's name, for statistics; at most 255 characters.
     :param list_id: the list that a recipient can leave; at most 255 characters.
     :param metadata: JSON that is kept on the message row; at most 64,000 bytes and 20 levels.
@@ -77,6 +80,8 @@ class Options:
         for name in ("metadata", "utm", "columns"):
             if not isinstance(getattr(self, name), Mapping | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
+        if self.list_id and not 0 < len(folded(self.list_id)) <= MAX_NAME:
+            raise ValueError(f"list_id is {self.list_id[:40]!r}: write a name, of up to {MAX_NAME} characters.")
         _check_metadata(self.metadata or {})
         for key, value in (self.utm or {}).items():
             _check_name(f"utm[{key!r}]", value, required=True)
@@ -98,11 +103,14 @@ class Choice:
     unsubscribe: bool
     tag: str
     list_id: str
+    """Folded, as it is stored."""
     metadata: Mapping[str, Any]
     utm: tuple[tuple[str, str], ...]
     base_url: str
     mode: Mode
     columns: Mapping[str, Any]
+    list_name: str = ""
+    """As it is configured, or else written: for ``List-Id``, which mail programs sort by."""
     transactional: bool = False
     foreign: bool = False
     """Whether the unsubscribe placeholders of other services are filled in, in mail without a list too."""
@@ -141,7 +149,12 @@ def choose(
     for narrower in (_block.get(), foreign and _lenient(foreign), header and parse(header), own):
         if narrower:
             said = narrower if said is _NOTHING else narrower.within(said)
-    listed = settings.unsubscribe and bool(said.list_id)
+    check_list(settings.lists, said.list_id)
+    if said.transactional and said.list_id:
+        log.info("transactional mail is of no list: %r, which another place names, does not count", said.list_id[:80])
+    name = "" if said.transactional else said.list_id or ""
+    list_id = folded(name)
+    listed = settings.unsubscribe and bool(list_id)
     clicks = settings.clicks if said.clicks is None else said.clicks
     unsubscribe = listed if said.unsubscribe is None else said.unsubscribe
     return Choice(
@@ -149,21 +162,34 @@ def choose(
         clicks=clicks and not said.transactional,
         unsubscribe=unsubscribe and not said.transactional,
         tag=said.tag or "",
-        list_id=said.list_id or "",
+        list_id=list_id,
         metadata=said.metadata or {},
         utm=tuple(sorted((plain(key), plain(value)) for key, value in (said.utm or {}).items())),
         base_url=base_url,
         mode=Mode(said.mode or settings.mode),
         columns=said.columns or {},
+        list_name=next((known for known in settings.lists if folded(known) == list_id), name),
         transactional=bool(said.transactional),
         foreign=(settings.unsubscribe if said.unsubscribe is None else said.unsubscribe) and not said.transactional,
     )
 
 
+def check_list(lists: Collection[str], name: str | None) -> None:
+    """Refuse the name of a list that is not among *lists*, if there are any.
+
+    :raises UnknownList: most likely with a typo, so that nobody would be known to have left it.
+    """
+    if lists and name and folded(name) not in map(folded, lists):
+        raise UnknownList(name, nearest(name, lists))
+
+
 def names_a_list(message: object) -> bool:
     """Say whether a message, or the block it is sent in, names a list; for when nothing else can be asked."""
     said = (getattr(message, ATTRIBUTE, None), _block.get())
-    return any(options is not None and (options.list_id or options.unsubscribe) for options in said)
+    given = getattr(message, "extra_headers", None) or {}
+    header = "; ".join(str(value) for name, value in given.items() if str(name).lower() == HEADER.lower())
+    every = (*said, parse(header))
+    return any(options is not None and (options.list_id or options.unsubscribe) for options in every)
 
 
 def parse(header: str) -> Options:

@@ -108,9 +108,8 @@ class _Work:
     def batch(self) -> Batch:
         personal = self._compiled()
         recipients = self._recipients()
-        asked = self._way_out
-        gone = [r for r in recipients if asked and r.gone]
-        wanted = [r for r in recipients if not (asked and r.gone)]
+        gone = [r for r in recipients if r.gone]
+        wanted = [r for r in recipients if not r.gone]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
         copies = self._copies(self._envelopes(wanted, personal))
         # What goes wrong with the first would with all: it must come up before anything has been sent.
@@ -212,7 +211,8 @@ class _Work:
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 
     def _refused(self, addresses: list[str]) -> Mapping[str, set[OptOutKind]]:
-        if self._way_out:
+        # The switch is about what the mail shows; who has left is not written to, whatever it says.
+        if not self._choice.transactional and (self._choice.list_id or self._way_out):
             return self._preparer.optouts.among(addresses, self._choice.list_id)
         if not self._choice.opens and not self._choice.clicks:
             return {}
@@ -251,7 +251,7 @@ class _Work:
             return dict(self._given)
         domain, mailbox = self._sender.rpartition("@")[2], self._settings.unsubscribe_mailto
         mailto = links.unsubscribe_mailto(mailbox) if mailbox else ""
-        return headers.for_list(links.unsubscribe(), self._choice.list_id, domain, self._given, mailto)
+        return headers.for_list(links.unsubscribe(), self._choice.list_name, domain, self._given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
         """Return the other alternatives, an AMP part for instance: as written, but for placeholders and footer."""

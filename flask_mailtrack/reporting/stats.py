@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, case, func, or_, select
 
 from flask_mailtrack.events import EventType, Status, Verdict
+from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.database import Database
 
@@ -73,7 +74,7 @@ def stats(
     if tag is not None:
         conditions.append(table.c.tag == tag)
     if list_id is not None:
-        conditions.append(table.c.list_id == list_id)
+        conditions.append(table.c.list_id == folded(list_id))
     if since is not None:
         conditions.append(table.c.created_at >= _utc(since))
     if until is not None:

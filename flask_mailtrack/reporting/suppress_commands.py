@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flask_mailtrack.events import OptOutKind
+from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.rights import suppression
 from flask_mailtrack.storage.rights.suppression_file import BadRow, SuppressionFile
 from flask_mailtrack.storage.rights.suppression_import import Progress, load
@@ -75,7 +76,7 @@ def _list(extension: Any) -> click.Command:
         found = 0
         if email:
             rows = extension.export(email)["optouts"]
-            pages = [[row for row in rows if list_id is None or row["list_id"] == list_id]]
+            pages = [[row for row in rows if list_id is None or folded(row["list_id"]) == folded(list_id)]]
         for page in pages if email else suppression.pages(extension.state().database, list_id):
             for row in page:
                 found += 1

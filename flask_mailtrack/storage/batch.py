@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, false, func, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, false, func, or_, select, update
 
 from flask_mailtrack.events import (
     BY_LINK,
@@ -25,23 +27,22 @@ from flask_mailtrack.events import (
     Verdict,
     now,
 )
+from flask_mailtrack.lists import folded
 
 from . import tally
 from .database import Database, chunked
 from .hindsight import LOOKED_AT, Hindsight, Visit
-from .optouts import OPT_OUTS, REF
+from .optouts import OPT_OUTS, REF, mark
 from .records import Record
 from .rights import audit, last_seen, suppression
+from .rights.register import Register
 
-_OPPOSITE = {
-    EventType.UNSUBSCRIBED: EventType.SUBSCRIBED,
-    EventType.DECLINED: EventType.ACCEPTED,
-}
+log = logging.getLogger("flask_mailtrack.drain")
 
 _COUNTS = ("open_count", "click_count", "machine_count")
 _FIRST = ("first_verdict", "first_reasons")
 _IN_MESSAGE = [name for name in SentMessage._fields if name not in ("meta", "columns")]
-_IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording")]
+_IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording", "lifts")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
 MESSAGE_COLUMNS = (*_IN_MESSAGE, "meta", *_COUNTS)
 EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
@@ -63,6 +64,10 @@ class Batch:
         self._theirs: dict[uuid.UUID, Any] = {}
         self._several: set[uuid.UUID] = set()
         self._corrected: list[Any] = []
+
+    @cached_property
+    def _register(self) -> Register:
+        return Register(self._database, self._connection)
 
     def write(self, records: Sequence[Record]) -> list[Record]:
         """Write links, messages and hits, then what follows from them.
@@ -130,7 +135,7 @@ class Batch:
         if len(fresh) == len(stored):
             return stored
         for hit, asked in zip(stored, hits, strict=True):
-            if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id == EVERYTHING):
+            if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id):
                 self._pour(table, EVENT_COLUMNS, [event_row(hit)], [hit])
                 self._add(self._database.audit, audit.of_hit(hit), hit)
         # A second yes is no event, so nobody is told of it; a replay is told again.
@@ -209,60 +214,67 @@ class Batch:
             values: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in names}
             self._connection.execute(update(event).where(event.c.id == bindparam("key_")).values(values), rows)
 
-    def _opt(self, hit: Hit, message: Any, everything: bool) -> bool:
+    def _opt(self, hit: Hit, message: Any, asked: str) -> bool:
         """Change what stands, and say whether that is news: a second yes is no event.
 
-        What is older than what stands changes nothing, so that neither a replay nor the journal of
-        another machine can undo a later choice. A link undoes only what a link has done.
+        A link undoes only what a link has done, and of that only what its page has shown.
+
+        :param asked: the list of the hit as it came.
         """
         kind, out = OPT_OUTS[hit.type]
-        table = self._database.optout
+        if self._register.seen([hit.id]):
+            return False
         # Purged, or of an erased person: the reference is what is left of them.
         nameless = message is None or not message.recipient
         recipient = REF + hit.ref if nameless else message.recipient
-        key = {"recipient": recipient, "list_id": hit.list_id, "kind": kind}
         if not out:
-            # An opt-out that came before the message row is under the reference, and about everything.
-            early = (table.c.recipient == REF + hit.ref) & table.c.list_id.in_(["", hit.list_id])
-            named = (table.c.recipient == recipient) & (table.c.list_id == hit.list_id)
-            about = or_(named, early, self._nameless(hit, everything) if nameless else false()) & (table.c.kind == kind)
-            by_link = table.c.method.in_(BY_LINK)
-            gone = table.delete().where(about, by_link, table.c.created_at <= hit.occurred_at)
-            if self._connection.execute(gone).rowcount:
-                return True
-            whose = table.c.recipient.in_([recipient, REF + hit.ref]) & table.c.list_id.in_(["", hit.list_id])
-            locked = select(table.c.kind).where(whose, table.c.kind == kind, ~by_link).limit(1)
-            return not self._connection.execute(locked).first() and not self._told(hit, hit.type)
-        same = [table.c[name] == value for name, value in key.items()]
-        columns = (table.c.message_id, table.c.created_at, table.c.method)
-        stands = self._connection.execute(select(*columns).where(*same)).first()
+            return self._undo(hit, kind, recipient, nameless, asked)
+        if self._register.is_lifted(hit._replace(list_id=asked), hit.list_id):
+            return True  # it happened, but its undo was quicker
+        said = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id", "ref")}
+        key = {"recipient": recipient, "list_id": hit.list_id, "kind": kind}
+        row = key | said | {"created_at": hit.occurred_at}
+        (whole,) = self._database.host.complete(self._database.optout, [row], [hit], self._theirs)
+        stands = self._register.enter(whole, hit.id)
         if stands is None:
-            if not self._told(hit, _OPPOSITE[hit.type], later=True):
-                said = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id", "ref")}
-                self._add(table, key | said | {"created_at": hit.occurred_at}, hit)
             return True
         if hit.reason and stands.method in BY_LINK:  # given after the unsubscribe, on the page that confirms it
-            reason = {"reason": hit.reason, "comment": hit.comment}
-            event = self._database.event
-            event_of_it = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
-            self._connection.execute(update(table).where(*same).values(reason))
-            self._connection.execute(update(event).where(*event_of_it, event.c.type == hit.type).values(reason))
+            self._explain(stands, {"reason": hit.reason, "comment": hit.comment}, hit.type)
         return False
 
-    def _nameless(self, hit: Hit, everything: bool) -> ColumnElement[bool]:
-        """Return where that stands under an address which a link without a message row may undo."""
-        table = self._database.optout
-        mine = table.c.list_id == hit.list_id
-        if not everything:  # the list is not known any more, but what this very link has done is
-            mine |= table.c.message_id == hit.message_id
-        return (table.c.ref == hit.ref) & mine
+    def _undo(self, hit: Hit, kind: OptOutKind, recipient: str, nameless: bool, asked: str) -> bool:
+        if not hit.lifts:
+            log.warning("an undo names no refusal, so it lifts none: an old record, or an old page of the host")
+            return False
+        whose = {recipient, REF + hit.ref}
 
-    def _told(self, hit: Hit, kind: EventType, later: bool = False) -> bool:
-        """Say whether an event of *kind* is known about the message and list of *hit*."""
-        event = self._database.event
-        query = select(event.c.id).where(event.c.message_id == hit.message_id, event.c.list_id == hit.list_id)
-        query = query.where(event.c.type == kind, *([event.c.occurred_at > hit.occurred_at] if later else []))
-        return self._connection.execute(query.limit(1)).first() is not None
+        def about(row: Any) -> bool:
+            on = folded(row.list_id)
+            if row.recipient in whose and on == hit.list_id:
+                return True
+            # An opt-out that came before the message row is under the reference, and about everything.
+            if row.recipient == REF + hit.ref and not on:
+                return True
+            # The list is not known any more, but what this very link has done is.
+            mine = on == hit.list_id or (asked != EVERYTHING and row.message_id == hit.message_id)
+            return nameless and row.ref == hit.ref and mine
+
+        table = self._database.optout
+        rows = or_(table.c.recipient.in_(sorted(whose)), table.c.ref == hit.ref if nameless else false())
+        gone = self._register.lift(rows & (table.c.kind == kind), hit.lifts, about)
+        scopes = [hit.list_id] if asked else [hit.list_id, f"message:{hit.message_id}"]
+        marks = [
+            mark(name, hit.ref, False, kind, scope) for name in self._register.unseen(hit.lifts) for scope in scopes
+        ]
+        self._register.mark(marks, hit, hit.ref, self._theirs)
+        return gone
+
+    def _explain(self, stands: Any, reason: dict[str, str], kind: EventType) -> None:
+        table, event = self._database.optout, self._database.event
+        own = [table.c[name] == getattr(stands, name) for name in ("recipient", "list_id", "kind")]
+        self._connection.execute(update(table).where(*own).values(reason))
+        event_of_it = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
+        self._connection.execute(update(event).where(*event_of_it, event.c.type == kind).values(reason))
 
     def _rows(self, column: Any, keys: Iterable[Any]) -> dict[Any, Any]:
         wanted = list(keys)
@@ -303,8 +315,8 @@ def _resolved(hit: Hit, sent: Mapping[uuid.UUID, Any], links: Mapping[str, Any])
     """Return *hit* with what only the tables know: the list of an opt-out, the name of a link."""
     if hit.type in OPT_OUTS:
         message = sent.get(hit.message_id)
-        unnamed = str(message.list_id) if message is not None else ""
+        unnamed = folded(message.list_id) if message is not None else ""
         about_all = hit.list_id == EVERYTHING or OPT_OUTS[hit.type][0] == OptOutKind.TRACKING
-        return hit._replace(list_id="" if about_all else hit.list_id or unnamed)
+        return hit._replace(list_id="" if about_all else folded(hit.list_id) or unnamed)
     link = links.get(hit.ref)
     return hit._replace(url=hit.url or link.url, link_name=link.name, part=link.part) if link is not None else hit

@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import or_, select
 
 from flask_mailtrack.consent import Consent, Purpose
-from flask_mailtrack.errors import OptOutsUnavailable
+from flask_mailtrack.errors import OptOutsUnavailable, StreamError
 from flask_mailtrack.events import BY_LINK, EVERYTHING, EventType, Hit, OptOutKind, Standing, Suppression
+from flask_mailtrack.lists import folded
 
 from .database import Database
 
@@ -31,15 +33,20 @@ _CHUNK = 30_000
 
 Change = Hit | Suppression
 
+MARKED = "lifted"
+"""In the audit: no change, but the mark that a refusal is lifted, for when it arrives, or arrives again."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     method: str
     since: datetime
+    early: bool = False
+    """It was stored before the row of its message: it is about everything, though perhaps meant for one list."""
 
 
-_Standing = dict[tuple[str, str, OptOutKind], _Refusal]
-"""By address, list and kind."""
+_Standing = dict[tuple[str, str, OptOutKind], dict[str, _Refusal]]
+"""By address, list and kind, then by the id of the refusal."""
 
 
 class OptOuts:
@@ -51,6 +58,7 @@ class OptOuts:
         which has what is moved in between.
     :param consent: what the host knows of consent.
     :param catch_up: tries to move what people have just asked for from the spool to the database.
+    :param elsewhere: returns the choices that only other machines have, for the pages.
     :param remember: seconds for which :meth:`silent` remembers that nobody at all has declined.
     """
 
@@ -62,6 +70,7 @@ class OptOuts:
         consent: Consent | None = None,
         catch_up: Callable[[], object] = list,
         remember: float = 0,
+        elsewhere: Callable[[], Sequence[Change]] = list,
     ) -> None:
         self._database = database
         self._refs = refs
@@ -69,6 +78,7 @@ class OptOuts:
         self._waiting = waiting
         self._consent = consent or Consent(None, True)
         self._remember = remember
+        self._elsewhere = elsewhere
         self._nobody_until = 0.0
 
     def among(self, addresses: Collection[str], list_id: str) -> dict[str, set[OptOutKind]]:
@@ -84,7 +94,7 @@ class OptOuts:
             raise OptOutsUnavailable(f"the opt-outs of list {list_id!r} cannot be read") from error
         refused: dict[str, set[OptOutKind]] = {}
         for address, found, kind in standing:
-            if found in ("", list_id):
+            if found in ("", folded(list_id)):
                 refused.setdefault(address, set()).add(kind)
         return self._with_consent(addresses, refused)
 
@@ -125,28 +135,60 @@ class OptOuts:
         self._nobody_until = 0.0
 
     def standing(self, message_id: uuid.UUID, ref: str, about: str = "") -> Standing:
-        """Return whom a message went to and what they have refused.
+        """Return whom a message went to and what they have refused, as far as any machine knows.
 
         :param ref: from the token; all that is left if the message row is gone.
         :param about: the list that the token names, if no mail was sent.
         """
+        pending, sure = self._known()
         message, table = self._database.message, self._database.optout
         sent = self._database.rows(select(message.c.recipient, message.c.list_id).where(message.c.id == message_id))
-        recipient, list_id = sent[0] if sent else ("", "")
-        whose = or_(table.c.recipient.in_([recipient or REF + ref, REF + ref]), table.c.ref == ref)
-        columns = (table.c.list_id, table.c.kind, table.c.method, table.c.message_id)
+        recipient, list_id = (sent[0][0], folded(sent[0][1])) if sent else ("", "")
+        names = {REF + ref, *((recipient, *(REF + each for each in self._refs(recipient))) if recipient else ())}
+        whose = or_(table.c.recipient.in_(sorted(names)), table.c.ref == ref)
+        columns = [table.c[name] for name in _COLUMNS]
         rows = self._database.rows(select(*columns).where(whose, table.c.kind.in_(list(OptOutKind))))
         if not sent:  # purged: what this very link has done tells the list
-            list_id = about or next((row[0] for row in rows if row[3] == message_id), "")
-        refused = {(found, OptOutKind(kind)): method for found, kind, method, _ in rows}
-        here = {(list_id, OptOutKind.UNSUBSCRIBE), ("", OptOutKind.UNSUBSCRIBE)}
+            list_id = folded(about) or next((folded(row[1]) for row in rows if row[5] == message_id), "")
+        found: _Standing = {}
+        owners = dict.fromkeys((*names, *(row[0] for row in rows)), "")
+        _read(rows, owners, found, by_id=True)
+        self._add(pending, owners, found)
+        refused = {(about, kind): refusals for (_, about, kind), refusals in found.items()}
+        here = [refused.get((about, OptOutKind.UNSUBSCRIBE), {}) for about in (list_id, "")]
         return Standing(
             recipient=recipient,
             list_id=list_id,
-            left=frozenset(found for found, kind in refused if kind == OptOutKind.UNSUBSCRIBE),
-            measured=("", OptOutKind.TRACKING) not in refused,
-            locked=any(key in here and method not in BY_LINK for key, method in refused.items()),
+            left=frozenset(about for about, kind in refused if kind == OptOutKind.UNSUBSCRIBE),
+            measured=_UNMEASURED not in refused,
+            locked=any(refusal.method not in BY_LINK for refusals in here for refusal in refusals.values()),
+            refusals={
+                key: tuple(name for name, refusal in refusals.items() if refusal.method in BY_LINK)
+                for key, refusals in refused.items()
+            },
+            sure=sure,
         )
+
+    def named(self, address: str, list_id: str, kind: OptOutKind) -> tuple[str, ...]:
+        """Return the ids of all refusals that stand of somebody about exactly one list, for the host to lift.
+
+        :param address: normalised.
+        :param list_id: folded.
+        :raises OptOutsUnavailable: it cannot be known.
+        """
+        try:
+            found = self._standing([address], self._waiting(), by_id=True)
+        except Exception as error:
+            raise OptOutsUnavailable("what stands against somebody cannot be read, so nothing was lifted") from error
+        return tuple(found.get((address, list_id, kind), ()))
+
+    def _known(self) -> tuple[list[Change], bool]:
+        """Return the choices that are not in the database yet, and whether all machines could be asked."""
+        try:
+            others, sure = list(self._elsewhere()), True
+        except StreamError:
+            others, sure = [], False
+        return list({change.id: change for change in (*others, *self._waiting())}.values()), sure
 
     def _with_consent(
         self, addresses: Collection[str], refused: dict[str, set[OptOutKind]]
@@ -163,54 +205,148 @@ class OptOuts:
 
     def _declined(self, addresses: Collection[str], pending: Sequence[Change]) -> dict[str, datetime]:
         standing = self._standing(addresses, pending)
-        return {a: said.since for (a, list_id, kind), said in standing.items() if (list_id, kind) == _UNMEASURED}
+        return {
+            address: min(refusal.since for refusal in refusals.values())
+            for (address, list_id, kind), refusals in standing.items()
+            if (list_id, kind) == _UNMEASURED
+        }
 
-    def _standing(self, addresses: Collection[str], pending: Sequence[Change]) -> _Standing:
+    def _standing(self, addresses: Collection[str], pending: Sequence[Change], by_id: bool = False) -> _Standing:
+        """Return what stands against *addresses*.
+
+        :param by_id: the ids of the refusals are asked for; they are read also where an undo may wait.
+        """
         table = self._database.optout
         owners = {a: a for a in addresses} | {REF + ref: a for a in addresses for ref in self._refs(a)}
         spellings = list(owners)
         found: _Standing = {}
+        by_id = by_id or bool(pending)
+        columns = [table.c[name] for name in (_COLUMNS if by_id else _COLUMNS[:5])]
         for start in range(0, len(spellings), _CHUNK):
-            columns = (table.c.recipient, table.c.list_id, table.c.kind, table.c.method, table.c.created_at)
             query = select(*columns).where(table.c.recipient.in_(spellings[start : start + _CHUNK]))
-            for spelling, list_id, kind, method, since in self._database.rows(query):
-                if spelling in owners:  # some collations find more than was asked for
-                    key = (owners[spelling], list_id, OptOutKind(kind))
-                    said = _Refusal(method, since if since.tzinfo else since.replace(tzinfo=UTC))
-                    if key not in found or found[key].method in BY_LINK:  # what no link can undo is what counts
-                        found[key] = said
+            _read(self._database.rows(query), owners, found, by_id)
         if pending:
             self._add(pending, owners, found)
         return found
 
     def _add(self, pending: Sequence[Change], owners: dict[str, str], found: _Standing) -> None:
-        """Let the choices that are still in the spool count, in the order in which they were made."""
+        """Let the choices that are still in the spool count, in whatever order they came."""
         mine = [c for c in pending if any(spelling in owners for spelling in _spellings(c))]
         lists = self._lists({c.message_id for c in mine if isinstance(c, Hit)})
-        for change in sorted(mine, key=lambda change: change.occurred_at):
+        meant = {c.id: _meaning(c, lists) for c in mine}
+        # A copy of what was moved, and perhaps lifted, meanwhile.
+        done = self._done([(c, meant[c.id][0]) for c in mine if meant[c.id][2]])
+        undone: list[tuple[str, Change]] = []
+        for change in mine:
             owner = next(owners[spelling] for spelling in _spellings(change) if spelling in owners)
-            list_id, kind, out = _meaning(change, lists)
-            key = (owner, list_id, kind)
-            if out:
-                found.setdefault(key, _Refusal(change.method, change.occurred_at))
-            elif key in found and _lifts(change, found[key]):
-                del found[key]
+            list_id, kind, out = meant[change.id]
+            if not out:
+                undone.append((owner, change))
+            elif change.id not in done:
+                early = isinstance(change, Hit) and change.message_id not in lists
+                refusal = _Refusal(change.method, change.occurred_at, early)
+                found.setdefault((owner, list_id, kind), {}).setdefault(change.id.hex, refusal)
+        for owner, change in undone:
+            list_id, kind, _ = meant[change.id]
+            _lift(found, (owner, list_id, kind), change)
+            if isinstance(change, Hit) and list_id:
+                _lift(found, (owner, "", kind), change, early=True)
+
+    def _done(self, refusals: Sequence[tuple[Change, str]]) -> set[uuid.UUID]:
+        """Return the ids of those pending refusals that have been in the database, or were lifted before they came."""
+        marks = {c.id: {c.id, *marks_on(c, list_id)} for c, list_id in refusals}
+        wanted = sorted({mark for each in marks.values() for mark in each})
+        column, found = self._database.audit.c.id, set()
+        for start in range(0, len(wanted), _CHUNK):
+            rows = self._database.rows(select(column).where(column.in_(wanted[start : start + _CHUNK])))
+            found |= {row[0] for row in rows}
+        return {each for each, its in marks.items() if its & found}
 
     def _lists(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, str]:
         if not message_ids:
             return {}
         table, some = self._database.message, list(message_ids)[:_CHUNK]
         rows = self._database.rows(select(table.c.id, table.c.list_id).where(table.c.id.in_(some)))
-        return {row[0]: row[1] for row in rows}
+        return {row[0]: folded(row[1]) for row in rows}
 
 
 _UNMEASURED = ("", OptOutKind.TRACKING)
+_COLUMNS = ("recipient", "list_id", "kind", "method", "created_at", "message_id", "refusals")
 
 
-def _lifts(change: Change, refusal: _Refusal) -> bool:
-    by_right = isinstance(change, Suppression) or refusal.method in BY_LINK
-    # What another machine has been told may be older than what stands.
-    return by_right and refusal.since <= change.occurred_at
+def held(row: Any) -> dict[str, str]:
+    """Return the refusals that make a row of the table stand: how each came, by its id.
+
+    A row of before refusals were kept by id is one refusal, whose id is made of the row.
+    """
+    if row.refusals is not None:
+        return dict(row.refusals)
+    since = _aware(row.created_at).isoformat()
+    return {uuid.uuid5(_ROWS, f"{row.list_id}\0{row.kind}\0{since}\0{row.message_id}").hex: row.method}
+
+
+def marks_on(refusal: Change, list_id: str) -> list[uuid.UUID]:
+    """Return the audit ids of which one is there if *refusal* was lifted before it arrived.
+
+    :param list_id: that it is about, as stored.
+    """
+    if isinstance(refusal, Suppression):
+        return [mark(refusal.id.hex, ref, True, refusal.kind, list_id) for ref in refusal.refs]
+    kind = OPT_OUTS[refusal.type][0]
+    scopes = [list_id] if refusal.list_id else [list_id, f"message:{refusal.message_id}"]
+    return [mark(refusal.id.hex, refusal.ref, by_host, kind, scope) for by_host in (False, True) for scope in scopes]
+
+
+def mark(refusal: str, ref: str, by_host: bool, kind: str, scope: str) -> uuid.UUID:
+    """Return the audit id by which it is remembered that somebody has lifted a refusal of theirs.
+
+    It binds person, kind and list: a link that names the id of another's refusal lifts nothing.
+
+    :param refusal: its id.
+    :param scope: the list; or the message, for a choice that is about the list of its message.
+    """
+    return uuid.uuid5(_ROWS, f"{refusal}\0{ref}\0{by_host}\0{kind}\0{scope}")
+
+
+_ROWS = uuid.UUID("5b0c1c5e-6f0f-5c0e-9d9b-3c9d0f2f6f11")
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _read(rows: Iterable[tuple[Any, ...]], owners: dict[str, str], found: _Standing, by_id: bool) -> None:
+    """Put what stands in the table into *found*."""
+    for row in rows:
+        if row[0] not in owners:  # some collations find more than was asked for
+            continue
+        named = _Row._make(row if by_id else (*row, None, None))
+        refusals = found.setdefault((owners[named.recipient], folded(named.list_id), OptOutKind(named.kind)), {})
+        early, since = named.recipient.startswith(REF), _aware(named.created_at)
+        ways = held(named) if by_id else {f"{named.recipient}/{named.list_id}": named.method}
+        refusals |= {name: _Refusal(way, since, early) for name, way in ways.items()}
+
+
+class _Row(NamedTuple):
+    recipient: str
+    list_id: str
+    kind: str
+    method: str
+    created_at: datetime
+    message_id: uuid.UUID | None
+    refusals: dict[str, str] | None
+
+
+def _lift(found: _Standing, key: tuple[str, str, OptOutKind], undo: Change, early: bool = False) -> None:
+    """Take the refusals out of *found* that *undo* names, as far as it may."""
+    refusals = found.get(key, {})
+    for name in undo.lifts:
+        refusal = refusals.get(name)
+        by_right = refusal and (isinstance(undo, Suppression) or refusal.method in BY_LINK)
+        if refusal and by_right and (refusal.early or not early):
+            del refusals[name]
+    if not refusals:
+        found.pop(key, None)
 
 
 def _spellings(change: Change) -> list[str]:
@@ -220,8 +356,8 @@ def _spellings(change: Change) -> list[str]:
 def _meaning(change: Change, lists: dict[uuid.UUID, str]) -> tuple[str, OptOutKind, bool]:
     """Return list, kind and direction; the list of an unknown message is taken for everything, to be safe."""
     if isinstance(change, Suppression):
-        return change.list_id, change.kind, change.out
+        return folded(change.list_id), change.kind, change.out
     kind, out = OPT_OUTS[change.type]
-    named = "" if change.list_id == EVERYTHING or kind == OptOutKind.TRACKING else change.list_id
+    named = "" if change.list_id == EVERYTHING or kind == OptOutKind.TRACKING else folded(change.list_id)
     about_message = not change.list_id and kind == OptOutKind.UNSUBSCRIBE
     return (lists.get(change.message_id, "") if about_message else named), kind, out

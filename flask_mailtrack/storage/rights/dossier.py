@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Table, or_, select
 
 from flask_mailtrack.events import now
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import REF
+from flask_mailtrack.storage.optouts import MARKED, REF
 
 from . import audit
 
@@ -42,7 +42,7 @@ def about(database: Database, recipient: str, refs: Sequence[str]) -> dict[str, 
 def audit_trail(database: Database, refs: Sequence[str]) -> list[dict[str, Any]]:
     """Return the audit rows of somebody, oldest first."""
     table = database.audit
-    rows = _rows(database, table, [or_(*(table.c.ref == ref for ref in refs))])
+    rows = _rows(database, table, [or_(*(table.c.ref == ref for ref in refs)), table.c.change != MARKED])
     return [_plain(row) for row in sorted(rows, key=lambda row: row["occurred_at"])]
 
 

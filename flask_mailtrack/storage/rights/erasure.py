@@ -22,7 +22,7 @@ from flask_mailtrack.events import first_id
 from flask_mailtrack.storage.database import Database, chunked
 from flask_mailtrack.storage.disk import search
 from flask_mailtrack.storage.disk.spool import Spool
-from flask_mailtrack.storage.optouts import REF
+from flask_mailtrack.storage.optouts import REF, held
 from flask_mailtrack.storage.sink.stream import Stream
 
 from . import audit
@@ -150,12 +150,18 @@ def _optouts(database: Database, connection: Connection, recipient: str, refs: S
     """Keep what stands, under the hash of the address alone."""
     table = database.optout
     names = [recipient, *(REF + ref for ref in refs)]
-    rows = connection.execute(select(table).where(table.c.recipient.in_(names))).mappings().all()
-    kept = [dict(r) | {"recipient": REF + refs[0], "ref": refs[0], "comment": "", "message_id": None} for r in rows]
-    strongest = {(r["list_id"], r["kind"]): r for r in sorted(kept, key=lambda r: r["created_at"], reverse=True)}
+    rows = connection.execute(select(table).where(table.c.recipient.in_(names))).all()
+    kept: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:  # several may become one, which stands until the refusals of all of them are lifted
+        bare = {"recipient": REF + refs[0], "ref": refs[0], "comment": "", "message_id": None}
+        key = (row.list_id, row.kind)
+        first = kept.get(key)
+        older = first is not None and first["created_at"] <= row.created_at
+        refusals = {**(first["refusals"] if first else {}), **held(row)}
+        kept[key] = (first if first is not None and older else dict(row._mapping) | bare) | {"refusals": refusals}
     connection.execute(table.delete().where(table.c.recipient.in_(names)))
-    database.add(connection, table, list(strongest.values()))
-    return sum(row["recipient"] == recipient for row in rows)
+    database.add(connection, table, list(kept.values()))
+    return sum(row.recipient == recipient for row in rows)
 
 
 def _links(database: Database, connection: Connection, spellings: Sequence[str]) -> int:

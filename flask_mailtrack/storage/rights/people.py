@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask_mailtrack.events import OptOutKind, Suppression, new_id, now
+from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import clean, normalise
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.disk.journal import Journal
@@ -23,6 +24,7 @@ class People:
     :param refs: returns the references of an address under each signing key, newest first.
     :param journals: of events, and of choices.
     :param chosen: told when a choice is in its spool.
+    :param named: returns the ids of what stands against somebody, by address, list and kind.
     :param stream: where the rows of many machines meet.
     """
 
@@ -33,6 +35,7 @@ class People:
         journals: Sequence[Journal],
         drain: Drain,
         chosen: Callable[[], None],
+        named: Callable[[str, str, OptOutKind], tuple[str, ...]],
         stream: Stream | None = None,
     ) -> None:
         self.database = database
@@ -40,18 +43,26 @@ class People:
         self._journals = journals
         self._drain = drain
         self._chosen = chosen
+        self._named = named
         self._stream = stream
 
     def change(self, address: str, *, out: bool, list_id: str, kind: OptOutKind, reason: str, method: str) -> None:
         """Write down that a refusal stands, or stands no more; on disk before this returns.
 
         It goes the way of all choices, through the spool: the caller may be in the middle of a
-        transaction that our own would have to wait for.
+        transaction that our own would have to wait for. What is lifted is what stands at this moment, by its
+        ids: a refusal that comes meanwhile stays, whatever the clocks of the machines say.
 
         :raises ValueError: what is no address, or cannot be stored.
+        :raises OptOutsUnavailable: it is to be lifted, and what stands cannot be read.
         :raises SpoolError: it could not be written.
         """
         change = self.suppression(address, out=out, list_id=list_id, kind=kind, reason=reason, method=method)
+        if not out:
+            lifts = self._named(change.recipient, change.list_id, kind)
+            if not lifts:  # nothing changes, so there is nothing to tell
+                return
+            change = change._replace(lifts=lifts)
         self._journals[-1].append(to_json(change), sync=True)
         self._chosen()
 
@@ -64,8 +75,11 @@ class People:
         if problem := unmailable(recipient):
             raise ValueError(f"{address!r} {problem}")
         list_id, reason = about.pop("list_id", ""), about.pop("reason", "")
-        if len(list_id) > 255 or not list_id.isprintable():
-            raise ValueError(f"list {list_id!r} is longer than 255 characters, or not printable")
+        list_id, given = folded(list_id), list_id
+        if len(list_id) > 255 or not given.isprintable():
+            raise ValueError(f"list {given!r} is longer than 255 characters, or not printable")
+        if given and not list_id:
+            raise ValueError(f"list {given!r} is blank: leave it out, if all lists are meant")
         if not method or len(method) > 16:
             raise ValueError(f"method {method!r} is empty, or longer than 16 characters")
         return Suppression(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from flask_mailtrack.events import BY_LINK, Suppression
+from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import REF
+from flask_mailtrack.storage.optouts import REF, mark
 
 from . import audit
+from .register import Register
+
+log = logging.getLogger("flask_mailtrack.drain")
 
 _PAGE = 10_000
 
@@ -22,39 +28,50 @@ def write(
 ) -> list[Suppression]:
     """Make *changes* stand, in one transaction, and return those that were news.
 
-    What is older than what stands changes nothing. A refusal that a person made by a link becomes the
-    host's, so that a link cannot undo it any more.
+    A refusal that a person made by a link becomes the host's, so that a link cannot undo it any more. What
+    lifts names the refusals that stood when the host said so, and lifts these and no other.
 
     :param fresh: they are certainly no replay.
     """
-    known = set() if fresh else _applied(database, connection, changes)
-    standing = _standing(database, connection, {change.recipient for change in changes})
-    added: dict[tuple[str, str, str], Suppression] = {}
+    register = Register(database, connection)
+    known = set() if fresh else register.seen([change.id for change in changes])
+    standing = register.standing({change.recipient for change in changes})
+    added: dict[tuple[str, str, str], dict[str, Any]] = {}
+    joined: list[tuple[Any, UUID, str, str]] = []
     news: list[Suppression] = []
     for change in changes:
-        if change.id in known:
+        if change.id in known or (change.out and not fresh and register.is_lifted(change, folded(change.list_id))):
             continue
-        key = (change.recipient, change.list_id, str(change.kind))
+        key = (change.recipient, folded(change.list_id), str(change.kind))
         if not change.out:
-            happened = added.pop(key, None) is not None
-            happened |= _lift(database, connection, change)
-            standing.pop(key, None)
+            _write(register, added, joined)
+            happened = _lift(database, register, change)
+            standing = register.standing({change.recipient for change in changes})
+        elif key in added:
+            added[key]["refusals"][change.id.hex] = change.method
+            happened = False
         elif key not in standing:
-            standing[key], happened = change.method, True
-            added[key] = change
+            row = _row(change)
+            (added[key],) = database.host.complete(database.optout, [row], [change], {})
+            happened = True
         else:
-            happened = standing[key] in BY_LINK
-            if happened:
-                _harden(database, connection, change)
-                standing[key] = change.method
+            joined.append((standing[key], change.id, change.method, change.reason))
+            happened = standing[key].method in BY_LINK
         if happened:
             news.append(change)
-    host, fresh_ones = database.host, list(added.values())
-    rows = host.complete(database.optout, list(map(_row, fresh_ones)), fresh_ones, {})
-    database.add(connection, database.optout, rows)
-    proofs = host.complete(database.audit, list(map(audit.of_suppression, news)), news, {})
+    _write(register, added, joined)
+    proofs = database.host.complete(database.audit, list(map(audit.of_suppression, news)), news, {})
     database.add(connection, database.audit, proofs)
     return news
+
+
+def _write(
+    register: Register, added: dict[tuple[str, str, str], dict[str, Any]], joined: list[tuple[Any, UUID, str, str]]
+) -> None:
+    register.settle(list(added.values()))
+    register.join(joined)
+    added.clear()
+    joined.clear()
 
 
 def pages(database: Database, list_id: str | None = None) -> Iterator[list[dict[str, Any]]]:
@@ -65,62 +82,49 @@ def pages(database: Database, list_id: str | None = None) -> Iterator[list[dict[
     table = database.optout
     names = ("recipient", "list_id", "kind", "method", "reason", "created_at")
     query = select(*(table.c[name] for name in names)).order_by(table.c.recipient).limit(_PAGE)
-    if list_id is not None:
-        query = query.where(table.c.list_id == list_id)
+
+    def of_it(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row for row in some if list_id is None or folded(row["list_id"]) == folded(list_id)]
+
     last = ""
     while True:
         rows = [dict(zip(names, row, strict=True)) for row in database.rows(query.where(table.c.recipient >= last))]
         if len(rows) < _PAGE:
-            yield rows
+            yield of_it(rows)
             return
         # The last recipient may have more rows than are on this page.
         last = rows[-1]["recipient"]
         whole = [row for row in rows if row["recipient"] != last]
         if not whole:
             raise ValueError(f"one recipient has {_PAGE} opt-outs or more")
-        yield whole
-
-
-def _applied(database: Database, connection: Connection, changes: Sequence[Suppression]) -> set[Any]:
-    column = database.audit.c.id
-    return set(connection.execute(select(column).where(column.in_([c.id for c in changes]))).scalars())
-
-
-def _standing(database: Database, connection: Connection, recipients: set[str]) -> dict[tuple[str, str, str], str]:
-    table = database.optout
-    query = select(table.c.recipient, table.c.list_id, table.c.kind, table.c.method)
-    found = connection.execute(query.where(table.c.recipient.in_(sorted(recipients))))
-    return {(recipient, list_id, kind): method for recipient, list_id, kind, method in found}
+        yield of_it(whole)
 
 
 def _row(change: Suppression) -> dict[str, Any]:
     when: datetime = change.created_at or change.occurred_at
     return {
         "recipient": change.recipient,
-        "list_id": change.list_id,
+        "list_id": folded(change.list_id),
         "kind": change.kind,
         "method": change.method,
         "reason": change.reason,
         "comment": "",
         "message_id": None,
         "created_at": when,
-        "ref": change.refs[0],
+        "ref": change.refs[0] if change.refs else "",
+        "refusals": {change.id.hex: change.method},
     }
 
 
-def _lift(database: Database, connection: Connection, change: Suppression) -> bool:
-    table = database.optout
+def _lift(database: Database, register: Register, change: Suppression) -> bool:
+    if not change.lifts:
+        log.warning("a suppression is not lifted: the record of it names none, as it is of an earlier version")
+        return False
+    table, on = database.optout, folded(change.list_id)
     names = [change.recipient, *(REF + ref for ref in change.refs)]
-    gone = table.delete().where(
-        table.c.recipient.in_(names),
-        table.c.list_id == change.list_id,
-        table.c.kind == change.kind,
-        table.c.created_at <= change.occurred_at,
-    )
-    return bool(connection.execute(gone).rowcount)
-
-
-def _harden(database: Database, connection: Connection, change: Suppression) -> None:
-    table = database.optout
-    own = (table.c.recipient == change.recipient, table.c.list_id == change.list_id, table.c.kind == change.kind)
-    connection.execute(update(table).where(*own).values(method=change.method, reason=change.reason))
+    rows = table.c.recipient.in_(names) & (table.c.kind == change.kind)
+    gone = register.lift(rows, change.lifts, lambda row: folded(row.list_id) == on, by_host=True)
+    for ref in change.refs:
+        marks = [mark(name, ref, True, change.kind, on) for name in register.unseen(change.lifts)]
+        register.mark(marks, change, ref, {})
+    return gone

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flask_mailtrack.events import OptOutKind, now
+from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import clean, normalise
 
 from .people import unmailable
@@ -133,7 +134,7 @@ class SuppressionFile:
         if kind not in list(OptOutKind):
             return BadRow(line, f"has the unknown kind {kind!r}", tuple(fields))
         list_id = said.get("list_id")
-        if list_id is not None and (len(list_id) > 255 or not list_id.isprintable()):
+        if list_id is not None and (len(folded(list_id)) > 255 or not list_id.isprintable()):
             return BadRow(line, "has a list id that cannot be stored", tuple(fields))
         reason = clean(said.get("reason", ""), 32)
         return Row(line, clean(address, 320), reason, _moment(said.get("created", "")), list_id, OptOutKind(kind))
