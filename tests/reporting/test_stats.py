@@ -157,3 +157,21 @@ def test_unknown_is_a_third_number(database_url: str, make_site: MakeSite) -> No
         assert site.mailtrack.stats(tag="b").unidentified == 0
         site.app.test_cli_runner().invoke(args=["mailtrack", "rebuild"])
     assert "by unknown" in site.app.test_cli_runner().invoke(args=["mailtrack", "stats"]).output
+
+
+def test_counts_that_are_added_to_are_those_of_a_recount(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message with many events gets the same figures by addition, unknown hits and corrected ones included."""
+    monkeypatch.setattr("flask_mailtrack.storage.tally.CROWDED", 1)
+    site = make_site(MAILTRACK_THRESHOLDS={"burst": 60})
+    sent = site.send(HTML)
+    readers = [Reader(site.client, sent, {"User-Agent": name}) for name in ("Acme-Link-Service/3.1", "curl/8.0")]
+    for reader in (*readers, Reader(site.client, sent), *readers):
+        reader.open()
+    kept = ("open_count", "click_count", "machine_count", "opened_at", "clicked_at")
+    for link in ("a", "b"):
+        readers[0].click(link)
+        (added,) = ({name: getattr(row, name) for name in kept} for row in site.rows("Message"))
+        site.app.test_cli_runner().invoke(args=["mailtrack", "rebuild"])
+        (counted,) = ({name: getattr(row, name) for name in kept} for row in site.rows("Message"))
+        assert added == counted
+    assert (counted["open_count"], counted["click_count"], counted["machine_count"]) == (1, 0, 4)
