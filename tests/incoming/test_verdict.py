@@ -595,10 +595,13 @@ def test_the_senders_own_office_is_nobody(make_site: MakeSite, ip: str, strict: 
     """A hit from MAILTRACK_OWN_NETWORKS is unknown, whatever else happens, and counts for nobody."""
     own = ["203.0.113.0/24", "2001:db8::/32"]
     limits = {"burst": 5, "sweep": 10, "shadow": 60}
-    site = make_site(MAILTRACK_OWN_NETWORKS=own, MAILTRACK_VERDICTS=strict, MAILTRACK_THRESHOLDS=limits)
+    site = make_site(
+        MAILTRACK_OWN_NETWORKS=own, MAILTRACK_VERDICTS=strict, MAILTRACK_THRESHOLDS=limits, MAILTRACK_DRAIN="manual"
+    )
     sent = site.send("".join(f'<a href="https://example.com/{n}">{n}</a> ' for n in range(4)))
     for path in re.findall(r"/m/c/[^\"]+", sent.html):
         site.client.get(path, headers=NORMAL, environ_overrides={"REMOTE_ADDR": ip})
+    site.mailtrack.flush()
     assert {(e.verdict, tuple(e.reasons)) for e in site.rows("Event")} == {("unknown", ("own_network",))}
     found = site.mailtrack.stats()
     assert (found.clicked.total, found.machine, found.unidentified) == (0, 0, 4)
