@@ -188,7 +188,7 @@ class Batch:
         if messages:
             moments += [now(), *(message.created_at for message in messages)]
         nth = func.row_number().over(partition_by=event.c.message_id, order_by=event.c.occurred_at.desc())
-        wanted = ("id", "message_id", "type", "occurred_at", "link", "ip", "os", "verdict", "reasons")
+        wanted = ("id", "message_id", "type", "occurred_at", "link", "ip", "os", "verdict", "provider", "reasons")
         columns = [event.c[name] for name in (*wanted, "first_verdict", "first_reasons")]
         near = event.c.occurred_at.between(min(moments) - self._hindsight.reach, max(moments) + self._hindsight.reach)
         found: dict[uuid.UUID, Any] = {}

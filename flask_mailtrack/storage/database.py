@@ -177,10 +177,11 @@ class Database:
         Without it two drainers count events that they do not see of each other, and the later count
         wins. A host's foreign keys to the rows are not held up. SQLite has one writer anyway.
         """
-        if connection.dialect.name == "sqlite":  # but it lets two read before one of them writes
+        wanted = set(message_ids)
+        if wanted and connection.dialect.name == "sqlite":  # but it lets two read before one of them writes
             connection.execute(update(self.message).where(false()).values(status=self.message.c.status))
             return
-        for ids in chunked(message_ids):
+        for ids in chunked(wanted):
             connection.execute(self._lock, self._asked(ids)).all()
 
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:

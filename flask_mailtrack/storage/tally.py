@@ -61,14 +61,12 @@ def add(
             changed.add(hit.message_id)
     for row in corrected:
         state = states.get(row.message_id)
-        if state is not None and row.type == EventType.CLICKED and by_a_person(row.verdict, ""):
-            state["click_count"] -= 1
+        if state is not None and row.type == EventType.CLICKED:
+            # A scanner's now; it was a person's, or nobody's that is counted.
             state["machine_count"] += 1
+            state["click_count"] -= by_a_person(row.verdict, row.provider)
             if state["clicked_at"] == _utc(row.occurred_at):
                 state["clicked_at"] = _first_click(database, connection, row)
-            changed.add(row.message_id)
-        elif state is not None and row.verdict == Verdict.UNKNOWN:
-            state["machine_count"] += 1
             changed.add(row.message_id)
     for key in sorted(changed):
         connection.execute(update(database.message).where(database.message.c.id == key).values(states[key]))
@@ -76,12 +74,11 @@ def add(
 
 def _count(state: dict[str, Any], hit: Hit) -> None:
     first = None
-    if hit.type in _OF_PEOPLE:
+    if hit.type in _OF_PEOPLE and by_a_person(hit.verdict, hit.provider):
         first, count = _OF_PEOPLE[hit.type]
-        if not by_a_person(hit.verdict, hit.provider):
-            first, count = None, "machine_count"
-        if first or hit.verdict != Verdict.UNKNOWN:  # who is unknown is in neither number
-            state[count] += 1
+        state[count] += 1
+    elif hit.type in _OF_PEOPLE:
+        state["machine_count"] += hit.verdict != Verdict.UNKNOWN
     elif hit.type == EventType.UNSUBSCRIBED:
         first = "unsubscribed_at"
     if first is not None:

@@ -805,6 +805,7 @@ def test_a_message_with_many_events_is_added_to(store: Store, tmp_path: Path, mo
     more = [
         store.hit(message, EventType.CLICKED, link=1, occurred_at=START),
         store.hit(message, verdict=Verdict.PROXY, provider="apple"),
+        store.hit(message, verdict=Verdict.UNKNOWN),
         store.hit(message, occurred_at=START + timedelta(days=1)),
         store.hit(message, EventType.UNSUBSCRIBED),
     ]

@@ -22,6 +22,7 @@ from flask_mailtrack.models import models_for
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.hindsight import Hindsight, Visit
 from flask_mailtrack.storage.records import decode, encode, to_json
+from flask_mailtrack.storage.recount import Recount
 from flask_mailtrack.storage.writer import Writer
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
@@ -316,6 +317,20 @@ def test_a_shared_copy_is_not_judged(store: Store) -> None:
     sent = message(shared=True)
     store.put(sent, *(hit(sent, at / 2, at) for at in range(4)))
     assert [row[0] for row in store.events()] == ["human"] * 4
+
+
+def test_a_correction_is_taken_off_the_counts_of_a_message_with_many_events(store: Store) -> None:
+    """What was a person's, or nobody's, becomes a scanner's, and the first click moves on, as in a rebuild."""
+    sent = message()
+    store.put(sent, *(hit(sent, 1_000 + 100 * n, verdict=Verdict.PREFETCH) for n in range(250)))
+    store.put(hit(sent, 0), hit(sent, 1, verdict=Verdict.UNKNOWN), hit(sent, 500))
+    assert store.counts() == (True, 2, 250)
+    store.put(hit(sent, 3, 1))
+    assert store.counts() == (True, 1, 253)
+    table = store.database.message
+    kept = store.database.rows(sa.select(table))
+    Recount(store.database).run()
+    assert store.database.rows(sa.select(table)) == kept
 
 
 def test_a_flood_of_clicks(tmp_path: Path) -> None:
