@@ -11,6 +11,7 @@
     ├── DatabaseBusy            the host holds the only connection; our rows wait in the spool
     ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
     │   └── StreamFull          it holds as much as it may; rows wait in the spool
+    ├── DomainError             a tracking domain cannot be made, or not be removed; also a ValueError
     └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
 """
 
@@ -82,6 +83,10 @@ class StreamError(MailtrackError):
 
 class StreamFull(StreamError):
     """The stream holds ``MAILTRACK_SINK_MAX`` entries: nobody moves them on fast enough."""
+
+
+class DomainError(MailtrackError, ValueError):
+    """A tracking domain cannot be made, changed or removed as asked; the text says why, and what to do."""
 
 
 class OptOutsUnavailable(MailtrackError):

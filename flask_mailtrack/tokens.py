@@ -186,6 +186,13 @@ class Signer:
         """Return the reference of a normalised address under each key, newest first."""
         return [ring.ref("recipient", address) for ring in self._rings]
 
+    def proof(self, *parts: str) -> str:
+        """Return what only an app with the newest key can say about *parts*: 52 characters of lower-case base32.
+
+        The key is for this alone, so that the answer is no token, and opens nothing.
+        """
+        return self._rings[0].proof(*parts)
+
     def read(self, kind: Kind, path: str) -> Token:
         """Return what the token at the beginning of *path* says.
 
@@ -263,6 +270,11 @@ class _KeyRing:
         # Begun once with their keys, and copied for each link: that takes half the time of a new one.
         self._destination = blake2b(key=derive("destination"), digest_size=_DESTINATION_TAG)
         self._ref = blake2b(key=derive("ref"), digest_size=_REF)
+        self._proof = derive("proof")
+
+    def proof(self, *parts: str) -> str:
+        mac = digest(self._proof, "\0".join(parts).encode("utf-8", "surrogatepass"), "sha256")
+        return base64.b32encode(mac).decode("ascii").rstrip("=").lower()
 
     def ref(self, *parts: str) -> str:
         mac = self._ref.copy()
