@@ -11,6 +11,7 @@
     ├── DatabaseBusy            the host holds the only connection; our rows wait in the spool
     ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
     │   └── StreamFull          it holds as much as it may; rows wait in the spool
+    ├── SettingError            an operator's setting that does not exist, or cannot have the value; also a ValueError
     ├── DomainError             a tracking domain cannot be made, or not be removed; also a ValueError
     └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
 """
@@ -83,6 +84,10 @@ class StreamError(MailtrackError):
 
 class StreamFull(StreamError):
     """The stream holds ``MAILTRACK_SINK_MAX`` entries: nobody moves them on fast enough."""
+
+
+class SettingError(MailtrackError, ValueError):
+    """An operator's setting does not exist, or cannot have this value or scope; the text names what can."""
 
 
 class DomainError(MailtrackError, ValueError):

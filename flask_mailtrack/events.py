@@ -237,6 +237,34 @@ class Suppression(NamedTuple):
     """When the person refused, if that was before this was written."""
 
 
+class SettingChange(NamedTuple):
+    """A change that an operator made to a setting: a row of ``mailtrack_setting``."""
+
+    id: uuid.UUID
+    scope: str
+    """``account``, ``domain`` or ``sender``."""
+    subject: str
+    """The domain or the address; empty for the account."""
+    key: str
+    value: str
+    """``on`` or ``off``, or a word of the dimension; empty: unset."""
+    changed_by: str
+    changed_at: datetime
+    before: str = ""
+    """What was in force until then; empty: nothing."""
+
+
+class DomainChange(NamedTuple):
+    """A tracking domain whose status has changed."""
+
+    host: str
+    status: str
+    """``not_verified``, ``pending`` or ``verified``."""
+    before: str
+    reason: str
+    """The finding that changed the status, as a sentence."""
+
+
 class LinkTarget(NamedTuple):
     """What a link reference stands for: a row of ``mailtrack_link``."""
 
