@@ -263,15 +263,17 @@ class SettingMixin:
 class DomainMixin:
     """A tracking domain: a host name of a customer's own under which links may stand.
 
-    ``sender_domains`` are those whose mail carries links on the host; empty: the default of the account.
-    ``status`` is ``not_verified``, ``pending`` or ``verified``; ``failing_since`` is set while a verified
-    host does not pass its check. ``lease_until`` keeps a second machine from the check that the first one makes.
+    ``sender_domains`` are those whose mail carries links on the host; ``account_default`` has it carry the links of
+    all other mail. ``status`` is ``not_verified``, ``pending`` or ``verified``. While a verified host does not pass
+    its check, ``failing_since`` is set, and ``definite_since`` where that is certain. ``lease_until`` keeps a second
+    machine from the check that the first one makes.
     """
 
     __tablename__ = "mailtrack_domain"
 
     host = mapped_column(String(253), primary_key=True)
     sender_domains = mapped_column(JSON, nullable=False, default=list)
+    account_default = mapped_column(Boolean, nullable=False, default=False)
     target = mapped_column(String(253), nullable=False, default="")
     status = _text(16)
     status_reason = mapped_column(Text, nullable=False, default="")
@@ -279,6 +281,7 @@ class DomainMixin:
     findings = mapped_column(JSON, nullable=False, default=list)
     certificate_ends = mapped_column(_Time)
     failing_since = mapped_column(_Time)
+    definite_since = mapped_column(_Time)
     checked_at = mapped_column(_Time)
     check_at = mapped_column(_Time)
     lease_until = mapped_column(_Time)
