@@ -103,6 +103,16 @@ class Names:
             return None
         return [b"".join(record.strings).decode("utf-8", "replace") for record in answer.rrset or ()]
 
+    def exists(self, name: str) -> bool | None:
+        """Say whether *name* exists, with records or with names below it; ``None`` if nobody answered."""
+        try:
+            self._resolver().resolve(name, "TXT", raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return False
+        except dns.exception.DNSException:
+            return None
+        return True
+
     def _resolver(self) -> Any:
         resolver = dns.resolver.Resolver(configure=not self._servers)
         if self._servers:

@@ -16,6 +16,7 @@ from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
 from .dns_records import Names, RecordState
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
 from .host_names import Cname, advice, host_name, tracking_host
+from .mail_records import mail_records
 
 log = logging.getLogger("flask_mailtrack.domains")
 
@@ -173,6 +174,14 @@ class Domains:
             text = f"{row.host} still has a DNS record, or that cannot be known now: {record.text}"
             found.append(f"{text} Links that are out live until the record is gone, and break after that.")
         return found
+
+    def mail_records(self, sender_domain: str) -> Sequence[DomainFinding]:
+        """Return what a sender domain has of SPF, DKIM and DMARC; nothing depends on them.
+
+        :raises DomainError: it is no domain name.
+        """
+        names = Names(self._checker.servers, allow_private=self._checker.allow_private)
+        return mail_records(names, host_name(sender_domain))
 
     def links_out(self, host: str) -> int:
         """Return how many mails may have links on a host, at the most.
