@@ -39,6 +39,10 @@ NOTICE = "flask_mailtrack.notice"
 """Key of a WSGI environ: whoever asks puts a list there, and the front door that was asked leaves its app in it."""
 
 
+DOMAIN_PATH = "d"
+"""Where a tracking domain is asked whether it reaches this app, and where a web server asks for whom it may serve."""
+
+
 class EventType(StrEnum):
     """What happened, in anymail's past tense."""
 

@@ -13,10 +13,11 @@ from typing import Any
 from flask import Flask, current_app, has_app_context
 
 from . import places, signals
+from .administration.administration import Administration
 from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
-from .errors import ConfigError, StreamError
-from .events import Hit, Suppression
+from .errors import ConfigError, NotInitialised, StreamError
+from .events import DomainChange, Hit, SettingChange, Suppression
 from .incoming.hits import Recorder
 from .models import Models
 from .networks import source
@@ -24,9 +25,11 @@ from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.prepare import Preparer
+from .privacy import normalise
 from .storage.database import Database
 from .storage.disk import search
 from .storage.disk.journal import Journal
+from .storage.domains import VERIFIED
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
@@ -67,6 +70,31 @@ class State:
     """Called when something is in a spool: the database may have it."""
     stream: Stream | None
     """Where the rows of many machines meet, if the host wants that."""
+    administration: Administration
+
+
+_states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
+
+
+def state_of(app: Flask) -> State:
+    """Return what *app* has.
+
+    :raises NotInitialised: it has not been set up.
+    """
+    try:
+        return _states[app]
+    except KeyError:
+        raise NotInitialised(
+            f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
+        ) from None
+
+
+def current_state() -> State:
+    """Return what the current app has.
+
+    :raises NotInitialised: it has not been set up.
+    """
+    return state_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
 
 def build(
@@ -118,7 +146,8 @@ def build(
 
     people = People(database, refs, spools, drain, chosen, stream)
     rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
-    state = State(settings, signer, *rooms)
+    administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
+    state = _states[app] = State(settings, signer, *rooms, administration)
     if passing:
         weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
     return state
@@ -201,6 +230,32 @@ def _announcer(app: Flask) -> Callable[[Record], None]:
             log.exception("the end of the app context fails")
 
     return announce
+
+
+def _teller(app: Flask) -> Callable[[SettingChange | DomainChange], None]:
+    """Return what sends the signal of an operator's change, or of a domain's."""
+    reference = weakref.ref(app)
+
+    def tell(change: SettingChange | DomainChange) -> None:
+        if isinstance(change, SettingChange):
+            signal = signals.settings_changed
+        elif change.status == VERIFIED:
+            signal = signals.domain_verified
+        elif change.before == VERIFIED:
+            signal = signals.domain_failed
+        else:
+            return
+        signals.send(reference(), signal, event=change)
+
+    return tell
+
+
+def _senders(app: Flask) -> frozenset[str]:
+    """Return the domain of the host's default sender, if it names one."""
+    given = app.config.get("MAIL_DEFAULT_SENDER") or ""
+    address = given[-1] if isinstance(given, tuple | list) and given else given
+    domain = normalise(str(address)).rpartition("@")[2] if "@" in str(address) else ""
+    return frozenset({domain} - {""})
 
 
 def _failer(app: Flask) -> Callable[[str, Exception], None]:

@@ -49,6 +49,7 @@ _BASE32 = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 # What int() takes for the digits of base 32, which is faster than decoding to bytes.
 _DIGITS = bytes.maketrans(_BASE32[:32], b"0123456789abcdefghijklmnopqrstuv")
 _TOKEN = re.compile(rf"[a-zA-Z2-7]{{{LENGTH}}}")
+_NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SEGMENT = re.compile(r"/+([A-Za-z0-9_-]+)")
 _TAKEN_OFF = ("-", "_", "--", "-_", "_-", "__")
 # Quoted-printable soft breaks that a gateway left in the link.
@@ -186,12 +187,16 @@ class Signer:
         """Return the reference of a normalised address under each key, newest first."""
         return [ring.ref("recipient", address) for ring in self._rings]
 
-    def proof(self, *parts: str) -> str:
-        """Return what only an app with the newest key can say about *parts*: 52 characters of lower-case base32.
+    def host_proof(self, host: str, nonce: str) -> str | None:
+        """Return what only an app with the newest key can say to a question that reached it under *host*.
 
         The key is for this alone, so that the answer is no token, and opens nothing.
+
+        :param host: the name in the request, without a port.
+        :param nonce: 32 hexadecimal digits; anything else has no answer, so that nobody has text of theirs signed.
+        :return: 52 characters of lower-case base32.
         """
-        return self._rings[0].proof(*parts)
+        return self._rings[0].proof(host.lower(), nonce) if _NONCE.fullmatch(nonce) else None
 
     def read(self, kind: Kind, path: str) -> Token:
         """Return what the token at the beginning of *path* says.

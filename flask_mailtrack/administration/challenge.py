@@ -12,13 +12,11 @@ from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException
 from secrets import token_hex
 
+from flask_mailtrack.events import DOMAIN_PATH
 from flask_mailtrack.tokens import Signer
 
 from .certificates import connected
 
-NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
-PATH = "d"
-"""The segment behind the prefix."""
 ALL_SECONDS = 8.0
 LONGEST_ANSWER = 4_096
 
@@ -37,11 +35,6 @@ class Reached:
     cure: str = ""
 
 
-def answer(signer: Signer, host: str, nonce: str) -> str | None:
-    """Return what this app says to *nonce* under *host*; ``None`` if that is no question of ours."""
-    return signer.proof("domain", host.lower(), nonce) if NONCE.fullmatch(nonce) else None
-
-
 def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, context: ssl.SSLContext | None) -> Reached:
     """Ask *host* at *address* for the proof.
 
@@ -51,7 +44,7 @@ def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, cont
     :param context: of TLS; ``None``: plain HTTP.
     """
     nonce = token_hex(16)
-    path = f"{prefix}/{PATH}/{nonce}"
+    path = f"{prefix}/{DOMAIN_PATH}/{nonce}"
     try:
         status, headers, body = _get(host, address, port, path, context)
     except ssl.SSLError as error:
@@ -61,7 +54,7 @@ def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, cont
     except (OSError, HTTPException, ValueError) as error:
         text = f"{host} did not answer the question of this app ({type(error).__name__})."
         return Reached(False, False, text, "Look at the web server and the firewall, and check again.")
-    wanted = answer(signer, host, nonce) or ""
+    wanted = signer.host_proof(host, nonce) or ""
     if status == 200 and compare_digest(body.strip().encode(), wanted.encode()):
         return Reached(True, True, f"{host} reaches this app.")
     return _otherwise(host, status, headers, body)

@@ -30,7 +30,7 @@ def list_(as_json: bool) -> None:
 
     Exit code 1 if one that new mail should use is not verified. Example: flask mailtrack domains list
     """
-    found = current_state().domains.list()
+    found = current_state().administration.domains.list()
     if as_json:
         click.echo(json.dumps([_plain(domain) for domain in found], default=str))
     else:
@@ -51,10 +51,10 @@ def add(primary: str, prefix: str, by: str) -> None:
     """
     state = current_state()
     with mistakes_told():
-        made = state.domains.create(primary, prefix, by=by)
+        made = state.administration.domains.create(primary, prefix, by=by)
     if made.advice:
         click.secho(made.advice, fg="yellow", err=True)
-    prefixes = state.settings.url_prefixes
+    prefixes = state.settings.url_prefix.every
     click.echo(f"Set this record:\n\n{made.record.zone_line}\n")
     click.echo(f"For nginx:\n\n{nginx_block(made.host, prefixes)}")
     click.echo(f"For Caddy:\n\n{caddy_block(made.host, prefixes, f'http://127.0.0.1:8000{prefixes[0]}/d/ask')}")
@@ -71,8 +71,10 @@ def show(host: str, as_json: bool) -> None:
     """
     state = current_state()
     with mistakes_told():
-        found = state.domains.find(host)
-        mail = [finding for domain in found.sender_domains for finding in state.domains.mail_records(domain)]
+        found = state.administration.domains.find(host)
+        mail = [
+            finding for domain in found.sender_domains for finding in state.administration.domains.mail_records(domain)
+        ]
     if as_json:
         click.echo(json.dumps(_plain(found) | {"mail": [dataclasses.asdict(each) for each in mail]}, default=str))
         return
@@ -92,10 +94,10 @@ def check(host: str | None) -> None:
     state = current_state()
     with mistakes_told():
         if host is None:
-            state.domains.watch()
-            found = state.domains.list()
+            state.administration.domains.watch()
+            found = state.administration.domains.list()
         else:
-            found = [state.domains.check(host)]
+            found = [state.administration.domains.check(host)]
     for domain in found:
         _tell(domain)
     click.get_current_context().exit(int(any(domain.status != "verified" for domain in found)))
@@ -110,7 +112,7 @@ def attach(host: str, sender_domain: str) -> None:
     Example: flask mailtrack domains attach click.example.com news.example.com
     """
     with mistakes_told():
-        click.echo(_users(current_state().domains.attach(host, sender_domain)))
+        click.echo(_users(current_state().administration.domains.attach(host, sender_domain)))
 
 
 @domains.command("detach")
@@ -122,7 +124,7 @@ def detach(host: str, sender_domain: str) -> None:
     Example: flask mailtrack domains detach click.example.com news.example.com
     """
     with mistakes_told():
-        click.echo(_users(current_state().domains.detach(host, sender_domain)))
+        click.echo(_users(current_state().administration.domains.detach(host, sender_domain)))
 
 
 @domains.command("remove")
@@ -136,10 +138,10 @@ def remove(host: str, force: bool) -> None:
     state = current_state()
     with mistakes_told():
         if force:
-            out = state.domains.links_out(host)
+            out = state.administration.domains.links_out(host)
             click.confirm(f"Up to {out} mails have links on {host}, which will break. Remove it?", abort=True)
             click.confirm("Really? Nothing brings these links back.", abort=True)
-        state.domains.remove(host, force=force)
+        state.administration.domains.remove(host, force=force)
     click.echo(f"{host} is removed")
 
 
@@ -151,7 +153,7 @@ def export() -> None:
     """
     writer = csv.writer(sys.stdout)
     writer.writerow(_COLUMNS)
-    for domain in current_state().domains.list():
+    for domain in current_state().administration.domains.list():
         row = _plain(domain)
         writer.writerow([_cell(row[name]) for name in _COLUMNS])
 

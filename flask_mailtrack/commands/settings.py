@@ -38,7 +38,7 @@ def show(sender: str, domain: str, as_json: bool) -> None:
 
     Example: flask mailtrack settings show --domain news.example.com
     """
-    desk = current_state().settings_desk
+    desk = current_state().administration.settings
     with mistakes_told():
         rows = desk.status(domain=domain, sender=sender)
     if as_json:
@@ -60,7 +60,7 @@ def set_(key: str, value: str, domain: str, sender: str, by: str) -> None:
     Example: flask mailtrack settings set opens off --domain news.example.com
     """
     with mistakes_told():
-        current_state().settings_desk.set(key, _VALUES[value], domain=domain, sender=sender, by=by)
+        current_state().administration.settings.set(key, _VALUES[value], domain=domain, sender=sender, by=by)
     click.echo(f"{key} is {value}{_about(domain, sender)}, in every process within five seconds")
 
 
@@ -73,7 +73,7 @@ def unset(key: str, domain: str, sender: str, by: str) -> None:
     Example: flask mailtrack settings unset opens --domain news.example.com
     """
     with mistakes_told():
-        current_state().settings_desk.unset(key, domain=domain, sender=sender, by=by)
+        current_state().administration.settings.unset(key, domain=domain, sender=sender, by=by)
     click.echo(f"{key} is not set{_about(domain, sender)}")
 
 
@@ -89,7 +89,7 @@ def history(key: str, domain: str, sender: str, limit: int, as_json: bool) -> No
     Example: flask mailtrack settings history --key opens
     """
     with mistakes_told():
-        changes = current_state().settings_desk.history(key=key, domain=domain, sender=sender, limit=limit)
+        changes = current_state().administration.settings.history(key=key, domain=domain, sender=sender, limit=limit)
     if as_json:
         click.echo(json.dumps([change._asdict() for change in changes], default=str))
         return
@@ -107,7 +107,7 @@ def dimension(value: str | None, by: str) -> None:
 
     Example: flask mailtrack settings dimension domain
     """
-    desk = current_state().settings_desk
+    desk = current_state().administration.settings
     if value is not None:
         with mistakes_told():
             desk.choose_dimension(value, by=by)

@@ -71,7 +71,8 @@ class DomainTable:
     def add(self, row: DomainRow) -> None:
         """Add a row; its host must be new."""
         with self._database.transaction() as connection:
-            connection.execute(insert(self._database.domain).values(_values(row)))
+            table = self._database.domain
+            connection.execute(insert(table).values(_values(row) | self._database.host.values(table, row, {})))
 
     def change(self, host: str, **values: Any) -> None:
         """Change columns of a row."""

@@ -162,7 +162,7 @@ class Switches:
             current = (*same, table.c.replaced_at.is_(None))
             before = connection.execute(select(table.c.value).where(*current).order_by(table.c.id.desc())).scalar()
             connection.execute(update(table).where(*current).values(replaced_at=change.changed_at))
-            row = {name: getattr(change, name) for name in _COLUMNS}
+            row = {name: getattr(change, name) for name in _COLUMNS} | self._database.host.values(table, change, {})
             # What is unset is in force no more; the row is there for the history.
             connection.execute(insert(table).values(**row, replaced_at=None if change.value else change.changed_at))
         self.forget()

@@ -42,7 +42,7 @@ def _authority() -> trustme.CA:
 
 def app(host: str, path: str) -> Answer:
     """Answer as this app does."""
-    said = challenge.answer(SIGNER, host.partition(":")[0], path.rpartition("/")[2])
+    said = SIGNER.host_proof(host.partition(":")[0], path.rpartition("/")[2])
     return (200, {"Cache-Control": "no-store"}, said) if said else (404, {}, "no")
 
 
@@ -210,12 +210,12 @@ def forbidden(host: str, path: str) -> Answer:
 
 def other_key(host: str, path: str) -> Answer:
     """Answer as this app with another key does."""
-    return 200, {}, challenge.answer(OTHER, host.partition(":")[0], path.rpartition("/")[2]) or ""
+    return 200, {}, OTHER.host_proof(host.partition(":")[0], path.rpartition("/")[2]) or ""
 
 
 def rewritten(host: str, path: str) -> Answer:
     """Answer as this app behind a proxy that hides the host name."""
-    return 200, {}, challenge.answer(SIGNER, "127.0.0.1", path.rpartition("/")[2]) or ""
+    return 200, {}, SIGNER.host_proof("127.0.0.1", path.rpartition("/")[2]) or ""
 
 
 WALLS = {
@@ -275,13 +275,13 @@ def test_a_server_that_does_not_end_costs_a_bounded_time(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("nonce", ["", "x" * 32, "A" * 32, "0" * 31, "0" * 33, "0" * 31 + "\n", "٣" * 32])
 def test_only_a_question_of_ours_is_answered(nonce: str) -> None:
     """What is no nonce gets no answer, so nobody has free text signed."""
-    assert challenge.answer(SIGNER, HOST, nonce) is None
+    assert SIGNER.host_proof(HOST, nonce) is None
 
 
 def test_the_proof_binds_key_and_host() -> None:
     """Another key, host or question has another answer; the case of the host does not matter."""
     nonce = "0" * 32
-    answers = {challenge.answer(SIGNER, HOST, nonce), challenge.answer(OTHER, HOST, nonce)}
-    answers |= {challenge.answer(SIGNER, "b.test", nonce), challenge.answer(SIGNER, HOST, "1" * 32)}
+    answers = {SIGNER.host_proof(HOST, nonce), OTHER.host_proof(HOST, nonce)}
+    answers |= {SIGNER.host_proof("b.test", nonce), SIGNER.host_proof(HOST, "1" * 32)}
     assert len(answers) == 4
-    assert challenge.answer(SIGNER, HOST.upper(), nonce) in answers
+    assert SIGNER.host_proof(HOST.upper(), nonce) in answers
