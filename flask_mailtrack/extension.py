@@ -204,7 +204,8 @@ class Mailtrack(Personal):
         :param html: as an author would give it to a message.
         """
         state = self.state()
-        plan = Plan.of(choose(state.settings, "", "", None), state.settings)
+        decided = state.office.preparer.operator.decisions("@")
+        plan = Plan.of(choose(state.settings, "", "", None, operator=decided), state.settings)
         return state.office.preparer.bodies.preview(plain(html), plan)
 
     def classify(

@@ -24,6 +24,7 @@ from .networks import source
 from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
+from .outgoing.operator import Operator
 from .outgoing.prepare import Preparer
 from .privacy import normalise
 from .storage.database import Database
@@ -116,6 +117,8 @@ def build(
         bind = models.Message.__table__.metadata.info.get("bind_key")
         engines = {key: own_engine(engine) for key, engine in db.engines.items()}
         database = Database(engines[bind], models, _filler(app, fill))
+    administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
+    switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
@@ -127,7 +130,8 @@ def build(
     # The drain asks what stands, too, but must not be asked to run meanwhile.
     refs = signer.recipient_refs
     asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
-    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0))
+    days = settings.keep_days.get("events", 0)
+    silence = Silence(database, asked_late, consent, days, lambda: switches.now().paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
     writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
@@ -138,7 +142,8 @@ def build(
     optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
-    office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
+    operator = Operator(settings, switches, administration.in_use)
+    office = Office(Preparer(settings, signer, optouts, _footer, operator), Ledger(spools[0], failed, move), failed)
 
     def chosen() -> None:
         optouts.forget()
@@ -146,7 +151,6 @@ def build(
 
     people = People(database, refs, spools, drain, chosen, stream)
     rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
-    administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
     state = _states[app] = State(settings, signer, *rooms, administration)
     if passing:
         weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
