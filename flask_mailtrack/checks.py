@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from importlib.util import find_spec
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -346,3 +346,39 @@ def _blocked(key: str, value: Any) -> str:
     except ValueError:
         cure = "Write a host such as 'evil.example', a URL such as 'https://evil.example/page', or the id of a message."
         raise bad("E195", key, f"has {value!r}.", cure) from None
+
+
+def names(key: str, value: Any) -> tuple[str, ...]:
+    """A list of printable names, none of them empty."""
+    good = isinstance(value, list | tuple) and all(isinstance(v, str) and v.strip() and v.isprintable() for v in value)
+    if not good:
+        raise bad("E210", key, f"is {value!r}.", "Write a list such as ['welcome', 'newsletter'].")
+    return tuple(value)
+
+
+def host(key: str, value: Any) -> str:
+    """A host name without scheme, port and path, or nothing."""
+    if value == "":
+        return ""
+    if not isinstance(value, str) or not _DOMAIN.fullmatch(value.lower().rstrip(".")):
+        raise bad("E211", key, f"is {value!r}.", "Write a host name such as 'links.example.com'.")
+    return value.lower().rstrip(".")
+
+
+def servers(key: str, value: Any) -> tuple[str, ...]:
+    """Addresses of name servers, each with or without a port."""
+    good = isinstance(value, list | tuple) and all(isinstance(v, str) and _is_server(v) for v in value)
+    if not good:
+        raise bad("E212", key, f"is {value!r}.", "Write a list of addresses such as ['127.0.0.1:5300', '[::1]:53'].")
+    return tuple(value)
+
+
+def _is_server(written: str) -> bool:
+    bracketed = re.fullmatch(r"\[(?P<host>[0-9a-fA-F:.]+)\](?::(?P<port>[0-9]{1,5}))?", written)
+    plain = re.fullmatch(r"(?P<host>[0-9.]+)(?::(?P<port>[0-9]{1,5}))?", written)
+    found = bracketed or plain
+    try:
+        ip_address(found["host"] if found else written)
+    except ValueError:
+        return False
+    return 0 < int(found["port"] or 53 if found else 53) < 65_536

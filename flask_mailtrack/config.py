@@ -18,6 +18,7 @@ from .checks import (
     blocked_list,
     boolean,
     directory,
+    host,
     integer,
     is_secret,
     is_service_link,
@@ -26,6 +27,7 @@ from .checks import (
     keeping,
     mailbox,
     mailing_lists,
+    names,
     network_list,
     number,
     one_of,
@@ -33,6 +35,7 @@ from .checks import (
     prefix,
     secret_list,
     sender_domains,
+    servers,
     sink,
     size_of,
     text,
@@ -117,6 +120,21 @@ class Settings:
         {}, json_object, "Served at /.well-known/ of tracking hosts, for links with data-mailtrack-app."
     )
     assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
+    tags: tuple[str, ...] = _setting(
+        (), names, "Tags that messages may have; with any, another tag raises. More by flask mailtrack tags."
+    )
+    cname_target: str = _setting(
+        "", host, "Host name to which tracking domains point by CNAME. Default: the host of MAILTRACK_BASE_URL."
+    )
+    dns_servers: tuple[str, ...] = _setting(
+        (), servers, "Name servers to ask about tracking domains: ['127.0.0.1:5300']. Default: those of the system."
+    )
+    allow_private_hosts: bool = _setting(False, boolean, "Check tracking domains with private addresses, too.")
+    ask_secret: str = _setting(
+        "",
+        text,
+        "Lets a web server elsewhere ask /m/d/ask?secret=… whom it may serve. Empty: only one on this machine may.",
+    )
     blocked: tuple[str, ...] = _setting(
         (), blocked_list, "Where links lead no more (410): hosts with all below them, URLs, ids of messages."
     )

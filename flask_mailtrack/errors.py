@@ -12,6 +12,8 @@
     ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
     │   └── StreamFull          it holds as much as it may; rows wait in the spool
     ├── UnknownList             a list that is not in MAILTRACK_LISTS; its message is not sent
+    ├── SettingError            an operator's setting that does not exist, or cannot have the value; also a ValueError
+    ├── DomainError             a tracking domain cannot be made, or not be removed; also a ValueError
     └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
 """
 
@@ -97,6 +99,14 @@ class UnknownList(MailtrackError, ValueError):
         super().__init__(f"{name!r} is not a list of MAILTRACK_LISTS. {cure}")
         self.name = name
         self.nearest = nearest
+
+
+class SettingError(MailtrackError, ValueError):
+    """An operator's setting does not exist, or cannot have this value or scope; the text names what can."""
+
+
+class DomainError(MailtrackError, ValueError):
+    """A tracking domain cannot be made, changed or removed as asked; the text says why, and what to do."""
 
 
 class OptOutsUnavailable(MailtrackError):

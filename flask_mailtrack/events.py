@@ -39,6 +39,10 @@ NOTICE = "flask_mailtrack.notice"
 """Key of a WSGI environ: whoever asks puts a list there, and the front door that was asked leaves its app in it."""
 
 
+DOMAIN_PATH = "d"
+"""Where a tracking domain is asked whether it reaches this app, and where a web server asks for whom it may serve."""
+
+
 class EventType(StrEnum):
     """What happened, in anymail's past tense."""
 
@@ -242,6 +246,34 @@ class Suppression(NamedTuple):
     """When the person refused, if that was before this was written."""
     lifts: tuple[str, ...] = ()
     """If it lifts: the ids of the refusals that stood when the host said so. It lifts no other."""
+
+
+class SettingChange(NamedTuple):
+    """A change that an operator made to a setting: a row of ``mailtrack_setting``."""
+
+    id: uuid.UUID
+    scope: str
+    """``account``, ``domain`` or ``sender``."""
+    subject: str
+    """The domain or the address; empty for the account."""
+    key: str
+    value: str
+    """``on`` or ``off``, or a word of the dimension; empty: unset."""
+    changed_by: str
+    changed_at: datetime
+    before: str = ""
+    """What was in force until then; empty: nothing."""
+
+
+class DomainChange(NamedTuple):
+    """A tracking domain whose status has changed."""
+
+    host: str
+    status: str
+    """``not_verified``, ``pending`` or ``verified``."""
+    before: str
+    reason: str
+    """The finding that changed the status, as a sentence."""
 
 
 class LinkTarget(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -11,13 +10,18 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
+from .administration.operator_settings import OperatorSettings
+from .administration.tracking_domains import Domains
+from .commands.domains import domains as domains_commands
+from .commands.settings import settings as settings_commands
 from .config import load
 from .consent import ConsentColumn, Consulted
-from .errors import ConfigError, NotInitialised
+from .errors import ConfigError
 from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import DeepLinks, create_deep_links
 from .incoming.door import Door
 from .incoming.leftovers import watch
+from .incoming.own_hosts import OwnHosts
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
@@ -30,7 +34,7 @@ from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
-from .state import State, build, counter
+from .state import State, build, counter, state_of
 from .storage.health import Health, health
 from .storage.host_columns import Fill, check
 
@@ -71,6 +75,8 @@ class Mailtrack(Personal):
         optout_model: Any = None,
         link_model: Any = None,
         audit_model: Any = None,
+        setting_model: Any = None,
+        domain_model: Any = None,
         consent: Consulted | ConsentColumn | None = None,
         fill: Fill | None = None,
     ) -> None:
@@ -80,7 +86,6 @@ class Mailtrack(Personal):
             raise ConfigError("E202", "db", f"is {db!r}.", "Pass the app's flask_sqlalchemy.SQLAlchemy object.")
         self._mail = mail
         self._db = db
-        self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
         self.models: Models = models_for(
             db,
             bind_key,
@@ -89,6 +94,8 @@ class Mailtrack(Personal):
             OptOut=optout_model,
             Link=link_model,
             Audit=audit_model,
+            Setting=setting_model,
+            Domain=domain_model,
         )
         self._consent = consent
         self._fill = fill
@@ -104,14 +111,16 @@ class Mailtrack(Personal):
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
         state = build(app, settings, self._db, self.models, self._consent, self._fill)
-        self._states[app] = state
         app.extensions[KEY] = self
         self._serve(app, state)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch(app, placeholders.left_in)
-        app.cli.add_command(create_commands(self))
+        group = create_commands(self)
+        for command in (settings_commands, domains_commands):
+            group.add_command(command)
+        app.cli.add_command(group)
 
     def track(
         self,
@@ -208,7 +217,8 @@ class Mailtrack(Personal):
         :param list_id: the list whose mail it is.
         """
         state = self.state()
-        choice = choose(state.settings, "", "", Options(list_id=list_id))
+        decided = state.office.preparer.operator.decisions("@")
+        choice = choose(state.settings, "", "", Options(list_id=list_id), operator=decided)
         return state.office.preparer.bodies.preview(plain(html), choice)
 
     def classify(
@@ -288,18 +298,31 @@ class Mailtrack(Personal):
 
         :raises NotInitialised: it has not been set up.
         """
-        try:
-            return self._states[app]
-        except KeyError:
-            raise NotInitialised(
-                f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
-            ) from None
+        return state_of(app)
+
+    @property
+    def settings(self) -> OperatorSettings:
+        """The switches that an operator turns while the app runs, of the current app.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self.state().administration.settings
+
+    @property
+    def domains(self) -> Domains:
+        """The tracking domains of the current app.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self.state().administration.domains
 
     def _serve(self, app: Flask, state: State) -> None:
         """Let *app* answer readers: by the front door, or else by its own routes."""
         settings = state.settings
         recorder, standing = counter(app, state)
-        views, deep_links = Views(recorder, Pages(app, settings, standing)), DeepLinks(settings)
+        in_use = state.administration.in_use
+        hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
+        views, deep_links = Views(recorder, Pages(app, settings, standing), hosts), DeepLinks(settings)
         # With the door, too: for url_for, and flask routes.
         blueprint = create_blueprint(settings, views)
         app.register_blueprint(blueprint)

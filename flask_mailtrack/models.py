@@ -240,18 +240,76 @@ class AuditMixin(_Keyed):
         return (Index(None, "ref"), _CHARSET)
 
 
+class SettingMixin:
+    """One row per change that an operator made to a setting; the newest of each is in force.
+
+    ``scope`` is ``account``, ``domain`` or ``sender``, and ``subject`` the domain or address, empty for the account.
+    ``value`` is ``on`` or ``off``, or a word; empty: unset. ``replaced_at`` is NULL as long as the row is in force.
+    """
+
+    __tablename__ = "mailtrack_setting"
+
+    id = mapped_column(Uuid, primary_key=True)
+    scope = _text(16)
+    subject = _text(ADDRESS)
+    key = _text(32)
+    value = _text(16)
+    changed_by = _text(ADDRESS)
+    changed_at = mapped_column(_Time, nullable=False)
+    replaced_at = mapped_column(_Time)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:
+        return (Index(None, "replaced_at"), _CHARSET)
+
+
+class DomainMixin:
+    """A tracking domain: a host name of a customer's own under which links may stand.
+
+    ``sender_domains`` are those whose mail carries links on the host; ``account_default`` has it carry the links of
+    all other mail. ``status`` is ``not_verified``, ``pending`` or ``verified``. While a verified host does not pass
+    its check, ``failing_since`` is set, and ``definite_since`` where that is certain. ``lease_until`` keeps a second
+    machine from the check that the first one makes.
+    """
+
+    __tablename__ = "mailtrack_domain"
+
+    host = mapped_column(String(253), primary_key=True)
+    sender_domains = mapped_column(JSON, nullable=False, default=list)
+    account_default = mapped_column(Boolean, nullable=False, default=False)
+    target = mapped_column(String(253), nullable=False, default="")
+    status = _text(16)
+    status_reason = mapped_column(Text, nullable=False, default="")
+    status_since = mapped_column(_Time, nullable=False)
+    findings = mapped_column(JSON, nullable=False, default=list)
+    certificate_ends = mapped_column(_Time)
+    failing_since = mapped_column(_Time)
+    definite_since = mapped_column(_Time)
+    checked_at = mapped_column(_Time)
+    check_at = mapped_column(_Time)
+    lease_until = mapped_column(_Time)
+    created_by = _text(ADDRESS)
+    created_at = mapped_column(_Time, nullable=False)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:
+        return (_CHARSET,)
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The five model classes that one Mailtrack object uses."""
+    """The model classes that one Mailtrack object uses."""
 
     Message: Any
     Event: Any
     OptOut: Any
     Link: Any
     Audit: Any
+    Setting: Any
+    Domain: Any
 
     def __iter__(self) -> Iterator[Any]:
-        return iter((self.Message, self.Event, self.OptOut, self.Link, self.Audit))
+        return iter((self.Message, self.Event, self.OptOut, self.Link, self.Audit, self.Setting, self.Domain))
 
 
 _MIXINS = {
@@ -260,6 +318,8 @@ _MIXINS = {
     "OptOut": OptOutMixin,
     "Link": LinkMixin,
     "Audit": AuditMixin,
+    "Setting": SettingMixin,
+    "Domain": DomainMixin,
 }
 
 

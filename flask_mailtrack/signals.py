@@ -43,6 +43,17 @@ recipient_suppressed = _signals.signal("recipient-suppressed")
 suppression_lifted = _signals.signal("suppression-lifted")
 """The host has lifted what stood against somebody. ``event``: ``Suppression``."""
 
+settings_changed = _signals.signal("settings-changed")
+"""An operator has changed a setting. ``event``: :class:`~flask_mailtrack.events.SettingChange`."""
+
+domain_verified = _signals.signal("domain-verified")
+"""A tracking domain passed its check, so links may stand on it.
+
+``event``: :class:`~flask_mailtrack.events.DomainChange`."""
+
+domain_failed = _signals.signal("domain-failed")
+"""A tracking domain that was verified does not pass its check. ``event``: ``DomainChange``."""
+
 tracking_failed = _signals.signal("tracking-failed")
 """Tracking is worth less than it should be. ``error``: the exception; ``reason``: one of
 

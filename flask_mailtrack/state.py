@@ -13,21 +13,25 @@ from typing import Any
 from flask import Flask, current_app, has_app_context
 
 from . import places, signals
+from .administration.administration import Administration
 from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
-from .errors import ConfigError, StreamError
-from .events import Hit, Suppression
+from .errors import ConfigError, NotInitialised, StreamError
+from .events import DomainChange, Hit, SettingChange, Suppression
 from .incoming.hits import Recorder
 from .models import Models
 from .networks import source
 from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
+from .outgoing.operator import Operator
 from .outgoing.prepare import Preparer
+from .privacy import normalise
 from .storage.database import Database
 from .storage.disk import search
 from .storage.disk.journal import Journal
 from .storage.disk.signatures import Signatures
+from .storage.domains import VERIFIED
 from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
@@ -69,6 +73,31 @@ class State:
     stream: Stream | None
     """Where the rows of many machines meet, if the host wants that."""
     signatures: Signatures
+    administration: Administration
+
+
+_states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
+
+
+def state_of(app: Flask) -> State:
+    """Return what *app* has.
+
+    :raises NotInitialised: it has not been set up.
+    """
+    try:
+        return _states[app]
+    except KeyError:
+        raise NotInitialised(
+            f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
+        ) from None
+
+
+def current_state() -> State:
+    """Return what the current app has.
+
+    :raises NotInitialised: it has not been set up.
+    """
+    return state_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
 
 def build(
@@ -90,6 +119,8 @@ def build(
         bind = models.Message.__table__.metadata.info.get("bind_key")
         engines = {key: own_engine(engine) for key, engine in db.engines.items()}
         database = Database(engines[bind], models, _filler(app, fill))
+    administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
+    switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
@@ -101,7 +132,8 @@ def build(
     # The drain asks what stands, too, but must not be asked to run meanwhile.
     refs = signer.recipient_refs
     asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
-    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0))
+    days = settings.keep_days.get("events", 0)
+    silence = Silence(database, asked_late, consent, days, lambda: switches.now().paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
     writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
@@ -113,7 +145,8 @@ def build(
     optouts = OptOuts(database, refs, waiting, consent, catch_up, remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
-    office = Office(Preparer(settings, signer, optouts, _footer), Ledger(spools[0], failed, move), failed)
+    operator = Operator(settings, switches, administration.in_use)
+    office = Office(Preparer(settings, signer, optouts, _footer, operator), Ledger(spools[0], failed, move), failed)
 
     def chosen() -> None:
         optouts.forget()
@@ -121,7 +154,7 @@ def build(
 
     people = People(database, refs, spools, drain, chosen, optouts.named, stream)
     rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
-    state = State(settings, signer, *rooms, Signatures(spools[0].directory))
+    state = _states[app] = State(settings, signer, *rooms, Signatures(spools[0].directory), administration)
     if passing:
         weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
     return state
@@ -209,6 +242,32 @@ def _announcer(app: Flask) -> Callable[[Record], None]:
             log.exception("the end of the app context fails")
 
     return announce
+
+
+def _teller(app: Flask) -> Callable[[SettingChange | DomainChange], None]:
+    """Return what sends the signal of an operator's change, or of a domain's."""
+    reference = weakref.ref(app)
+
+    def tell(change: SettingChange | DomainChange) -> None:
+        if isinstance(change, SettingChange):
+            signal = signals.settings_changed
+        elif change.status == VERIFIED:
+            signal = signals.domain_verified
+        elif change.before == VERIFIED:
+            signal = signals.domain_failed
+        else:
+            return
+        signals.send(reference(), signal, event=change)
+
+    return tell
+
+
+def _senders(app: Flask) -> frozenset[str]:
+    """Return the domain of the host's default sender, if it names one."""
+    given = app.config.get("MAIL_DEFAULT_SENDER") or ""
+    address = given[-1] if isinstance(given, tuple | list) and given else given
+    domain = normalise(str(address)).rpartition("@")[2] if "@" in str(address) else ""
+    return frozenset({domain} - {""})
 
 
 def _failer(app: Flask) -> Callable[[str, Exception], None]:

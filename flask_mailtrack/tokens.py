@@ -50,6 +50,7 @@ _BASE32 = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 # What int() takes for the digits of base 32, which is faster than decoding to bytes.
 _DIGITS = bytes.maketrans(_BASE32[:32], b"0123456789abcdefghijklmnopqrstuv")
 _TOKEN = re.compile(rf"[a-zA-Z2-7]{{{LENGTH}}}")
+_NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SEGMENT = re.compile(r"/+([A-Za-z0-9_-]+)")
 _TAKEN_OFF = ("-", "_", "--", "-_", "_-", "__")
 # Quoted-printable soft breaks that a gateway left in the link.
@@ -216,6 +217,17 @@ class Signer:
         """Return what follows a token that is about a list without a mail."""
         return "/" + base64.urlsafe_b64encode(list_id.encode()).decode().rstrip("=") if list_id else ""
 
+    def host_proof(self, host: str, nonce: str) -> str | None:
+        """Return what only an app with the newest key can say to a question that reached it under *host*.
+
+        The key is for this alone, so that the answer is no token, and opens nothing.
+
+        :param host: the name in the request, without a port.
+        :param nonce: 32 hexadecimal digits; anything else has no answer, so that nobody has text of theirs signed.
+        :return: 52 characters of lower-case base32.
+        """
+        return self._rings[0].proof(host.lower(), nonce) if _NONCE.fullmatch(nonce) else None
+
     def read(self, kind: Kind, path: str) -> Token:
         """Return what the token at the beginning of *path* says.
 
@@ -308,6 +320,11 @@ class _KeyRing:
         # Begun once with their keys, and copied for each link: that takes half the time of a new one.
         self._destination = blake2b(key=derive("destination"), digest_size=_DESTINATION_TAG)
         self._ref = blake2b(key=derive("ref"), digest_size=_REF)
+        self._proof = derive("proof")
+
+    def proof(self, *parts: str) -> str:
+        mac = digest(self._proof, "\0".join(parts).encode("utf-8", "surrogatepass"), "sha256")
+        return base64.b32encode(mac).decode("ascii").rstrip("=").lower()
 
     def ref(self, *parts: str) -> str:
         mac = self._ref.copy()

@@ -23,7 +23,7 @@ from werkzeug.wsgi import ClosingIterator
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import location
 from flask_mailtrack.errors import SpoolError, TokenError
-from flask_mailtrack.events import APP_PATH, PATHS, Kind
+from flask_mailtrack.events import APP_PATH, DOMAIN_PATH, PATHS, Kind
 from flask_mailtrack.privacy import bare_ip
 from flask_mailtrack.tokens import Token
 
@@ -31,6 +31,7 @@ from . import answer
 from .answer import Answer
 from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
+from .own_hosts import OwnHosts
 from .pages import NAME, PackageBlueprint, Pages
 from .refusals import Refusals
 
@@ -154,9 +155,11 @@ class Views:
 
     :param recorder: keeps what readers do.
     :param pages: what readers see.
+    :param hosts: answers for our host names.
     """
 
-    def __init__(self, recorder: Recorder, pages: Pages) -> None:
+    def __init__(self, recorder: Recorder, pages: Pages, hosts: OwnHosts) -> None:
+        self._hosts = hosts
         self._refusals = Refusals()
         self._recorder = recorder
         self._pages = pages
@@ -169,8 +172,13 @@ class Views:
             PATHS[Kind.HONEYPOT]: (self.honeypot, READ),
             PATHS[Kind.UNSUBSCRIBE]: (self.unsubscribe, WRITE),
             PATHS[Kind.PREFERENCES]: (self.preferences, WRITE),
+            DOMAIN_PATH: (self.domain, READ),
         }
         """View and methods, by the segment behind the prefix."""
+
+    def domain(self, environ: Mapping[str, Any], path: str) -> Answer:
+        """The proof that a host name reaches this app, and the answer to a web server that wants a certificate."""
+        return self._hosts.answer(environ, path)
 
     def open(self, environ: Mapping[str, Any], path: str) -> Answer:
         """The pixel: always the same 200, so that it tells nobody whether a token is good."""

@@ -136,15 +136,23 @@ def choose(
     header: str,
     own: Options | None,
     foreign: Mapping[str, Any] | None = None,
+    operator: Mapping[str, bool] | None = None,
 ) -> Choice:
     """Ask account, sender domain, block, header and message, in this order of growing weight.
+
+    What the operator has switched off is off, whoever says otherwise; what is on replaces account and sender domain.
 
     :param header: the value of :data:`HEADER`, or ``""``.
     :param own: what :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` left on the message.
     :param foreign: what the headers of other services say; ours is stronger.
+    :param operator: what :meth:`.Operator.decisions` says.
     """
+    decided = operator or {}
     domain = dict(settings.sender_domains.get(sender_domain, {}))
     base_url = domain.pop("base_url", settings.base_url)
+    domain |= {key: True for key in ("opens", "clicks") if decided.get(key)}
+    if "unsubscribe" in decided:
+        domain.pop("unsubscribe", None)
     said = Options(utm=settings.utm, **domain) if settings.utm or domain else _NOTHING
     for narrower in (_block.get(), foreign and _lenient(foreign), header and parse(header), own):
         if narrower:
@@ -154,13 +162,14 @@ def choose(
         log.info("transactional mail is of no list: %r, which another place names, does not count", said.list_id[:80])
     name = "" if said.transactional else said.list_id or ""
     list_id = folded(name)
-    listed = settings.unsubscribe and bool(list_id)
+    listed = decided.get("unsubscribe", settings.unsubscribe) and bool(list_id)
+    offered = decided.get("unsubscribe", settings.unsubscribe) if said.unsubscribe is None else said.unsubscribe
     clicks = settings.clicks if said.clicks is None else said.clicks
     unsubscribe = listed if said.unsubscribe is None else said.unsubscribe
     return Choice(
-        opens=settings.opens if said.opens is None else said.opens,
-        clicks=clicks and not said.transactional,
-        unsubscribe=unsubscribe and not said.transactional,
+        opens=(settings.opens if said.opens is None else said.opens) and decided.get("opens", True),
+        clicks=clicks and not said.transactional and decided.get("clicks", True),
+        unsubscribe=unsubscribe and not said.transactional and decided.get("unsubscribe", True),
         tag=said.tag or "",
         list_id=list_id,
         metadata=said.metadata or {},
@@ -170,7 +179,7 @@ def choose(
         columns=said.columns or {},
         list_name=next((known for known in settings.lists if folded(known) == list_id), name),
         transactional=bool(said.transactional),
-        foreign=(settings.unsubscribe if said.unsubscribe is None else said.unsubscribe) and not said.transactional,
+        foreign=offered and not said.transactional and decided.get("unsubscribe", True),
     )
 
 

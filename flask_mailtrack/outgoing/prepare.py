@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -20,6 +20,7 @@ from .addresses import Address
 from .bodies import Bodies, Body, Plan, is_dead_end
 from .copies import Batch, Copy, Letter, OptOuts
 from .links import Links
+from .operator import Operator
 from .text import is_sealed
 
 log = logging.getLogger("flask_mailtrack.send")
@@ -31,9 +32,18 @@ class Preparer:
     :param optouts: who has refused what.
     :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; asked once for
         each body, with a placeholder for the URL.
+    :param operator: what is switched on and off at run time, and where links stand.
     """
 
-    def __init__(self, settings: Settings, signer: Signer, optouts: OptOuts, footer: Callable[[str, str], str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        signer: Signer,
+        optouts: OptOuts,
+        footer: Callable[[str, str], str],
+        operator: Operator,
+    ) -> None:
+        self.operator = operator
         self.settings = settings
         self.signer = signer
         self.optouts = optouts
@@ -50,7 +60,9 @@ class Preparer:
         foreign = services.take_switches(given) if self.settings.foreign_headers else {}
         own: options.Options | None = getattr(letter, options.ATTRIBUTE, None)
         sender = addresses.compared(letter.sender)
-        choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign)
+        decided = self.operator.decisions(sender)
+        choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign, decided)
+        choice = replace(choice, base_url=self.operator.base_url(sender))
         given |= services.headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()
 
@@ -225,16 +237,18 @@ class _Work:
 
     def _copy(self, envelope: tuple[_Recipient, ...]) -> Copy:
         tracked = not any(r.silent for r in envelope)
-        rows = tuple(self._row(r, tracked=tracked, shared=len(envelope) > 1) for r in envelope)
+        decided = self._preparer.operator.decisions(self._sender)
+        opens, clicks = (tracked and decided.get(key, True) for key in ("opens", "clicks"))
+        rows = tuple(self._row(r, opens, clicks, shared=len(envelope) > 1) for r in envelope)
         links = self._links(rows[0], envelope[0])
-        html = self._written_html(links, rows[0], tracked)
+        html = self._written_html(links, rows[0], clicks)
         if rows[0].opens and not self._failures:
             self._failures += self._clipped(len(html or ""))
         return Copy(
             recipients=tuple(r.written for r in envelope),
             rows=rows,
             html=html,
-            body=self._written_text(links, tracked),
+            body=self._written_text(links, clicks),
             alts=self._alts(links),
             extra_headers=self._headers(links),
         )
@@ -266,20 +280,21 @@ class _Work:
     def _row(
         self,
         recipient: _Recipient,
-        tracked: bool = False,
+        opens: bool = False,
+        clicks: bool = False,
         status: Status = Status.SENDING,
         shared: bool = False,
         error: str = "",
     ) -> SentMessage:
         failure = self._html.failure if self._html else None
-        links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if tracked else 0
+        links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if clicks else 0
         return SentMessage(
             id=new_id() if self._counter else marked(new_id(), self._choice.mode),
             recipient=clean(recipient.address, 320),
             created_at=now(),
             status=status,
             error=f"untracked: {failure.reason}" if failure else error,
-            opens=tracked and self._choice.opens and bool(self._html and self._html.pixel),
+            opens=opens and self._choice.opens and bool(self._html and self._html.pixel),
             clicks=links > 0,
             links=links,
             shared=shared,
@@ -287,7 +302,7 @@ class _Work:
         )
 
     def _links(self, row: SentMessage, recipient: _Recipient) -> Links:
-        root = self._choice.base_url + self._settings.url_prefix
+        root = self._preparer.operator.base_url(self._sender) + self._settings.url_prefix
         signer = self._preparer.signer
         measured = signer.message(self._counter.id) if self._counter else None
         return Links(root, signer.message(row.id), signer.recipient_refs(recipient.address)[0], measured)

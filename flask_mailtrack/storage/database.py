@@ -72,6 +72,8 @@ class Database:
         self.audit: Table = models.Audit.__table__
         self.host = HostColumns(models, fill)
         self._insertions: dict[tuple[Table, tuple[str, ...]], Insertion] = {}
+        self.setting: Table = models.Setting.__table__
+        self.domain: Table = models.Domain.__table__
 
     @property
     def shared(self) -> bool:
@@ -139,7 +141,8 @@ class Database:
     def missing_tables(self) -> list[str]:
         """Return the names of our tables that the database lacks."""
         present = set(inspect(self.engine).get_table_names())
-        return [t.name for t in (self.message, self.event, self.optout, self.link, self.audit) if t.name not in present]
+        tables = (self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain)
+        return [table.name for table in tables if table.name not in present]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""

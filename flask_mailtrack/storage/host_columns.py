@@ -33,7 +33,7 @@ class HostColumns:
 
     def __init__(self, models: Models, fill: Fill | None = None) -> None:
         self._fill = fill
-        named = zip(("Message", "Event", "OptOut", "Link", "Audit"), models, strict=True)
+        named = zip(("Message", "Event", "OptOut", "Link", "Audit", "Setting", "Domain"), models, strict=True)
         self._names = {model.__table__: name for name, model in named}
         self._all = {model.__table__: own_columns(model) for model in models}
         self._needed = {table: {c.name for c in columns if _is_needed(c)} for table, columns in self._all.items()}

@@ -8,7 +8,7 @@ who made it is left out.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -50,9 +50,18 @@ class Silence:
     :param consent: what the host knows of consent.
     :param keep_days: of events, counted from the mail; 0: for ever. A hit on an older mail would be
         purged at once, and would spoil the counts on its message.
+    :param paused: says whether the operator has all hits thrown away.
     """
 
-    def __init__(self, database: Database, optouts: OptOuts, consent: Consent, keep_days: float = 0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        optouts: OptOuts,
+        consent: Consent,
+        keep_days: float = 0,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._paused = paused
         self._database = database
         self._optouts = optouts
         self._consent = consent
@@ -63,6 +72,8 @@ class Silence:
 
         :raises SQLAlchemyError: it cannot be known now whose they are.
         """
+        if self._paused():
+            records = [r for r in records if not (isinstance(r, Hit) and r.type in _PURPOSES)]
         hits = [r for r in records if isinstance(r, Hit)]
         if not hits:
             return list(records)

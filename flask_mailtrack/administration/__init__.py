@@ -1,0 +1,1 @@
+"""What an operator decides while the app runs: switches, and the domains that links stand on."""

@@ -1,0 +1,58 @@
+"""What an operator decides in one app, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.destination import host_of
+from flask_mailtrack.events import DomainChange, SettingChange
+from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.domains import DomainsInUse, DomainTable
+from flask_mailtrack.storage.switches import Switches
+from flask_mailtrack.tokens import Signer
+
+from .domain_check import DomainChecker
+from .operator_settings import OperatorSettings
+from .tracking_domains import Domains
+
+
+@dataclass(frozen=True, eq=False)
+class Administration:
+    """The settings and the domains, and what sends ask of them."""
+
+    switches: Switches
+    settings: OperatorSettings
+    in_use: DomainsInUse
+    domains: Domains
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        signer: Signer,
+        database: Database,
+        announce: Callable[[SettingChange | DomainChange], None],
+        senders: frozenset[str],
+    ) -> Administration:
+        """Return what one app has.
+
+        :param announce: told of each change after it is committed; must not raise.
+        :param senders: domains of senders that the host names elsewhere, such as in ``MAIL_DEFAULT_SENDER``.
+        """
+        switches, table = Switches(database), DomainTable(database)
+        in_use = DomainsInUse(table)
+        configured = frozenset(map(host_of, settings.base_urls()))
+        checker = DomainChecker(
+            signer,
+            settings.cname_target or urlsplit(settings.base_url).hostname or "",
+            settings.url_prefix,
+            settings.dns_servers,
+            settings.allow_private_hosts,
+            settings.https,
+        )
+        known = senders | settings.sender_domains.keys()
+        domains = Domains(table, in_use, checker, configured, known, announce)
+        return cls(switches, OperatorSettings(switches, settings, announce), in_use, domains)

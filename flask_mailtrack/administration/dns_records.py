@@ -1,0 +1,240 @@
+"""Where a tracking domain points, as the domain name system tells it. The one door to dnspython."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from flask_mailtrack.errors import ConfigError
+
+from .public_addresses import is_public
+
+try:
+    import dns.exception
+    import dns.name
+    import dns.nameserver
+    import dns.resolver
+except ImportError:  # the extra "domains" is not installed: nothing here is called before require() has said so
+    dns = None  # type: ignore[assignment]
+
+LONGEST_CHAIN = 8
+TRY_SECONDS, ALL_SECONDS = 2.0, 5.0
+
+
+class RecordState(StrEnum):
+    """What a look-up ended in."""
+
+    RIGHT = "right"
+    """The name leads to the target, by CNAME or by the same addresses."""
+    MISSING = "missing"
+    """The name has no record at all."""
+    WRONG = "wrong"
+    """The name leads elsewhere."""
+    UNSURE = "unsure"
+    """Nobody answered, or the answer was a failure: nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What is known of one name.
+
+    :param text: the finding, as a sentence.
+    :param cure: what to do about the finding; empty if it is right.
+    :param addresses: where the name leads in the end.
+    """
+
+    found: RecordState
+    text: str
+    cure: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+def require() -> None:
+    """Raise unless dnspython is there.
+
+    :raises ConfigError: it is not; the error says how to install it.
+    """
+    if dns is None:
+        cure = "Write: pip install 'flask-mailtrack[domains]'."
+        raise ConfigError("E200", "domains", "need the package dnspython.", cure)
+
+
+class Names:
+    """Asks the domain name system.
+
+    :param servers: ``["127.0.0.1:5300"]``: who is asked, and then for the authoritative answer too; empty: the
+        system's resolver, and the zone's own servers where its answer is old.
+    :param allow_private: ask servers with private addresses, too.
+    """
+
+    def __init__(self, servers: Sequence[str] = (), *, allow_private: bool = False) -> None:
+        require()
+        self._servers = tuple(servers)
+        self._allow_private = allow_private
+
+    def look_up(self, host: str, target: str) -> Records:
+        """Return where *host* leads, compared with *target*.
+
+        :param host: in A-labels, without the last dot; likewise *target*.
+        """
+        try:
+            resolver = self._resolver()
+        except dns.resolver.NoResolverConfiguration:
+            cure = "Set MAILTRACK_DNS_SERVERS to the address of a resolver."
+            return Records(RecordState.UNSURE, "This machine has no resolver.", cure)
+        found = _Walk(resolver, host, target).records()
+        if found.found in (RecordState.MISSING, RecordState.WRONG) and not self._servers:
+            fresh = self._authoritative(resolver, host, target)
+            if fresh is not None and fresh.found == RecordState.RIGHT:
+                text = f"{fresh.text} Resolvers still have an older answer, for some minutes."
+                return Records(RecordState.RIGHT, text, "", fresh.addresses)
+        return found
+
+    def texts(self, name: str) -> list[str] | None:
+        """Return the TXT records of *name*; ``None`` if nobody answered."""
+        try:
+            answer = self._resolver().resolve(name, "TXT", raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return []
+        except dns.exception.DNSException:
+            return None
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer.rrset or ()]
+
+    def exists(self, name: str) -> bool | None:
+        """Say whether *name* exists, with records or with names below it; ``None`` if nobody answered."""
+        try:
+            self._resolver().resolve(name, "TXT", raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return False
+        except dns.exception.DNSException:
+            return None
+        return True
+
+    def _resolver(self) -> Any:
+        resolver = dns.resolver.Resolver(configure=not self._servers)
+        if self._servers:
+            resolver.nameservers = [_server(each) for each in self._servers]
+        resolver.timeout, resolver.lifetime = TRY_SECONDS, ALL_SECONDS
+        resolver.cache = None
+        return resolver
+
+    def _authoritative(self, resolver: Any, host: str, target: str) -> Records | None:
+        """Ask the zone's own servers, whose answer nobody has remembered."""
+        with suppress(dns.exception.DNSException, OSError, ValueError):
+            zone = dns.resolver.zone_for_name(host, resolver=resolver, lifetime=ALL_SECONDS)
+            names = [record.target for record in resolver.resolve(zone, "NS")][:4]
+            addresses = [str(record) for name in names for record in _quietly(resolver, name, "A")]
+            allowed = [each for each in addresses if self._allow_private or is_public(each)]
+            if allowed:
+                fresh = dns.resolver.Resolver(configure=False)
+                fresh.nameservers, fresh.cache = allowed, None
+                fresh.timeout, fresh.lifetime = TRY_SECONDS, ALL_SECONDS
+                return _Walk(resolver, host, target, first=fresh).records()
+        return None
+
+
+class _Walk:
+    """One look-up, from name to name.
+
+    :param first: who is asked for the name's own record; the rest is asked of *resolver*.
+    """
+
+    def __init__(self, resolver: Any, host: str, target: str, first: Any = None) -> None:
+        self._resolver = resolver
+        self._first = first or resolver
+        self._host = host
+        self._target = dns.name.from_text(target)
+
+    def records(self) -> Records:
+        try:
+            return self._follow()
+        except dns.exception.Timeout:
+            return self._unsure("the name servers did not answer in time")
+        except dns.resolver.NoNameservers as error:
+            codes = sorted({str(each[3]) for each in error.kwargs.get("errors", ())})
+            return self._unsure(f"the name servers answered {', '.join(codes) or 'nothing useful'}")
+        except dns.exception.DNSException as error:
+            return self._unsure(f"the look-up ended in {type(error).__name__}")
+
+    def _follow(self) -> Records:
+        name: Any = dns.name.from_text(self._host)
+        seen: list[Any] = []
+        for hop in range(LONGEST_CHAIN):
+            found = self._cname(name, self._resolver if hop else self._first)
+            if found is None:
+                return self._at_end(name, seen)
+            seen.append(found)
+            if found == self._target:
+                through = "".join(f" through {_written(each)}" for each in seen[:-1])
+                text = f"{self._host} is a CNAME{through} to {_written(self._target)}."
+                return Records(RecordState.RIGHT, text, "", tuple(self._addresses(found)))
+            name = found
+        return self._wrong(f"{self._host} leads through more than {LONGEST_CHAIN} CNAME records.")
+
+    def _cname(self, name: Any, resolver: Any) -> Any:
+        found = _quietly(resolver, name, "CNAME")
+        return found[0].target if found else None
+
+    def _at_end(self, name: Any, seen: list[Any]) -> Records:
+        """A chain has ended without the target: by name it is wrong, but the addresses may be the same."""
+        theirs, ours = set(self._addresses(name)), set(self._addresses(self._target))
+        if theirs and theirs & ours:
+            text = f"{self._host} has the same address as {_written(self._target)}."
+            return Records(RecordState.RIGHT, text, "", tuple(sorted(theirs)))
+        if seen:
+            return self._elsewhere(seen)
+        if not theirs:
+            text = f"{self._host} has no record."
+            return Records(RecordState.MISSING, text, f"Set the record: {self._wanted()}")
+        text = (
+            f"{self._host} has the address {', '.join(sorted(theirs))}, which is not that of {_written(self._target)}."
+        )
+        return self._wrong(text, tuple(sorted(theirs)))
+
+    def _elsewhere(self, seen: list[Any]) -> Records:
+        found = _written(seen[-1] if len(seen) == 1 else seen[0])
+        if found.startswith(f"{_written(self._target)}."):
+            text = f"{self._host} is a CNAME to {found}: the zone's own name was added to the target."
+            return Records(RecordState.WRONG, text, f"Write the target with a dot at its end: {self._wanted()}")
+        return self._wrong(f"{self._host} is a CNAME to {found}, not to {_written(self._target)}.")
+
+    def _wrong(self, text: str, addresses: tuple[str, ...] = ()) -> Records:
+        return Records(RecordState.WRONG, text, f"Change the record to: {self._wanted()}", addresses)
+
+    def _unsure(self, why: str) -> Records:
+        text = f"{self._host} could not be looked up: {why}."
+        return Records(RecordState.UNSURE, text, "Wait, and check again; if it lasts, look at the zone's name servers.")
+
+    def _wanted(self) -> str:
+        return f"{self._host}. CNAME {_written(self._target)}."
+
+    def _addresses(self, name: Any) -> Iterator[str]:
+        for kind in ("A", "AAAA"):
+            yield from (str(record) for record in _quietly(self._resolver, name, kind))
+
+
+def _quietly(resolver: Any, name: Any, kind: str) -> list[Any]:
+    """Return the records of a name, none where it does not exist. A failure to answer is raised."""
+    try:
+        answer = resolver.resolve(name, kind, raise_on_no_answer=False)
+    except dns.resolver.NXDOMAIN:
+        return []
+    return list(answer.rrset or ())
+
+
+def _server(written: str) -> Any:
+    """Return the name server of ``127.0.0.1:5300``, ``[::1]:5300``, or an address alone."""
+    if written.startswith("["):
+        host, _, port = written[1:].partition("]")
+    elif written.count(":") == 1:
+        host, _, port = written.partition(":")
+    else:
+        host, port = written, ""
+    return dns.nameserver.Do53Nameserver(host, int(port.lstrip(":") or 53))
+
+
+def _written(name: Any) -> str:
+    return str(name.to_text(omit_final_dot=True)).lower()

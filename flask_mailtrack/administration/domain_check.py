@@ -1,0 +1,150 @@
+"""The check of one tracking domain: name, certificate, and the proof that this app answers behind it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from flask_mailtrack.tokens import Signer
+
+from . import certificates, challenge
+from .certificates import Certificate
+from .dns_records import Names, Records, RecordState
+from .public_addresses import is_public
+
+WARN_DAYS = (21, 7)
+"""Days before the end of a certificate from which on the finding says so, and then says that it is urgent."""
+
+
+class DomainStatus(StrEnum):
+    """How far a tracking domain is."""
+
+    NOT_VERIFIED = "not_verified"
+    """No record was found."""
+    PENDING = "pending"
+    """A record was found, but the host is not ready: the record, the certificate or the app behind it is wrong."""
+    VERIFIED = "verified"
+    """Links may stand on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFinding:
+    """What one of the checks found.
+
+    :param check: ``dns``, ``tls`` or ``http``.
+    :param level: ``ok``, ``warning``, ``error``, or ``unknown`` where nobody answered.
+    :param text: the finding, as a sentence.
+    :param cure: what to do about the finding; empty where there is nothing to do.
+    """
+
+    check: str
+    level: str
+    text: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReport:
+    """What a check of one host ended in.
+
+    :param status: how far the host is.
+    :param definite: the status is known for certain; a time-out, or a name server that fails, proves nothing.
+    :param certificate_ends: the earliest end of the certificates seen.
+    """
+
+    status: DomainStatus
+    definite: bool
+    findings: tuple[DomainFinding, ...]
+    certificate_ends: datetime | None = None
+
+
+@dataclass(frozen=True)
+class DomainChecker:
+    """Checks hosts that an operator has named; no page and no key reaches the last four fields.
+
+    :param signer: of the app.
+    :param target: the name that tracking domains point to.
+    :param prefix: the path under which the public routes live.
+    :param servers: see :class:`~.dns_records.Names`.
+    :param allow_private: check hosts with private addresses, too.
+    :param secure: links are https; else no certificate is looked at.
+    :param port: where the host is asked; default: 443, or 80 for plain HTTP.
+    :param context: of TLS, with the authorities to trust.
+    """
+
+    signer: Signer
+    target: str
+    prefix: str
+    servers: Sequence[str] = ()
+    allow_private: bool = False
+    secure: bool = True
+    port: int | None = None
+    context: ssl.SSLContext | None = None
+
+    def check(self, host: str) -> DomainReport:
+        """Return what is wrong with *host*, one check after the other; a check that cannot succeed is left out."""
+        records = Names(self.servers, allow_private=self.allow_private).look_up(host, self.target)
+        named = DomainFinding("dns", _level(records.found), records.text, records.cure)
+        if records.found != RecordState.RIGHT:
+            missing = records.found == RecordState.MISSING
+            status = DomainStatus.NOT_VERIFIED if missing else DomainStatus.PENDING
+            return DomainReport(status, records.found != RecordState.UNSURE, (named,))
+        if (refusal := self._refusal(host, records)) is not None:
+            return DomainReport(DomainStatus.PENDING, True, (named, refusal))
+        shown = self._certificates(host, records.addresses)
+        ends = min((each.ends for each in shown if each.ends), default=None)
+        secured = [_secured(each) for each in _worst(shown)]
+        if any(not each.good for each in shown):
+            definite = all(each.definite for each in shown if not each.good)
+            return DomainReport(DomainStatus.PENDING, definite, (named, *secured), ends)
+        reached = [self._ask(host, address) for address in records.addresses]
+        bad = [each for each in reached if not each.good]
+        worst = (bad or reached)[0]
+        level = "ok" if worst.good else "error" if worst.definite else "unknown"
+        answered = DomainFinding("http", level, worst.text, worst.cure)
+        status = DomainStatus.PENDING if bad else DomainStatus.VERIFIED
+        return DomainReport(status, all(each.definite for each in bad), (named, *secured, answered), ends)
+
+    def _refusal(self, host: str, records: Records) -> DomainFinding | None:
+        if not records.addresses:
+            text = f"{host} has no address in the end: {self.target} has none."
+            return DomainFinding("dns", "error", text, f"Give {self.target} an address.")
+        inside = [each for each in records.addresses if not self.allow_private and not is_public(each)]
+        if inside:
+            text = f"{host} leads to {', '.join(inside)}, which is not public: it was not asked."
+            return DomainFinding("http", "error", text, "Use a public address, or set MAILTRACK_ALLOW_PRIVATE_HOSTS.")
+        return None
+
+    def _certificates(self, host: str, addresses: Sequence[str]) -> list[Certificate]:
+        if not self.secure:
+            return []
+        port = self.port or 443
+        return [certificates.look_at(host, address, port, self.context) for address in addresses]
+
+    def _ask(self, host: str, address: str) -> challenge.Reached:
+        context = (self.context or ssl.create_default_context()) if self.secure else None
+        port = self.port or (443 if self.secure else 80)
+        return challenge.ask(self.signer, host, address, self.prefix, port=port, context=context)
+
+
+def _level(found: RecordState) -> str:
+    return {RecordState.RIGHT: "ok", RecordState.UNSURE: "unknown"}.get(found, "error")
+
+
+def _worst(shown: Sequence[Certificate]) -> list[Certificate]:
+    """Return the certificates to tell of: the bad ones, else one."""
+    return [each for each in shown if not each.good] or list(shown[:1])
+
+
+def _secured(shown: Certificate) -> DomainFinding:
+    if not shown.good:
+        return DomainFinding("tls", "error" if shown.definite else "unknown", shown.text, shown.cure)
+    left = shown.ends - datetime.now(UTC) if shown.ends else None
+    if left is not None and left < timedelta(days=WARN_DAYS[0]):
+        urgent = "at once" if left < timedelta(days=WARN_DAYS[1]) else "soon"
+        text = f"{shown.text.rstrip('.')}, which is in {max(0, left.days)} days."
+        return DomainFinding("tls", "warning", text, f"Renew the certificate {urgent}.")
+    return DomainFinding("tls", "ok", shown.text)

@@ -1,0 +1,148 @@
+"""The names of tracking domains: which are allowed, and the record that makes one lead here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from flask_mailtrack.errors import DomainError
+
+SHORTEST, LONGEST = 3, 63
+"""Characters of a prefix. The upper bound is that of a DNS label (RFC 1035, section 2.3.4)."""
+LONGEST_NAME = 253
+"""Characters of a whole name without the last dot (RFC 1035, section 2.3.4: 255 octets on the wire)."""
+RECORD_SECONDS = 300
+"""How long others may remember the record: short, so that a mistake is soon mended."""
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_PREFIX_CHARACTERS = re.compile(r"[A-Za-z0-9-]*", re.ASCII)
+ADVICE = "A prefix is easier to read when the first character is a letter."
+
+
+@dataclass(frozen=True, slots=True)
+class Cname:
+    """The CNAME record that the owner of a domain sets.
+
+    :param host: the tracking domain, such as ``click.example.com``.
+    :param target: where it points, such as ``links.example.net``.
+    """
+
+    host: str
+    target: str
+
+    @property
+    def zone_line(self) -> str:
+        """The record as a line of a zone file, with the dots that end absolute names (RFC 1035, section 5.1)."""
+        return f"{self.host}. {RECORD_SECONDS} IN CNAME {self.target}."
+
+
+def host_name(written: str) -> str:
+    """Return a whole host name in the one spelling in which names are compared: A-labels, lower case, no last dot.
+
+    :raises DomainError: it is not a name of at least two labels, or it is an address.
+    """
+    name = written.strip().rstrip(".").lower()
+    try:
+        name = name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise DomainError(f"{written[:80]!r} is not a domain name.") from None
+    if _is_address(name):
+        raise DomainError(f"{written[:80]!r} is an address. Write a domain name such as 'example.com'.")
+    labels = name.split(".")
+    if len(labels) < 2 or len(name) > LONGEST_NAME or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
+        raise DomainError(f"{written[:80]!r} is not a domain name. Write one such as 'example.com'.")
+    return name
+
+
+def tracking_host(primary: str, prefix: str) -> str:
+    """Return the tracking domain that *prefix* makes below a primary domain.
+
+    :param primary: a domain that mail is sent from.
+    :param prefix: 3 to 63 letters, digits and hyphens; no hyphen at either end, and not digits alone.
+    :raises DomainError: the error says which rule the prefix, or the whole name, breaks.
+    """
+    if not _PREFIX_CHARACTERS.fullmatch(prefix):
+        raise DomainError(f"The prefix {prefix[:80]!r} may have letters a to z, digits and hyphens only.")
+    if not SHORTEST <= len(prefix) <= LONGEST:
+        raise DomainError(f"The prefix {prefix[:80]!r} has {len(prefix)} characters. Write {SHORTEST} to {LONGEST}.")
+    if prefix.startswith("-") or prefix.endswith("-"):
+        raise DomainError(f"The prefix {prefix!r} must not begin or end with a hyphen.")
+    if prefix.isdigit():
+        raise DomainError(f"The prefix {prefix!r} must not be digits alone. {ADVICE}")
+    domain = host_name(primary)
+    host = f"{prefix.lower()}.{domain}"
+    if len(host) > LONGEST_NAME:
+        raise DomainError(f"{host[:80]!r}… has {len(host)} characters. A domain name has at most {LONGEST_NAME}.")
+    return host
+
+
+def advice(prefix: str) -> str:
+    """Return what would be better about a prefix that is allowed, or an empty string."""
+    return "" if prefix[:1].isalpha() else ADVICE
+
+
+def nginx_block(host: str, prefixes: tuple[str, ...], upstream: str = "http://127.0.0.1:8000") -> str:
+    """Return the server block by which nginx serves *host*, and only our paths on it.
+
+    :param prefixes: the paths under which the public routes live, such as ``("/m",)``.
+    :param upstream: where the app listens.
+    """
+    places = "".join(
+        f"""
+    location {prefix}/ {{
+        proxy_pass {upstream};
+        proxy_set_header Host $host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+    }}"""
+        for prefix in prefixes
+    )
+    return f"""server {{
+    listen 443 ssl;
+    listen [::]:443 ssl;
+    server_name {host};
+    ssl_certificate     /etc/letsencrypt/live/{host}/fullchain.pem;
+    ssl_certificate_key /etc/letsencrypt/live/{host}/privkey.pem;
+    large_client_header_buffers 4 16k;
+{places}
+    location / {{
+        return 404;
+    }}
+}}
+"""
+
+
+def caddy_block(host: str, prefixes: tuple[str, ...], ask: str, upstream: str = "127.0.0.1:8000") -> str:
+    """Return the Caddyfile by which Caddy serves *host*, and fetches the certificate when it is first needed.
+
+    :param ask: the address that Caddy asks whether a name is ours; it answers 200 for a known one, else 404.
+    """
+    paths = " ".join(f"{prefix}/*" for prefix in prefixes)
+    return f"""{{
+    on_demand_tls {{
+        ask {ask}
+    }}
+}}
+
+{host} {{
+    tls {{
+        on_demand
+    }}
+    @tracking path {paths}
+    handle @tracking {{
+        reverse_proxy {upstream}
+    }}
+    handle {{
+        respond 404
+    }}
+}}
+"""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

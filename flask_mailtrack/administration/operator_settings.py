@@ -1,0 +1,206 @@
+"""The settings that an operator turns while the app runs; every change is a row, and in force everywhere in seconds."""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask_mailtrack.config import Settings
+from flask_mailtrack.errors import SettingError
+from flask_mailtrack.events import SettingChange, new_id, now
+from flask_mailtrack.privacy import normalise
+from flask_mailtrack.storage.switches import (
+    DIMENSION,
+    PAUSE,
+    SWITCHES,
+    Decision,
+    Dimension,
+    Scope,
+    Switch,
+    Switches,
+)
+
+from .host_names import host_name
+
+LONGEST_NAME = 320
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchStatus:
+    """What holds for one switch of one scope, and why.
+
+    :param key: ``opens``, ``clicks`` or ``unsubscribe``.
+    :param enabled: whether mail that says nothing of its own has it.
+    :param text: the same in words: ``Enabled`` or ``Not enabled``, and why.
+    """
+
+    key: str
+    enabled: bool
+    text: str
+
+
+class OperatorSettings:
+    """Turns switches for the account, a sender domain with its sub-domains, or one sender address.
+
+    :param switches: where the settings are kept, as sends ask for them.
+    :param settings: the configuration, which holds where nothing is set.
+    :param announce: told of each change, after it is committed.
+    """
+
+    def __init__(self, switches: Switches, settings: Settings, announce: Callable[[SettingChange], None]) -> None:
+        self._switches = switches
+        self._settings = settings
+        self._announce = announce
+
+    def set(self, key: str, value: bool, *, domain: str = "", sender: str = "", by: str = "") -> None:
+        """Turn a switch on or off. The switch is in force in every process within five seconds.
+
+        Signal: ``settings_changed``, after commit.
+
+        :param key: ``opens``, ``clicks``, ``unsubscribe``, or ``pause``, which is for the account alone: it stops
+            the tracking of new mail, and throws hits on earlier mail away; links go on leading.
+        :param value: on or off.
+        :param domain: the sender domain; with *sender* empty, too, the account.
+        :param sender: the sender's address.
+        :param by: who turns the switch; default: the user of the operating system.
+        :raises SettingError: there is no such key, value or scope; the error names the nearest one.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database did not take the change.
+        """
+        if not isinstance(value, bool):
+            raise SettingError(f"{key} is {value!r}. Write True or False.")
+        self._change(*self._scope(key, domain, sender), key, "on" if value else "off", by)
+
+    def unset(self, key: str, *, domain: str = "", sender: str = "", by: str = "") -> None:
+        """Take a setting back, so that the next wider one holds, and in the end the configuration.
+
+        Takes what :meth:`set` takes, and raises what it raises. Nothing happens if nothing is set.
+        """
+        scope, subject = self._scope(key, domain, sender)
+        if self._switches.now().find(key, scope, subject) is not None:
+            self._change(scope, subject, key, "", by)
+
+    def get(self, key: str, *, domain: str = "", sender: str = "") -> bool | None:
+        """Return what exactly this scope says; ``None`` if it says nothing.
+
+        :raises SettingError: as :meth:`set`.
+        """
+        found = self._switches.now().find(key, *self._scope(key, domain, sender))
+        return None if found is None else found.value == "on"
+
+    @property
+    def dimension(self) -> str:
+        """Which scopes may decide: ``account``, ``both`` (the default) or ``domain``.
+
+        With ``domain``, only what has a setting of its own is tracked. Setting raises :exc:`SettingError` where
+        the word is none of these.
+        """
+        return self._switches.now().dimension.value
+
+    @dimension.setter
+    def dimension(self, value: str) -> None:
+        self.choose_dimension(value)
+
+    def choose_dimension(self, value: str, *, by: str = "") -> None:
+        """Set :attr:`dimension`, and say who did.
+
+        :raises SettingError: the word is none of the three.
+        """
+        words = [each.value for each in Dimension]
+        if value not in words:
+            raise SettingError(f"The dimension is {value!r}.{_nearest(value, words)}")
+        self._change(Scope.ACCOUNT, "", DIMENSION, value, by)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the kill switch is on."""
+        return self._switches.now().paused
+
+    def status(self, *, domain: str = "", sender: str = "") -> list[SwitchStatus]:
+        """Return what holds for each switch, with the reason in words.
+
+        :raises SettingError: the domain or the sender is none.
+        """
+        _, subject = self._scope("opens", domain, sender)
+        asked = subject if sender else f"@{subject}"
+        return [self._status(key, self._switches.now().decide(key, asked), asked) for key in SWITCHES]
+
+    def history(self, *, key: str = "", domain: str = "", sender: str = "", limit: int = 100) -> list[SettingChange]:
+        """Return the changes, newest first; those of all scopes if none is named.
+
+        :param key: only this switch.
+        :param limit: at most so many.
+        """
+        scope, subject = self._scope("opens", domain, sender) if domain or sender else ("", "")
+        return self._switches.history(key, scope, subject)[:limit]
+
+    def _change(self, scope: Scope, subject: str, key: str, value: str, by: str) -> None:
+        change = SettingChange(new_id(), scope, subject, key, value, (by or _user())[:LONGEST_NAME], now())
+        self._announce(self._switches.change(change))
+
+    def _scope(self, key: str, domain: str, sender: str) -> tuple[Scope, str]:
+        if key not in (*SWITCHES, PAUSE):
+            raise SettingError(f"{key!r} is not a setting.{_nearest(key, [*SWITCHES, PAUSE])}")
+        if domain and sender:
+            raise SettingError("A setting is for a domain or for a sender. Name one of them.")
+        if key == PAUSE and (domain or sender):
+            raise SettingError("The setting pause is for the account. Name neither a domain nor a sender.")
+        if sender:
+            try:
+                return Scope.SENDER, normalise(_mailbox(sender))
+            except ValueError:
+                raise SettingError(f"{sender[:80]!r} is not an address.") from None
+        if domain:
+            try:
+                return Scope.DOMAIN, host_name(domain.removeprefix("@"))
+            except ValueError as error:
+                raise SettingError(str(error)) from None
+        return Scope.ACCOUNT, ""
+
+    def _status(self, key: str, decision: Decision, asked: str) -> SwitchStatus:
+        if decision.switch is not None:
+            enabled = bool(decision.value)
+            return SwitchStatus(key, enabled, f"{_word(enabled)}: {_reason(decision.switch)}")
+        if decision.value is False:
+            text = "Not enabled: nothing is set, and the dimension 'domain' tracks only what has a setting of its own"
+            return SwitchStatus(key, False, text)
+        enabled, where = self._configured(key, asked.rpartition("@")[2])
+        return SwitchStatus(key, enabled, f"{_word(enabled)}: by the configuration ({where})")
+
+    def _configured(self, key: str, domain: str) -> tuple[bool, str]:
+        options: dict[str, Any] = self._settings.sender_domains.get(domain, {})
+        if key in options:
+            return bool(options[key]), f"MAILTRACK_SENDER_DOMAINS[{domain!r}]"
+        return bool(getattr(self._settings, key)), f"MAILTRACK_{key.upper()}"
+
+
+def _reason(switch: Switch) -> str:
+    what = "paused" if switch.key == PAUSE else switch.value
+    about = {Scope.ACCOUNT: "for the account", Scope.DOMAIN: f"for {switch.subject}"}.get(
+        switch.scope, "for the sender"
+    )
+    return f"{what} {about} since {switch.at:%Y-%m-%d %H:%M} by {switch.by or 'nobody named'}"
+
+
+def _word(enabled: bool) -> str:
+    return "Enabled" if enabled else "Not enabled"
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(word).lower(), known, 1)
+    return f" Did you mean {close[0]!r}?" if close else f" Write one of: {', '.join(known)}."
+
+
+def _mailbox(sender: str) -> str:
+    if "@" not in sender.strip("@"):
+        raise ValueError("an address has a mailbox and a domain")
+    return sender
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a name for its user
+        return ""

@@ -1,0 +1,334 @@
+"""Tracking domains from their making to their end: made, checked, watched, used, left and removed."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask_mailtrack.errors import DomainError
+from flask_mailtrack.events import DomainChange, now
+from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
+
+from .dns_records import Names, RecordState
+from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
+from .host_names import Cname, advice, host_name, tracking_host
+from .mail_records import mail_records
+
+log = logging.getLogger("flask_mailtrack.domains")
+
+RECHECK = timedelta(minutes=9)
+"""When a definite failure is looked at again; if it lasts, the domain is left. Promised: ten minutes."""
+PATIENCE = timedelta(days=2)
+"""How long a verified domain is used although nobody can say whether it works."""
+DAILY, HOURLY, OFTEN = timedelta(days=1), timedelta(hours=1), timedelta(minutes=10)
+CONFIGURED = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A tracking domain, as an operator sees it.
+
+    :param record: the CNAME record that makes the host lead here.
+    :param sender_domains: whose mail carries links on the host.
+    :param account_default: whether all other mail does.
+    :param status: ``not_verified``, ``pending`` or ``verified``.
+    :param reason: why the status is what it is, as a sentence.
+    :param findings: of the last check.
+    :param configured: the host is named in the configuration: used as configured, never left, never removed here.
+    :param advice: what would be better about the name; empty most often.
+    """
+
+    host: str
+    record: Cname
+    sender_domains: tuple[str, ...]
+    account_default: bool
+    status: DomainStatus
+    reason: str
+    since: datetime
+    findings: tuple[DomainFinding, ...]
+    certificate_ends: datetime | None
+    checked_at: datetime | None
+    configured: bool
+    advice: str = ""
+
+
+class Domains:
+    """The tracking domains of one app.
+
+    :param table: where they are kept.
+    :param in_use: what sends ask, told of each change.
+    :param checker: checks one host.
+    :param configured: the hosts that the configuration names.
+    :param senders: the sender domains that the configuration names.
+    :param announce: told of each change of a status, after it is committed.
+    """
+
+    def __init__(
+        self,
+        table: DomainTable,
+        in_use: DomainsInUse,
+        checker: DomainChecker,
+        configured: Collection[str],
+        senders: Collection[str],
+        announce: Callable[[DomainChange], None],
+    ) -> None:
+        self._table = table
+        self._in_use = in_use
+        self._checker = checker
+        self._configured = frozenset(configured)
+        self._senders = frozenset(senders)
+        self._announce = announce
+
+    def create(self, primary: str, prefix: str, *, by: str = "") -> Domain:
+        """Make a tracking domain below a domain that mail is sent from; mail of that domain will use it.
+
+        The host is not checked yet, and carries no link before :meth:`check` has verified it.
+
+        :param primary: a sender domain that is configured or has sent mail, or a domain above one.
+        :param prefix: see :func:`~.host_names.tracking_host`.
+        :param by: who makes it.
+        :return: the domain, with the record to set.
+        :raises DomainError: the name breaks a rule, is taken, or nobody sends from the primary domain.
+        """
+        host, domain = tracking_host(primary, prefix), host_name(primary)
+        if host in self._configured or self._table.find(host) is not None:
+            raise DomainError(f"{host} is taken: it is a tracking domain already.")
+        known = any(each == domain or each.endswith(f".{domain}") for each in self._senders)
+        if not known and not self._table.has_sent(domain):
+            cure = "Choose a sender domain that is configured or has sent mail."
+            raise DomainError(f"No mail is sent from {domain}. {cure}")
+        self._table.add(self._new(host, by, sender_domains=(domain,)))
+        self._in_use.forget()
+        return dataclasses.replace(self._found(host), advice=advice(prefix))
+
+    def list(self) -> list[Domain]:
+        """Return all domains, those of the configuration included, by host."""
+        rows = {row.host: row for row in self._table.rows()}
+        unseen = {host: self._new(host, CONFIGURED) for host in self._configured - rows.keys()}
+        return [self._domain(row) for _, row in sorted((unseen | rows).items())]
+
+    def find(self, host: str) -> Domain:
+        """Return one domain.
+
+        :raises DomainError: there is none of that name.
+        """
+        return self._found(host_name(host))
+
+    def check(self, host: str) -> Domain:
+        """Check a host now, and keep what was found.
+
+        Signals: ``domain_verified`` or ``domain_failed`` where the status changes so, after commit.
+
+        :raises DomainError: there is no such domain.
+        """
+        name = host_name(host)
+        row = self._row(name)
+        self._keep(row, self._checker.check(name), now())
+        return self._found(name)
+
+    def attach(self, host: str, sender_domain: str = "") -> Domain:
+        """Have mail of a sender domain carry its links on *host*; without one, all mail that has no host of its own.
+
+        Another host of that sender domain loses it.
+
+        :raises DomainError: there is no such domain, or it is no domain name.
+        """
+        row, domain = self._own_row(host), host_name(sender_domain) if sender_domain else ""
+        for other in self._table.rows():
+            if other.host != row.host and (domain in other.sender_domains if domain else other.account_default):
+                self._detach(other, domain)
+        if domain:
+            self._table.change(row.host, sender_domains=sorted({*row.sender_domains, domain}))
+        else:
+            self._table.change(row.host, account_default=True)
+        self._in_use.forget()
+        return self._found(row.host)
+
+    def detach(self, host: str, sender_domain: str = "") -> Domain:
+        """Take *host* away from a sender domain, or as the default; links that are out go on leading.
+
+        :raises DomainError: there is no such domain.
+        """
+        row = self._own_row(host)
+        self._detach(row, host_name(sender_domain) if sender_domain else "")
+        self._in_use.forget()
+        return self._found(row.host)
+
+    def obstacles(self, host: str) -> Sequence[str]:
+        """Return what stands against the removal of a domain, in sentences; none: it can go.
+
+        :raises DomainError: there is no such domain.
+        """
+        row = self._own_row(host)
+        found = []
+        if row.used:
+            users = [*row.sender_domains, *(["the account"] if row.account_default else [])]
+            found.append(f"{row.host} is still used by {', '.join(users)}: detach it first.")
+        looked = Names(self._checker.servers, allow_private=self._checker.allow_private)
+        record = looked.look_up(row.host, self._checker.target)
+        if record.found != RecordState.MISSING:
+            text = f"{row.host} still has a DNS record, or that cannot be known now: {record.text}"
+            found.append(f"{text} Links that are out live until the record is gone, and break after that.")
+        return found
+
+    def mail_records(self, sender_domain: str) -> Sequence[DomainFinding]:
+        """Return what a sender domain has of SPF, DKIM and DMARC; nothing depends on them.
+
+        :raises DomainError: it is no domain name.
+        """
+        names = Names(self._checker.servers, allow_private=self._checker.allow_private)
+        return mail_records(names, host_name(sender_domain))
+
+    def links_out(self, host: str) -> int:
+        """Return how many mails may have links on a host, at the most.
+
+        :raises DomainError: there is no such domain.
+        """
+        return self._table.mails_since(self._own_row(host))
+
+    def remove(self, host: str, *, force: bool = False) -> None:
+        """Remove a domain.
+
+        :param force: also while it is used or has a DNS record: links that are out may break.
+        :raises DomainError: there is no such domain, or something stands against it; see :meth:`obstacles`.
+        """
+        row = self._own_row(host)
+        if not force and (found := self.obstacles(row.host)):
+            raise DomainError(" ".join(found))
+        self._table.remove(row.host)
+        self._in_use.forget()
+
+    def watch(self) -> int:
+        """Check the hosts that are due, each by one machine only, and return how many this one has checked."""
+        moment = now()
+        known = {row.host for row in self._table.rows()}
+        for host in sorted(self._configured - known):
+            self._table.add(self._new(host, CONFIGURED))
+        checked = 0
+        for host in self._table.due(moment):
+            if self._table.lease(host, moment) and (row := self._table.find(host)) is not None:
+                self._keep(row, self._checker.check(host), now())
+                checked += 1
+        return checked
+
+    def _keep(self, row: DomainRow, report: DomainReport, moment: datetime) -> None:
+        """Write down what a check found, with the status that follows from it."""
+        after = standing(row, report, moment, lasting=row.host in self._configured)
+        self._table.change(
+            row.host,
+            **after,
+            findings=[dataclasses.asdict(finding) for finding in report.findings],
+            certificate_ends=report.certificate_ends or row.certificate_ends,
+            checked_at=moment,
+            target=self._checker.target,
+            lease_until=None,
+        )
+        self._in_use.forget()
+        status = after.get("status", row.status)
+        if status == row.status:
+            return
+        change = DomainChange(row.host, status, row.status, after["status_reason"])
+        level = logging.WARNING if row.status == DomainStatus.VERIFIED else logging.INFO
+        log.log(level, "tracking domain %s is %s: %s", row.host, status.replace("_", " "), change.reason)
+        self._announce(change)
+
+    def _detach(self, row: DomainRow, domain: str) -> None:
+        if domain:
+            self._table.change(row.host, sender_domains=[each for each in row.sender_domains if each != domain])
+        else:
+            self._table.change(row.host, account_default=False)
+
+    def _row(self, host: str) -> DomainRow:
+        row = self._table.find(host)
+        if row is None and host in self._configured:
+            row = self._new(host, CONFIGURED)
+            self._table.add(row)
+        if row is None:
+            known = [each.host for each in self.list()]
+            raise DomainError(f"{host} is not a tracking domain. Known: {', '.join(known) or 'none'}.")
+        return row
+
+    def _own_row(self, host: str) -> DomainRow:
+        """Return the row of a host that an operator may change."""
+        row = self._row(host_name(host))
+        if row.host in self._configured:
+            raise DomainError(f"{row.host} is named in the configuration: change it there.")
+        return row
+
+    def _found(self, host: str) -> Domain:
+        return self._domain(self._row(host))
+
+    def _new(self, host: str, by: str, sender_domains: tuple[str, ...] = ()) -> DomainRow:
+        moment = now()
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("certificate_ends", "failing_since", "definite_since", "checked_at", "check_at")
+        )
+        return DomainRow(
+            host=host,
+            sender_domains=sender_domains,
+            account_default=False,
+            target=self._checker.target,
+            status=DomainStatus.NOT_VERIFIED,
+            status_reason="The host has not been checked yet.",
+            status_since=moment,
+            findings=(),
+            created_by=by,
+            created_at=moment,
+            **nothing,
+        )
+
+    def _domain(self, row: DomainRow) -> Domain:
+        return Domain(
+            host=row.host,
+            record=Cname(row.host, self._checker.target),
+            sender_domains=row.sender_domains,
+            account_default=row.account_default,
+            status=DomainStatus(row.status),
+            reason=row.status_reason,
+            since=row.status_since,
+            findings=tuple(_finding(each) for each in row.findings),
+            certificate_ends=row.certificate_ends,
+            checked_at=row.checked_at,
+            configured=row.host in self._configured,
+        )
+
+
+def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting: bool = False) -> dict[str, Any]:
+    """Return the columns that say how a host stands after a check.
+
+    A verified host is left at the second definite failure, after some minutes, or after two days of answers that
+    prove nothing; others stand as the check found them, unless it proved nothing.
+
+    :param lasting: the host is of the configuration, so it is reported at once: it is used all the same.
+    """
+    worst = next((each for each in report.findings if each.level in ("error", "unknown")), None)
+    reason = worst.text if worst else "Every check passed."
+    if report.status == DomainStatus.VERIFIED:
+        good = {"failing_since": None, "definite_since": None, "check_at": moment + DAILY}
+        return good | _status(row, DomainStatus.VERIFIED, reason, moment)
+    if row.status != DomainStatus.VERIFIED:
+        young = moment - row.status_since < DAILY
+        later = {"check_at": moment + (OFTEN if young else HOURLY)}
+        return later | (_status(row, report.status, reason, moment) if report.definite else {})
+    since = row.failing_since or moment
+    definite = (row.definite_since or moment) if report.definite else None
+    certain = lasting or (definite is not None and moment - definite >= RECHECK)
+    if (report.definite and certain) or moment - since >= PATIENCE:
+        gone = {"failing_since": None, "definite_since": None, "check_at": moment + OFTEN}
+        return gone | _status(row, report.status, reason, moment)
+    soon = RECHECK if report.definite else OFTEN
+    return {"failing_since": since, "definite_since": definite, "check_at": moment + soon}
+
+
+def _status(row: DomainRow, status: DomainStatus, reason: str, moment: datetime) -> dict[str, Any]:
+    changed = {"status": status.value, "status_since": moment} if status != row.status else {}
+    return {**changed, "status_reason": reason}
+
+
+def _finding(kept: Any) -> DomainFinding:
+    known: Iterable[str] = DomainFinding.__dataclass_fields__
+    return DomainFinding(**{name: str(kept.get(name, "")) for name in known})

@@ -1,0 +1,1 @@
+"""``flask mailtrack …``: plain commands that stand on the state of the current app, and on which nothing stands."""

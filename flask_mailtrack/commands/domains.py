@@ -1,0 +1,182 @@
+"""``flask mailtrack domains …``: tracking domains from their making to their end."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from flask_mailtrack.administration.host_names import caddy_block, nginx_block
+from flask_mailtrack.administration.tracking_domains import Domain
+from flask_mailtrack.state import current_state
+
+from .terminal import mistakes_told
+
+domains = AppGroup("domains", help="Host names of your own for links: make, check, use and remove them.")
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "yellow"}
+_COLUMNS = ("host", "status", "sender_domains", "account_default", "target", "reason", "certificate_ends", "checked_at")
+
+
+@domains.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def list_(as_json: bool) -> None:
+    """Show every tracking domain, those of the configuration included.
+
+    Exit code 1 if one that new mail should use is not verified. Example: flask mailtrack domains list
+    """
+    found = current_state().administration.domains.list()
+    if as_json:
+        click.echo(json.dumps([_plain(domain) for domain in found], default=str))
+    else:
+        for domain in found:
+            click.echo(f"{domain.host:40}{domain.status.replace('_', ' '):14}{_users(domain)}")
+    used = [domain for domain in found if domain.configured or domain.account_default or domain.sender_domains]
+    click.get_current_context().exit(int(any(domain.status != "verified" for domain in used)))
+
+
+@domains.command("add")
+@click.argument("primary")
+@click.argument("prefix")
+@click.option("--by", default="", help="Who makes the domain.")
+def add(primary: str, prefix: str, by: str) -> None:
+    """Make the tracking domain PREFIX.PRIMARY, and print the record and the web server's lines for it.
+
+    Example: flask mailtrack domains add news.example.com click
+    """
+    state = current_state()
+    with mistakes_told():
+        made = state.administration.domains.create(primary, prefix, by=by)
+    if made.advice:
+        click.secho(made.advice, fg="yellow", err=True)
+    prefixes = state.settings.url_prefix.every
+    click.echo(f"Set this record:\n\n{made.record.zone_line}\n")
+    click.echo(f"For nginx:\n\n{nginx_block(made.host, prefixes)}")
+    click.echo(f"For Caddy:\n\n{caddy_block(made.host, prefixes, f'http://127.0.0.1:8000{prefixes[0]}/d/ask')}")
+    click.echo(f"Then run: flask mailtrack domains check {made.host}")
+
+
+@domains.command("show")
+@click.argument("host")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show(host: str, as_json: bool) -> None:
+    """Show one domain: record, status, findings and cures, and the mail records of the sender domains.
+
+    Example: flask mailtrack domains show click.news.example.com
+    """
+    state = current_state()
+    with mistakes_told():
+        found = state.administration.domains.find(host)
+        mail = [
+            finding for domain in found.sender_domains for finding in state.administration.domains.mail_records(domain)
+        ]
+    if as_json:
+        click.echo(json.dumps(_plain(found) | {"mail": [dataclasses.asdict(each) for each in mail]}, default=str))
+        return
+    _tell(found)
+    for finding in mail:
+        click.secho(f"{finding.level:8}", fg=_COLOURS[finding.level], nl=False)
+        click.echo(f"{finding.text} {finding.cure}".rstrip())
+
+
+@domains.command("check")
+@click.argument("host", required=False)
+def check(host: str | None) -> None:
+    """Check HOST now, or without one, every domain whose check is due. Exit code 1 unless all are verified.
+
+    Example: flask mailtrack domains check click.news.example.com
+    """
+    state = current_state()
+    with mistakes_told():
+        if host is None:
+            state.administration.domains.watch()
+            found = state.administration.domains.list()
+        else:
+            found = [state.administration.domains.check(host)]
+    for domain in found:
+        _tell(domain)
+    click.get_current_context().exit(int(any(domain.status != "verified" for domain in found)))
+
+
+@domains.command("attach")
+@click.argument("host")
+@click.argument("sender_domain", default="")
+def attach(host: str, sender_domain: str) -> None:
+    """Have mail of SENDER_DOMAIN carry its links on HOST; without one, all mail that has no host of its own.
+
+    Example: flask mailtrack domains attach click.example.com news.example.com
+    """
+    with mistakes_told():
+        click.echo(_users(current_state().administration.domains.attach(host, sender_domain)))
+
+
+@domains.command("detach")
+@click.argument("host")
+@click.argument("sender_domain", default="")
+def detach(host: str, sender_domain: str) -> None:
+    """Take HOST away from SENDER_DOMAIN, or as the default. Links that are out go on leading.
+
+    Example: flask mailtrack domains detach click.example.com news.example.com
+    """
+    with mistakes_told():
+        click.echo(_users(current_state().administration.domains.detach(host, sender_domain)))
+
+
+@domains.command("remove")
+@click.argument("host")
+@click.option("--force", is_flag=True, help="Also while it is used or has a DNS record; asks twice.")
+def remove(host: str, force: bool) -> None:
+    """Remove HOST, once no sender domain uses it and its DNS record is gone.
+
+    Example: flask mailtrack domains remove click.example.com
+    """
+    state = current_state()
+    with mistakes_told():
+        if force:
+            out = state.administration.domains.links_out(host)
+            click.confirm(f"Up to {out} mails have links on {host}, which will break. Remove it?", abort=True)
+            click.confirm("Really? Nothing brings these links back.", abort=True)
+        state.administration.domains.remove(host, force=force)
+    click.echo(f"{host} is removed")
+
+
+@domains.command("export")
+def export() -> None:
+    """Write every domain as CSV, safe to open in a spreadsheet.
+
+    Example: flask mailtrack domains export > domains.csv
+    """
+    writer = csv.writer(sys.stdout)
+    writer.writerow(_COLUMNS)
+    for domain in current_state().administration.domains.list():
+        row = _plain(domain)
+        writer.writerow([_cell(row[name]) for name in _COLUMNS])
+
+
+def _tell(domain: Domain) -> None:
+    click.secho(f"{domain.host}: {domain.status.replace('_', ' ')}", bold=True)
+    click.echo(f"  {domain.record.zone_line}")
+    click.echo(f"  {_users(domain)}; {domain.reason}")
+    for finding in domain.findings:
+        click.secho(f"  {finding.level:8}", fg=_COLOURS.get(finding.level), nl=False)
+        click.echo(f"{finding.text} {finding.cure}".rstrip())
+
+
+def _users(domain: Domain) -> str:
+    users = [*domain.sender_domains, *(["the account"] if domain.account_default else [])]
+    return "named in the configuration" if domain.configured else f"used by {', '.join(users) or 'nobody'}"
+
+
+def _plain(domain: Domain) -> dict[str, Any]:
+    return {**dataclasses.asdict(domain), "target": domain.record.target}
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a cell that no spreadsheet takes for a formula (CWE-1236)."""
+    text = " ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,118 @@
+"""``flask mailtrack settings …``: the switches that an operator turns while the app runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from flask_mailtrack.state import current_state
+
+from .terminal import mistakes_told
+
+settings = AppGroup("settings", help="Switches for the account, a sender domain or a sender, in force in seconds.")
+
+_VALUES = {"on": True, "off": False}
+
+
+def _scoped(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--by", default="", help="Who turns the switch; default: your user name."),
+        click.option("--sender", default="", help="One sender's address."),
+        click.option("--domain", default="", help="A sender domain, with its sub-domains. Default: the account."),
+    ):
+        command = option(command)
+    return command
+
+
+@settings.command("show")
+@click.option("--sender", default="", help="As mail of this sender has it.")
+@click.option("--domain", default="", help="As mail of this sender domain has it.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show(sender: str, domain: str, as_json: bool) -> None:
+    """Say what holds for the account, a sender domain or a sender, and why.
+
+    Example: flask mailtrack settings show --domain news.example.com
+    """
+    desk = current_state().administration.settings
+    with mistakes_told():
+        rows = desk.status(domain=domain, sender=sender)
+    if as_json:
+        about = {"dimension": desk.dimension, "paused": desk.paused}
+        click.echo(json.dumps(about | {"switches": [dataclasses.asdict(row) for row in rows]}))
+        return
+    click.echo(f"{'dimension':14}{desk.dimension}{', paused' if desk.paused else ''}")
+    for row in rows:
+        click.echo(f"{row.key:14}{row.text}")
+
+
+@settings.command("set")
+@click.argument("key")
+@click.argument("value", type=click.Choice(list(_VALUES)))
+@_scoped
+def set_(key: str, value: str, domain: str, sender: str, by: str) -> None:
+    """Turn a switch on or off: opens, clicks, unsubscribe, or pause, which stops all tracking.
+
+    Example: flask mailtrack settings set opens off --domain news.example.com
+    """
+    with mistakes_told():
+        current_state().administration.settings.set(key, _VALUES[value], domain=domain, sender=sender, by=by)
+    click.echo(f"{key} is {value}{_about(domain, sender)}, in every process within five seconds")
+
+
+@settings.command("unset")
+@click.argument("key")
+@_scoped
+def unset(key: str, domain: str, sender: str, by: str) -> None:
+    """Take a setting back, so that the next wider one holds.
+
+    Example: flask mailtrack settings unset opens --domain news.example.com
+    """
+    with mistakes_told():
+        current_state().administration.settings.unset(key, domain=domain, sender=sender, by=by)
+    click.echo(f"{key} is not set{_about(domain, sender)}")
+
+
+@settings.command("history")
+@click.option("--key", default="", help="Only this switch.")
+@click.option("--domain", default="", help="Only this sender domain.")
+@click.option("--sender", default="", help="Only this sender.")
+@click.option("--limit", default=100, show_default=True, help="At most so many changes.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def history(key: str, domain: str, sender: str, limit: int, as_json: bool) -> None:
+    """Show who changed what, newest first.
+
+    Example: flask mailtrack settings history --key opens
+    """
+    with mistakes_told():
+        changes = current_state().administration.settings.history(key=key, domain=domain, sender=sender, limit=limit)
+    if as_json:
+        click.echo(json.dumps([change._asdict() for change in changes], default=str))
+        return
+    for change in changes:
+        about = f"{change.changed_at:%Y-%m-%d %H:%M}  {change.changed_by or 'nobody named'}"
+        to = f"{change.before or 'unset'} -> {change.value or 'unset'}"
+        click.echo(f"{about}  {change.subject or 'account'}  {change.key}  {to}")
+
+
+@settings.command("dimension")
+@click.argument("value", required=False)
+@click.option("--by", default="", help="Who decides; default: your user name.")
+def dimension(value: str | None, by: str) -> None:
+    """Say, or set, which scopes may decide: account, both, or domain (tracked is only what has its own setting).
+
+    Example: flask mailtrack settings dimension domain
+    """
+    desk = current_state().administration.settings
+    if value is not None:
+        with mistakes_told():
+            desk.choose_dimension(value, by=by)
+    click.echo(desk.dimension)
+
+
+def _about(domain: str, sender: str) -> str:
+    return f" for {domain or sender}" if domain or sender else ""

@@ -1,0 +1,195 @@
+"""The tracking domains in the database: which of them carry links now, and who checks which of them when."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, exists, func, insert, or_, select, update
+
+from .database import Database
+from .switches import FRESH_SECONDS, aware
+
+log = logging.getLogger("flask_mailtrack.domains")
+
+LEASE = timedelta(minutes=5)
+"""How long one machine has for the check of a host before another may take it over."""
+VERIFIED = "verified"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRow:
+    """A row of ``mailtrack_domain``; see :class:`~flask_mailtrack.models.DomainMixin`."""
+
+    host: str
+    sender_domains: tuple[str, ...]
+    account_default: bool
+    target: str
+    status: str
+    status_reason: str
+    status_since: datetime
+    findings: tuple[Mapping[str, str], ...]
+    certificate_ends: datetime | None
+    failing_since: datetime | None
+    definite_since: datetime | None
+    checked_at: datetime | None
+    check_at: datetime | None
+    created_by: str
+    created_at: datetime
+
+    @property
+    def used(self) -> bool:
+        """Whether new mail carries links on the host as soon as it is verified."""
+        return self.account_default or bool(self.sender_domains)
+
+
+_COLUMNS = tuple(DomainRow.__dataclass_fields__)
+
+
+class DomainTable:
+    """Reads and writes the rows. Everything raises ``SQLAlchemyError`` if the database cannot do it now."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self) -> list[DomainRow]:
+        """Return all rows, by host."""
+        table = self._database.domain
+        return list(map(_row, self._database.rows(select(*_columns(table)).order_by(table.c.host))))
+
+    def find(self, host: str) -> DomainRow | None:
+        """Return the row of *host*, if there is one."""
+        table = self._database.domain
+        found = self._database.rows(select(*_columns(table)).where(table.c.host == host))
+        return _row(found[0]) if found else None
+
+    def add(self, row: DomainRow) -> None:
+        """Add a row; its host must be new."""
+        with self._database.transaction() as connection:
+            table = self._database.domain
+            connection.execute(insert(table).values(_values(row) | self._database.host.values(table, row, {})))
+
+    def change(self, host: str, **values: Any) -> None:
+        """Change columns of a row."""
+        table = self._database.domain
+        with self._database.transaction() as connection:
+            connection.execute(update(table).where(table.c.host == host).values(**values))
+
+    def remove(self, host: str) -> None:
+        """Delete a row."""
+        table = self._database.domain
+        with self._database.transaction() as connection:
+            connection.execute(delete(table).where(table.c.host == host))
+
+    def due(self, moment: datetime) -> list[str]:
+        """Return the hosts whose next check is due."""
+        table = self._database.domain
+        free = or_(table.c.lease_until.is_(None), table.c.lease_until < moment)
+        late = or_(table.c.check_at.is_(None), table.c.check_at <= moment)
+        return [str(row[0]) for row in self._database.rows(select(table.c.host).where(free, late))]
+
+    def lease(self, host: str, moment: datetime) -> bool:
+        """Take the check of *host* for this machine, and say whether no other has it."""
+        table = self._database.domain
+        free = or_(table.c.lease_until.is_(None), table.c.lease_until < moment)
+        with self._database.transaction() as connection:
+            taken = connection.execute(
+                update(table).where(table.c.host == host, free).values(lease_until=moment + LEASE)
+            )
+            return bool(taken.rowcount)
+
+    def has_sent(self, domain: str) -> bool:
+        """Say whether mail of a sender domain, or of one below it, has been sent."""
+        sender = self._database.message.c.sender
+        below = or_(sender.endswith(f"@{domain}", autoescape=True), sender.endswith(f".{domain}", autoescape=True))
+        return bool(self._database.rows(select(exists().where(below)))[0][0])
+
+    def mails_since(self, row: DomainRow) -> int:
+        """Return how many tracked mails may have links on a host: those of its sender domains since it was made."""
+        message = self._database.message
+        tracked = or_(message.c.opens, message.c.clicks)
+        query = select(func.count()).where(message.c.created_at >= row.created_at, tracked)
+        if not row.account_default:
+            ends = [message.c.sender.endswith(f"@{domain}", autoescape=True) for domain in row.sender_domains]
+            query = query.where(or_(*ends)) if ends else query
+        return int(self._database.rows(query)[0][0])
+
+
+class DomainsInUse:
+    """The hosts that carry links now; read now and then, and never in a redirect.
+
+    Never raises: while the database cannot be asked, what was read last holds.
+
+    :param table: where the domains are.
+    """
+
+    def __init__(self, table: DomainTable, fresh_seconds: float = FRESH_SECONDS) -> None:
+        self._table = table
+        self._fresh_seconds = fresh_seconds
+        self._reading = threading.Lock()
+        self._read_at: float | None = None
+        self._rows: tuple[DomainRow, ...] = ()
+        self.error = ""
+        """Why the last reading failed; empty if it went well."""
+
+    def host_for(self, sender_domain: str) -> str:
+        """Return the verified host of exactly this sender domain; empty if there is none.
+
+        :param sender_domain: in A-labels; empty: the account's default.
+        """
+        for row in self.now():
+            if row.status == VERIFIED and (
+                sender_domain in row.sender_domains if sender_domain else row.account_default
+            ):
+                return row.host
+        return ""
+
+    def known(self, host: str) -> bool:
+        """Say whether *host* is one of the tracking domains, verified or not: for a server that wants a certificate."""
+        return any(row.host == host for row in self._rows or self.now())
+
+    def now(self) -> Sequence[DomainRow]:
+        """Return the rows, read anew if they are no longer fresh."""
+        moment = time.monotonic()
+        stale = self._read_at is None or moment - self._read_at >= self._fresh_seconds
+        if stale and self._reading.acquire(blocking=self._read_at is None):
+            try:
+                self._read(moment)
+            finally:
+                self._reading.release()
+        return self._rows
+
+    def forget(self) -> None:
+        """Read anew at the next question."""
+        self._read_at = None
+
+    def _read(self, moment: float) -> None:
+        try:
+            self._rows = tuple(self._table.rows())
+            self.error = ""
+        except Exception as error:
+            if not self.error:
+                log.warning("the tracking domains cannot be read, so the last known hold (%s)", type(error).__name__)
+            self.error = type(error).__name__
+        self._read_at = moment
+
+
+def _columns(table: Any) -> Iterator[Any]:
+    return (table.c[name] for name in _COLUMNS)
+
+
+def _values(row: DomainRow) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in _COLUMNS}
+    return values | {"sender_domains": list(row.sender_domains), "findings": [dict(each) for each in row.findings]}
+
+
+def _row(values: Sequence[Any]) -> DomainRow:
+    given = dict(zip(_COLUMNS, values, strict=True))
+    moments = {name: aware(value) for name, value in given.items() if isinstance(value, datetime)}
+    lists = {name: tuple(given[name] or ()) for name in ("sender_domains", "findings")}
+    return DomainRow(**{**given, **moments, **lists})

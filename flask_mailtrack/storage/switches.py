@@ -1,0 +1,215 @@
+"""What an operator has switched on and off: the settings in force, asked for each copy that is sent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from flask_mailtrack.events import SettingChange
+
+from .database import Database
+
+log = logging.getLogger("flask_mailtrack.settings")
+
+FRESH_SECONDS = 4.0
+"""How long what was read is believed: a switch is promised to be in force everywhere within five seconds."""
+
+
+class Scope(StrEnum):
+    """What a setting is about, from the widest to the narrowest."""
+
+    ACCOUNT = "account"
+    DOMAIN = "domain"
+    SENDER = "sender"
+
+
+class Dimension(StrEnum):
+    """Which scopes may decide."""
+
+    ACCOUNT = "account"
+    """The account alone."""
+    BOTH = "both"
+    """Sender, then nearest domain, then account."""
+    DOMAIN = "domain"
+    """Sender and domain; what has no setting of its own is not tracked."""
+
+
+TRACKED = ("opens", "clicks")
+SWITCHES = (*TRACKED, "unsubscribe")
+PAUSE, DIMENSION = "pause", "dimension"
+_COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One setting that is in force."""
+
+    scope: Scope
+    subject: str
+    key: str
+    value: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the operator's settings say of one switch for one sender.
+
+    :param value: on or off; ``None`` leaves the switch to the configuration.
+    :param switch: the setting that decided; none where the dimension did.
+    """
+
+    value: bool | None
+    switch: Switch | None = None
+
+
+UNDECIDED = Decision(None)
+_NOT_ADMITTED = Decision(False)
+
+
+class InForce:
+    """The settings in force at one moment."""
+
+    def __init__(self, switches: Mapping[tuple[str, str, str], Switch]) -> None:
+        self._switches = switches
+        said = switches.get((Scope.ACCOUNT, "", DIMENSION))
+        self.dimension = Dimension(said.value) if said else Dimension.BOTH
+        pause = switches.get((Scope.ACCOUNT, "", PAUSE))
+        self.paused = pause is not None and pause.value == "on"
+
+    def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
+        """Return the setting of exactly this scope, if it is set."""
+        return self._switches.get((scope, subject, key))
+
+    def decide(self, key: str, sender: str) -> Decision:
+        """Return what holds for mail of *sender*: the narrowest setting that the dimension admits.
+
+        :param key: one of :data:`SWITCHES`.
+        :param sender: a normalised address, or ``@domain`` for a domain as a whole.
+        """
+        if not self._switches:
+            return UNDECIDED
+        if self.paused and key in TRACKED:
+            return Decision(False, self._switches[Scope.ACCOUNT, "", PAUSE])
+        for scope, subject in self._scopes(sender):
+            if (found := self.find(key, scope, subject)) is not None:
+                return Decision(found.value == "on", found)
+        return _NOT_ADMITTED if self.dimension == Dimension.DOMAIN and key in TRACKED else UNDECIDED
+
+    def _scopes(self, sender: str) -> Iterator[tuple[Scope, str]]:
+        if self.dimension != Dimension.ACCOUNT:
+            mailbox, _, domain = sender.rpartition("@")
+            if mailbox:
+                yield Scope.SENDER, sender
+            labels = domain.split(".")
+            yield from ((Scope.DOMAIN, ".".join(labels[start:])) for start in range(len(labels)))
+        if self.dimension != Dimension.DOMAIN:
+            yield Scope.ACCOUNT, ""
+
+
+class Switches:
+    """Reads the settings in force, now and then.
+
+    Never raises: if the database cannot be asked, what was read last holds, and before the first reading nothing is
+    set, so that the configuration holds.
+
+    :param database: where the settings are.
+    :param fresh_seconds: see :data:`FRESH_SECONDS`.
+    """
+
+    def __init__(self, database: Database, fresh_seconds: float = FRESH_SECONDS) -> None:
+        self._database = database
+        self._fresh_seconds = fresh_seconds
+        self._reading = threading.Lock()
+        self._read_at: float | None = None
+        self._in_force = InForce({})
+        self.error = ""
+        """Why the last reading failed; empty if it went well."""
+
+    def now(self) -> InForce:
+        """Return the settings in force, read anew if they are no longer fresh: one query at most each few seconds."""
+        moment = time.monotonic()
+        stale = self._read_at is None or moment - self._read_at >= self._fresh_seconds
+        # One thread reads. The others go on with what was known, but for the very first time.
+        if stale and self._reading.acquire(blocking=self._read_at is None):
+            try:
+                self._read(moment)
+            finally:
+                self._reading.release()
+        return self._in_force
+
+    def forget(self) -> None:
+        """Read anew at the next question: a setting has just been changed here."""
+        self._read_at = None
+
+    def change(self, change: SettingChange) -> SettingChange:
+        """Write a change down, so that it is in force, and return it with what it has replaced.
+
+        :raises SQLAlchemyError: the database did not take the change.
+        """
+        table = self._database.setting
+        with self._database.transaction() as connection:
+            same = (table.c.scope == change.scope, table.c.subject == change.subject, table.c.key == change.key)
+            current = (*same, table.c.replaced_at.is_(None))
+            before = connection.execute(select(table.c.value).where(*current).order_by(table.c.id.desc())).scalar()
+            connection.execute(update(table).where(*current).values(replaced_at=change.changed_at))
+            row = {name: getattr(change, name) for name in _COLUMNS} | self._database.host.values(table, change, {})
+            # What is unset is in force no more; the row is there for the history.
+            connection.execute(insert(table).values(**row, replaced_at=None if change.value else change.changed_at))
+        self.forget()
+        return change._replace(before=before or "")
+
+    def history(self, key: str = "", scope: str = "", subject: str = "") -> list[SettingChange]:
+        """Return the changes of a key, of a scope, or all of them, newest first."""
+        table = self._database.setting
+        query = select(*(table.c[name] for name in _COLUMNS)).order_by(table.c.id.desc())
+        if key:
+            query = query.where(table.c.key == key)
+        if scope:
+            query = query.where(table.c.scope == scope, table.c.subject == subject)
+        found: list[SettingChange] = []
+        later: dict[tuple[str, str, str], int] = {}
+        for row in self._database.rows(query):
+            change = SettingChange(**dict(zip(_COLUMNS, row, strict=True)))
+            about = change.scope, change.subject, change.key
+            if about in later:  # the change that came next has replaced this one
+                found[later[about]] = found[later[about]]._replace(before=change.value)
+            later[about] = len(found)
+            found.append(change._replace(changed_at=aware(change.changed_at)))
+        return found
+
+    def _read(self, moment: float) -> None:
+        try:
+            self._in_force = InForce({(s.scope, s.subject, s.key): s for s in self._rows()})
+        except Exception as error:
+            if not self.error:
+                log.warning("the operator's settings cannot be read, so the last known hold (%s)", type(error).__name__)
+            self.error = type(error).__name__
+        else:
+            if self.error:
+                log.info("the operator's settings can be read again")
+            self.error = ""
+        self._read_at = moment
+
+    def _rows(self) -> Iterator[Switch]:
+        table = self._database.setting
+        columns = (table.c.scope, table.c.subject, table.c.key, table.c.value, table.c.changed_by, table.c.changed_at)
+        # In order of their ids: of two that were set at once, the later one holds.
+        query = select(*columns).where(table.c.replaced_at.is_(None)).order_by(table.c.id)
+        for scope, subject, key, value, by, at in self._database.rows(query):
+            yield Switch(Scope(scope), subject, key, value, by, aware(at))
+
+
+def aware(moment: Any) -> datetime:
+    """Return a moment as a database gives it, in UTC where the database has no zones."""
+    found: datetime = moment
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

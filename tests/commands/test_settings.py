@@ -1,0 +1,54 @@
+"""``flask mailtrack settings``: what an operator without code sees and does."""
+
+from __future__ import annotations
+
+import json
+
+from click.testing import Result
+from conftest import Site
+
+
+def run(site: Site, *arguments: str) -> Result:
+    """Run a command of settings."""
+    return site.app.test_cli_runner().invoke(args=["mailtrack", "settings", *arguments])
+
+
+def test_a_switch_is_turned_shown_and_taken_back(site: Site) -> None:
+    """What is set is shown with who and why, and in the history."""
+    assert (
+        "opens is off for news.example.com"
+        in run(site, "set", "opens", "off", "--domain", "news.example.com", "--by", "ops").output
+    )
+    shown = run(site, "show", "--domain", "news.example.com").output
+    assert "Not enabled: off for news.example.com since" in shown
+    assert "by ops" in shown
+    assert run(site, "unset", "opens", "--domain", "news.example.com", "--by", "eve").exit_code == 0
+    assert "Enabled: by the configuration" in run(site, "show").output
+    history = run(site, "history").output.splitlines()
+    assert [line.split()[2] for line in history] == ["eve", "ops"]
+    assert "off -> unset" in history[0]
+
+
+def test_machines_get_json(site: Site) -> None:
+    """Show and history can be read by programs."""
+    run(site, "set", "pause", "on", "--by", "ops")
+    shown = json.loads(run(site, "show", "--json").output)
+    assert (shown["paused"], shown["dimension"]) == (True, "both")
+    assert [row["enabled"] for row in shown["switches"]] == [False, False, True]
+    assert json.loads(run(site, "history", "--json").output)[0]["key"] == "pause"
+
+
+def test_the_dimension_is_shown_and_set(site: Site) -> None:
+    """Without a word the command says what holds."""
+    assert run(site, "dimension").output == "both\n"
+    assert run(site, "dimension", "domain", "--by", "ops").output == "domain\n"
+    assert "dimension     domain" in run(site, "show").output
+
+
+def test_a_mistake_is_a_sentence(site: Site) -> None:
+    """Wrong keys, domains and words end with 1 and name the right one, without a traceback."""
+    for arguments in (["set", "open", "on"], ["set", "opens", "on", "--domain", "x y"], ["dimension", "both!"]):
+        result = run(site, *arguments)
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+        assert "Traceback" not in result.output
