@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -110,7 +110,7 @@ class _Work:
         recipients = self._recipients()
         gone = [r for r in recipients if r.gone]
         wanted = [r for r in recipients if not r.gone]
-        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
+        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone if self._choice.store]
         copies = self._copies(self._envelopes(wanted, personal))
         # What goes wrong with the first would with all: it must come up before anything has been sent.
         first = list(islice(copies, 1))
@@ -176,7 +176,8 @@ class _Work:
             except Exception as error:
                 self._give_up(error)
                 made = []
-            yield from made or map(self._plain, envelope)
+            for copy in made or map(self._plain, envelope):
+                yield copy if self._choice.store else replace(copy, rows=())
 
     def _give_up(self, error: Exception) -> None:
         log.exception("a message goes out untracked")
