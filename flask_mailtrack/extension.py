@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
@@ -27,7 +27,7 @@ from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing.mail import Office, install, is_mail, passers_by
-from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose
+from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose, refuse
 from .outgoing.preview import Preview
 from .outgoing.text import plain
 from .personal import Personal
@@ -136,6 +136,8 @@ class Mailtrack(Personal):
         transactional: bool | None = None,
         mode: str | None = None,
         columns: Mapping[str, Any] | None = None,
+        store: bool | None = None,
+        **wrong: Never,
     ) -> M:
         """Say how one message is tracked, and return it. What is not given is left to wider settings.
 
@@ -151,13 +153,16 @@ class Mailtrack(Personal):
         :param mode: ``individual``, ``aggregate`` or ``deliverability``: what is kept of opens and clicks.
         :param columns: values for columns that you have added to the message model, ``{"tenant_id": 7}``: text,
             numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take those of the same name.
-        :raises TypeError: a value of the wrong type.
-        :raises ValueError: a value that cannot be stored, a column that is not there, or a list for transactional
-            mail, which is of none.
+        :param store: off: the mail is not to be kept: no row with address and subject, no pixel, no tracked links,
+            whatever ``opens`` and ``clicks`` say. Who has left the list still gets none.
+        :raises TypeError: a value of the wrong type, or a name that is no option.
+        :raises ValueError: a value that cannot be stored, a column that is not there, or ``transactional`` together
+            with ``clicks``, ``unsubscribe`` or a list: such mail is of none.
         :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set. Outside an app context,
             and for the header, it is raised when the message is sent.
         """
-        own = self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns)
+        refuse(wrong)
+        own = self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns, store)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
@@ -175,17 +180,21 @@ class Mailtrack(Personal):
         transactional: bool | None = None,
         mode: str | None = None,
         columns: Mapping[str, Any] | None = None,
+        store: bool | None = None,
+        **wrong: Never,
     ) -> AbstractContextManager[None]:
         """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
 
         Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
         """
-        return block(self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns))
+        refuse(wrong)
+        own = self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns, store)
+        return block(own)
 
     def _said(self, *options: Any) -> Options:
         """Return what a host says in one place, checked as far as it can be now."""
-        check(self.models.Message, options[-1] or {})
         said = Options(*options)
+        check(self.models.Message, said.columns or {})
         if said.transactional and said.list_id:
             raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
         if has_app_context() and (state := self._states.get(current_app._get_current_object())):  # type: ignore[attr-defined]

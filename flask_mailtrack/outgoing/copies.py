@@ -46,7 +46,7 @@ class Letter(Protocol):
 class Copy:
     """What one envelope carries.
 
-    ``rows`` are the message rows of the recipients in the envelope: one, unless splitting is off.
+    ``rows`` are the message rows of the recipients in the envelope; none of a mail that is not to be kept.
     """
 
     recipients: tuple[Address, ...]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import InitVar, dataclass, fields
@@ -30,6 +31,9 @@ MAX_METADATA_LEVELS = 20
 
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SWITCHES = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+_SWITCHED = ("opens", "clicks", "unsubscribe", "transactional", "store")
+_KEYS = {name: name for name in (*_SWITCHED, "tag", "mode")} | {"list": "list_id"}
+"""What may stand in the header, and the option that it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,11 @@ class Options:
         links, which may work once only, are left alone, and there is nothing to unsubscribe from.
     :param mode: what is kept of opens and clicks, one of :class:`~flask_mailtrack.modes.Mode`.
     :param columns: values for columns that the host has added to the message model.
+    :param store: off: the mail is not to be kept. Nothing is written down of it, so nothing in it is tracked.
     :raises TypeError: a value of the wrong type.
-    :raises ValueError: a mode that is none, a name that is too long or has control characters, metadata
-        that is not JSON, is too long or too deep, or that databases do not take (NaN, NUL, half an emoji), or a
-        utm name of other than letters, digits and underscores.
+    :raises ValueError: ``transactional`` together with ``clicks`` or ``unsubscribe``, a mode that is none, a name
+        that is too long or has control characters, metadata that is not JSON, is too long or too deep, or that
+        databases do not take (NaN, NUL, half an emoji), or a utm name of other than letters, digits and underscores.
     """
 
     opens: bool | None = None
@@ -64,13 +69,14 @@ class Options:
     transactional: bool | None = None
     mode: str | None = None
     columns: Mapping[str, Any] | None = None
+    store: bool | None = None
     merged: InitVar[bool] = False
     """The parts have been looked at, and together they may be longer than each."""
 
     def __post_init__(self, merged: bool) -> None:
         if merged:
             return
-        for name in ("opens", "clicks", "unsubscribe", "transactional"):
+        for name in _SWITCHED:
             if not isinstance(getattr(self, name), bool | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write True or False.")
         for name in ("tag", "list_id"):
@@ -82,6 +88,10 @@ class Options:
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
         if self.list_id and not 0 < len(folded(self.list_id)) <= MAX_NAME:
             raise ValueError(f"list_id is {self.list_id[:40]!r}: write a name, of up to {MAX_NAME} characters.")
+        # Of two places the narrower wins; one place that says both has made a mistake.
+        for name in ("clicks", "unsubscribe"):
+            if self.transactional and getattr(self, name):
+                raise ValueError(f"transactional mail has no {name}: leave out transactional=True or {name}=True.")
         _check_metadata(self.metadata or {})
         for key, value in (self.utm or {}).items():
             _check_name(f"utm[{key!r}]", value, required=True)
@@ -114,6 +124,7 @@ class Choice:
     transactional: bool = False
     foreign: bool = False
     """Whether the unsubscribe placeholders of other services are filled in, in mail without a list too."""
+    store: bool = True
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -164,11 +175,13 @@ def choose(
     list_id = folded(name)
     listed = decided.get("unsubscribe", settings.unsubscribe) and bool(list_id)
     offered = decided.get("unsubscribe", settings.unsubscribe) if said.unsubscribe is None else said.unsubscribe
+    opens = settings.opens if said.opens is None else said.opens
     clicks = settings.clicks if said.clicks is None else said.clicks
+    store = said.store is not False
     unsubscribe = listed if said.unsubscribe is None else said.unsubscribe
     return Choice(
-        opens=(settings.opens if said.opens is None else said.opens) and decided.get("opens", True),
-        clicks=clicks and not said.transactional and decided.get("clicks", True),
+        opens=opens and store and decided.get("opens", True),
+        clicks=clicks and store and not said.transactional and decided.get("clicks", True),
         unsubscribe=unsubscribe and not said.transactional and decided.get("unsubscribe", True),
         tag=said.tag or "",
         list_id=list_id,
@@ -180,6 +193,7 @@ def choose(
         list_name=next((known for known in settings.lists if folded(known) == list_id), name),
         transactional=bool(said.transactional),
         foreign=offered and not said.transactional and decided.get("unsubscribe", True),
+        store=store,
     )
 
 
@@ -204,16 +218,18 @@ def names_a_list(message: object) -> bool:
 def parse(header: str) -> Options:
     """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which is for opens and clicks.
 
-    A header may come from far away, so what cannot be read is logged and passed over.
+    A header may come from far away, so what cannot be read is logged. As it may have asked for less, opens and
+    clicks are then off.
     """
-    said = _NOTHING
+    said, readable = _NOTHING, True
     for item in filter(None, map(str.strip, header.split(";"))):
         key, _, value = (part.strip() for part in item.partition("="))
         try:
             said = _one(key.lower(), value).within(said)
         except ValueError as error:
-            log.warning("%s: %r is passed over: %s", HEADER, item[:80], error)
-    return said
+            log.warning("%s: %r cannot be read, so opens and clicks are off: %s", HEADER, item[:80], error)
+            readable = False
+    return said if readable else _UNTRACKED.within(said)
 
 
 def _lenient(values: Mapping[str, Any] | None) -> Options:
@@ -230,24 +246,28 @@ def _lenient(values: Mapping[str, Any] | None) -> Options:
 def _one(key: str, value: str) -> Options:
     if not value and key in _SWITCHES:
         return Options(opens=_SWITCHES[key], clicks=_SWITCHES[key])
-    switch = _SWITCHES.get(value.lower())
-    match key:
-        case "tag":
-            return Options(tag=value)
-        case "list":
-            return Options(list_id=value)
-        case "mode":
-            return Options(mode=value)
-        case "opens" if switch is not None:
-            return Options(opens=switch)
-        case "clicks" if switch is not None:
-            return Options(clicks=switch)
-        case "unsubscribe" if switch is not None:
-            return Options(unsubscribe=switch)
-        case "transactional" if switch is not None:
-            return Options(transactional=switch)
-        case _:
-            raise ValueError("it is not an option")
+    if key not in _KEYS:
+        raise ValueError(f"{key[:40]!r} is not an option. {_nearest(key, (*_KEYS, *_SWITCHES))}")
+    said: Mapping[str, Any] = {_KEYS[key]: value}
+    if key in _SWITCHED:
+        if value.lower() not in _SWITCHES:
+            raise ValueError(f"Write {key}=on or {key}=off.")
+        said = {key: _SWITCHES[value.lower()]}
+    return Options(**said)
+
+
+def refuse(wrong: Iterable[str]) -> None:
+    """Refuse names that are no options.
+
+    :raises TypeError: it names the nearest option.
+    """
+    for name in wrong:
+        raise TypeError(f"{name!r} is not an option. {_nearest(name, [f.name for f in fields(Options)])}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), known, 1)
+    return f"Did you mean {close[0]}?" if close else f"Write one of {', '.join(known)}."
 
 
 def _check_name(name: str, value: Any, *, required: bool = False) -> None:
@@ -282,3 +302,4 @@ def _narrower(own: Any, wider: Any) -> Any:
 
 
 _NOTHING = Options()
+_UNTRACKED = Options(opens=False, clicks=False)

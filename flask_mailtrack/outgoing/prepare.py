@@ -122,7 +122,7 @@ class _Work:
         recipients = self._recipients()
         gone = [r for r in recipients if r.gone]
         wanted = [r for r in recipients if not r.gone]
-        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
+        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone if self._choice.store]
         copies = self._copies(self._envelopes(wanted, personal))
         # What goes wrong with the first would with all: it must come up before anything has been sent.
         first = list(islice(copies, 1))
@@ -144,10 +144,16 @@ class _Work:
 
     def _envelopes(self, wanted: list[_Recipient], personal: bool) -> list[tuple[_Recipient, ...]]:
         # A link that is one person's must not stand in a copy that others read; nor a pixel by which one is seen.
-        seen = self._choice.mode == Mode.DELIVERABILITY
-        if not self._settings.split and not (personal or self._choice.unsubscribe or seen) and wanted:
-            return [tuple(wanted)]
-        return [(recipient,) for recipient in wanted]
+        seen = self._settings.split or self._choice.mode == Mode.DELIVERABILITY
+        measured = seen and self._is_measured and not all(r.silent for r in wanted)
+        if personal or self._choice.unsubscribe or measured:
+            return [(recipient,) for recipient in wanted]
+        return [tuple(wanted)] if wanted else []
+
+    @property
+    def _is_measured(self) -> bool:
+        """Whether there is a pixel or a tracked link."""
+        return any((body.pixel and self._choice.opens) or body.stamps for body in self._bodies)
 
     def _compile(self) -> None:
         letter, bodies = self._letter, self._preparer.bodies
@@ -188,7 +194,8 @@ class _Work:
             except Exception as error:
                 self._give_up(error)
                 made = []
-            yield from made or map(self._plain, envelope)
+            for copy in made or map(self._plain, envelope):
+                yield copy if self._choice.store else replace(copy, rows=())
 
     def _give_up(self, error: Exception) -> None:
         log.exception("a message goes out untracked")

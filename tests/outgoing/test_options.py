@@ -227,6 +227,7 @@ def test_good_values_are_taken(options: dict[str, Any]) -> None:
         ("tag=welcome; off", Options(False, False, tag="welcome")),
         ("off; clicks=on", Options(False, True)),
         ("opens=on; opens=off", Options(False)),
+        ("store=off", Options(store=False)),
         ("tag=a=b", Options(tag="a=b")),
         ("tag=", Options(tag="")),
     ],
@@ -240,24 +241,58 @@ def test_a_header_is_read(header: str, expected: Options, caplog: pytest.LogCapt
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("nonsense", Options()),
-        ("opens=perhaps; clicks=off", Options(clicks=False)),
-        ("opens; clicks=off", Options(clicks=False)),
-        ("colour=red; tag=x", Options(tag="x")),
-        ("on=off", Options()),
-        ("tag=" + "x" * 300 + "; opens=off", Options(opens=False)),
-        ("tag=a\x1bb; opens=off", Options(opens=False)),
-        ("metadata={}; utm=x", Options()),
-        ("=; ==", Options()),
+        ("nonsense", {}),
+        ("opens=perhaps; clicks=on", {}),
+        ("opens; clicks=on", {}),
+        ("open=off", {}),
+        ("of", {}),
+        ("opens=on; open=off", {}),
+        ("colour=red; tag=x", {"tag": "x"}),
+        ("on=off", {}),
+        ("tag=" + "x" * 300 + "; opens=on", {}),
+        ("tag=a\x1bb; opens=on", {}),
+        ("metadata={}; utm=x", {}),
+        ("mode=agregate; list=news", {"list_id": "news"}),
+        ("=; ==", {}),
     ],
 )
-def test_junk_in_a_header_is_logged(header: str, expected: Options, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be read is passed over with a warning, and the rest still holds."""
+def test_junk_in_a_header_is_logged(header: str, expected: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be read may have asked for less, so opens and clicks are off with a warning; the rest still holds."""
     with caplog.at_level(logging.WARNING, "flask_mailtrack.send"):
-        assert parse(header) == expected
+        assert parse(header) == Options(opens=False, clicks=False, **expected)
     assert all("X-Mailtrack" in record.getMessage() for record in caplog.records)
     assert caplog.records
     assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("header", "nearest"),
+    [
+        ("open=off", "Did you mean opens?"),
+        ("click=off", "Did you mean clicks?"),
+        ("list_id=news", "Did you mean list?"),
+        ("of", "Did you mean off?"),
+        ("opens=of", "Write opens=on or opens=off."),
+        ("zzz=off", "Write one of opens, clicks,"),
+    ],
+)
+def test_the_log_names_what_the_header_may_have_meant(
+    header: str, nearest: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has misspelt an item of the header finds the right word in the log."""
+    parse(header)
+    assert nearest in caplog.text
+
+
+@pytest.mark.parametrize("name", ["clicks", "unsubscribe"])
+def test_one_place_cannot_contradict_itself(name: str) -> None:
+    """Transactional mail has no tracked links and nothing to leave: who asks for both at once is told so."""
+    with pytest.raises(ValueError, match=name):
+        Options(**{"transactional": True, name: True})
+    with block(Options(**{name: True})):
+        choice = choose(Settings(), "", "", Options(transactional=True))
+    assert not choice.clicks
+    assert not choice.unsubscribe
 
 
 @given(
