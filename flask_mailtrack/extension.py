@@ -187,7 +187,7 @@ class Mailtrack(Personal):
         database, and raises nothing of its own.
         """
         state = self.state()
-        return health(state.drain, state.spools)
+        return health(state.drain, state.spools, state.database)
 
     def preview(self, html: str) -> Preview:
         """Return what tracking would change in a body: each link with what becomes of it, and why.
