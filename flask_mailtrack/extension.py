@@ -217,7 +217,7 @@ class Mailtrack(Personal):
         database, and raises nothing of its own.
         """
         state = self.state()
-        return health(state.drain, state.spools, state.signatures)
+        return health(state.drain, state.spools, state.signatures, state.database)
 
     def preview(self, html: str, *, list_id: str | None = None) -> Preview:
         """Return what tracking would change in a body: each link with what becomes of it, and why.

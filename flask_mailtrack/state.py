@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, has_app_context
@@ -124,8 +125,9 @@ def build(
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
-    stream = places.meeting(settings, database)
-    found = places.passing() if passing else places.lasting(settings, database, own)
+    owner = places.Owner(app.name, Path(app.instance_path), settings, signer, database)
+    stream = places.meeting(owner)
+    found = places.passing() if passing else places.lasting(owner, own)
     spools = places.journals(found, settings.spool_sync, stream)
     announce, failed = _announcer(app), _failer(app)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
@@ -156,7 +158,7 @@ def build(
     rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
     state = _states[app] = State(settings, signer, *rooms, Signatures(spools[0].directory), administration)
     if passing:
-        weakref.finalize(state, shutil.rmtree, found[0].parent, ignore_errors=True)
+        weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state
 
 
@@ -171,7 +173,7 @@ def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> 
         if stream is not None:
             with suppress(StreamError) if hurried else nullcontext():
                 others = search.told(stream, hurried)
-        mine = search.waiting(choices.spools)
+        mine = search.waiting(choices.spools, strict=not hurried)
         return list({change.id: change for change in (*others, *mine)}.values())
 
     return read

@@ -228,6 +228,14 @@ class Signer:
         """
         return self._rings[0].proof(host.lower(), nonce) if _NONCE.fullmatch(nonce) else None
 
+    def link_refs(self, url: str, name: str, part: str) -> list[str]:
+        """Return the reference of a link under each key, newest first."""
+        return [ring.ref("link", url, name, part) for ring in self._rings]
+
+    def marks(self) -> tuple[str, ...]:
+        """Return what tells each key from others, newest first, and helps nobody to sign."""
+        return tuple(ring.ref("mark") for ring in self._rings)
+
     def read(self, kind: Kind, path: str) -> Token:
         """Return what the token at the beginning of *path* says.
 

@@ -43,7 +43,7 @@ def check(site: Site) -> str:
 def test_apps_that_are_told_the_same_directory_stay_apart(lasting: Any, tmp_path: Path) -> None:
     """Two apps with one MAILTRACK_SPOOL_DIR have folders of their own, and neither takes the other's rows."""
     spool = tmp_path / "spool"
-    one, two = lasting(MAILTRACK_SPOOL_DIR=spool), lasting(MAILTRACK_SPOOL_DIR=spool)
+    one, two = (lasting(MAILTRACK_SPOOL_DIR=spool, MAILTRACK_APP_ID=name) for name in ("one", "two"))
     one.send(HTML)
     two.send(HTML, to="bob@example.com")
     with one.app.app_context():
@@ -84,12 +84,13 @@ def test_a_trap_in_the_temporary_folder_does_not_stop_the_start(
     lasting: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Anybody can make a directory in /tmp; one that was laid there for us is not used, and is reported."""
-    second = places(lasting(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/one.sqlite3"))[1]
+    config = {"SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/one.sqlite3", "MAILTRACK_SPOOL_DIR": tmp_path / "spool"}
+    second = places(lasting(**config))[1]
     assert second.parent == tmp_path / "tmp"
     second.mkdir()
     second.chmod(0o777)
     (second / "events-0-0.jsonl").write_bytes(encode({"k": "hit"}))
-    site = lasting(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/one.sqlite3")
+    site = lasting(**config)
     assert "there is no second spool" in caplog.text
     assert f"error   C24  the second spool {second} has mode 777" in check(site)
     with pytest.raises(PermissionError, match="others can write"):
@@ -102,7 +103,7 @@ def test_a_hit_survives_a_broken_spool(lasting: Any, tmp_path: Path) -> None:
     site = lasting()
     reader = Reader(site.client, site.send(HTML, list_id="news"))
     site.mailtrack.flush()
-    first, second = places(site)
+    first, second = places(site)[:2]
     shutil.rmtree(first)
     first.write_text("in the way")
     assert reader.click("a").status_code == 302

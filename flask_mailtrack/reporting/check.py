@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,13 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.events import NOTICE, PATHS, Kind, new_id, now
 from flask_mailtrack.networks import source
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.disk.directory import bad_files, intrusion, make, strangers
+from flask_mailtrack.storage.disk.directory import bad_files, foreign_segments, intrusion, make, strangers
 from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.disk.mounts import weakness
 from flask_mailtrack.storage.disk.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.sink.stream import BAD, EVENTS, REFUSED, Stream
+from flask_mailtrack.storage.sink.consumer import CURE
+from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS, REFUSED, Stream
 from flask_mailtrack.tokens import Signer
 
 from .walls import blame, wall
@@ -120,6 +122,12 @@ def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
     streams = {journal.spools[0].stream for journal in journals}
     if foreign := [str(place / name) for place in places for name in strangers(place, streams)]:
         yield Finding("C23", "warning", f"not ours, and left alone: {', '.join(map(repr, foreign))}")
+    for place in journals[0].doubtful:
+        cure = f"if they are this app's: flask mailtrack recover {place}/*.jsonl"
+        yield Finding("C26", "error", f"{place} holds rows, and nothing says of which app: {cure}")
+    if foreign := [str(path) for place in places for each in sorted(streams) for path in foreign_segments(place, each)]:
+        cure = f"chown them to user {os.geteuid()}, as whom the app runs"
+        yield Finding("C27", "error", f"of another user, and so not read: {', '.join(map(repr, foreign))}: {cure}")
     if trouble := intrusion(second):
         yield Finding("C24", "error", f"the second spool {second} {' '.join(trouble)}")
 
@@ -131,23 +139,32 @@ def _readers(directory: Path, size: int) -> Finding:
 
 
 def _stream(stream: Stream, limit: int) -> Finding:
-    waiting, bad, refused = (stream.length(key) for key in (EVENTS, BAD, REFUSED))
+    # Something else may have the name of any of them.
+    waiting, bad, refused, _ = (stream.length(key) for key in (EVENTS, BAD, REFUSED, OPTOUTS))
+    stream.try_to_write()
     refusal = stream.refusal()
     if refusal:
         return Finding("C25", "error", f"Redis at {stream.where} {refusal}: rows go straight to the database")
     if waiting > 0.8 * limit:
         return Finding("C25", "warning", f"Redis at {stream.where} holds {waiting} of {limit} entries: nobody drains?")
     if bad or refused:
+        foreign = sum(not stream.is_for_us(line) for _, line in stream.bad())
         text = f"{bad} records that could not be stored are kept in {stream.name}:{BAD}"
+        text += f", {foreign} of them of an app with another key or database: {CURE}" if foreign else ""
         more = f", {refused} opt-outs in {stream.name}:{REFUSED}: run recover --quarantine on each machine"
-        return Finding("C25", "error" if refused else "warning", text + more if refused else text)
+        return Finding("C25", "error" if refused or foreign else "warning", text + more if refused else text)
     return Finding("C25", "ok", f"Redis at {stream.where}, {waiting} entries wait")
 
 
 def _tables(database: Database) -> Finding:
+    gone = database.vanished  # to look for its tables would make the file
     if missing := database.missing_tables():
-        return Finding("C30", "error", f"no table {', '.join(missing)}: run db.create_all() or a migration")
-    return Finding("C30", "ok", "the tables are there")
+        cure = f"{gone}; restore it, or run db.create_all()" if gone else "run db.create_all() or a migration"
+        return Finding("C30", "error", f"no table {', '.join(missing)}: {cure}")
+    if missing := database.missing_columns():
+        return Finding("C30", "error", f"no column {', '.join(missing)}: run a migration")
+    database.try_to_write()
+    return Finding("C30", "ok", "the tables are there, and take rows")
 
 
 def _ask(app: Flask, settings: Settings, method: str, path: str, **more: Any) -> TestResponse:

@@ -176,6 +176,8 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.0f}"
+    if isinstance(value, tuple):
+        return _printable("; ".join(value)) or "-"
     return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
 
 

@@ -5,6 +5,7 @@ Everything runs on connections of our own, never on ``db.session``.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Verdict
@@ -43,6 +44,8 @@ from .host_columns import Fill, HostColumns
 from .insertion import MYSQL, Insertion, Row, insert_or_ignore
 
 HURRY_MS = 50
+READING_MS = 300
+"""For a reader, or a send, that asks: nobody waits for another process for a second."""
 PATIENCE_MS = 5_000
 _CHUNK = 500
 T = TypeVar("T")
@@ -74,11 +77,21 @@ class Database:
         self._insertions: dict[tuple[Table, tuple[str, ...]], Insertion] = {}
         self.setting: Table = models.Setting.__table__
         self.domain: Table = models.Domain.__table__
+        found = engine.url.database or ""
+        usual = engine.dialect.name == "sqlite" and found not in ("", ":memory:") and not found.startswith("file:")
+        self._file = found if usual else ""
+        self._inode = 0
 
     @property
     def shared(self) -> bool:
         """Whether there is one connection for all: SQLite in memory."""
         return isinstance(self.engine.pool, StaticPool)
+
+    @property
+    def vanished(self) -> str:
+        """Say that the file of an SQLite database is not there; empty if it is, or there is none."""
+        path = self._file
+        return f"the database {path} is not there" if path and not os.path.exists(path) else ""
 
     @contextmanager
     def transaction(self, patient: bool = True) -> Iterator[Connection]:
@@ -89,19 +102,30 @@ class Database:
         :raises DatabaseBusy: the host is in a transaction on the only connection there is, so that
             our commit would be its commit.
         """
+        self._look_at_file()
         if self._host_is_using_it():
             raise DatabaseBusy("the in-memory database is inside a transaction of the host")
-        with _discreet(), self.engine.connect() as connection:
-            if connection.dialect.name != "sqlite":
-                # Each statement must see what other drainers have committed, or counts are too low.
-                connection.execution_options(isolation_level="READ COMMITTED")
-            with self._waiting(connection, patient):
-                try:
-                    yield connection
-                    connection.commit()
-                except BaseException:
-                    connection.rollback()
-                    raise
+        with _discreet(), self._connect() as connection, self._waiting(connection, patient):
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def _connect(self) -> Connection:
+        connection = self.engine.connect()
+        if connection.dialect.name == "sqlite":
+            return connection
+        # Each statement must see what other drainers have committed, or counts are too low.
+        level = {"isolation_level": "READ COMMITTED"}
+        try:
+            return connection.execution_options(**level)
+        except self.engine.dialect.loaded_dbapi.Error:  # of MySQL: the server has closed what lay in the pool
+            connection.invalidate()
+            connection.close()
+            self.engine.dispose()
+            return self.engine.connect().execution_options(**level)
 
     @contextmanager
     def _waiting(self, connection: Connection, patient: bool) -> Iterator[None]:
@@ -123,26 +147,94 @@ class Database:
         if limit is None:
             yield
             return
-        usual = connection.exec_driver_sql(look).scalar()
-        connection.exec_driver_sql(change.format(limit))
-        try:
+        with _changed(connection, look, change, limit):
             yield
-        finally:
-            if not connection.invalidated:
-                connection.exec_driver_sql(change.format(usual))
+
+    @contextmanager
+    def _reading(self, connection: Connection) -> Iterator[None]:
+        """Bound the time for which a question waits for somebody who locks a whole table, or SQLite's file."""
+        kind = connection.dialect.name
+        if kind == "postgresql":
+            connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{READING_MS}', true)")
+            yield
+        elif kind == "sqlite":
+            with _changed(connection, "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}", READING_MS):
+                yield
+        else:  # MySQL counts in seconds
+            with _changed(connection, "SELECT @@lock_wait_timeout", "SET lock_wait_timeout = {}", 1):
+                yield
 
     def rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
-        """Return all rows of *query*, which sees what the host has not committed only if it must."""
+        """Return all rows of *query*, which sees what the host has not committed only if it must.
+
+        A connection that the server has closed meanwhile is no answer: a fresh one is asked, once.
+        """
+        self._look_at_file()
         if self._host_is_using_it():
             return self._rows_beside_the_host(query)
-        with _discreet(), self.engine.connect() as connection:
+        try:
+            return self._rows(query)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return self._rows(query)
+
+    def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
+        with _discreet(), self.engine.connect() as connection, self._reading(connection):
             return [tuple(row) for row in connection.execute(query)]
+
+    def _look_at_file(self) -> None:
+        """Have nothing written into an SQLite file that is gone, or another one by now: a connection would not notice.
+
+        :raises OperationalError: it is gone.
+        """
+        if not self._file:
+            return
+        try:
+            inode = os.stat(self._file).st_ino
+        except OSError as error:
+            self.engine.dispose()
+            if self._inode:
+                raise OperationalError("connect", None, error) from error
+            return
+        if inode != self._inode:
+            if self._inode:
+                self.engine.dispose()
+            self._inode = inode
+
+    def missing_columns(self) -> list[str]:
+        """Return the names of columns that the models have and the database lacks."""
+        found = inspect(self.engine)
+        return [
+            f"{table.name}.{column.name}"
+            for table in self._tables
+            for present in [{each["name"] for each in found.get_columns(table.name, table.schema)}]
+            for column in table.columns
+            if column.name not in present
+        ]
+
+    def try_to_write(self) -> None:
+        """Write nothing into each table, as far as the database would let us write something.
+
+        :raises SQLAlchemyError: it would not: it is read-only, or we lack a right.
+        """
+        with self.transaction(patient=False) as connection:
+            for table in self._tables:
+                nothing = select(table).where(false())
+                connection.execute(table.insert().from_select([c.name for c in table.columns], nothing))
+                connection.execute(update(table).where(false()).values({table.columns.values()[0]: None}))
+                connection.execute(table.delete().where(false()))
+
+    @property
+    def _tables(self) -> tuple[Table, ...]:
+        return self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain
 
     def missing_tables(self) -> list[str]:
         """Return the names of our tables that the database lacks."""
+        if self.vanished:
+            return [table.name for table in self._tables]
         present = set(inspect(self.engine).get_table_names())
-        tables = (self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain)
-        return [table.name for table in tables if table.name not in present]
+        return [t.name for t in self._tables if t.name not in present]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""
@@ -285,6 +377,18 @@ class Database:
         finally:
             cursor.close()
         return [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows]
+
+
+@contextmanager
+def _changed(connection: Connection, look: str, change: str, value: int) -> Iterator[None]:
+    """Set an option of the session, and set it back."""
+    usual = connection.exec_driver_sql(look).scalar()
+    connection.exec_driver_sql(change.format(value))
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.exec_driver_sql(change.format(usual))
 
 
 @contextmanager

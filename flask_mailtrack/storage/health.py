@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .database import Database
 from .disk.journal import Journal
 from .disk.signatures import Signatures
 from .drain import Drain
@@ -41,15 +42,26 @@ class Health:
     bad_signatures: int = 0
     """Links of our own form, in the last hour, that none of our keys has signed; 0 if there were few."""
 
+    problems: tuple[str, ...] = ()
+    """What keeps rows from being stored, or choices from being honoured, in words."""
+
     @property
     def ok(self) -> bool:
-        """Whether nothing is lost to the log, no opt-out is refused, and nothing has waited for over five minutes."""
-        return self.oldest_seconds <= OLD_SECONDS and not self.lost and not self.refused_optouts
+        """Whether nothing is lost, refused or stuck, the last run went well, and nothing waits for five minutes."""
+        trouble = self.lost or self.refused_optouts or self.last_error or self.problems
+        return self.oldest_seconds <= OLD_SECONDS and not trouble
 
 
-def health(drain: Drain, journals: Sequence[Journal], signatures: Signatures) -> Health:
-    """Return how things are. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises."""
+def health(
+    drain: Drain, journals: Sequence[Journal], signatures: Signatures, database: Database | None = None
+) -> Health:
+    """Return how things are. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises.
+
+    :param database: is looked at from outside only.
+    """
     waiting, runs = drain.waiting(), drain.progress.read()
+    unknown = (f"{place} holds rows, and nothing says of which app" for place in journals[0].doubtful)
+    gone = [database.vanished] if database is not None and database.vanished else []
     return Health(
         rows=waiting.rows,
         bytes=waiting.bytes,
@@ -63,4 +75,5 @@ def health(drain: Drain, journals: Sequence[Journal], signatures: Signatures) ->
         last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
         streamed=waiting.streamed,
         bad_signatures=signatures.read(),
+        problems=(*waiting.troubles, *unknown, *gone),
     )

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -24,8 +25,11 @@ Refuse = Callable[[Mapping[str, Any], str], None]
 
 Pair = tuple[Mapping[str, Any], Record]
 
-_ATTEMPTS = 4
 _PAUSE = 0.03  # seconds
+_LONGEST_PAUSE = 2.0
+_PATIENCE = 60.0
+_HURRY = 0.5
+"""So many seconds transactions that clash are tried again: no clash lasts, but a hurried caller has no time."""
 
 
 class Writer:
@@ -85,16 +89,23 @@ class Writer:
         return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
 
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
-        for attempt in range(_ATTEMPTS if records else 0):
+        if not records:
+            return []
+        until = time.monotonic() + (_PATIENCE if patient else _HURRY)
+        for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
                     return Batch(self._database, connection, self._hindsight).write(records)
             except DBAPIError as error:
-                if attempt == _ATTEMPTS - 1 or not self._database.is_clash(error):
+                # The server has closed a connection that lay in the pool: all others of the pool are fresh.
+                if error.connection_invalidated and attempt == 0:
+                    continue
+                if time.monotonic() >= until or not self._database.is_clash(error):
                     raise
                 # At once, it could take its first lock again before the other one has woken up.
-                time.sleep(random.uniform(0.5, 1) * _PAUSE * (attempt + 1))  # noqa: S311 - no secret
-        return []
+                pause = min(_LONGEST_PAUSE if patient else _PAUSE, _PAUSE * 2 ** min(attempt, 10))
+                time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - no secret
+        raise AssertionError
 
     def _is_too_large(self, pairs: Sequence[Pair], error: Exception) -> bool:
         """Say whether a connection was lost over too long a statement: MySQL hangs up, and may not say why."""

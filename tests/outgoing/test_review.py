@@ -33,7 +33,8 @@ def test_apps_of_one_instance_folder_keep_their_rows_apart(make_site: MakeSite, 
     sites = []
     for name in "ab":
         url = f"sqlite:///{tmp_path / name}.sqlite3"
-        site = make_site(TESTING=False, MAIL_SUPPRESS_SEND=True, MAILTRACK_DRAIN="manual", SQLALCHEMY_DATABASE_URI=url)
+        config = {"TESTING": False, "MAILTRACK_DRAIN": "manual", "MAILTRACK_APP_ID": name}
+        site = make_site(MAIL_SUPPRESS_SEND=True, SQLALCHEMY_DATABASE_URI=url, **config)
         sites.append(site.mailtrack.state_of(site.app).spools[0].directory.name)
     assert sites[0] != sites[1]
     assert all(name.startswith("mailtrack-") for name in sites)

@@ -212,7 +212,7 @@ def test_check_warns(make_site: MakeSite, tmp_path: Path) -> None:
     spool = tmp_path / "open"
     site = make_site(MAILTRACK_BASE_URL="http://localhost", SECRET_KEY="short", MAILTRACK_SPOOL_DIR=str(spool))
     own = site.mailtrack.state().spools[0].directory
-    own.mkdir(parents=True)
+    own.mkdir(parents=True, exist_ok=True)
     own.chmod(0o755)
     (own / "bad-events.jsonl").write_text("{}")
     result = run(site, "check")

@@ -17,10 +17,10 @@ from redis_server import RedisServer, running
 from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack.errors import ConfigError, OptOutsUnavailable
-from flask_mailtrack.signals import message_opened, recipient_unsubscribed
+from flask_mailtrack.signals import message_opened, message_sent, recipient_unsubscribed
 from flask_mailtrack.storage.batch import Batch
 from flask_mailtrack.storage.records import encode
-from flask_mailtrack.storage.sink import consumer
+from flask_mailtrack.storage.sink import consumer, stream
 from flask_mailtrack.storage.sink.consumer import Consumer
 from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS, Stream
 from flask_mailtrack.testing import Reader
@@ -87,6 +87,11 @@ class Box:
         lines = self.app.test_cli_runner().invoke(args=["mailtrack", "check"]).output.splitlines()
         (line,) = [line for line in lines if "C25" in line]
         return str(line)
+
+    def recover(self) -> str:
+        """Try to store what was put aside, and return what the command says."""
+        with self.app.app_context():
+            return str(self.app.test_cli_runner().invoke(args=["mailtrack", "recover", "--quarantine"]).output)
 
 
 MakeBox = Callable[..., Box]
@@ -160,10 +165,12 @@ def test_in_tests_of_a_host_a_hit_is_a_row_at_once(make_site: MakeSite, server: 
 def test_the_thread_of_another_box_moves_rows(make_box: MakeBox, ship: Callable[[Box], None], tmp_path: Path) -> None:
     """A worker that has something to drain takes on what others have shipped, without anybody asking."""
     url = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
-    first = make_box(SQLALCHEMY_DATABASE_URI=url)
+    # Its thread goes on for a while, and must not take what the next tests ship.
+    shared = {"SQLALCHEMY_DATABASE_URI": url, "MAILTRACK_APP_ID": "threads"}
+    first = make_box(**shared)
     reader = Reader(first.client, first.send(HTML))
     ship(first)
-    second = make_box(SQLALCHEMY_DATABASE_URI=url, MAILTRACK_DRAIN="thread", MAILTRACK_DRAIN_SECONDS=0.05)
+    second = make_box(**shared, MAILTRACK_DRAIN="thread", MAILTRACK_DRAIN_SECONDS=0.05)
     arrived = threading.Event()
     with message_opened.connected_to(lambda app, event: arrived.set()):
         Reader(second.client, reader.message).open()
@@ -338,12 +345,79 @@ def test_what_is_in_the_stream_twice_is_one_row(make_box: MakeBox, ship: Callabl
 
 
 def test_apps_with_other_databases_do_not_meet(make_box: MakeBox, ship: Callable[[Box], None]) -> None:
-    """Two apps on one Redis each read what is theirs."""
-    first, second = make_box(), make_box()
+    """Two apps on one Redis, each with an id, read what is theirs."""
+    first, second = make_box(MAILTRACK_APP_ID="first"), make_box(MAILTRACK_APP_ID="second")
     first.send(HTML)
     ship(first)
     assert second.flush() == 0
     assert first.flush() == 3
+
+
+@pytest.mark.parametrize("other", [{"SECRET_KEY": "another secret that is long enough"}, {}])
+def test_a_row_of_another_app_is_refused_kept_and_named(
+    make_box: MakeBox, ship: Callable[[Box], None], caplog: pytest.LogCaptureFixture, other: dict[str, Any]
+) -> None:
+    """Two apps of one name on one Redis, with another key or database: nobody stores what is the other's."""
+    first, second = make_box(), make_box(**other)
+    reader = Reader(first.client, first.send(HTML, list_id="news"))
+    ship(first)
+    assert second.flush() == 0
+    assert second.rows("Message") == []
+    assert "rows of an app with another key or database came through mailtrack:" in caplog.text
+    found = second.check()
+    assert found.startswith("error ")
+    assert "3 of them of an app with another key or database: give each app that shares this Redis a MAIL" in found
+    assert reader.unsubscribe().status_code == 200
+    assert second.send(HTML, list_id="news") != []
+    if other:
+        assert "0 records stored, 3 not" in second.recover()
+        assert "3 records stored, 0 not" in first.recover()
+        assert [row.recipient for row in first.rows("Message")] == ["ada@example.com"]
+
+
+def test_what_waits_in_redis_under_its_former_name_arrives(
+    make_box: MakeBox, server: RedisServer, ship: Callable[[Box], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and opt-outs that an earlier version has shipped are moved, and count, before they are moved."""
+    host = make_box()
+    reader = Reader(host.client, host.send(HTML, list_id="news"))
+    ship(host)
+    assert reader.unsubscribe().status_code == 200
+    assert host.stream.former is not None
+    with server.client() as client:
+        for key in ("events", "optouts"):
+            client.rename(f"{host.stream.name}:{key}", f"{host.stream.former.name}:{key}")
+    for segment in host.site.mailtrack.state_of(host.app).spools[1].directory.glob("optouts-*"):
+        segment.unlink()
+    assert host.send(HTML, list_id="news") == []
+    monkeypatch.setattr(consumer, "CLAIM_SECONDS", -1)
+    host.flush()
+    assert [row.recipient for row in host.rows("OptOut")] == ["ada@example.com"]
+
+
+def test_a_mail_is_announced_once_when_redis_claims_its_batch_again(
+    boxes: tuple[Box, Box], ship: Callable[[Box], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch whose consumer takes too long is claimed by another one, and one of the two tells the host of it."""
+    monkeypatch.setattr(stream, "CLAIM_SECONDS", 0)
+    first, second = boxes
+    first.send(HTML)
+    ship(first)
+    told: list[Any] = []
+    store = Consumer._store
+
+    def slow(self: Consumer, *arguments: Any) -> Any:
+        stored = store(self, *arguments)
+        if stored:  # committed, and not yet acknowledged
+            with monkeypatch.context() as patch:
+                patch.setattr(Consumer, "_store", store)
+                second.flush()
+        return stored
+
+    with message_sent.connected_to(lambda app, event: told.append(app)), monkeypatch.context() as patch:
+        patch.setattr(Consumer, "_store", slow)
+        first.flush()
+    assert told == [second.app]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 from .directory import LOCK, make
 
 PATIENCE_SECONDS = 30
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.01
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def election(directory: Path, wait: bool) -> Iterator[bool]:
     make(directory)
     fd = _open(directory)
     try:
-        if not _locked(fd, time.monotonic() + (PATIENCE_SECONDS if wait else 0)):
+        if not taken(fd, time.monotonic() + (PATIENCE_SECONDS if wait else 0)):
             if wait:
                 raise TimeoutError(f"another process has been draining {directory} for {PATIENCE_SECONDS} s")
             yield False
@@ -46,7 +46,8 @@ def _open(directory: Path) -> int:
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _locked(fd: int, until: float) -> bool:
+def taken(fd: int, until: float) -> bool:
+    """Lock an open file for us alone, and say whether that was possible before *until*, by the monotonic clock."""
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

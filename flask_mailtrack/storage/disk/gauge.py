@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .directory import BAD, bad_files
+from .directory import BAD, bad_files, foreign_segments
 from .segment import begun
 from .spool import Spool
 
@@ -30,6 +30,8 @@ class Waiting:
     """Those of them that are opt-outs."""
     streamed: int | None = None
     """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
+    troubles: tuple[str, ...] = ()
+    """What keeps rows, or choices, from being read at all."""
 
 
 class Gauge:
@@ -59,7 +61,11 @@ class Gauge:
             oldest_seconds=max(0.0, time.time() - min(times)) if times else 0.0,
             bad=sum(counted[path][1] for path in bad),
             refused_optouts=sum(counted[path][1] for path in bad if path.name.startswith(self._late)),
+            troubles=tuple(f"{path} belongs to another user, and is not read" for path in self._foreign()),
         )
+
+    def _foreign(self) -> list[Path]:
+        return [path for spool in self._spools for path in foreign_segments(spool.directory, spool.stream)]
 
     def _count(self, path: Path) -> tuple[int, int]:
         """Return how far a file has been read, and the lines so far."""

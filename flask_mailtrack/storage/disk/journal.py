@@ -46,6 +46,10 @@ class Journal:
         """Records that the first directory did not take, since this process began."""
         self.lost = 0
         """Records that are only in the log, since this process began."""
+        self.doubtful: Sequence[Path] = ()
+        """Directories with rows of which nothing says whose they are."""
+        self.lease: object = None
+        """Shows others that we live there, as long as it is held."""
         self._last_resort = last_resort
         self._clock = clock
         self._delay = 0.0

@@ -14,6 +14,7 @@ from flask_mailtrack.storage.drain import Drain
 from flask_mailtrack.storage.sink.stream import Stream
 
 from .directory import BAD, SUFFIX
+from .durability import to_disk
 from .election import election
 from .lost import Found, find
 
@@ -65,7 +66,8 @@ def recover_stream(drain: Drain, stream: Stream, progress: Callable[[Recovered],
     :raises StreamError: Redis is away.
     """
     entries = stream.bad()
-    result = recover(drain, (line for _, line in entries), progress)
+    result = recover(drain, (line if stream.is_ours(line) else b"" for _, line in entries), progress)
+    result.refused += [(n, "of another key") for n, (_, line) in enumerate(entries, 1) if not stream.is_ours(line)]
     stream.drop([entries[number - 1] for number in result.stored])
     return result
 
@@ -92,5 +94,5 @@ def _rewrite(path: Path, lines: list[bytes]) -> None:
     with open(fd, "wb") as file:
         file.writelines(lines)
         file.flush()
-        os.fdatasync(fd)
+        to_disk(fd)
     fresh.replace(path)

@@ -16,22 +16,26 @@ from flask_mailtrack.storage.optouts import OPT_OUTS
 from flask_mailtrack.storage.records import decode, from_json
 from flask_mailtrack.storage.sink.stream import Stream
 
-from .directory import bad_files
+from .directory import bad_files, foreign_segments
+from .durability import to_disk
 from .election import election
 from .lost import find
 from .spool import Spool
 
 
-def waiting(spools: Iterable[Spool]) -> list[Hit | Suppression]:
+def waiting(spools: Sequence[Spool], strict: bool = True) -> list[Hit | Suppression]:
     """Return the choices that are in *spools*, and the refusals in their quarantine, which stand until they are stored.
 
     A line that is none is left to the drain.
 
+    :param strict: off: do without segments of another user, in which there may be more.
     :raises OSError: a spool cannot be read.
     """
-    every = list(spools)
-    kept = [change for spool in every for path in bad_files(spool.directory, spool.stream) for change in _kept(path)]
-    return kept + _choices(body for spool in every for path in sorted(spool.files()) for body in _bodies(path))
+    foreign = [path for spool in spools for path in foreign_segments(spool.directory, spool.stream)] if strict else []
+    if foreign:
+        raise PermissionError(f"{foreign[0]} belongs to another user: chown it to {os.geteuid()}")
+    kept = [change for spool in spools for path in bad_files(spool.directory, spool.stream) for change in _kept(path)]
+    return kept + _choices(body for spool in spools for path in sorted(spool.files()) for body in _bodies(path))
 
 
 def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
@@ -117,7 +121,7 @@ def _without(path: Path, named: re.Pattern[str]) -> int:
         with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
             file.writelines(kept)
             file.flush()
-            os.fdatasync(file.fileno())
+            to_disk(file.fileno())
         new.replace(path)
     return len(lines) - len(kept)
 

@@ -16,6 +16,8 @@ from typing import Any
 from flask_mailtrack.storage.records import decode
 
 from .directory import BAD, SUFFIX
+from .durability import to_disk
+from .election import taken
 
 log = logging.getLogger("flask_mailtrack.spool")
 
@@ -77,14 +79,17 @@ def begun(name: str) -> float:
     return int(digits) / 1e9 if digits.isdecimal() else 0.0
 
 
-def seal(path: Path, sync: bool) -> None:
-    """Let nothing be written to a segment any more.
+def seal(path: Path, sync: bool, until: float) -> bool:
+    """Let nothing be written to a segment any more, and say whether that went well.
 
     :param sync: have the disk know what its writer, who goes on to another segment, may not have come to.
+    :param until: when to give up waiting for a writer, by the monotonic clock.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        if not taken(fd, until):
+            log.debug("%s is left for later: a process writes to it, and does not end", path)
+            return False
         try:
             os.fchmod(fd, SEALED)
             if stat.S_IMODE(os.fstat(fd).st_mode) != SEALED:
@@ -92,9 +97,10 @@ def seal(path: Path, sync: bool) -> None:
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)
         if sync:
-            os.fdatasync(fd)
+            to_disk(fd)
     finally:
         os.close(fd)
+    return True
 
 
 def quarantine(directory: Path, stream: str, lines: Mapping[bytes, str]) -> None:
@@ -112,7 +118,7 @@ def quarantine(directory: Path, stream: str, lines: Mapping[bytes, str]) -> None
         if os.write(fd, data) != len(data):
             os.ftruncate(fd, size)
             raise OSError("short write: the disk is full")
-        os.fdatasync(fd)
+        to_disk(fd)
     finally:
         os.close(fd)
 

@@ -27,10 +27,13 @@ from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.records import encode
 
 from .directory import SUFFIX, is_segment, make
+from .durability import to_disk
 from .segment import SEALED, Segment, quarantine, seal
 
 GROUP_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.2
+"""How long a drain waits for a writer: a line takes a moment, and a reader, or a send, may wait for the drain."""
 
 
 class Spool:
@@ -79,11 +82,17 @@ class Spool:
         return total
 
     def take(self) -> Iterator[Segment]:
-        """Seal what there is and yield it, oldest first. Only the elected drainer calls this."""
+        """Seal what there is and yield it, oldest first. Only the elected drainer calls this.
+
+        A segment whose writer is frozen in the middle of a line is left to a later run.
+        """
+        patience = _PATIENCE_SECONDS
         for path in sorted(self.files()):
             with suppress(FileNotFoundError):
-                seal(path, sync=self._sync != "off")
-                yield Segment(path, self.stream)
+                if seal(path, sync=self._sync != "off", until=time.monotonic() + patience):
+                    yield Segment(path, self.stream)
+                else:
+                    patience = 0.0
 
     def quarantine(self, line: bytes, reason: str) -> None:
         """Put aside a line that cannot be used, with the reason, where ``flask mailtrack check`` finds it."""
@@ -104,7 +113,7 @@ class Spool:
             if os.write(self._fd, data) != len(data):
                 raise OSError("short write: the disk is full")
             if sync:
-                os.fdatasync(self._fd)
+                to_disk(self._fd)
                 self._sync_name()
             elif self._sync == "group":
                 self._sync_soon()
@@ -120,10 +129,12 @@ class Spool:
         while True:
             if self._fd < 0:
                 self._fd = self._open()
-            fcntl.flock(self._fd, fcntl.LOCK_SH)
-            state = os.fstat(self._fd)
-            if state.st_nlink and stat.S_IMODE(state.st_mode) != SEALED:
-                return state.st_size
+            # Somebody is sealing it, or was frozen while doing so: a new one is there at once.
+            with suppress(BlockingIOError):
+                fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                state = os.fstat(self._fd)
+                if state.st_nlink and stat.S_IMODE(state.st_mode) != SEALED:
+                    return state.st_size
             self._drop()
 
     def _undo(self, size: int) -> None:
@@ -164,7 +175,7 @@ class Spool:
             try:
                 syncer.start()
             except RuntimeError:  # no more threads: then we wait for the disk ourselves
-                os.fdatasync(self._fd)
+                to_disk(self._fd)
             else:
                 self._syncer = syncer
 
@@ -184,7 +195,7 @@ class Spool:
                 self._sync_name()
             if fd >= 0:
                 with suppress(OSError):  # drained and deleted meanwhile
-                    os.fdatasync(fd)
+                    to_disk(fd)
                 os.close(fd)
 
     def _lock(self) -> threading.Lock:

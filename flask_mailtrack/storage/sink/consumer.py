@@ -6,17 +6,23 @@ in between leaves them to be claimed by another consumer, and the primary keys i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flask_mailtrack.events import Suppression, born, now
+from flask_mailtrack.events import SentMessage, Status, Suppression, born, now
 from flask_mailtrack.storage.disk.segment import chunks
 from flask_mailtrack.storage.records import Record, decode, encode
 from flask_mailtrack.storage.writer import Writer
 
 from .stream import CLAIM_SECONDS, EVENTS, Entry, Refused, Stream
+
+log = logging.getLogger("flask_mailtrack.drain")
+
+CURE = "give each app that shares this Redis a MAILTRACK_APP_ID, then: flask mailtrack recover --quarantine"
+FOREIGN = "it is of an app with another key or database"
 
 
 class Consumer:
@@ -33,6 +39,7 @@ class Consumer:
         self._writer = writer
         self._batch = batch
         self._announce = announce
+        self._warned = False
 
     def run(self, patient: bool = True) -> int:
         """Move all events that are in the stream now, but what others are working on, and abandoned opt-outs.
@@ -42,11 +49,10 @@ class Consumer:
         :raises SQLAlchemyError: the database did not take them; they stay in the stream.
         :raises DatabaseBusy: likewise, because the host is in a transaction.
         """
-        moved, waiting = 0, self._stream.length(EVENTS)
+        moved = 0
         try:
-            while waiting > 0 and (entries := self._stream.take(self._batch)):
-                moved += self._move(entries, patient)
-                waiting -= len(entries)
+            for stream in filter(None, (self._stream, self._stream.former)):
+                moved += self._run(stream, patient)
         finally:  # no other row may hold an opt-out up
             moved += self._adopt(patient)
         return moved
@@ -61,17 +67,38 @@ class Consumer:
             if isinstance(record, Suppression):  # a replay is no news, so nobody else will
                 self._announce(record)
 
-    def _move(self, entries: Sequence[Entry], patient: bool) -> int:
+    def _run(self, stream: Stream, patient: bool) -> int:
+        moved, waiting = 0, stream.length(EVENTS)
+        while waiting > 0 and (entries := stream.take(self._batch)):
+            moved += self._move(stream, entries, patient)
+            waiting -= len(entries)
+        return moved
+
+    def _move(self, stream: Stream, entries: Sequence[Entry], patient: bool) -> int:
         bad: list[Refused] = []
         try:
             stored = self._store([line for _, line in entries], bad, patient)
         except BaseException:
-            self._stream.give_back(entries)
+            stream.give_back(entries)
             raise
         for record in stored:
-            self._announce(record)
-        self._stream.done(entries, bad)
+            if not isinstance(record, SentMessage):
+                self._announce(record)
+        mine = stream.done(entries, bad)
+        # A fate is told of by whoever deletes its entry: a batch that took long has been claimed by another, too.
+        told = {_fate(line) for (_, line), deleted in zip(entries, mine, strict=True) if deleted}
+        for record in stored:
+            if isinstance(record, SentMessage) and (str(record.id), record.status) in told:
+                self._announce(record)
         return len(stored)
+
+    def _warn(self) -> None:
+        """Name another app once, not with each of its rows."""
+        if not self._warned:
+            log.error(
+                "rows of an app with another key or database came through %s, and are kept: %s", self._stream.name, CURE
+            )
+            self._warned = True
 
     def _adopt(self, patient: bool) -> int:
         """Move opt-outs whose own box has not, for so long that it may never do it."""
@@ -89,15 +116,30 @@ class Consumer:
         bodies: list[dict[str, Any]] = []
         for line in lines:
             try:
-                bodies.append(decode(line))
+                body = decode(line)
             except ValueError as error:
                 bad.append((line, str(error)))
+                continue
+            if self._stream.owns(body):
+                bodies.append(body)
+            else:
+                bad.append((line, FOREIGN))
+                self._warn()
 
         def refuse(body: Mapping[str, Any], reason: str) -> None:
             bad.append((encode(body), reason))
 
         batches = chunks(bodies, self._batch)
         return [record for batch in batches for record in self._writer.store(batch, refuse, patient=patient)]
+
+
+def _fate(line: bytes) -> tuple[Any, Any]:
+    """Return which message a line tells of, and what."""
+    try:
+        body = decode(line)
+    except ValueError:
+        return None, None
+    return body.get("id"), body.get("status", Status.SENDING)
 
 
 def _born(event_id: bytes) -> datetime:

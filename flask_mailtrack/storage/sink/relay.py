@@ -21,7 +21,7 @@ from flask_mailtrack.storage.disk.segment import Segment
 from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.drain import Drain, taken
 from flask_mailtrack.storage.optouts import OPT_OUTS
-from flask_mailtrack.storage.records import Record, encode
+from flask_mailtrack.storage.records import Record
 from flask_mailtrack.storage.writer import Refuse, Writer
 
 from .consumer import Consumer
@@ -65,8 +65,8 @@ class Relay(Drain):
         here = super().waiting()
         try:
             rows, oldest, bad, refused = self._stream.waiting()
-        except StreamError:
-            return here
+        except StreamError as error:
+            return replace(here, troubles=(*here.troubles, str(error)))
         oldest, refused = max(here.oldest_seconds, oldest), max(here.refused_optouts, refused)
         return replace(here, streamed=rows, oldest_seconds=oldest, bad=here.bad + bad, refused_optouts=refused)
 
@@ -75,7 +75,7 @@ class Relay(Drain):
         refused: dict[str | bytes, bytes] = {}
 
         def note(body: Mapping[str, Any], reason: str) -> None:
-            refused[str(body.get("id"))] = encode(body)
+            refused[str(body.get("id"))] = self._stream.line(body)
             refuse(body, reason)
 
         moved = super().store(bodies, note, patient=patient)
@@ -113,7 +113,7 @@ class Relay(Drain):
     def _ship(self, batch: Sequence[dict[str, Any]], patient: bool) -> bool:
         if time.monotonic() < self._away_until:
             return False
-        lines = [encode(body) for body in batch]
+        lines = [self._stream.line(body) for body in batch]
         try:
             try:
                 self._stream.add(lines)
@@ -154,4 +154,4 @@ class Express(Spool):
         """Write *records*, then tell the other boxes, which takes 100 ms at most if Redis is away."""
         super().append(*records, sync=sync)
         with suppress(StreamError):
-            self._to.tell({str(record["id"]): encode(record) for record in records if "id" in record})
+            self._to.tell({str(record["id"]): self._to.line(record) for record in records if "id" in record})

@@ -13,12 +13,14 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask_mailtrack.errors import ConfigError, StreamError, StreamFull
+from flask_mailtrack.storage.records import decode, encode
 
 EVENTS, OPTOUTS, BAD, REFUSED = "events", "optouts", "bad", "refused"
 CLAIM_SECONDS = 60
@@ -50,16 +52,30 @@ class Stream:
     :param name: what the keys begin with; the same on each box, and another for each database.
     :param limit: entries of ``events`` from which on :meth:`add` refuses more.
     :param volatile: take a Redis that may forget: without an append-only file, or evicting keys.
+    :param former: the name in earlier versions, under which rows may still wait, or come from other boxes.
+    :param marks: of our signing keys; lines that bear others only are another app's.
+    :param database: the name of the database alone: machines may reach it under different addresses.
     :raises ConfigError: redis-py is not installed, or cannot read the URL.
     """
 
-    def __init__(self, url: str, name: str, limit: int = 1_000_000, volatile: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        limit: int = 1_000_000,
+        volatile: bool = False,
+        former: str = "",
+        marks: Sequence[str] = (),
+        database: str = "",
+    ) -> None:
         try:
             self._library: Any = import_module("redis")
         except ImportError:
             cure = "pip install 'flask-mailtrack[redis]'."
             raise ConfigError("E208", "MAILTRACK_SINK", "needs redis-py, which is not installed.", cure) from None
         self.name = f"mailtrack:{name}"
+        self._marks = list(marks)
+        self._database = database
         parts = urlsplit(url)
         self.where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
         self._limit = limit
@@ -68,6 +84,37 @@ class Stream:
         self._hurried = self._client(url, HURRY_SECONDS)
         self._full = False
         self._trusted_until = 0.0
+        self.former: Stream | None = None
+        """Where rows of earlier versions are; only ever emptied."""
+        if former:
+            self.former = copy(self)
+            self.former.name = f"mailtrack:{former}"
+
+    def line(self, body: Mapping[str, Any]) -> bytes:
+        """Return the line of a record, with what says whose it is."""
+        return encode({**body, "by": self._marks, "db": self._database} if self._marks else body)
+
+    def owns(self, body: Mapping[str, Any]) -> bool:
+        """Say whether a record is for our database; one of an earlier version does not say whose it is."""
+        return self._signed(body) and body.get("db", self._database) == self._database
+
+    def is_for_us(self, line: bytes) -> bool:
+        """Say the same of a line; one that cannot be read is as good as ours, so that somebody is told of it."""
+        try:
+            return self.owns(decode(line))
+        except ValueError:
+            return True
+
+    def is_ours(self, line: bytes) -> bool:
+        """Say whether a line that was put aside bears a key of ours, or none: our database may have moved meanwhile."""
+        try:
+            return self._signed(decode(line))
+        except ValueError:
+            return True
+
+    def _signed(self, body: Mapping[str, Any]) -> bool:
+        by = body.get("by")
+        return not isinstance(by, list) or not self._marks or any(mark in self._marks for mark in by)
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Append *lines* to ``events``, in one round trip.
@@ -105,7 +152,11 @@ class Stream:
         """
         client = self._hurried if hurried else self._patient
         with self._errors():
-            return dict(sorted(client.hgetall(self._key(OPTOUTS)).items()))
+            pipeline = client.pipeline(transaction=False)
+            for stream in self._both():
+                pipeline.hgetall(stream._key(OPTOUTS))
+            found = pipeline.execute()
+        return self._merged(found)
 
     def choices(self, hurried: bool = False) -> tuple[list[bytes], list[bytes]]:
         """Return what :meth:`told` does, without ids, and the opt-outs that the database has refused.
@@ -115,9 +166,11 @@ class Stream:
         """
         with self._errors():
             pipeline = (self._hurried if hurried else self._patient).pipeline(transaction=False)
-            pipeline.hgetall(self._key(OPTOUTS)).hgetall(self._key(REFUSED))
-            told, refused = pipeline.execute()
-        return [line for _, line in sorted(told.items())], list(refused.values())
+            pipeline.hgetall(self._key(REFUSED))
+            for stream in self._both():
+                pipeline.hgetall(stream._key(OPTOUTS))
+            refused, *found = pipeline.execute()
+        return list(self._merged(found).values()), list(filter(self.is_for_us, refused.values()))
 
     def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = (), refused: Lines = _NONE) -> None:
         """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*.
@@ -130,7 +183,8 @@ class Stream:
                 pipeline = self._putting_aside(bad)
                 if refused:  # first, so that there is no moment at which nobody knows of them
                     pipeline.hset(self._key(REFUSED), mapping=refused)
-                pipeline.hdel(self._key(OPTOUTS), *ids)
+                for stream in self._both():
+                    pipeline.hdel(stream._key(OPTOUTS), *ids)
                 if stored:
                     pipeline.hdel(self._key(REFUSED), *stored)
                 pipeline.execute()
@@ -140,13 +194,15 @@ class Stream:
 
         In 100 ms or so, or not at all.
 
-        :raises StreamError: it was not possible.
+        :raises StreamError: it was not possible, or Redis takes nothing.
         """
         with self._errors():
             pipeline = self._hurried.pipeline(transaction=False)
             pipeline.xlen(self._key(EVENTS)).xrange(self._key(EVENTS), count=1).xlen(self._key(BAD))
-            pipeline.hlen(self._key(REFUSED)).time()
-            rows, first, bad, refused, (seconds, _) = pipeline.execute()
+            pipeline.hlen(self._key(REFUSED)).time().hlen(self._key(OPTOUTS)).info("replication")
+            rows, first, bad, refused, (seconds, _), _, replication = pipeline.execute()
+        if reason := _replica(replication):
+            raise StreamError(f"Redis at {self.where} {reason}")
         begun = int(first[0][0].partition(b"-")[0]) / 1e3 if first else seconds
         return rows, max(0.0, seconds - begun), bad, refused
 
@@ -169,6 +225,7 @@ class Stream:
 
         :raises StreamError: Redis is away.
         """
+        older = self.former.forget(named) if self.former else 0
         bad, optouts = self._key(BAD), self._key(OPTOUTS)
         with self._errors():
             kept, copies = self._patient.xrange(bad), self._patient.hgetall(optouts)
@@ -177,7 +234,8 @@ class Stream:
             told = [i for i, line in copies.items() if named.search(line.decode("utf-8", "replace"))]
             if told:
                 self._patient.hdel(self._key(REFUSED), *told)
-            return (self._patient.xdel(bad, *mine) if mine else 0) + (self._patient.hdel(optouts, *told) if told else 0)
+            gone = self._patient.xdel(bad, *mine) if mine else 0
+            return older + gone + (self._patient.hdel(optouts, *told) if told else 0)
 
     def refusal(self) -> str:
         """Say why this Redis must not be trusted with rows that are nowhere else; empty if it may.
@@ -190,6 +248,9 @@ class Stream:
             return ""
         with self._errors():
             kept, memory = self._patient.info("persistence"), self._patient.info("memory")
+            replication = self._patient.info("replication")
+        if reason := _replica(replication):
+            return reason
         if not kept.get("aof_enabled"):
             return "has no append-only file (appendonly yes, or MAILTRACK_SINK_VOLATILE = True)"
         policy = str(memory.get("maxmemory_policy", ""))
@@ -197,10 +258,18 @@ class Stream:
             return f"evicts keys when it is full (maxmemory-policy {policy}; noeviction would do)"
         return ""
 
+    def try_to_write(self) -> None:
+        """Write something that is gone in a second.
+
+        :raises StreamError: Redis takes nothing: it is a replica, or full, or does not let us.
+        """
+        with self._errors():
+            self._patient.set(self._key("check"), b"", px=1_000)
+
     def busy(self) -> bool:
         """Say whether there is anything to move, or it cannot be known."""
         try:
-            return self.length(EVENTS) > 0 or self.length(OPTOUTS) > 0
+            return any(each.length(key) > 0 for each in self._both() for key in (EVENTS, OPTOUTS))
         except StreamError:
             return True
 
@@ -237,14 +306,19 @@ class Stream:
         except StreamError:
             return
 
-    def done(self, entries: Sequence[Entry], bad: Sequence[Refused]) -> None:
-        """Forget *entries*, and keep those that are *bad* with the reason."""
+    def done(self, entries: Sequence[Entry], bad: Sequence[Refused]) -> list[bool]:
+        """Forget *entries*, and keep those that are *bad* with the reason.
+
+        :return: of each entry, whether it was us who deleted it: one that was claimed again is deleted by another.
+        """
         key, ids = self._key(EVENTS), [entry_id for entry_id, _ in entries]
         with self._errors():
             pipeline = self._putting_aside(bad)
-            pipeline.xdel(key, *ids)  # first, for what is deleted, but not acknowledged, is claimed by nobody
+            for entry_id in ids:  # first, for what is deleted, but not acknowledged, is claimed by nobody
+                pipeline.xdel(key, entry_id)
             pipeline.xack(key, _GROUP, *ids)
-            pipeline.execute()
+            answers = pipeline.execute()
+        return [bool(deleted) for deleted in answers[len(bad) : -1]]
 
     def _putting_aside(self, bad: Sequence[Refused]) -> Any:
         # A Redis that is out of memory refuses all transactions, also one that would free some.
@@ -252,6 +326,13 @@ class Stream:
         for line, reason in bad:
             pipeline.xadd(self._key(BAD), {_LINE: line, _REASON: reason})
         return pipeline
+
+    def _merged(self, found: Sequence[Mapping[bytes, bytes]]) -> dict[bytes, bytes]:
+        copies = {event_id: line for each in reversed(found) for event_id, line in each.items()}
+        return {event_id: line for event_id, line in sorted(copies.items()) if self.is_for_us(line)}
+
+    def _both(self) -> list[Stream]:
+        return [self, self.former] if self.former else [self]
 
     def _key(self, stream: str) -> str:
         return f"{self.name}:{stream}"
@@ -286,6 +367,11 @@ class Stream:
                 error.args = (problem,)
             problem = problem or type(error).__name__
             raise StreamError(f"Redis at {self.where}: {problem}") from error
+
+
+def _replica(replication: Mapping[str, Any]) -> str:
+    read_only = replication.get("role") == "slave" and replication.get("slave_read_only", 1)
+    return "is a read-only replica: give MAILTRACK_SINK the address of the one that takes writes" if read_only else ""
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:
