@@ -140,9 +140,9 @@ class Database:
 
     def missing_tables(self) -> list[str]:
         """Return the names of our tables that the database lacks."""
-        present = set(inspect(self.engine).get_table_names())
+        there = inspect(self.engine)
         tables = (self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain)
-        return [table.name for table in tables if table.name not in present]
+        return [table.fullname for table in tables if not there.has_table(table.name, table.schema)]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""

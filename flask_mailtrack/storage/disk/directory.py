@@ -20,6 +20,7 @@ BAD = "bad"
 LOCK = "drain.lock"
 PROGRESS = "drain.json"
 SIGNATURES = "signatures.json"
+SHELF = "links.sqlite3"
 _APP = re.compile(r"[0-9a-f]{12}")
 """The folder of one app in a directory that several share."""
 
@@ -59,7 +60,7 @@ def require(key: str, directory: Path) -> None:
         raise ConfigError("E130", key, f"{directory} {trouble[0]}", trouble[1])
 
 
-_NOTES = (LOCK, *(beginning for name in (PROGRESS, SIGNATURES) for beginning in (name, f".{name}-")))
+_NOTES = (LOCK, SHELF, *(beginning for name in (PROGRESS, SIGNATURES) for beginning in (name, f".{name}-")))
 
 
 def is_segment(entry: os.DirEntry[str], stream: str) -> bool:
