@@ -16,8 +16,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote, unquote
 from uuid import UUID
 
-MAX_LENGTH = 1_400
-"""Bytes of UTF-8. Longer URLs are left alone: wrapped they pass the 2,083 characters at which Outlook cuts links."""
+MAX_LENGTH = 8_000
+"""Bytes of UTF-8. Longer URLs are left alone: Apache and nginx take no request line of more than 8 KB."""
+
+MAX_CARRIED = 600
+"""Bytes of UTF-8 that a link carries itself; where a longer URL leads is looked up by reference.
+
+nginx tells uWSGI the path twice, and uWSGI reads 4,096 bytes in all. With 600 bytes here a path has about 900
+characters, which leaves 2 KB for the headers of a request. Such a link also stays under the 2,083 characters at
+which Outlook cuts.
+"""
 
 # Everything that ends an authority in a browser, or that browsers and libraries read differently there.
 _DESTINATION = re.compile(
@@ -46,7 +54,7 @@ def refusal(url: str) -> str | None:
         backslashes, userinfo, a host that is not one).
     """
     # What is remembered must not grow with what is written into a mail.
-    return _remembered(url) if len(url) <= MAX_LENGTH else _refusal(url)
+    return _remembered(url) if is_carried(url) else _refusal(url)
 
 
 def _refusal(url: str) -> str | None:
@@ -64,6 +72,11 @@ def _refusal(url: str) -> str | None:
     if not match or _UNSAFE.search(url) or int(match["port"] or 0) > 65535:
         return "unsafe"
     return None if _is_host(match["host"]) else "unsafe"
+
+
+def is_carried(url: str) -> bool:
+    """Say whether a link to *url* carries it; else it goes by reference."""
+    return len(url) <= MAX_CARRIED and len(url.encode("utf-8", "surrogatepass")) <= MAX_CARRIED
 
 
 _remembered = lru_cache(1_024)(_refusal)

@@ -41,6 +41,7 @@ from .storage.host_columns import Fill
 from .storage.optouts import OptOuts
 from .storage.own_engine import own_engine
 from .storage.records import Record
+from .storage.references import References
 from .storage.rights.consent_column import TEMPORARY, answers
 from .storage.rights.people import People
 from .storage.rights.silence import Silence
@@ -68,6 +69,7 @@ class State:
     people: People
     office: Office
     networks: Networks
+    references: References
     enrichment: Enrichment
     move: Callable[[], object]
     """Called when something is in a spool: the database may have it."""
@@ -148,14 +150,28 @@ def build(
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     operator = Operator(settings, switches, administration.in_use)
-    office = Office(Preparer(settings, signer, optouts, _footer, operator), Ledger(spools[0], failed, move), failed)
+    references = References(database, found[0])
+    ledger = Ledger(spools[0], failed, move, references.note)
+    office = Office(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
 
     def chosen() -> None:
         optouts.forget()
         move()
 
-    people = People(database, refs, spools, drain, chosen, optouts.named, stream)
-    rooms = (database, spools, drain, optouts, people, office, _networks(settings), enrichment, move, stream)
+    people = People(database, refs, spools, drain, chosen, optouts.named, stream, references)
+    rooms = (
+        database,
+        spools,
+        drain,
+        optouts,
+        people,
+        office,
+        _networks(settings),
+        references,
+        enrichment,
+        move,
+        stream,
+    )
     state = _states[app] = State(settings, signer, *rooms, Signatures(spools[0].directory), administration)
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
@@ -209,7 +225,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
         state.settings,
         state.signer,
         *state.spools,
-        state.database.link_url,
+        state.references.url,
         _failer(app),
         written,
         state.networks,

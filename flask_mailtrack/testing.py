@@ -185,7 +185,7 @@ class Reader:
             token, destination = state.signer.read_click(path) if kind in ("c", "a") else (None, "")
         except TokenError:
             return ""
-        return destination or (state.database.link_url(token.ref) if token else None) or ""
+        return destination or (state.references.url(token.ref, token.message_id) if token else None) or ""
 
     def _is_ours(self, url: str) -> bool:
         return self.client is None or url.startswith(tuple(self._roots()))

@@ -76,7 +76,7 @@ class Recorder:
 
     :param events: journal of opens and clicks.
     :param choices: journal of opt-outs, always synced before the answer.
-    :param link_url: looks up a link reference in the database; for damaged links only.
+    :param link_url: looks up a link that does not carry where it leads, by its reference and message.
     :param failed: told when a record could not be kept.
     :param written: told when a record is in a spool and the database may have it.
     :param networks: whose machines are behind an address.
@@ -89,7 +89,7 @@ class Recorder:
         signer: Signer,
         events: Journal,
         choices: Journal,
-        link_url: Callable[[str], str | None],
+        link_url: Callable[[str, uuid.UUID], str | None],
         failed: Callable[[str, Exception], None],
         written: Callable[[], object],
         networks: Networks,
@@ -126,7 +126,7 @@ class Recorder:
         """
         token, url = self._told(lambda: self._signer.read_click(path))
         if url is None:
-            url = self._link_url(token.ref)
+            url = self._link_url(token.ref, token.message_id)
         if url is None or refusal(url) is not None:
             raise TokenError("destination")
         if self._blocked(token.message_id, url):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.destination import is_carried
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, new_id
 from flask_mailtrack.privacy import clean
@@ -51,6 +52,8 @@ class Plan:
     utm: tuple[tuple[str, str], ...]
     base_url: str = ""
     """Of the tracking host; empty: any of the app's."""
+    references: bool = True
+    """Whether links may go by reference; off: those that are too long to be carried stay as written."""
     charset: str = ""
     """In which a browser writes what is not ASCII in a query; empty: UTF-8."""
 
@@ -60,7 +63,9 @@ class Plan:
 
         :param charset: of the message.
         """
-        return cls(choice.opens, choice.clicks, choice.foreign, choice.utm, choice.base_url, query_charset(charset))
+        return cls(
+            choice.opens, choice.clicks, choice.foreign, choice.utm, choice.base_url, charset=query_charset(charset)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,11 @@ class Body:
     """The placeholders that stay in it as they are."""
     takes_footer: bool = False
     """Whether there is room for a footer."""
+
+    @property
+    def referred(self) -> list[LinkTarget]:
+        """The links that lead nowhere without their row."""
+        return [target for stamp, target in zip(self.stamps, self.targets, strict=True) if not stamp.tail]
 
     def render(self, links: Links, tracked: bool, fill: Mapping[str, str]) -> str:
         """Return the body of one copy.
@@ -147,7 +157,7 @@ class Bodies:
                 raise
             return replace(self.as_written(source, plan), failure=error)
         links = [self._target(link, plan) for link in template.links]
-        body = self._stamped(template, slots, links, "html")
+        body = self._stamped(template, slots, links, "html", plan)
         return replace(
             body, pixel=template.pixel, starts=template.starts, ends=template.ends, takes_footer=template.closes
         )
@@ -171,12 +181,12 @@ class Bodies:
         return self._compiled(source, plan, slots, start=False)
 
     def _compiled(self, source: str, plan: Plan, slots: list[Slot], start: bool) -> rewrite.Template:
-        settings, policy = self._settings, self._policy
+        settings = self._settings
         return rewrite.compile(
             source,
             clicks=plan.clicks,
-            refuse=(lambda url: policy.refuse(as_sent(url, plan.charset))) if plan.charset else policy.refuse,
-            refuse_text=functools.partial(policy.refuse_text, base_url=plan.base_url),
+            refuse=functools.partial(self._refuse, plan=plan),
+            refuse_text=functools.partial(self._policy.refuse_text, base_url=plan.base_url),
             slots=[slot[:3] for slot in slots],
             limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
             start=start,
@@ -187,9 +197,10 @@ class Bodies:
         slots = self._slots.in_text(source, plan.foreign)
         if not plan.clicks or not self._settings.text_clicks:
             return replace(_body(text.AsWritten(source, slots), slots), takes_footer=True)
-        template = text_links.compile(source, self._policy.refuse, [slot[:3] for slot in slots])
+        refuse = functools.partial(self._refuse, plan=replace(plan, charset=""))
+        template = text_links.compile(source, refuse, [slot[:3] for slot in slots])
         links = [_Target(with_utm(url, plan.utm)) for url in template.links]
-        body = self._stamped(text.Filled(source, slots, template=template), slots, links, "text")
+        body = self._stamped(text.Filled(source, slots, template=template), slots, links, "text", plan)
         return replace(body, takes_footer=True)
 
     def as_written(self, source: str, plan: Plan) -> Body:
@@ -222,8 +233,17 @@ class Bodies:
         waiting = text.AsWritten(source, slots)
         return None if self.placeholders.left_in(waiting.rest) else waiting
 
-    def _stamped(self, template: Template, slots: list[Slot], links: list[_Target], part: str) -> Body:
-        stamps = tuple(self._signer.stamp(i, k.url, k.name, part, k.app) for i, k in enumerate(links))
+    def _refuse(self, url: str, plan: Plan) -> str | None:
+        sent = as_sent(url, plan.charset)
+        reason = self._policy.refuse(sent)
+        return reason if reason or plan.references or is_carried(sent) else "too_long"
+
+    def _stamp(self, position: int, link: _Target, part: str, references: bool) -> LinkStamp:
+        stamp = self._signer.stamp(position, link.url, link.name, part, link.app)
+        return stamp._replace(tail="") if references and not is_carried(link.url) else stamp
+
+    def _stamped(self, template: Template, slots: list[Slot], links: list[_Target], part: str, plan: Plan) -> Body:
+        stamps = tuple(self._stamp(i, k, part, plan.references) for i, k in enumerate(links))
         targets = tuple(LinkTarget(s.ref, k.url, k.name, part) for s, k in zip(stamps, links, strict=True))
         return replace(_body(template, slots), stamps=stamps, targets=targets)
 

@@ -21,12 +21,20 @@ class Ledger:
 
     :param failed: told when a row could not be written.
     :param written: told when rows are in the spool and the database may have them.
+    :param noted: told of links that are in the journal, and lead nowhere without their row.
     """
 
-    def __init__(self, spool: Journal, failed: Callable[[str, Exception], None], written: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        spool: Journal,
+        failed: Callable[[str, Exception], None],
+        written: Callable[[], object],
+        noted: Callable[[Iterable[LinkTarget]], object],
+    ) -> None:
         self._spool = spool
         self._failed = failed
         self._written = written
+        self._noted = noted
         self._known: set[str] = set()
 
     def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> Page:
@@ -39,11 +47,20 @@ class Ledger:
             known.update(map(_key, fresh))
         return Page(self.write)
 
-    def write(self, lines: Iterable[Mapping[str, Any]]) -> bool:
+    def keep(self, links: Iterable[LinkTarget]) -> bool:
+        """Write down where *links* lead, which do not carry it themselves, and say whether that is on disk."""
+        fresh = [link for link in links if _key(link) not in self._known]
+        if not self.write(map(to_json, fresh), sync=True):
+            return False
+        self._known.update(map(_key, fresh))
+        self._noted(fresh)
+        return True
+
+    def write(self, lines: Iterable[Mapping[str, Any]], sync: bool = False) -> bool:
         """Append *lines* to the spool, and say whether that went well."""
         try:
             if made := list(lines):
-                self._spool.append(*made)
+                self._spool.append(*made, sync=sync)
         except Exception as error:
             log.exception("message rows could not be written")
             self._failed("spool", error)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.destination import MAX_LENGTH, host_of, refusal
+from flask_mailtrack.destination import host_of, is_carried, refusal
 from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LENGTH, Signer
@@ -53,7 +53,7 @@ class Policy:
         :return: ``opted_out``: it has Postal's scheme; a word of :func:`~flask_mailtrack.destination.refusal`;
             ``own_link``: it is one of ours; ``one_time``: it works once, and a redirect would spend or leak it.
         """
-        return self._remembered(url) if len(url) <= MAX_LENGTH else self._refuse(url)
+        return self._remembered(url) if is_carried(url) else self._refuse(url)
 
     def _refuse(self, url: str) -> str | None:
         if url[:15].lower().startswith(_POSTAL):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
@@ -32,6 +32,7 @@ class Preparer:
     :param optouts: who has refused what.
     :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; asked once for
         each body, with a placeholder for the URL.
+    :param keep: writes down where links lead that do not carry it, and says whether that went well.
     :param operator: what is switched on and off at run time, and where links stand.
     """
 
@@ -41,12 +42,14 @@ class Preparer:
         signer: Signer,
         optouts: OptOuts,
         footer: Callable[[str, str], str],
+        keep: Callable[[Iterable[LinkTarget]], bool],
         operator: Operator,
     ) -> None:
         self.operator = operator
         self.settings = settings
         self.signer = signer
         self.optouts = optouts
+        self.keep = keep
         self.footer = footer
         self.bodies = Bodies(settings, signer)
 
@@ -156,14 +159,21 @@ class _Work:
         return any((body.pixel and self._choice.opens) or body.stamps for body in self._bodies)
 
     def _compile(self) -> None:
+        plan = Plan.of(self._choice, self._letter.charset)
+        self._compile_for(plan)
+        referred = [link for body in self._bodies for link in body.referred]
+        if referred and not self._preparer.keep(referred):
+            # Without its row such a link would lead nowhere, so it stays as the author wrote it.
+            self._compile_for(replace(plan, references=False))
+        if self._html and self._html.failure:
+            self._failures.append(self._html.failure)
+
+    def _compile_for(self, plan: Plan) -> None:
         letter, bodies = self._letter, self._preparer.bodies
-        plan = Plan.of(self._choice, letter.charset)
         self._html = None if letter.html is None else bodies.html(letter.html, plan)
         self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
         others = {kind: part for kind, part in letter.alts.items() if kind != "html" and isinstance(part, str)}
         self._others = {kind: bodies.alternative(kind, part, plan) for kind, part in others.items()}
-        if self._html and self._html.failure:
-            self._failures.append(self._html.failure)
 
     @property
     def _bodies(self) -> list[Body]:

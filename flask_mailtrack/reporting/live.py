@@ -12,7 +12,9 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.events import PATHS, Kind
+from flask_mailtrack.destination import MAX_CARRIED
+from flask_mailtrack.events import PATHS, Kind, new_id
+from flask_mailtrack.tokens import Signer
 
 from .check import Finding
 
@@ -40,6 +42,7 @@ def live_findings(settings: Settings) -> Iterator[Finding]:
         try:
             yield _pixel(routes)
             yield _one_click(routes)
+            yield _longest(settings, routes)
         except (OSError, HTTPException) as error:
             yield Finding("C60", "error", f"{base_url} does not answer: {type(error).__name__}: {error}")
 
@@ -68,6 +71,18 @@ def _one_click(routes: str) -> Finding:
             "C61", "error", f"a one-click POST to {url} is answered {answer.status} before its token is read"
         )
     return Finding("C61", "ok", "a one-click POST comes through from outside")
+
+
+def _longest(settings: Settings, routes: str) -> Finding:
+    """Follow the longest link that we make, by HEAD, which is not recorded."""
+    signer = Signer(settings.secret_keys, settings.app_id)
+    target = f"{settings.base_url}/".ljust(MAX_CARRIED, "a")
+    url = f"{routes}/{PATHS[Kind.CLICK]}/{signer.message(new_id()).click(signer.stamp(0, target))}"
+    answer = _ask("HEAD", url)
+    if (answer.status, answer.headers.get("location")) != (302, target):
+        cure = "let paths of 1,000 characters pass; for uWSGI: buffer-size = 8192"
+        return Finding("C62", "error", f"a link of {len(url)} characters is answered {answer.status}: {cure}")
+    return Finding("C62", "ok", f"the longest link, of {len(url)} characters, leads where it should")
 
 
 def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:

@@ -232,9 +232,9 @@ class Database:
     def missing_tables(self) -> list[str]:
         """Return the names of our tables that the database lacks."""
         if self.vanished:
-            return [table.name for table in self._tables]
-        present = set(inspect(self.engine).get_table_names())
-        return [t.name for t in self._tables if t.name not in present]
+            return [table.fullname for table in self._tables]
+        there = inspect(self.engine)
+        return [table.fullname for table in self._tables if not there.has_table(table.name, table.schema)]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""

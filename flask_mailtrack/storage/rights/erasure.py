@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
+from flask_mailtrack.destination import is_carried
 from flask_mailtrack.events import first_id
 from flask_mailtrack.storage.database import Database, chunked
 from flask_mailtrack.storage.disk import search
@@ -76,6 +77,11 @@ def erase(
             done += Erased(len(ids), _messages(database, connection, ids, spellings))
             forgotten += map(str, ids)
     return done + Erased(quarantined=search.forget(spools, forgotten, stream))
+
+
+def named(recipient: str) -> re.Pattern[str]:
+    """Return what finds an address in a URL."""
+    return search.mention(_spellings(recipient))
 
 
 def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> int:
@@ -176,7 +182,15 @@ def _links(database: Database, connection: Connection, spellings: Sequence[str])
         found += connection.execute(select(table.c.ref, table.c.url, table.c.name).where(holds)).all()
     urls = {row.ref: row.url for row in found if named.search(row.url)}
     names = {row.ref: row.name for row in found if named.search(row.name)}
-    for some in _chunks(list(urls)):
+    shorter = [
+        {"key": ref, "to": _bare(url, named) or "/".join(url.split("/", 3)[:3]) + "/"}
+        for ref, url in urls.items()
+        if not is_carried(url)
+    ]
+    if shorter:  # without its row such a link would lead nowhere
+        change = update(table).where(table.c.ref == bindparam("key")).values(url=bindparam("to"))
+        connection.execute(change, shorter)
+    for some in _chunks([ref for ref, url in urls.items() if is_carried(url)]):
         connection.execute(table.delete().where(table.c.ref.in_(some)))
     for some in _chunks(list(names)):
         connection.execute(update(table).where(table.c.ref.in_(some)).values(name=""))

@@ -12,6 +12,7 @@ from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.drain import Drain
 from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.references import References
 from flask_mailtrack.storage.sink.stream import Stream
 
 from . import dossier, erasure
@@ -26,6 +27,7 @@ class People:
     :param chosen: told when a choice is in its spool.
     :param named: returns the ids of what stands against somebody, by address, list and kind.
     :param stream: where the rows of many machines meet.
+    :param references: what this process and machine remember of long links.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class People:
         chosen: Callable[[], None],
         named: Callable[[str, str, OptOutKind], tuple[str, ...]],
         stream: Stream | None = None,
+        references: References | None = None,
     ) -> None:
         self.database = database
         self._refs = refs
@@ -45,6 +48,7 @@ class People:
         self._chosen = chosen
         self._named = named
         self._stream = stream
+        self._references = references
 
     def change(self, address: str, *, out: bool, list_id: str, kind: OptOutKind, reason: str, method: str) -> None:
         """Write down that a refusal stands, or stands no more; on disk before this returns.
@@ -120,6 +124,8 @@ class People:
         self._drain.settle()
         recipient = normalise(address)
         spools = [spool for journal in self._journals for spool in journal.spools]
+        if self._references is not None:
+            self._references.forget(erasure.named(recipient))
         return erasure.erase(self.database, spools, recipient, self._refs(recipient), self._stream)
 
 
