@@ -348,20 +348,12 @@ def _blocked(key: str, value: Any) -> str:
         raise bad("E195", key, f"has {value!r}.", cure) from None
 
 
-def names(key: str, value: Any) -> tuple[str, ...]:
-    """A list of printable names, none of them empty."""
-    good = isinstance(value, list | tuple) and all(isinstance(v, str) and v.strip() and v.isprintable() for v in value)
-    if not good:
-        raise bad("E210", key, f"is {value!r}.", "Write a list such as ['welcome', 'newsletter'].")
-    return tuple(value)
-
-
 def host(key: str, value: Any) -> str:
     """A host name without scheme, port and path, or nothing."""
     if value == "":
         return ""
     if not isinstance(value, str) or not _DOMAIN.fullmatch(value.lower().rstrip(".")):
-        raise bad("E211", key, f"is {value!r}.", "Write a host name such as 'links.example.com'.")
+        raise bad("E197", key, f"is {value!r}.", "Write a host name such as 'links.example.com'.")
     return value.lower().rstrip(".")
 
 
@@ -369,7 +361,7 @@ def servers(key: str, value: Any) -> tuple[str, ...]:
     """Addresses of name servers, each with or without a port."""
     good = isinstance(value, list | tuple) and all(isinstance(v, str) and _is_server(v) for v in value)
     if not good:
-        raise bad("E212", key, f"is {value!r}.", "Write a list of addresses such as ['127.0.0.1:5300', '[::1]:53'].")
+        raise bad("E198", key, f"is {value!r}.", "Write a list of addresses such as ['127.0.0.1:5300', '[::1]:53'].")
     return tuple(value)
 
 

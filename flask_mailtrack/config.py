@@ -27,7 +27,6 @@ from .checks import (
     keeping,
     mailbox,
     mailing_lists,
-    names,
     network_list,
     number,
     one_of,
@@ -120,9 +119,6 @@ class Settings:
         {}, json_object, "Served at /.well-known/ of tracking hosts, for links with data-mailtrack-app."
     )
     assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
-    tags: tuple[str, ...] = _setting(
-        (), names, "Tags that messages may have; with any, another tag raises. More by flask mailtrack tags."
-    )
     cname_target: str = _setting(
         "", host, "Host name to which tracking domains point by CNAME. Default: the host of MAILTRACK_BASE_URL."
     )

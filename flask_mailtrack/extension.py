@@ -34,7 +34,7 @@ from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
-from .state import State, build, counter, state_of
+from .state import State, build, counter, known_state, state_of
 from .storage.health import Health, health
 from .storage.host_columns import Fill, check
 
@@ -197,7 +197,7 @@ class Mailtrack(Personal):
         check(self.models.Message, said.columns or {})
         if said.transactional and said.list_id:
             raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
-        if has_app_context() and (state := self._states.get(current_app._get_current_object())):  # type: ignore[attr-defined]
+        if has_app_context() and (state := known_state(current_app._get_current_object())):  # type: ignore[attr-defined]
             check_list(state.settings.lists, said.list_id)
         return said
 

@@ -95,6 +95,11 @@ def state_of(app: Flask) -> State:
         ) from None
 
 
+def known_state(app: Flask) -> State | None:
+    """Return what *app* has, if it has been set up."""
+    return _states.get(app)
+
+
 def current_state() -> State:
     """Return what the current app has.
 
@@ -119,9 +124,9 @@ def build(
     """
     signer = Signer(settings.secret_keys, settings.app_id)
     with app.app_context():
-        bind = models.Message.__table__.metadata.info.get("bind_key")
         engines = {key: own_engine(engine) for key, engine in db.engines.items()}
-        database = Database(engines[bind], models, _filler(app, fill))
+    bind = models.Message.__table__.metadata.info.get("bind_key")
+    database = Database(engines[bind], models, _filler(app, fill))
     administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
     switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
@@ -136,8 +141,7 @@ def build(
     # The drain asks what stands, too, but must not be asked to run meanwhile.
     refs = signer.recipient_refs
     asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
-    days = settings.keep_days.get("events", 0)
-    silence = Silence(database, asked_late, consent, days, lambda: switches.now().paused)
+    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), switches.paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
     writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
@@ -145,12 +149,11 @@ def build(
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
     remember = 0 if app.testing else NOBODY_SECONDS
-    waiting, catch_up = _waiting(spools[1], stream), _catcher(drain, spools[1])
-    optouts = OptOuts(database, refs, waiting, consent, catch_up, remember)
+    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain)
     operator = Operator(settings, switches, administration.in_use)
-    references = References(database, found[0])
+    references = References(database, found.first)
     ledger = Ledger(spools[0], failed, move, references.note)
     office = Office(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
 
@@ -159,20 +162,9 @@ def build(
         move()
 
     people = People(database, refs, spools, drain, chosen, optouts.named, stream, references)
-    rooms = (
-        database,
-        spools,
-        drain,
-        optouts,
-        people,
-        office,
-        _networks(settings),
-        references,
-        enrichment,
-        move,
-        stream,
-    )
-    state = _states[app] = State(settings, signer, *rooms, Signatures(spools[0].directory), administration)
+    found_networks, signatures = _networks(settings), Signatures(spools[0].directory)
+    rooms = (database, spools, drain, optouts, people, office, found_networks, references, enrichment, move, stream)
+    state = _states[app] = State(settings, signer, *rooms, signatures, administration)
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state

@@ -24,6 +24,7 @@ from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.disk.mounts import weakness
 from flask_mailtrack.storage.disk.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.enrichment import Enrichment
+from flask_mailtrack.storage.schema import missing_columns, missing_tables, try_to_write
 from flask_mailtrack.storage.sink.consumer import CURE
 from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS, REFUSED, Stream
 from flask_mailtrack.tokens import Signer
@@ -158,12 +159,12 @@ def _stream(stream: Stream, limit: int) -> Finding:
 
 def _tables(database: Database) -> Finding:
     gone = database.vanished  # to look for its tables would make the file
-    if missing := database.missing_tables():
+    if missing := missing_tables(database):
         cure = f"{gone}; restore it, or run db.create_all()" if gone else "run db.create_all() or a migration"
         return Finding("C30", "error", f"no table {', '.join(missing)}: {cure}")
-    if missing := database.missing_columns():
+    if missing := missing_columns(database):
         return Finding("C30", "error", f"no column {', '.join(missing)}: run a migration")
-    database.try_to_write()
+    try_to_write(database)
     return Finding("C30", "ok", "the tables are there, and take rows")
 
 

@@ -29,7 +29,6 @@ from sqlalchemy import (
     cast,
     false,
     func,
-    inspect,
     select,
     update,
 )
@@ -202,39 +201,10 @@ class Database:
                 self.engine.dispose()
             self._inode = inode
 
-    def missing_columns(self) -> list[str]:
-        """Return the names of columns that the models have and the database lacks."""
-        found = inspect(self.engine)
-        return [
-            f"{table.name}.{column.name}"
-            for table in self._tables
-            for present in [{each["name"] for each in found.get_columns(table.name, table.schema)}]
-            for column in table.columns
-            if column.name not in present
-        ]
-
-    def try_to_write(self) -> None:
-        """Write nothing into each table, as far as the database would let us write something.
-
-        :raises SQLAlchemyError: it would not: it is read-only, or we lack a right.
-        """
-        with self.transaction(patient=False) as connection:
-            for table in self._tables:
-                nothing = select(table).where(false())
-                connection.execute(table.insert().from_select([c.name for c in table.columns], nothing))
-                connection.execute(update(table).where(false()).values({table.columns.values()[0]: None}))
-                connection.execute(table.delete().where(false()))
-
     @property
-    def _tables(self) -> tuple[Table, ...]:
+    def tables(self) -> tuple[Table, ...]:
+        """All of them."""
         return self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain
-
-    def missing_tables(self) -> list[str]:
-        """Return the names of our tables that the database lacks."""
-        if self.vanished:
-            return [table.fullname for table in self._tables]
-        there = inspect(self.engine)
-        return [table.fullname for table in self._tables if not there.has_table(table.name, table.schema)]
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""

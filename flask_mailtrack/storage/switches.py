@@ -147,6 +147,10 @@ class Switches:
                 self._reading.release()
         return self._in_force
 
+    def paused(self) -> bool:
+        """Say whether the kill switch is on."""
+        return self.now().paused
+
     def forget(self) -> None:
         """Read anew at the next question: a setting has just been changed here."""
         self._read_at = None

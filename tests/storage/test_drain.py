@@ -41,6 +41,7 @@ from flask_mailtrack.storage.drain_thread import DrainThread
 from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import Record, encode, to_json
 from flask_mailtrack.storage.recount import Recount
+from flask_mailtrack.storage.schema import missing_tables
 from flask_mailtrack.storage.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -573,9 +574,9 @@ def test_without_tables_everything_waits(database_url: str, tmp_path: Path) -> N
             with pytest.raises(SQLAlchemyError):
                 store.drain.run()
         store.drain.try_run()
-        assert sorted(store.database.missing_tables()) == sorted(table.name for table in Base.metadata.sorted_tables)
+        assert sorted(missing_tables(store.database)) == sorted(table.name for table in Base.metadata.sorted_tables)
         Base.metadata.create_all(store.database.engine)
-        assert store.database.missing_tables() == []
+        assert missing_tables(store.database) == []
         assert store.drain.run() == len(records)
         assert store.bad() == []
     finally:
