@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from .events import PATHS, Kind, OptOutKind
+from .outgoing.options import check_list
 from .state import State
 from .storage.rights.erasure import Erased
 
@@ -47,17 +48,19 @@ class Personal(ABC):
         kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
         self.state().people.change(address, out=False, list_id=list_id, kind=kind, reason="", method=method)
 
-    def unsubscribe_url(self, address: str, list_id: str = "") -> str:
+    def unsubscribe_url(self, address: str, list_id: str | None = None) -> str:
         """Return a link by which somebody leaves a list, for a page or a mail that Mailtrack does not send.
 
         The link works for ever and without a mail; it names neither the person nor asks for a login. Show it to
         nobody else: whoever has it can unsubscribe them.
 
         :param address: as somebody writes it.
-        :param list_id: the list; empty: everything.
+        :param list_id: the list; left out: everything.
         :raises ValueError: it is no address, or no name of a list.
+        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set.
         """
-        return self._link(Kind.UNSUBSCRIBE, address, list_id)
+        check_list(self.state().settings.lists, list_id)
+        return self._link(Kind.UNSUBSCRIBE, address, list_id or "")
 
     def preferences_url(self, address: str) -> str:
         """Return a link to somebody's preferences; see :meth:`unsubscribe_url`.

@@ -9,7 +9,7 @@ import pytest
 from conftest import BASE_URL, SECRET, UNSUBSCRIBE, MakeSite, Site
 from flask import Response, render_template_string, stream_with_context
 
-from flask_mailtrack.errors import ConfigError
+from flask_mailtrack.errors import ConfigError, UnknownList
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -50,6 +50,15 @@ def test_a_link_without_a_mail_may_be_about_any_list(site: Site, name: str) -> N
     """The name of the list is in the link, under its signature."""
     site.client.post(path(site.mailtrack.unsubscribe_url(ADA, name)), data=ONE_CLICK)
     assert [gets(site, ADA, each) for each in (name, "other")] == [False, True]
+
+
+def test_a_link_is_about_a_list_that_is_known(make_site: MakeSite) -> None:
+    """Any spelling of a configured list will do, but a name with a typo raises: nobody would have left anything."""
+    site = make_site(MAILTRACK_LISTS={"News": {"title": "The News"}})
+    site.client.post(path(site.mailtrack.unsubscribe_url(ADA, " NEWS")), data=ONE_CLICK)
+    assert not gets(site, ADA, "news")
+    with pytest.raises(UnknownList, match="News"):
+        site.mailtrack.unsubscribe_url(ADA, "nwes")
 
 
 def test_a_link_without_a_list_is_about_everything(site: Site) -> None:
