@@ -54,9 +54,9 @@ class Options:
     :param columns: values for columns that the host has added to the message model.
     :param store: off: the mail is not to be kept. Nothing is written down of it, so nothing in it is tracked.
     :raises TypeError: a value of the wrong type.
-    :raises ValueError: ``transactional`` together with ``clicks`` or ``unsubscribe``, a mode that is none, a name that is too long or has control characters, metadata
-        that is not JSON, is too long or too deep, or that databases do not take (NaN, NUL, half an emoji), or a
-        utm name of other than letters, digits and underscores.
+    :raises ValueError: ``transactional`` together with ``clicks`` or ``unsubscribe``, a mode that is none, a name
+        that is too long or has control characters, metadata that is not JSON, is too long or too deep, or that
+        databases do not take (NaN, NUL, half an emoji), or a utm name of other than letters, digits and underscores.
     """
 
     opens: bool | None = None

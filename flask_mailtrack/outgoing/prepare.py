@@ -132,10 +132,16 @@ class _Work:
 
     def _envelopes(self, wanted: list[_Recipient], personal: bool) -> list[tuple[_Recipient, ...]]:
         # A link that is one person's must not stand in a copy that others read; nor a pixel by which one is seen.
-        seen = self._choice.mode == Mode.DELIVERABILITY
-        if not self._settings.split and not (personal or self._choice.unsubscribe or seen) and wanted:
-            return [tuple(wanted)]
-        return [(recipient,) for recipient in wanted]
+        seen = self._settings.split or self._choice.mode == Mode.DELIVERABILITY
+        measured = seen and self._is_measured and not all(r.silent for r in wanted)
+        if personal or self._choice.unsubscribe or measured:
+            return [(recipient,) for recipient in wanted]
+        return [tuple(wanted)] if wanted else []
+
+    @property
+    def _is_measured(self) -> bool:
+        """Whether there is a pixel or a tracked link."""
+        return any((body.pixel and self._choice.opens) or body.stamps for body in self._bodies)
 
     def _compile(self) -> None:
         letter, bodies = self._letter, self._preparer.bodies

@@ -168,6 +168,23 @@ def test_unsplit_mail_still_has_a_state_for_each_recipient(make_site: MakeSite) 
     assert all(row.shared for row in site.rows("Message"))
 
 
+def test_mail_with_nothing_personal_is_one_transaction(connect: Connect) -> None:
+    """The server sees one message to all three, and each row says what became of its person."""
+    site, server = connect(Script(rcpt=only("bob@", "550 no")))
+    site.mail.send(Message("Hello", recipients=THREE, body="Hello"))
+    assert [len(recipients) for recipients, _ in server.accepted] == [2]
+    assert [states(site)[a] for a in THREE] == [("sent", ""), ("failed", "550 no"), ("sent", "")]
+
+
+def test_mail_with_nothing_personal_that_all_refuse_raises_as_without_us(connect: Connect) -> None:
+    """Smtplib's own exception names every recipient, and each row has failed."""
+    site, _ = connect(Script(rcpt=only("@", "550 no")))
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as ours:
+        site.mail.send(Message("Hello", recipients=THREE, body="Hello"))
+    assert set(ours.value.recipients) == set(THREE)
+    assert [states(site)[a] for a in THREE] == [("failed", "550 no")] * 3
+
+
 def test_a_failing_listener_does_not_unsend_a_mail(connect: Connect) -> None:
     """What a receiver of Flask-Mail's signal raises reaches the host, and the row says what is true: sent."""
     site, server = connect(Script())
