@@ -228,12 +228,13 @@ def keys() -> list[tuple[str, Any, str]]:
     return [(PREFIX + f.name.upper(), f.metadata["default"], f.metadata["doc"]) for f in dataclasses.fields(Settings)]
 
 
-def load(config: Mapping[str, Any], *, instance_path: str, testing: bool) -> Settings:
+def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug: bool = False) -> Settings:
     """Read and check all keys.
 
     :param config: the app's config.
     :param instance_path: where the journal lives unless ``MAILTRACK_SPOOL_DIR`` says otherwise.
     :param testing: drains inline and takes instant hits for people's by default, and takes short secrets.
+    :param debug: only warns of a short ``SECRET_KEY``: an app that is being written need not stop for it.
     :raises ConfigError: with the key, the cure, and its value unless that may be a secret.
     """
     given = {k.removeprefix(PREFIX): v for k, v in config.items() if k.startswith(PREFIX)}
@@ -242,7 +243,7 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool) -> Set
     values = {f.name: f.metadata["check"](PREFIX + n, given[n]) for n, f in known.items() if n in given}
     values.setdefault("base_url", "")
     values["base_url"] = base_url(PREFIX + "BASE_URL", values["base_url"])
-    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing)
+    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing, debug)
     values["spool_dir"] = values.get("spool_dir") or os.path.join(instance_path, "mailtrack")
     if testing:
         values.setdefault("drain", "inline")
@@ -266,7 +267,9 @@ def _refuse_unknown(unknown: Mapping[str, Any], known: list[str]) -> None:
         )
 
 
-def _key_list(own: tuple[str | bytes, ...], config: Mapping[str, Any], testing: bool) -> tuple[str | bytes, ...]:
+def _key_list(
+    own: tuple[str | bytes, ...], config: Mapping[str, Any], testing: bool, debug: bool
+) -> tuple[str | bytes, ...]:
     name = "MAILTRACK_SECRET_KEYS" if own else "SECRET_KEY"
     cure = "Set it to the output of: python -c 'import secrets; print(secrets.token_hex())'"
     keys = own
@@ -280,5 +283,10 @@ def _key_list(own: tuple[str | bytes, ...], config: Mapping[str, Any], testing: 
         used = [k for k in older if k] if isinstance(older, list | tuple) else older
         keys = (newest, *secret_list("SECRET_KEY_FALLBACKS", used))
     if not testing and size_of(keys[0]) < MIN_SECRET_BYTES:
-        raise bad("E112", name, f"has fewer than {MIN_SECRET_BYTES} bytes, so links can be forged.", cure)
+        if not own:
+            cure += " - or, if it must stay as it is, put that into a list: MAILTRACK_SECRET_KEYS = [...]."
+        error = bad("E112", name, f"has fewer than {MIN_SECRET_BYTES} bytes, so links can be forged.", cure)
+        if own or not debug:
+            raise error
+        log.warning("%s Without debug, the app does not start.", error)
     return keys

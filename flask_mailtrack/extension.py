@@ -66,9 +66,9 @@ class Mailtrack(Personal):
     def __init__(
         self,
         app: Flask | None = None,
-        *,
-        mail: Any,
-        db: Any,
+        *wrong: Never,
+        mail: Any = None,
+        db: Any = None,
         bind_key: str | None = None,
         message_model: Any = None,
         event_model: Any = None,
@@ -80,10 +80,14 @@ class Mailtrack(Personal):
         consent: Consulted | ConsentColumn | None = None,
         fill: Fill | None = None,
     ) -> None:
+        cure = "Write Mailtrack(app, mail=mail, db=db)."
+        if wrong or is_mail(app) or hasattr(type(app), "engines"):
+            raise ConfigError("E160", "Mailtrack", "takes mail and db by their names.", cure)
         if not is_mail(mail):
-            raise ConfigError("E201", "mail", f"is {mail!r}.", "Pass the app's flask_mail.Mail object.")
+            raise ConfigError("E201", "mail", f"is {mail!r}.", f"Pass the app's flask_mail.Mail object. {cure}")
         if not hasattr(db, "Model") or not hasattr(type(db), "engines"):
-            raise ConfigError("E202", "db", f"is {db!r}.", "Pass the app's flask_sqlalchemy.SQLAlchemy object.")
+            problem = f"is {db!r}."
+            raise ConfigError("E202", "db", problem, f"Pass the app's flask_sqlalchemy.SQLAlchemy object. {cure}")
         self._mail = mail
         self._db = db
         self.models: Models = models_for(
@@ -109,7 +113,7 @@ class Mailtrack(Personal):
             seen the app yet; or the app has a Mailtrack already.
         """
         self._check_order(app)
-        settings = load(app.config, instance_path=app.instance_path, testing=app.testing)
+        settings = load(app.config, instance_path=app.instance_path, testing=app.testing, debug=app.debug)
         state = build(app, settings, self._db, self.models, self._consent, self._fill)
         app.extensions[KEY] = self
         self._serve(app, state)

@@ -363,6 +363,7 @@ def test_a_string_of_fallbacks_is_not_a_list_of_letters() -> None:
 def test_a_secret_is_measured_in_bytes() -> None:
     """A short secret is refused, but not under TESTING."""
     assert mistake(SECRET_KEY="x" * 15).code == "E112"
+    assert "MAILTRACK_SECRET_KEYS" in mistake(SECRET_KEY="dev").cure
     assert configured(SECRET_KEY="x" * 16).secret_keys == ("x" * 16,)
     assert configured(SECRET_KEY="é" * 8).secret_keys == ("é" * 8,)
     assert configured(SECRET_KEY="dev", testing=True).secret_keys == ("dev",)

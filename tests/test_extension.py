@@ -34,6 +34,52 @@ def new_app(tmp_path: Path, name: str = "one", **config: Any) -> Flask:
     return app
 
 
+@pytest.mark.parametrize("given", ["app db mail", "app mail db", "mail db", "mail", "db"])
+def test_positional_arguments_are_told_the_cure(tmp_path: Path, given: str) -> None:
+    """Who passes mail and db by their places, in any order, is shown how to write it."""
+    things: dict[str, Any] = {"app": new_app(tmp_path), "db": SQLAlchemy(), "mail": Mail()}
+    with pytest.raises(ConfigError, match=re.escape("Mailtrack(app, mail=mail, db=db)")) as mistake:
+        Mailtrack(*(things[name] for name in given.split()))
+    assert mistake.value.code == "E160"
+
+
+def test_what_is_missing_is_told_the_cure() -> None:
+    """Without mail, or without db, nothing can work, and the message says what to write."""
+    for one in ({}, {"mail": Mail()}, {"db": SQLAlchemy()}):
+        with pytest.raises(ConfigError, match=re.escape("Mailtrack(app, mail=mail, db=db)")):
+            Mailtrack(**one)
+
+
+def test_the_state_of_a_mail_will_do(tmp_path: Path) -> None:
+    """An app factory that has only ``app.extensions["mail"]`` passes that."""
+    app = new_app(tmp_path)
+    db = SQLAlchemy(app)
+    mail = Mail(app)
+    Mailtrack(mail=app.extensions["mail"], db=db).init_app(app)
+    with app.app_context():
+        db.create_all()
+        with mail.record_messages() as outbox:
+            mail.send(message())
+            app.extensions["mail"].send(message())
+    assert [is_tracked(sent) for sent in outbox] == [True, True]
+
+
+def test_a_short_secret_warns_in_debug(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An app that is being written starts with SECRET_KEY = "dev", and the log says what is to be done before long."""
+    app = new_app(tmp_path, TESTING=False, SECRET_KEY="dev", DEBUG=True, MAILTRACK_DRAIN="manual")
+    db, mail = SQLAlchemy(app), Mail(app)
+    Mailtrack(app, mail=mail, db=db)
+    assert "E112" in caplog.text
+    assert "MAILTRACK_SECRET_KEYS" in caplog.text
+
+
+def test_a_short_key_of_our_own_is_refused_in_debug_too(tmp_path: Path) -> None:
+    """Who sets MAILTRACK_SECRET_KEYS has no reason to set a short one."""
+    app = new_app(tmp_path, TESTING=False, DEBUG=True, MAILTRACK_SECRET_KEYS=["dev"])
+    with pytest.raises(ConfigError, match="E112"):
+        Mailtrack(app, mail=Mail(app), db=SQLAlchemy(app))
+
+
 def message() -> Message:
     """Return a message with one link."""
     return Message("Hello", recipients=["ada@example.com"], html=HTML)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import MakeSite, Site
+from flask import render_template_string
 
 LINK = '<p><a href="https://example.com/">go</a></p>'
 TWO = ["ada@example.com", "bob@example.com"]
@@ -49,13 +50,19 @@ def test_people_who_are_not_measured_share_a_message(site: Site) -> None:
         ("<p>Hello</p>", {}),
         (LINK, {"opens": False}),
         (LINK, {"opens": False, "clicks": False, "list_id": "news"}),
-        ('<a href="https://preferences.mailtrack.invalid/">x</a>', {"opens": False, "clicks": False}),
-        (None, {"body": "https://unsubscribe.mailtrack.invalid/"}),
-        (None, {"body": "Hi", "alts": {"x-amp-html": '<a href="https://unsubscribe.mailtrack.invalid/">x</a>'}}),
+        ('<a href="{{ preferences_url() }}">x</a>', {"opens": False, "clicks": False}),
+        (None, {"body": "{{ unsubscribe_url() }}"}),
+        (None, {"body": "Hi", "alts": {"x-amp-html": '<a href="{{ unsubscribe_url() }}">x</a>'}}),
     ],
 )
 def test_what_is_one_persons_is_in_one_persons_copy(site: Site, html: str | None, options: dict[str, Any]) -> None:
     """A pixel, a tracked link or a way out of a list makes a copy for each, wherever in the mail it stands."""
+    with site.app.test_request_context():
+        html = html and render_template_string(html)
+        if "body" in options:
+            options = options | {"body": render_template_string(options["body"])}
+        if "alts" in options:
+            options = options | {"alts": {k: render_template_string(part) for k, part in options["alts"].items()}}
     copies = site.send(html, TWO, **options)
     assert [copy.send_to for copy in copies] == [{one} for one in TWO]
 
@@ -63,5 +70,6 @@ def test_what_is_one_persons_is_in_one_persons_copy(site: Site, html: str | None
 def test_a_way_out_is_never_shared(make_site: MakeSite) -> None:
     """Without splitting, too, a link in any part by which one person leaves is in that person's copy alone."""
     site = make_site(MAILTRACK_SPLIT=False)
-    part = '<a href="https://unsubscribe.mailtrack.invalid/">x</a>'
+    with site.app.test_request_context():
+        part = render_template_string('<a href="{{ unsubscribe_url() }}">x</a>')
     assert len(site.send(None, TWO, body="Hi", alts={"x-amp-html": part})) == 2
