@@ -152,7 +152,7 @@ class Settings:
     spool_dir: str = _setting(
         "",
         directory,
-        "Directory of the journal, in a folder for each app. Default: mailtrack-… in the instance folder.",
+        "Directory of the journal, with a folder for each app. Default: mailtrack-… in the instance folder.",
     )
     spool_fallback_dir: str = _setting(
         "",

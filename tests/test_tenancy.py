@@ -204,7 +204,7 @@ def test_a_folder_that_may_be_anybodys_is_named(lasting: Any, caplog: pytest.Log
     assert recipients(after) == []
     assert f"{folder} holds rows, and nothing says of which app" in caplog.text
     found = after.app.test_cli_runner().invoke(args=["mailtrack", "check"])
-    assert f"error   C26  {folder} holds rows" in found.output
+    assert f"error   C28  {folder} holds rows" in found.output
     assert found.exit_code == 1
 
 

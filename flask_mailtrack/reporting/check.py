@@ -125,7 +125,7 @@ def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
         yield Finding("C23", "warning", f"not ours, and left alone: {', '.join(map(repr, foreign))}")
     for place in journals[0].doubtful:
         cure = f"if they are this app's: flask mailtrack recover {place}/*.jsonl"
-        yield Finding("C26", "error", f"{place} holds rows, and nothing says of which app: {cure}")
+        yield Finding("C28", "error", f"{place} holds rows, and nothing says of which app: {cure}")
     if foreign := [str(path) for place in places for each in sorted(streams) for path in foreign_segments(place, each)]:
         cure = f"chown them to user {os.geteuid()}, as whom the app runs"
         yield Finding("C27", "error", f"of another user, and so not read: {', '.join(map(repr, foreign))}: {cure}")
@@ -158,7 +158,7 @@ def _stream(stream: Stream, limit: int) -> Finding:
 
 
 def _tables(database: Database) -> Finding:
-    gone = database.vanished  # to look for its tables would make the file
+    gone = database.file.vanished  # to look for its tables would make the file
     if missing := missing_tables(database):
         cure = f"{gone}; restore it, or run db.create_all()" if gone else "run db.create_all() or a migration"
         return Finding("C30", "error", f"no table {', '.join(missing)}: {cure}")

@@ -5,7 +5,6 @@ Everything runs on connections of our own, never on ``db.session``.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Verdict
@@ -41,6 +40,7 @@ from flask_mailtrack.models import Models, by_people, key_of
 from .arrays import array_of
 from .host_columns import Fill, HostColumns
 from .insertion import MYSQL, Insertion, Row, insert_or_ignore
+from .sqlite_file import SqliteFile
 
 HURRY_MS = 50
 READING_MS = 300
@@ -76,21 +76,12 @@ class Database:
         self._insertions: dict[tuple[Table, tuple[str, ...]], Insertion] = {}
         self.setting: Table = models.Setting.__table__
         self.domain: Table = models.Domain.__table__
-        found = engine.url.database or ""
-        usual = engine.dialect.name == "sqlite" and found not in ("", ":memory:") and not found.startswith("file:")
-        self._file = found if usual else ""
-        self._inode = 0
+        self.file = SqliteFile(engine)
 
     @property
     def shared(self) -> bool:
         """Whether there is one connection for all: SQLite in memory."""
         return isinstance(self.engine.pool, StaticPool)
-
-    @property
-    def vanished(self) -> str:
-        """Say that the file of an SQLite database is not there; empty if it is, or there is none."""
-        path = self._file
-        return f"the database {path} is not there" if path and not os.path.exists(path) else ""
 
     @contextmanager
     def transaction(self, patient: bool = True) -> Iterator[Connection]:
@@ -101,7 +92,7 @@ class Database:
         :raises DatabaseBusy: the host is in a transaction on the only connection there is, so that
             our commit would be its commit.
         """
-        self._look_at_file()
+        self.file.look()
         if self._host_is_using_it():
             raise DatabaseBusy("the in-memory database is inside a transaction of the host")
         with _discreet(), self._connect() as connection, self._waiting(connection, patient):
@@ -168,7 +159,7 @@ class Database:
 
         A connection that the server has closed meanwhile is no answer: a fresh one is asked, once.
         """
-        self._look_at_file()
+        self.file.look()
         if self._host_is_using_it():
             return self._rows_beside_the_host(query)
         try:
@@ -181,25 +172,6 @@ class Database:
     def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
         with _discreet(), self.engine.connect() as connection, self._reading(connection):
             return [tuple(row) for row in connection.execute(query)]
-
-    def _look_at_file(self) -> None:
-        """Have nothing written into an SQLite file that is gone, or another one by now: a connection would not notice.
-
-        :raises OperationalError: it is gone.
-        """
-        if not self._file:
-            return
-        try:
-            inode = os.stat(self._file).st_ino
-        except OSError as error:
-            self.engine.dispose()
-            if self._inode:
-                raise OperationalError("connect", None, error) from error
-            return
-        if inode != self._inode:
-            if self._inode:
-                self.engine.dispose()
-            self._inode = inode
 
     @property
     def tables(self) -> tuple[Table, ...]:

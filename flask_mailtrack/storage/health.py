@@ -61,7 +61,7 @@ def health(
     """
     waiting, runs = drain.waiting(), drain.progress.read()
     unknown = (f"{place} holds rows, and nothing says of which app" for place in journals[0].doubtful)
-    gone = [database.vanished] if database is not None and database.vanished else []
+    gone = [database.file.vanished] if database is not None and database.file.vanished else []
     return Health(
         rows=waiting.rows,
         bytes=waiting.bytes,

@@ -9,7 +9,7 @@ from .database import Database
 
 def missing_tables(database: Database) -> list[str]:
     """Return the names of our tables that the database lacks, in the schema that the models name."""
-    if database.vanished:
+    if database.file.vanished:
         return [table.fullname for table in database.tables]
     there = inspect(database.engine)
     return [table.fullname for table in database.tables if not there.has_table(table.name, table.schema)]
