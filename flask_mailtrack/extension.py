@@ -16,7 +16,7 @@ from .commands.domains import domains as domains_commands
 from .commands.settings import settings as settings_commands
 from .config import load
 from .consent import ConsentColumn, Consulted
-from .errors import ConfigError
+from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
 from .incoming.deep_links import DeepLinks, create_deep_links
 from .incoming.door import Door
@@ -311,6 +311,10 @@ class Mailtrack(Personal):
 
         :raises NotInitialised: it has not been set up.
         """
+        if app.extensions.get(KEY) is not self:
+            raise NotInitialised(
+                f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
+            )
         return state_of(app)
 
     @property

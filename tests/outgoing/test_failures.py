@@ -166,3 +166,16 @@ def test_switched_off_everything_is_as_without_us(site: Site) -> None:
     assert site.send(HTML, opens=False, clicks=False).html == HTML
     (row,) = site.rows("Message")
     assert (row.status, row.opens, row.clicks) == ("sent", False, False)
+
+
+def test_missing_tables_are_one_line_with_the_cure(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
+    """Before the tables are made, mail goes out untracked and list mail not at all, and both say what to run."""
+    site = make_site(tables=False)
+    with caplog.at_level("INFO", "flask_mailtrack.send"):
+        site.send("<p>Hello</p>")
+    (line,) = [record for record in caplog.records if record.name == "flask_mailtrack.send"]
+    assert "no table mailtrack_message" in line.getMessage()
+    assert "run db.create_all() or a migration" in line.getMessage()
+    assert line.exc_info is None
+    with pytest.raises(OptOutsUnavailable, match=r"no table .*; run db\.create_all\(\)"):
+        site.send("<p>Hello</p>", list_id="news")

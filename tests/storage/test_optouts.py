@@ -136,7 +136,7 @@ def test_many_addresses_take_few_queries(lite: Database, people: int, secrets: i
     asked: list[str] = []
     sa.event.listen(lite.engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
     assert optouts(lite, *[NEW, OLD][:secrets]).among(addresses, "news") == {address: {GONE} for address in leaving}
-    assert len(asked) == queries
+    assert len([query for query in asked if not query.startswith("PRAGMA")]) == queries
 
 
 def test_ten_thousand_recipients_take_ten_queries_at_most(database: Database) -> None:
@@ -147,7 +147,7 @@ def test_ten_thousand_recipients_take_ten_queries_at_most(database: Database) ->
     sa.event.listen(database.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
     found = OptOuts(database, refs).among([f"r{number}@example.com" for number in range(10_000)], "news")
     assert len(found) == 5_000
-    assert len(asked) <= 10
+    assert len([query for query, _ in asked if query.startswith("SELECT mailtrack")]) <= 10
     with database.engine.connect() as connection:
         connection.exec_driver_sql({"mysql": "ANALYZE TABLE mailtrack_optout"}.get(connection.dialect.name, "ANALYZE"))
         few = sa.select(database.optout.c.kind).where(database.optout.c.recipient.in_(["a@b.c", "r2@example.com"]))
