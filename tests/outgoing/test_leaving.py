@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from conftest import MakeSite, Site
+from conftest import PREFERENCES, UNSUBSCRIBE, MakeSite, Site
 from flask_mail import Message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +16,8 @@ from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import normalise
 
 ADA = "ada@example.com"
-OUT = '<a href="https://unsubscribe.mailtrack.invalid/">out</a>'
-CHOOSE = '<a href="https://preferences.mailtrack.invalid/">choose</a>'
+OUT = f'<a href="{UNSUBSCRIBE}">out</a>'
+CHOOSE = f'<a href="{PREFERENCES}">choose</a>'
 LISTS = {"News": {"title": "The News"}, "Tea & more": {"title": "Tea"}}
 
 
@@ -105,7 +105,7 @@ def test_the_switch_is_not_about_the_opt_outs(make_site: MakeSite, by_option: bo
 
 def test_our_placeholders_are_filled_in_in_transactional_mail(site: Site) -> None:
     """No mail leaves with an address that leads nowhere."""
-    sent = site.send(OUT + CHOOSE, body="https://unsubscribe.mailtrack.invalid/", transactional=True)
+    sent = site.send(OUT + CHOOSE, body=UNSUBSCRIBE, transactional=True)
     assert ".invalid" not in sent.html + sent.body
     assert "/m/u/" in sent.body
 
@@ -113,7 +113,7 @@ def test_our_placeholders_are_filled_in_in_transactional_mail(site: Site) -> Non
 WAYS: dict[str, dict[str, Any]] = {
     "our link": {"html": OUT},
     "our choices": {"html": CHOOSE},
-    "text": {"html": None, "body": "https://unsubscribe.mailtrack.invalid/"},
+    "text": {"html": None, "body": UNSUBSCRIBE},
     "AMP": {"alts": {"x-amp-html": OUT}},
     "header": {"extra_headers": {"list-unsubscribe": "<https://example.org/leave>"}},
     "option": {"unsubscribe": True},
