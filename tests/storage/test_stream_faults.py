@@ -140,11 +140,11 @@ def _consume_and_die(host: Site, batches: int) -> None:
             engine.dispose(close=False)
         done, left = Stream.done, [batches]
 
-        def dying(to: Stream, entries: list[Entry], bad: Any) -> None:
+        def dying(to: Stream, entries: list[Entry], bad: Any) -> Any:
             left[0] -= 1
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            done(to, entries, bad)
+            return done(to, entries, bad)
 
         Stream.done = dying  # type: ignore[method-assign,assignment]
         host.mailtrack.flush()
