@@ -49,6 +49,7 @@ log = logging.getLogger("flask_mailtrack")
 
 PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16
+QUOTED_PRINTABLE = "quoted-printable"
 
 
 def _setting(default: Any, check: Check, doc: str) -> Any:
@@ -108,6 +109,9 @@ class Settings:
     )
     scam_guard: bool = _setting(
         True, boolean, "Leave links alone whose visible text begins with http(s):// and another site."
+    )
+    encoding: str = _setting(
+        "", one_of("", QUOTED_PRINTABLE), "How text parts are encoded: quoted-printable; empty: as Flask-Mail does."
     )
     downstream: str = _setting(
         "",

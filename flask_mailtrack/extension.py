@@ -141,6 +141,7 @@ class Mailtrack(Personal):
         mode: str | None = None,
         columns: Mapping[str, Any] | None = None,
         store: bool | None = None,
+        encoding: str | None = None,
         **wrong: Never,
     ) -> M:
         """Say how one message is tracked, and return it. What is not given is left to wider settings.
@@ -159,6 +160,7 @@ class Mailtrack(Personal):
             numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take those of the same name.
         :param store: off: the mail is not to be kept: no row with address and subject, no pixel, no tracked links,
             whatever ``opens`` and ``clicks`` say. Who has left the list still gets none.
+        :param encoding: of the text parts: ``quoted-printable``, or empty: as Flask-Mail encodes them.
         :raises TypeError: a value of the wrong type, or a name that is no option.
         :raises ValueError: a value that cannot be stored, a column that is not there, or ``transactional`` together
             with ``clicks``, ``unsubscribe`` or a list: such mail is of none.
@@ -166,7 +168,21 @@ class Mailtrack(Personal):
             and for the header, it is raised when the message is sent.
         """
         refuse(wrong)
-        own = self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns, store)
+        options = (
+            opens,
+            clicks,
+            unsubscribe,
+            tag,
+            list_id,
+            metadata,
+            utm,
+            transactional,
+            mode,
+            columns,
+            store,
+            encoding,
+        )
+        own = self._said(*options)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
@@ -185,6 +201,7 @@ class Mailtrack(Personal):
         mode: str | None = None,
         columns: Mapping[str, Any] | None = None,
         store: bool | None = None,
+        encoding: str | None = None,
         **wrong: Never,
     ) -> AbstractContextManager[None]:
         """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
@@ -192,8 +209,21 @@ class Mailtrack(Personal):
         Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
         """
         refuse(wrong)
-        own = self._said(opens, clicks, unsubscribe, tag, list_id, metadata, utm, transactional, mode, columns, store)
-        return block(own)
+        options = (
+            opens,
+            clicks,
+            unsubscribe,
+            tag,
+            list_id,
+            metadata,
+            utm,
+            transactional,
+            mode,
+            columns,
+            store,
+            encoding,
+        )
+        return block(self._said(*options))
 
     def _said(self, *options: Any) -> Options:
         """Return what a host says in one place, checked as far as it can be now."""

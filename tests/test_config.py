@@ -62,6 +62,7 @@ WRONG: dict[str, list[Any]] = {
     "CLICKS": [1, "yes", None, "true"],
     "CLIP_BYTES": [-1, 1.5, "102000", None, True],
     "DOWNSTREAM": [None, "smtp", "SendGrid", True],
+    "ENCODING": [None, "base64", "Quoted-Printable", True],
     "DRAIN": ["threads", True, None, ["thread"], {}],
     "DRAIN_BATCH": [0, 10_001, 1.5, "500", True, None, float("nan")],
     "DRAIN_SECONDS": [0, 3601, "2", True, None, float("nan"), float("inf"), [2]],

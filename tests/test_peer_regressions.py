@@ -338,10 +338,10 @@ def test_metadata_may_be_nested_and_foreign(site: Site) -> None:
 
 @pytest.mark.parametrize("value", ["", "1", "anything"])
 def test_a_foreign_switch_is_for_all_recipients(make_site: MakeSite, smtp: Inbox, value: str) -> None:
-    """Case 54: with two people in To, ``X-No-Track`` leaves both copies as written, and goes out with neither."""
+    """Case 54: with two people in To, ``X-No-Track`` leaves the mail as written, one for both, and does not go out."""
     site = over(make_site, smtp, MAILTRACK_FOREIGN_HEADERS=True)
     site.send(LINK, to=["ada@example.com", "bob@example.com"], extra_headers={"X-No-Track": value})
-    assert [envelope.recipients for envelope in smtp.envelopes] == [["ada@example.com"], ["bob@example.com"]]
+    assert [set(envelope.recipients) for envelope in smtp.envelopes] == [{"ada@example.com", "bob@example.com"}]
     for envelope in smtp.envelopes:
         assert html_of(envelope.content).rstrip("\r\n") == LINK
         assert "X-No-Track" not in parsed(envelope.content)

@@ -55,6 +55,7 @@ class Copy:
     body: str | None
     alts: dict[str, str]
     extra_headers: dict[str, str]
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

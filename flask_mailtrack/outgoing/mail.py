@@ -25,6 +25,7 @@ from typing import Any, cast
 from flask import Flask, current_app, has_app_context
 from flask_mail import BadHeaderError, Connection, Mail, Message, _MailMixin
 
+from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList
 
 from . import addresses, headers, options, prepare
@@ -181,10 +182,11 @@ class TrackedCopy(Message):
             octets = (text or "").encode(charset.output_charset or "utf-8", "surrogateescape")
         except (UnicodeError, LookupError):
             return super()._mimetext(text, subtype)
-        if _lines_fit(octets) and not _ESCAPED.search(text or ""):
+        wanted = self.prepared.encoding == QUOTED_PRINTABLE
+        if not wanted and _lines_fit(octets) and not _ESCAPED.search(text or ""):
             return super()._mimetext(text, subtype)
         part = MIMEText("", _subtype=subtype, _charset=self.charset or "utf-8")
-        part.replace_header("Content-Transfer-Encoding", "quoted-printable")
+        part.replace_header("Content-Transfer-Encoding", QUOTED_PRINTABLE)
         part.set_payload(b2a_qp(octets, istext=True).decode("ascii"))
         return part
 

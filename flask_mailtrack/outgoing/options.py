@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import InitVar, dataclass, fields
 from typing import Any
 
-from flask_mailtrack.config import Settings
+from flask_mailtrack.config import QUOTED_PRINTABLE, Settings
 from flask_mailtrack.errors import UnknownList
 from flask_mailtrack.lists import folded, nearest
 from flask_mailtrack.modes import Mode
@@ -32,7 +32,7 @@ MAX_METADATA_LEVELS = 20
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SWITCHES = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 _SWITCHED = ("opens", "clicks", "unsubscribe", "transactional", "store")
-_KEYS = {name: name for name in (*_SWITCHED, "tag", "mode")} | {"list": "list_id"}
+_KEYS = {name: name for name in (*_SWITCHED, "tag", "mode", "encoding")} | {"list": "list_id"}
 """What may stand in the header, and the option that it is."""
 
 
@@ -53,6 +53,7 @@ class Options:
     :param mode: what is kept of opens and clicks, one of :class:`~flask_mailtrack.modes.Mode`.
     :param columns: values for columns that the host has added to the message model.
     :param store: off: the mail is not to be kept. Nothing is written down of it, so nothing in it is tracked.
+    :param encoding: of the text parts: ``quoted-printable``, or empty: as Flask-Mail encodes them.
     :raises TypeError: a value of the wrong type.
     :raises ValueError: ``transactional`` together with ``clicks`` or ``unsubscribe``, a mode that is none, a name
         that is too long or has control characters, metadata that is not JSON, is too long or too deep, or that
@@ -70,6 +71,7 @@ class Options:
     mode: str | None = None
     columns: Mapping[str, Any] | None = None
     store: bool | None = None
+    encoding: str | None = None
     merged: InitVar[bool] = False
     """The parts have been looked at, and together they may be longer than each."""
 
@@ -83,6 +85,8 @@ class Options:
             _check_name(name, getattr(self, name))
         if self.mode is not None and self.mode not in tuple(Mode):
             raise ValueError(f"mode is {self.mode!r}: write one of {', '.join(Mode)}.")
+        if self.encoding not in (None, "", QUOTED_PRINTABLE):
+            raise ValueError(f"encoding is {self.encoding!r}: write {QUOTED_PRINTABLE!r}, or '' for Flask-Mail's own.")
         for name in ("metadata", "utm", "columns"):
             if not isinstance(getattr(self, name), Mapping | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
@@ -125,6 +129,7 @@ class Choice:
     foreign: bool = False
     """Whether the unsubscribe placeholders of other services are filled in, in mail without a list too."""
     store: bool = True
+    encoding: str = ""
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -194,6 +199,7 @@ def choose(
         transactional=bool(said.transactional),
         foreign=offered and not said.transactional and decided.get("unsubscribe", True),
         store=store,
+        encoding=settings.encoding if said.encoding is None else said.encoding,
     )
 
 

@@ -224,7 +224,8 @@ class _Work:
             body = body if not body or is_sealed(body) else self._filled(bodies.text(body, plan), links)
         except Exception:
             log.exception("the placeholders of a message stay as they are")
-        return Copy((recipient.written,), (row,), html, body, dict(letter.alts), self._headers(links))
+        said = self._choice.encoding
+        return Copy((recipient.written,), (row,), html, body, dict(letter.alts), self._headers(links), said)
 
     def _filled(self, body: Body, links: Links) -> str:
         return body.render(links, False, self._fill(body.found, links))
@@ -269,6 +270,7 @@ class _Work:
             body=self._written_text(links, clicks),
             alts=self._alts(links),
             extra_headers=self._headers(links),
+            encoding=self._choice.encoding,
         )
 
     def _clipped(self, length: int) -> list[RewriteError]:
