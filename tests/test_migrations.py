@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning"),
 ]
-TABLES = {"mailtrack_audit", "mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"}
+TABLES = {f"mailtrack_{name}" for name in ("audit", "domain", "event", "link", "message", "optout", "setting")}
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     flask_migrate.migrate(str(directory))
     (script,) = scripts(directory)
     assert "flask_mailtrack" not in script
-    assert script.count("op.create_table") == 5
+    assert script.count("op.create_table") == 7
 
 
 ADDED = {"mailtrack_message": ["links", "mode", "seen_on"], "mailtrack_event": ["first_verdict", "first_reasons"]}

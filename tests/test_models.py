@@ -21,16 +21,18 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import Verdict
 from flask_mailtrack.models import (
     AuditMixin,
+    DomainMixin,
     EventMixin,
     LinkMixin,
     MessageMixin,
     OptOutMixin,
+    SettingMixin,
     by_a_person,
     by_people,
     models_for,
 )
 
-TABLES = ["mailtrack_audit", "mailtrack_event", "mailtrack_link", "mailtrack_message", "mailtrack_optout"]
+TABLES = [f"mailtrack_{name}" for name in ("audit", "domain", "event", "link", "message", "optout", "setting")]
 
 
 def plain() -> SQLAlchemy:
@@ -194,7 +196,7 @@ def test_the_default_models_can_be_dataclasses(kind: Any) -> None:
     engine.dispose()
 
 
-def test_a_host_may_bring_all_five_models(db: SQLAlchemy, run: Run) -> None:
+def test_a_host_may_bring_all_models(db: SQLAlchemy, run: Run) -> None:
     """With models of its own, the host has no table of ours."""
     own = {
         name: type(name, (mixin, db.Model), {"__tablename__": f"own_{name.lower()}", "__module__": __name__})
@@ -204,10 +206,12 @@ def test_a_host_may_bring_all_five_models(db: SQLAlchemy, run: Run) -> None:
             "OptOut": OptOutMixin,
             "Link": LinkMixin,
             "Audit": AuditMixin,
+            "Setting": SettingMixin,
+            "Domain": DomainMixin,
         }.items()
     }
     run(db, **{f"{name.lower()}_model": model for name, model in own.items()})
-    assert names(db.engine) == ["own_audit", "own_event", "own_link", "own_message", "own_optout"]
+    assert names(db.engine) == [table.replace("mailtrack", "own") for table in TABLES]
 
 
 def test_the_tables_may_live_in_another_database(db: SQLAlchemy, run: Run, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ LEFT_ALONE = {
     "118 scheme-relative": "//example.org/offer",
     "118 a blank inside": "https://example.org/my file.pdf",
     "118 userinfo and port": "https://ada:secret@example.org:8443/x",
-    "157 four kilobytes": "https://example.org/?t=" + "x" * 4_096,
+    "157 sixteen kilobytes": "https://example.org/?t=" + "x" * 16_384,
 }
 
 
