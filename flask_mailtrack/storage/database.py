@@ -43,7 +43,7 @@ from .insertion import MYSQL, Insertion, Row, insert_or_ignore
 from .sqlite_file import SqliteFile
 
 HURRY_MS = 50
-READING_MS = 300
+READING_MS = 200
 """For a reader, or a send, that asks: nobody waits for another process for a second."""
 PATIENCE_MS = 5_000
 _CHUNK = 500
@@ -170,8 +170,14 @@ class Database:
             return self._rows(query)
 
     def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
-        with _discreet(), self.engine.connect() as connection, self._reading(connection):
+        with self.looking() as connection:
             return [tuple(row) for row in connection.execute(query)]
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """Yield a connection on which no question waits long for another process."""
+        with _discreet(), self.engine.connect() as connection, self._reading(connection):
+            yield connection
 
     @property
     def tables(self) -> tuple[Table, ...]:

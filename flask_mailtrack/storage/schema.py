@@ -11,20 +11,17 @@ def missing_tables(database: Database) -> list[str]:
     """Return the names of our tables that the database lacks, in the schema that the models name."""
     if database.file.vanished:
         return [table.fullname for table in database.tables]
-    there = inspect(database.engine)
-    return [table.fullname for table in database.tables if not there.has_table(table.name, table.schema)]
+    with database.looking() as connection:
+        there = inspect(connection)
+        return [table.fullname for table in database.tables if not there.has_table(table.name, table.schema)]
 
 
 def missing_columns(database: Database) -> list[str]:
     """Return the names of columns that the models have and the database lacks."""
-    there = inspect(database.engine)
-    return [
-        f"{table.name}.{column.name}"
-        for table in database.tables
-        for present in [{each["name"] for each in there.get_columns(table.name, table.schema)}]
-        for column in table.columns
-        if column.name not in present
-    ]
+    with database.looking() as connection:
+        there = inspect(connection)
+        found = {t.fullname: {each["name"] for each in there.get_columns(t.name, t.schema)} for t in database.tables}
+    return [f"{t.name}.{c.name}" for t in database.tables for c in t.columns if c.name not in found[t.fullname]]
 
 
 def try_to_write(database: Database) -> None:
