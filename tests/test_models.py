@@ -290,6 +290,8 @@ def test_a_naming_convention_of_the_host_is_kept(tmp_path: Path) -> None:
         "primary_mailtrack_optout",
         "primary_mailtrack_link",
         "primary_mailtrack_audit",
+        "primary_mailtrack_setting",
+        "primary_mailtrack_domain",
     ]
 
 
