@@ -80,7 +80,9 @@ def _corpus() -> list[tuple[str, str]]:
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mails is not part of this repository")
 def test_every_real_mail_is_sent_undamaged(make_site: MakeSite, smtp: Inbox) -> None:
     """Hundreds of real mails reach the server as their authors wrote them, and their links lead where they led."""
-    site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port, MAILTRACK_DRAIN="manual")
+    server = {"MAIL_SUPPRESS_SEND": False, "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": smtp.port}
+    # Some of these mails have another service's way out, which would rightly be filled in.
+    site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_FOREIGN_PLACEHOLDERS=False, **server)
     documents = _corpus()
     wrong, tracked, clicks = [], 0, 0
     for name, html in documents:
