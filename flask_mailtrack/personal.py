@@ -39,10 +39,13 @@ class Personal(ABC):
         self.state().people.change(address, out=True, list_id=list_id, kind=kind, reason=reason, method=method)
 
     def unsuppress(self, address: str, list_id: str = "", *, tracking: bool = False, method: str = "api") -> None:
-        """Lift what stands against somebody, by whomever it was set. Signal: ``suppression_lifted``.
+        """Lift what stands against somebody at this moment, by whomever it was set. Signal: ``suppression_lifted``.
+
+        A refusal that comes meanwhile, on another machine too, stays: no clock decides between the two.
 
         :param list_id: exactly this list; empty lifts what stands against all lists, not each of them.
         :raises ValueError: it is no address, or a value cannot be stored.
+        :raises OptOutsUnavailable: what stands cannot be read, so nothing is lifted.
         :raises SpoolError: it could not be written.
         """
         kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
