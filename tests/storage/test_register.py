@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import DeclarativeBase
 
@@ -90,13 +90,13 @@ def test_a_clock_that_is_ahead_lifts_nothing_that_it_has_not_seen() -> None:
     assert not off(database)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.data())
 def test_the_order_of_the_records_decides_nothing(data: st.DataObject) -> None:
     """What stands in the end is what was refused and is named by no undo, however often and late each comes."""
     links = [leave(clock) for clock in data.draw(st.lists(st.integers(-90, 90), min_size=1, max_size=4))]
     hard = [host(True) for _ in range(data.draw(st.integers(0, 2)))]
-    undone = data.draw(st.lists(st.lists(st.sampled_from([*links, *hard])), max_size=3))
+    undone = data.draw(st.lists(st.lists(st.sampled_from([*links, *hard]), min_size=1), min_size=1, max_size=3))
     lifted = data.draw(st.lists(st.lists(st.sampled_from([*links, *hard])), max_size=2))
     undos = [undo(*each, clock=data.draw(st.integers(-90, 90))) for each in undone]
     lifts = [host(False, *each) for each in lifted]
@@ -118,6 +118,25 @@ def fresh_with_mail() -> Database:
     database = fresh()
     store(database, MAIL)
     return database
+
+
+def test_an_undo_leaves_what_it_has_not_seen() -> None:
+    """Two refusals stand, one of them is named: the other one stands on."""
+    database, first, second = fresh_with_mail(), leave(), leave()
+    store(database, first, second)
+    store(database, undo(first, clock=60))
+    assert off(database)
+    assert off(fresh_with_mail(), first, second, undo(first, clock=60))
+
+
+def test_an_undo_may_come_before_what_it_lifts() -> None:
+    """The machine of the undo drains first: nobody who was told "subscribed again" is off for ever."""
+    database, refusal, hard = fresh_with_mail(), leave(), host(True)
+    store(database, undo(refusal), host(False, hard))
+    store(database, refusal, hard)
+    assert not off(database)
+    store(database, refusal, hard)
+    assert not off(database, refusal, hard)
 
 
 def test_an_undo_of_another_person_lifts_nothing() -> None:
