@@ -101,6 +101,8 @@ def keeps_promises_or_declines(html: str, *, start: bool = False, attribute: str
 
 @settings(relaxed, max_examples=600)
 @given(soup)
+@example('<meta charset=latin1><v:rect href="https://eleven.test/"><body>')
+@example('<head><o:p><body><img src="x.png"><a href="https://one.test/">one</a>')
 def test_soup_of_tags_keeps_every_promise(html: str) -> None:
     """However tags are thrown together, only links and the pixel change, or the body is declined."""
     keeps_promises_or_declines(html)

@@ -35,6 +35,8 @@ _HIDING = frozenset(("frameset", "math", "select", "svg", "template"))
 _WORDS = "b br center code div em font h1 h2 h3 hr i li link meta script span strong style table tbody td th tr u ul"
 _DULL = frozenset(_WORDS.split())
 """The most frequent tags that say nothing, and that no parser opens without being told."""
+_BEFORE_BODY = frozenset(("html", "head", "title", "base"))
+"""What else may come before the body. libxml2 leaves a tag that it does not know in the head, and the body inside it."""
 _HREF = re.compile("href", re.I | re.A)
 _LITERAL = re.compile(
     rf"[!-%'-~]*+(?>(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*)"
@@ -140,14 +142,15 @@ class _Witness:
         """Hear of a start tag, or of an element that libxml2 opens without one."""
         if tag in _DULL:
             return
+        if not self._in_body and tag not in _BEFORE_BODY:
+            self._in_body = tag == "body"
+            self.hides = self.hides or not self._in_body
         if tag == "a" or tag == "area" or tag.startswith("v:"):
             if (href := attributes.get("href")) is not None:
                 self.links.append((href, attributes))
         elif tag == "img":
             if self._probe.startswith(PREFIX) and attributes.get("src") == self._probe and self._in_body:
                 self.images.append(self._probe)
-        elif tag == "body":
-            self._in_body = True
         elif tag in _HIDING:
             self.hides = True
         self._probe = ""
