@@ -43,7 +43,7 @@ def test_the_first_code_comes_early() -> None:
     "line",
     [
         "python3 -m venv .venv && .venv/bin/pip install -e '.[example]' && .venv/bin/flask --app example_app run",
-        "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest",
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest -n auto",
     ],
 )
 def test_one_line_sets_everything_up(line: str) -> None:
