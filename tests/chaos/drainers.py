@@ -16,6 +16,8 @@ from chaos.client import send_letters
 from flask import Flask
 
 OPENS = 3
+PERSON = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"}
+"""What a message counts: an agent that nobody knows would be counted neither as a person's nor as a machine's."""
 
 
 def main(kills: int) -> None:
@@ -29,8 +31,8 @@ def main(kills: int) -> None:
     for number in range(kills):
         letter = letters[number % len(letters)]
         for _ in range(OPENS):
-            client.get(letter.pixel)
-        client.get(next(iter(letter.links)))
+            client.get(letter.pixel, headers=PERSON)
+        client.get(next(iter(letter.links)), headers=PERSON)
         killed += drain(app, deadly=True) == -signal.SIGKILL
     ended = drain(app, deadly=False)
     print(killed, ended, kills * (OPENS + 1))

@@ -98,7 +98,7 @@ def test_two_machines_into_one_database(database_url: str, make_site: MakeSite, 
     one, two = (machine(make_site, database_url, folder) for folder in folders)
     letters = [one.send(HTML) for _ in range(10)]
     hits = read([Reader(one.client, letter) for letter in letters], 20)
-    shutil.copytree(folders[0] / "spool", folders[1] / "spool")
+    shutil.copytree(folders[0] / "spool", folders[1] / "spool", dirs_exist_ok=True)
     hits += read([Reader(two.client, letter) for letter in letters], 20)
     with drainers(database_url, *folders):
         hits += read([Reader(one.client, letter) for letter in letters], 5)
