@@ -259,6 +259,9 @@ def test_the_whole_way_without_script_or_style(browser: Browser, shop: Shop, sty
     expect(heading).to_have_text("You are subscribed again")
     page.get_by_role("link", name="Choose which mails you get").click()
     expect(heading).to_have_text("Your choices")
+    expect(page.get_by_label("The Monday News")).to_be_checked()
+    expect(page.get_by_label("Tea school")).to_have_count(0)  # a link to leave one list shows no other
+    page.goto(choose)
     page.get_by_label("Tea school").uncheck()
     page.get_by_label("Record when").uncheck()
     page.get_by_role("button", name="Save my choices").click()
