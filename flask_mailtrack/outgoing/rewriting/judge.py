@@ -36,7 +36,7 @@ _WORDS = "b br center code div em font h1 h2 h3 hr i li link meta script span st
 _DULL = frozenset(_WORDS.split())
 """The most frequent tags that say nothing, and that no parser opens without being told."""
 _BEFORE_BODY = frozenset(("html", "head", "title", "base"))
-"""What else may come before the body. libxml2 leaves a tag that it does not know in the head, and the body inside it."""
+"""What else may come before the body. libxml2 leaves an unknown tag in the head, and then the body inside it."""
 _HREF = re.compile("href", re.I | re.A)
 _LITERAL = re.compile(
     rf"[!-%'-~]*+(?>(?:&(?:amp;|(?!{'|'.join(sorted(LEGACY))})[a-zA-Z][a-zA-Z0-9]*+(?!;))[!-%'-~]*+)*)"
