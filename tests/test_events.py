@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
 
 import pytest
-from forks import FORKS
+from forks import FORKS, run_with_fork
 
 from flask_mailtrack.events import born, new_id
 
@@ -61,34 +59,30 @@ def test_threads_never_get_the_same_id(still: int) -> None:
     assert all(made == sorted(made) for made in found)
 
 
-def id_of_a_child(fork: Callable[[], int]) -> uuid.UUID:
-    """What a worker that is forked now makes first."""
+IDS = """
+import time
+from flask_mailtrack.events import new_id
+
+moment = time.time_ns()
+time.time_ns = lambda: moment
+
+def of_a_child():
     reader, writer = os.pipe()
     if not (child := fork()):
-        try:
-            os.write(writer, new_id().bytes)
-        finally:
-            os._exit(0)
+        os.write(writer, new_id().bytes)
+        os._exit(0)
     os.waitpid(child, 0)
-    made = uuid.UUID(bytes=os.read(reader, 16))
-    os.close(reader)
-    os.close(writer)
-    return made
+    return int.from_bytes(os.read(reader, 16))
+
+print(new_id().int, of_a_child(), of_a_child(), new_id().int)
+"""
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("fork", FORKS)
-def test_a_forked_worker_does_not_repeat_its_parent(still: int, fork: Callable[[], int]) -> None:
-    """A worker that is forked begins at another place than the one where its parent goes on."""
-    before, theirs, ours = new_id(), id_of_a_child(fork), new_id()
-    assert abs(ours.int - before.int) < 1 << 34
-    assert abs(theirs.int - before.int) > 1 << 34
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("fork", FORKS)
-def test_forked_workers_do_not_repeat_each_other(still: int, fork: Callable[[], int]) -> None:
-    """Two workers of one parent begin at different places in the same millisecond: no randomness is inherited."""
-    new_id()  # randomness for the next ones is there
-    first, second = id_of_a_child(fork), id_of_a_child(fork)
-    assert first != second
+def test_a_forked_worker_repeats_neither_its_parent_nor_another(fork: str) -> None:
+    """Workers begin at other places than the one where their parent goes on: no randomness is inherited."""
+    before, first, second, after = map(int, run_with_fork(fork, IDS))
+    assert 0 < after - before < 1 << 34
+    assert abs(first - before) > 1 << 34
+    assert abs(second - before) > 1 << 34
+    assert abs(first - second) > 1 << 34

@@ -9,6 +9,7 @@ import time
 import weakref
 
 from .alarm import Backoff
+from .disk.spool import keeps_threads
 from .drain import Drain
 
 LAST_SECONDS = 5.0
@@ -27,8 +28,11 @@ class DrainThread:
         self._pid = 0
 
     def ensure(self) -> None:
-        """Start the thread if this process does not have one yet; cheap enough for each hit."""
-        if self._pid != os.getpid():
+        """Start the thread if this process does not have one yet; cheap enough for each hit.
+
+        What uWSGI's master has written while it loaded the app is moved by its workers.
+        """
+        if self._pid != os.getpid() and keeps_threads():
             drain, over = weakref.ref(self._drain), threading.Event()
             weakref.finalize(self._drain, over.set).atexit = False
             arguments = (drain, over, self._seconds)

@@ -10,12 +10,12 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from forks import FORKS
+from forks import FORKS, run_with_fork
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.disk import spool as spool_module
@@ -290,21 +290,28 @@ def test_no_record_is_lost_while_many_write_and_one_drains(tmp_path: Path) -> No
     assert quarantined(spool) == []
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+FORKED = """
+from flask_mailtrack.storage.disk.spool import Spool
+
+spool = Spool(sys.argv[1], "events", "off")
+spool.append({"who": "parent before"})
+with spool._lock():  # another thread of the parent is just writing
+    child = fork()
+    if child == 0:
+        signal.alarm(10)  # rather than wait for ever for the other thread's lock
+        try:
+            spool.append({"who": "child"})
+        finally:
+            os._exit(0)
+print(os.waitpid(child, 0)[1])
+spool.append({"who": "parent after"})
+"""
+
+
 @pytest.mark.parametrize("fork", FORKS)
-def test_a_child_does_not_write_into_its_parents_segment(spool: Spool, fork: Callable[[], int]) -> None:
+def test_a_child_does_not_write_into_its_parents_segment(spool: Spool, fork: str) -> None:
     """After a fork each process has a segment of its own, and what both write is read."""
-    spool.append({"who": "parent before"})
-    with spool._lock():  # another thread of the parent is just writing
-        child = fork()
-        if child == 0:
-            signal.alarm(10)  # rather than wait for ever for the other thread's lock
-            try:
-                spool.append({"who": "child"})
-            finally:
-                os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    spool.append({"who": "parent after"})
+    assert run_with_fork(fork, FORKED, str(spool.directory)) == ["0"]
     assert len(segments(spool)) == 2
     assert sorted(record["who"] for record in drained(spool)) == ["child", "parent after", "parent before"]
 
@@ -557,3 +564,22 @@ def test_chunks_are_of_the_size_asked_for() -> None:
     assert [len(batch) for batch in chunks(records, 3)] == [3, 3, 1]
     assert [len(batch) for batch in chunks(records[:6], 3)] == [3, 3]
     assert list(chunks([], 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("worker", "mule", "spooler", "kept"),
+    [(0, 0, False, False), (1, 0, False, True), (0, 1, False, True), (0, 0, True, True)],
+    ids=["master", "worker", "mule", "spooler"],
+)
+def test_the_master_of_uwsgi_starts_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: int, mule: int, spooler: bool, kept: bool
+) -> None:
+    """What forks workers in C writes to the disk itself; workers, mules and spoolers have a thread for that."""
+    told = {"worker_id": lambda: worker, "mule_id": lambda: mule, "i_am_the_spooler": lambda: spooler}
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(**told))
+    on_disk: list[int] = []
+    monkeypatch.setattr(spool_module, "to_disk", on_disk.append)
+    spool = Spool(tmp_path, "events", sync="group")
+    spool.append({"k": "hit"})
+    assert (spool._syncer is not None) == kept
+    assert kept or on_disk

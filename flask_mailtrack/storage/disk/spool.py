@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import sys
 import threading
 import time
 import weakref
@@ -34,6 +35,16 @@ GROUP_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
 _PATIENCE_SECONDS = 0.2
 """How long a drain waits for a writer: a line takes a moment, and a reader, or a send, may wait for the drain."""
+
+
+def keeps_threads() -> bool:
+    """Tell whether this process may start a thread: uWSGI's master may not, for it forks its workers in C.
+
+    A worker that is forked while a thread of the master waits for the interpreter hands it over to that thread,
+    which the worker does not have, and hangs: one in 28 starts of two workers did.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi is None or bool(uwsgi.worker_id() or uwsgi.mule_id() or uwsgi.i_am_the_spooler())
 
 
 class Spool:
@@ -170,7 +181,9 @@ class Spool:
     def _sync_soon(self) -> None:
         if not self._dirty.is_set():  # it is cleared under the lock that we hold
             self._dirty.set()
-        if self._syncer is None:
+        if self._syncer is None and not keeps_threads():
+            to_disk(self._fd)
+        elif self._syncer is None:
             syncer = threading.Thread(target=self._sync_loop, name="mailtrack-sync", daemon=True)
             try:
                 syncer.start()
