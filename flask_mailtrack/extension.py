@@ -18,25 +18,24 @@ from .config import load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
-from .incoming.deep_links import DeepLinks, create_deep_links
 from .incoming.door import Door
 from .incoming.leftovers import watch
-from .incoming.own_hosts import OwnHosts
+from .incoming.own_hosts import DeepLinks, OwnHosts, create_deep_links
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
+from .outgoing.bodies import Preview
 from .outgoing.mail import Office, install, is_mail, passers_by
 from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose, refuse
-from .outgoing.preview import Preview
 from .outgoing.text import plain
 from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
 from .state import State, build, counter, known_state, state_of
-from .storage.health import Health, health
-from .storage.host_columns import Fill, check
+from .storage.drain.health import Health, health
+from .storage.tables.host_columns import Fill, check
 
 log = logging.getLogger("flask_mailtrack")
 

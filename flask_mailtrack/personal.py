@@ -8,7 +8,7 @@ from typing import Any
 from .events import PATHS, Kind, OptOutKind
 from .outgoing.options import check_list
 from .state import State
-from .storage.rights.erasure import Erased
+from .storage.people.erasure import Erased
 
 
 class Personal(ABC):

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask, current_app, has_app_context
 
-from . import places, signals
+from . import app_folders, networks, signals
 from .administration.administration import Administration
 from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
@@ -21,33 +21,30 @@ from .errors import ConfigError, NotInitialised, StreamError
 from .events import DomainChange, Hit, SettingChange, Suppression
 from .incoming.hits import Recorder
 from .models import Models
-from .networks import source
-from .networks.ranges import Networks
-from .outgoing.ledger import Ledger
+from .networks import Networks
+from .outgoing.delivery import Ledger
 from .outgoing.mail import Office
-from .outgoing.operator import Operator
+from .outgoing.options import Operator
 from .outgoing.prepare import Preparer
 from .privacy import normalise
-from .storage.database import Database
-from .storage.disk import search
-from .storage.disk.journal import Journal
-from .storage.disk.signatures import Signatures
-from .storage.domains import VERIFIED
-from .storage.drain import Drain
-from .storage.drain_thread import DrainThread
-from .storage.enrichment import Enrichment
-from .storage.hindsight import Hindsight
-from .storage.host_columns import Fill
-from .storage.optouts import OptOuts
-from .storage.own_engine import own_engine
+from .storage.drain import recovery
+from .storage.drain.drain import Drain, DrainThread
+from .storage.drain.shipping import Relay
+from .storage.journal.journal import Journal
+from .storage.journal.signatures import Signatures
+from .storage.people.people import People
 from .storage.records import Record
-from .storage.references import References
-from .storage.rights.consent_column import TEMPORARY, answers
-from .storage.rights.people import People
-from .storage.rights.silence import Silence
-from .storage.sink.relay import Relay
-from .storage.sink.stream import Stream
-from .storage.writer import Writer
+from .storage.redis import Stream
+from .storage.tables.database import Database
+from .storage.tables.domains import VERIFIED
+from .storage.tables.engine import own_engine
+from .storage.tables.enrichment import Enrichment
+from .storage.tables.host_columns import Fill
+from .storage.tables.optouts import OptOuts
+from .storage.tables.references import References
+from .storage.tables.second_look import Hindsight
+from .storage.tables.unwanted import TEMPORARY, Silence, answers
+from .storage.tables.writer import Writer
 from .tokens import Signer
 
 log = logging.getLogger("flask_mailtrack")
@@ -133,10 +130,10 @@ def build(
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
-    owner = places.Owner(app.name, Path(app.instance_path), settings, signer, database)
-    stream = places.meeting(owner)
-    found = places.passing() if passing else places.lasting(owner, own)
-    spools = places.journals(found, settings.spool_sync, stream)
+    owner = app_folders.Owner(app.name, Path(app.instance_path), settings, signer, database)
+    stream = app_folders.meeting(owner)
+    found = app_folders.passing() if passing else app_folders.lasting(owner, own)
+    spools = app_folders.journals(found, settings.spool_sync, stream)
     announce, failed = _announcer(app), _failer(app)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
     # The drain asks what stands, too, but must not be asked to run meanwhile.
@@ -181,8 +178,8 @@ def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> 
         others: list[Hit | Suppression] = []
         if stream is not None:
             with suppress(StreamError) if hurried else nullcontext():
-                others = search.told(stream, hurried)
-        mine = search.waiting(choices.spools, strict=not hurried)
+                others = recovery.told(stream, hurried)
+        mine = recovery.waiting(choices.spools, strict=not hurried)
         return list({change.id: change for change in (*others, *mine)}.values())
 
     return read
@@ -200,7 +197,7 @@ def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
 
 def _networks(settings: Settings) -> Networks:
     try:
-        return source.networks_of(source.load(settings.networks), settings.own_networks)
+        return networks.networks_of(networks.load(settings.networks), settings.own_networks)
     except (OSError, ValueError) as error:
         cure = "Mend the line, or remove the file: then the list of the package is used."
         raise ConfigError("E118", "MAILTRACK_NETWORKS", f"{settings.networks} cannot be read: {error}.", cure) from None
@@ -225,7 +222,7 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
         state.signatures.bad,
     )
     signer, stream, choices = state.signer, state.stream, state.spools[1]
-    others = (lambda: search.told(stream, hurried=True)) if stream else list
+    others = (lambda: recovery.told(stream, hurried=True)) if stream else list
     # A page waits for Redis no longer than a reader does for a page, and says so where it matters.
     shown = OptOuts(state.database, signer.recipient_refs, _waiting(choices, None), elsewhere=others)
     return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError
 
 from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable
-from flask_mailtrack.storage.batch import Batch
+from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/secret-offer">go</a></p>'

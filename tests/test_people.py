@@ -19,8 +19,8 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.consent import consent_from
 from flask_mailtrack.events import Kind, OptOutKind, first_id, now
 from flask_mailtrack.signals import recipient_suppressed, recipient_unsubscribed, suppression_lifted
-from flask_mailtrack.storage.disk.directory import make
-from flask_mailtrack.storage.disk.search import mention
+from flask_mailtrack.storage.drain.recovery import mention
+from flask_mailtrack.storage.journal.directory import make
 from flask_mailtrack.storage.records import encode, to_json
 from flask_mailtrack.testing import Reader
 
@@ -471,7 +471,7 @@ def test_a_hit_on_a_mail_whose_events_are_purged_is_not_kept(make_site: MakeSite
     reader = Reader(site.client, site.send(HTML))
     reader.open()
     later = now() + timedelta(days=11)
-    monkeypatch.setattr("flask_mailtrack.storage.rights.silence.now", lambda: later)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.unwanted.now", lambda: later)
     assert reader.click("go").status_code == 302
     assert [e.type for e in site.rows("Event")] == ["opened"]
     assert site.rows("Message")[0].open_count == 1
@@ -669,7 +669,7 @@ def test_an_old_hit_on_a_mail_that_is_purged_says_nothing_of_its_reader(
     erased_or_purged(site, "purge")
     reader.click("go")
     later = now() + timedelta(hours=2)
-    monkeypatch.setattr("flask_mailtrack.storage.rights.silence.now", lambda: later)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.unwanted.now", lambda: later)
     reader.click("go")
     assert [bool(e.ip and e.user_agent) for e in site.rows("Event")] == [True, False]
 

@@ -383,7 +383,7 @@ def test_every_server_carries_every_answer(host: Path, server: str, door: str) -
 HANGING = """
 import os, threading
 from flask_mailtrack.storage import drain_thread
-from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.storage.tables.writer import Writer
 
 begun = threading.Event()
 

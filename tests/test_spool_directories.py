@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack import signals
 from flask_mailtrack.errors import ConfigError
-from flask_mailtrack.storage.batch import Batch
-from flask_mailtrack.storage.disk import mounts
+from flask_mailtrack.storage.journal import backlog
 from flask_mailtrack.storage.records import encode
+from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'
@@ -135,7 +135,7 @@ def test_a_file_system_that_loses_things_is_named(
     lasting: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """A journal in memory, or on the network, is a warning at start-up and in ``check``."""
-    monkeypatch.setattr(mounts, "file_system", lambda path, table: kind)
+    monkeypatch.setattr(backlog, "file_system", lambda path, table: kind)
     site = lasting()
     assert [r.levelname for r in caplog.records if f"is on {kind}" in r.getMessage()] == ["WARNING"]
     assert "warning C22  the spool" in check(site)

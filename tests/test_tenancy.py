@@ -17,9 +17,9 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import make_url
 
 from flask_mailtrack import Mailtrack
+from flask_mailtrack.app_folders import identity
 from flask_mailtrack.errors import ConfigError
-from flask_mailtrack.places import identity
-from flask_mailtrack.storage.disk.tenancy import tenant_of
+from flask_mailtrack.storage.journal.directory import tenant_of
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'

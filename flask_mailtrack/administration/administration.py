@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import DomainChange, SettingChange
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.domains import DomainsInUse, DomainTable
-from flask_mailtrack.storage.switches import Switches
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.domains import DomainsInUse, DomainTable
+from flask_mailtrack.storage.tables.switches import Switches
 from flask_mailtrack.tokens import Signer
 
 from .domain_check import DomainChecker

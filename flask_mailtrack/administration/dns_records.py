@@ -10,7 +10,7 @@ from typing import Any
 
 from flask_mailtrack.errors import ConfigError
 
-from .public_addresses import is_public
+from .host_names import is_public
 
 try:
     import dns.exception

@@ -12,7 +12,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, new_id, now
 from flask_mailtrack.privacy import normalise
-from flask_mailtrack.storage.switches import (
+from flask_mailtrack.storage.tables.switches import (
     DIMENSION,
     PAUSE,
     SWITCHES,

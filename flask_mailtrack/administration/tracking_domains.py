@@ -11,7 +11,7 @@ from typing import Any
 
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
-from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
+from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable
 
 from .dns_records import Names, RecordState
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus

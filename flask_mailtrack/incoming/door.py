@@ -23,7 +23,7 @@ from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import NOTICE
 
 from . import answer
-from .deep_links import DeepLinks
+from .own_hosts import DeepLinks
 from .views import Views
 
 log = logging.getLogger("flask_mailtrack.hit")

@@ -1,38 +1,148 @@
-"""The pages that readers see: their templates, their language and what they tell."""
+"""Where pages are rendered: a request context without the host's session, cookies and hooks.
+
+Templates, translations and context processors of the host work in it as in any other.
+
+JOIN: What a person is told about what is kept of them, from the settings in force.
+JOIN: The pages that readers see: their templates, their language and what they tell.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, render_template
+from flask.ctx import RequestContext
+from flask.sessions import SecureCookieSession
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import EVERYTHING, PATHS, Kind, Standing
 from flask_mailtrack.lists import folded
+from flask_mailtrack.modes import Mode
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.tokens import Token
 
 from .choices import OWN, REASONS, Wish, after, doubtful
-from .context import apart
 from .hits import is_narrow
-from .statement import statement
 from .translations import Words, accepted, spoken, words
+
+log = logging.getLogger("flask_mailtrack.hit")
+
+T = TypeVar("T")
+
+
+class NoSession(SecureCookieSession):
+    """A session that holds nothing, and takes nothing."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError("the pages of flask_mailtrack have no session to write to")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = update = setdefault = __ior__ = _refuse
+
+
+class PageContext(RequestContext):
+    """A request context that knows where the request leads, whatever the host's routing makes of it."""
+
+    def __init__(self, app: Flask, environ: dict[str, Any], endpoint: str) -> None:
+        super().__init__(app, environ, session=NoSession())
+        self._endpoint = endpoint
+
+    def match_request(self) -> None:
+        """Give the request its endpoint."""
+        self.request.url_rule, self.request.view_args = next(self.app.url_map.iter_rules(self._endpoint)), {}
+
+
+def apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
+    """Call *build* in a request context of its own, which sees neither cookies nor the body."""
+    # What is pushed in a copy need not be popped, so none of the host's functions is asked at the end.
+    return copy_context().run(_apart, app, endpoint, environ, build)
+
+
+def _apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
+    # The body has been read, and to read on may wait for ever.
+    seen: dict[str, Any] = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
+    seen.pop("HTTP_COOKIE", None)
+    home = app.subdomain_matching and app.config.get("SERVER_NAME")
+    if home and not host_of(f"http://{seen.get('HTTP_HOST', '')}").endswith(host_of(f"http://{home}")):
+        seen["HTTP_HOST"] = home  # Flask knows no other, and warns each time
+    try:
+        app.app_context().push()
+        PageContext(app, seen, endpoint).push()
+    except Exception:
+        log.exception("a page is made without a request context of the app")
+    try:
+        return build()
+    finally:
+        _give_back(app)
+
+
+def _give_back(app: Flask) -> None:
+    """Return what context processors took, such as a connection to the database: only these hooks know of it."""
+    try:
+        app.do_teardown_appcontext(None)
+    except Exception:  # the page is made
+        log.exception("the end of the app context fails")
+
+
+_IP = {
+    "truncate": "Only the first part, which many people share.",
+    "full": "In full.",
+    "hash": "Only as a code that changes every day.",
+    "none": "Not kept.",
+}
+_USER_AGENT = {
+    "full": "What your program says about itself.",
+    "family": "Only its name.",
+    "none": "Not kept.",
+}
+
+_BY_WHAT_THEY_TELL = (Mode.INDIVIDUAL, Mode.DELIVERABILITY, Mode.AGGREGATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The parts of a statement that depend on settings and person; the texts are for the catalogues."""
+
+    opens: bool
+    """Whether opens of this person's mails are recorded."""
+    clicks: bool
+    mode: str
+    """What is kept of both: that of the configuration which tells most, whatever domain it is for."""
+    ip: str
+    user_agent: str
+    days: Mapping[str, float]
+    """How long ``events`` and ``messages`` are kept; what is missing has no fixed period."""
+
+
+def statement(settings: Settings, standing: Standing) -> Statement:
+    """Return what is kept of a person."""
+    modes = {settings.mode, *(domain.get("mode", settings.mode) for domain in settings.sender_domains.values())}
+    return Statement(
+        opens=settings.opens and standing.measured,
+        clicks=settings.clicks and standing.measured,
+        mode=next(mode for mode in _BY_WHAT_THEY_TELL if mode in modes),
+        ip=_IP[settings.ip],
+        user_agent=_USER_AGENT[settings.user_agent],
+        days=getattr(settings, "keep_days", {}),
+    )
+
 
 try:
     from flask_babel import get_locale
 except ImportError:  # the host has no need of it
     get_locale = None
 
-log = logging.getLogger("flask_mailtrack.hit")
 
 NAME = "mailtrack"
-T = TypeVar("T")
 LONGEST_HEADER = 512
 """Characters of Accept-Language that are read, as what is remembered must not grow with what a client sends."""
 

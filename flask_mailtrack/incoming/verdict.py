@@ -2,7 +2,7 @@
 
 The verdict is a label and never changes the answer: the pixel is served and the redirect done whatever it
 says. It is read from one request alone; what needs the history of a message is judged later, by
-:mod:`flask_mailtrack.storage.hindsight`.
+:mod:`flask_mailtrack.storage.tables.second_look`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from flask_mailtrack.agents import Agent, recognise
 from flask_mailtrack.events import OWN_NETWORK, EventType, Verdict
-from flask_mailtrack.networks.ranges import NOWHERE, OWN, Network
+from flask_mailtrack.networks import NOWHERE, OWN, Network
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 

@@ -1,4 +1,6 @@
-"""The blueprint, and what it answers: pixel, redirect, unsubscribe and preferences.
+"""What the log says of links that are not ours: as much as helps, and no more than a line in a minute.
+
+JOIN: The blueprint, and what it answers: pixel, redirect, unsubscribe and preferences.
 
 These routes are public and need nothing: no login, cookie, session or database. They set no cookie,
 whatever the host does, and cannot be cached. The :mod:`.door` answers them before the host sees the
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
 from typing import Any
@@ -33,9 +37,38 @@ from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
 from .own_hosts import OwnHosts
 from .pages import NAME, PackageBlueprint, Pages
-from .refusals import Refusals
 
 log = logging.getLogger("flask_mailtrack.hit")
+
+SECONDS = 60
+
+
+class Refusals:
+    """Counts refused links. Anybody can ask for as many as they like, so not each one gets a line.
+
+    The first is logged at once, the others as a number with the next one that comes a minute later or
+    more. At level DEBUG each has a line.
+
+    :param clock: seconds, from any beginning.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._count = 0
+        self._quiet_until = float("-inf")
+
+    def add(self, error: TokenError) -> None:
+        """Count one more, and log it if it is time."""
+        log.debug("link refused: %s", error)
+        with self._lock:
+            self._count += 1
+            now = self._clock()
+            if now < self._quiet_until:
+                return
+            count, self._count, self._quiet_until = self._count, 0, now + SECONDS
+        log.info("refused links: %d since the last such line, and the last one is a %s", count, error)
+
 
 View = Callable[[Mapping[str, Any], str], Answer]
 

@@ -1,30 +1,87 @@
-"""Compiles the bodies of messages, stamps their links, and remembers both."""
+"""What was made once and is likely to be wanted again, up to a number of bytes.
+
+JOIN: Compiles the bodies of messages, stamps their links, and remembers both.
+JOIN: What tracking would change in a body, for people to look at before they send it.
+"""
 
 from __future__ import annotations
 
+import bisect
 import functools
-from collections.abc import Mapping, Sequence
+import gc
+import re
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from types import FunctionType, ModuleType
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.destination import is_carried
+from flask_mailtrack.destination import host_of, is_carried, is_public, is_well_formed
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, new_id
 from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import LinkStamp, Signer
 
-from . import placeholders, text, text_links
-from .links import Links, as_sent, parse_utm, query_charset, with_utm
-from .memory import Memory
+from . import placeholders, text
+from .headers import RELAYS
+from .links import Links, Policy, as_sent, parse_utm, query_charset, with_utm
 from .options import Choice
-from .policy import Policy
-from .preview import Preview, changes_of
+from .placeholders import Slot, Slots
 from .rewriting import rewrite
-from .rewriting.cuts import END
 from .rewriting.scan import scan
-from .services import RELAYS
-from .slots import Slot, Slots
+from .rewriting.template import END
+
+V = TypeVar("V")
+_NO_DATA = (type, ModuleType, FunctionType, re.Pattern)
+
+
+class Memory(Generic[V]):
+    """Makes values, and forgets those first that have not been wanted for longest.
+
+    :param make: makes the value for a key; what it raises is not remembered.
+    :param limit: bytes of all keys and values together. What is larger by itself is made each time.
+    :param count: how many values at most.
+    """
+
+    def __init__(self, make: Callable[..., V], limit: int, count: int) -> None:
+        self._make, self._limit, self._count = make, limit, count
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self.bytes = 0
+
+    def __call__(self, *key: Hashable) -> V:
+        """Return the value for *key*, the arguments of ``make``."""
+        with self._lock:
+            if found := self._values.get(key):
+                self._values.move_to_end(key)
+                return found[0]
+        value = self._make(*key)
+        size = size_of((key, value))
+        with self._lock:
+            if size <= self._limit and key not in self._values:
+                self._values[key] = value, size
+                self.bytes += size
+                while self.bytes > self._limit or len(self._values) > self._count:
+                    self.bytes -= self._values.popitem(last=False)[1][1]
+        return value
+
+
+def size_of(value: Any) -> int:
+    """Return the bytes of *value* and of all data that it leads to, each counted once."""
+    seen: set[int] = set()
+    total, ahead = 0, [value]
+    while ahead:
+        each = ahead.pop()
+        if id(each) in seen or isinstance(each, _NO_DATA):
+            continue
+        seen.add(id(each))
+        total += sys.getsizeof(each)
+        ahead += gc.get_referents(each)
+    return total
+
 
 REMEMBERED = 64
 HTML_BYTES, TEXT_BYTES = 32_000_000, 8_000_000
@@ -198,7 +255,7 @@ class Bodies:
         if not plan.clicks or not self._settings.text_clicks:
             return replace(_body(text.AsWritten(source, slots), slots), takes_footer=True)
         refuse = functools.partial(self._refuse, plan=replace(plan, charset=""))
-        template = text_links.compile(source, refuse, [slot[:3] for slot in slots])
+        template = text.compile(source, refuse, [slot[:3] for slot in slots])
         links = [_Target(with_utm(url, plan.utm)) for url in template.links]
         body = self._stamped(text.Filled(source, slots, template=template), slots, links, "text", plan)
         return replace(body, takes_footer=True)
@@ -262,3 +319,56 @@ def _body(template: Template, slots: list[Slot]) -> Body:
         leads_out=any(slot.leads_out for slot in slots),
         staying=tuple(dict.fromkeys(slot.said for slot in slots if slot.said)),
     )
+
+
+class Change(NamedTuple):
+    """One ``href`` of the source."""
+
+    line: int
+    """Counted from 1."""
+    before: str
+    """Its value, as the author wrote it; a placeholder of ours is replaced by a link like the recipient's."""
+    after: str
+    """The tracked URL; empty if the link is left alone."""
+    reason: str
+    """Why it is left alone; empty if it is tracked."""
+    note: str = ""
+    """What is odd about where it leads: ``malformed``, ``unreachable``, or both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would become of a body."""
+
+    changes: tuple[Change, ...]
+    pixel: bool
+    """Whether it would get a pixel."""
+    failure: RewriteError | None
+    """Why it would go out as written."""
+    staying: tuple[str, ...] = ()
+    """The placeholders that would reach the reader as they are."""
+    dead_end: bool = False
+    """It is a list mail, and no link in it leads out of the list."""
+
+
+def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iterator[Change]:
+    """Yield each link of *source* in order.
+
+    :param urls: what stands for each link of *template*.
+    """
+    lines = [0]
+    while (end := source.find("\n", lines[-1])) >= 0:
+        lines.append(end + 1)
+    links = template.links
+    tracked = [(p.offset, source[p.offset : p.end], urls[p.link], "", links[p.link].url) for p in template.places]
+    alone = [(s.offset, s.url, "", s.reason, s.url) for s in template.skipped]
+    for offset, before, after, reason, url in sorted(tracked + alone):
+        yield Change(bisect.bisect_right(lines, offset), before, after, reason, _note(url))
+
+
+def _note(url: str) -> str:
+    """Say what is odd about an http(s) address; a link is tracked and kept byte for byte all the same."""
+    if not url[:8].lower().startswith(("http://", "https://")):
+        return ""
+    odd = {"malformed": not is_well_formed(url), "unreachable": not is_public(host_of(url))}
+    return ", ".join(word for word, holds in odd.items() if holds)

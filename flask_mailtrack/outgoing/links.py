@@ -1,18 +1,188 @@
-"""The addresses that go into a mail. Built from configuration, never from a request."""
+"""Which links work once: a redirect would write their secret down in clear, and a scanner could spend it.
+
+Such a URL has a word (reset, confirm, invitation) and a secret. Neither is enough: ``/login`` is a page like
+any other, and ``?key=`` may be a search. The host says nothing, and neither does what marketing adds.
+
+JOIN: Which links are worth tracking, and which would only lose by it.
+JOIN: The addresses that go into a mail. Built from configuration, never from a request.
+"""
 
 from __future__ import annotations
 
 import codecs
+import functools
+import itertools
 import re
 import string
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from flask_mailtrack.destination import refusal
+from flask_mailtrack.config import Settings
+from flask_mailtrack.destination import host_of, is_carried, refusal
+from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
-from flask_mailtrack.tokens import LinkStamp, MessageTokens
+from flask_mailtrack.tokens import LENGTH, LinkStamp, MessageTokens, Signer
 
 from .placeholders import FOREIGN
+
+_WORD = re.compile(
+    r"""reset|password|verif|confirm|activat|invit|recover|unlock|oob[_-]?code|magic[ _-]?link|passwordless
+      | (?<![bv])log[ _-]?in(?![gks]) | sign[ _-]?in(?![egks]) | change[ _-]?e?mail | e?mail[ _-]?change
+      | authenti | authori[sz] | opt[ _-]?in(?![a-z])
+      | one[ _-]?time[ _-]?(?:pass|pin|code|link|log|sign|token|url|secret|key)
+      | (?<![a-z0-9])(?:auth|otp|2fa|mfa|sso|magic|one[ _-]?time)(?![a-z0-9 _-])""",
+    re.VERBOSE,
+)
+"""Matched loosely, wherever it stands: ``resetPassword``, ``confirmation_token``, ``change_email``."""
+_SECRETS = frozenset(("token", "code", "key", "ticket", "hash", "sig", "signature", "otp", "secret", "jwt"))
+_SECRET_NAME = re.compile(r"(?:token|ticket|secret|otp|jwt|hash|signature)$")
+_PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_RUN = re.compile(r"[A-Za-z0-9]{16,}|[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+_LETTER, _DIGIT = re.compile("[A-Za-z]"), re.compile("[0-9]")
+_MARKETING = re.compile(r"utm_|mc_|_hs|(?:gcl|fbcl|msclk|dcl|gbra|wbra|ttcl|twcl|yclid)i?d?$|_gl$|_ga$")
+"""Names of parameters of which nothing is read."""
+
+
+def works_once(url: str) -> bool:
+    """Say whether *url* looks like one that works once, in time that grows with its length.
+
+    :param url: an http(s) URL.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets in what is no address
+        return False
+    fragment_path = ""
+    queries = [parts.query]
+    if parts.fragment.startswith(("/", "!/")):  # the route of a page that is one script
+        fragment_path, _, query = parts.fragment.partition("?")
+        queries.append(query)
+    elif "=" in parts.fragment:
+        queries.append(parts.fragment)
+    segments = [unquote(segment) for segment in f"{parts.path}/{fragment_path}".split("/")]
+    parameters = [pair for query in queries for pair in _parameters(query)]
+    words = [*segments, *(text for pair in parameters for text in pair)]
+    if not any(map(_says_so, words)):
+        return False
+    named = any(value and _names_a_secret(name) for name, value in parameters)
+    return named or any(map(_has_a_run, words)) or _has_a_number_behind_a_word(segments)
+
+
+def _parameters(query: str) -> Iterator[tuple[str, str]]:
+    pairs = parse_qsl(query.replace(";", "&"), keep_blank_values=True)
+    return ((name, value) for name, value in pairs if not _MARKETING.match(name.lower()))
+
+
+def _says_so(text: str) -> bool:
+    return _WORD.search(text.lower()) is not None
+
+
+def _names_a_secret(name: str) -> bool:
+    pieces = _PIECE.findall(name)
+    return bool(pieces) and (pieces[-1].lower() in _SECRETS or _SECRET_NAME.search(name.lower()) is not None)
+
+
+def _has_a_run(text: str) -> bool:
+    return any("-" in run or (_LETTER.search(run) and _DIGIT.search(run)) for run in _RUN.findall(text))
+
+
+def _has_a_number_behind_a_word(segments: list[str]) -> bool:
+    return any(number.isdecimal() and _says_so(before) for before, number in pairwise(segments))
+
+
+REMEMBERED = 1_024
+"""URLs; only such as may be a destination, so that none of them is large."""
+
+_POSTAL = ("http+notrack:", "https+notrack:")
+"""Schemes that Postal makes http again, and does not track."""
+_SCHEME = re.compile("https?://", re.IGNORECASE | re.ASCII)
+_RELAY_VARIABLE = re.compile(
+    r"%(?![0-9A-Fa-f]{2})[A-Za-z_][\w.-]*%|%[A-Za-z_][\w.-]*%(?![0-9A-Fa-f]{2})|\{[$!]", re.ASCII
+)
+"""``%recipient.id%``, ``{$email}``: a relay cannot fill them in where they are inside a token."""
+_TOKEN = re.compile(
+    rf"/(?P<path>[{''.join(PATHS.values())}{APP_PATH}])/(?P<token>[a-z2-7]{{{LENGTH}}}.*)", re.IGNORECASE | re.DOTALL
+)
+_KINDS = {path: kind for kind, path in PATHS.items()} | {APP_PATH: Kind.CLICK}
+
+
+class Policy:
+    """Decides about single links, by their URL and by what a reader sees of them.
+
+    :param settings: of the app: its own addresses, the pattern of one-time links, the scam guard.
+    :param signer: tells our own links by their tokens, whatever host they were made for.
+    """
+
+    def __init__(self, settings: Settings, signer: Signer | None = None) -> None:
+        self._signer = signer
+        roots = itertools.product(settings.base_urls(), settings.url_prefix.every)
+        self._roots = tuple(f"{base}{prefix}/".lower() for base, prefix in roots)
+        self._hosts = frozenset(map(host_of, settings.base_urls()))
+        self._works_once = _rule(settings.skip_links)
+        self._guard = settings.scam_guard
+        self._remembered = functools.lru_cache(REMEMBERED)(self._refuse)
+
+    def refuse(self, url: str) -> str | None:
+        """Say why *url* is not tracked, or ``None``.
+
+        :return: ``opted_out``: it has Postal's scheme; a word of :func:`~flask_mailtrack.destination.refusal`;
+            ``own_link``: it is one of ours; ``one_time``: it works once, and a redirect would spend or leak it.
+        """
+        return self._remembered(url) if is_carried(url) else self._refuse(url)
+
+    def _refuse(self, url: str) -> str | None:
+        if url[:15].lower().startswith(_POSTAL):
+            return "opted_out"
+        if reason := refusal(url):
+            return reason
+        if url.lower().startswith(self._roots) or self._is_signed(url):
+            return "own_link"
+        # Not in refusal(), which links that are out are asked, too.
+        if _RELAY_VARIABLE.search(url):
+            return "placeholder"
+        return "one_time" if self._works_once(url) else None
+
+    def _is_signed(self, url: str) -> bool:
+        """Say whether *url* is one of ours for a host that we had before."""
+        found = _TOKEN.search(url) if self._signer else None
+        if self._signer is None or found is None:
+            return False
+        try:
+            self._signer.read(_KINDS[found["path"].lower()], found["token"])
+        except TokenError:
+            return False
+        return True
+
+    def refuse_text(self, url: str, text: str, base_url: str = "") -> str | None:
+        """Say why a link with the visible *text* is not tracked, or ``None``.
+
+        A text that begins with a scheme promises where the link leads. Thunderbird warns of a scam if
+        that is another site, so such a link is only tracked where the tracking host is of the site shown.
+
+        :param base_url: of the tracking host; default: any of the app's.
+        :return: ``looks_elsewhere``.
+        """
+        text = text.strip()
+        if not self._guard or not _SCHEME.match(text):
+            return None
+        shown = host_of(text.split()[0]).removesuffix(".")
+        hosts = [host_of(base_url)] if base_url else self._hosts
+        return None if any(_is_of_site(host, shown) for host in hosts) else "looks_elsewhere"
+
+
+def _is_of_site(host: str, shown: str) -> bool:
+    """Say whether *host* is the one shown, or lies under it, or under it without ``www.``."""
+    site = shown.removeprefix("www.")
+    return bool(site) and (host in (site, shown) or ("." in site and host.endswith(f".{site}")))
+
+
+def _rule(pattern: str | None) -> Callable[[str], object]:
+    """Return what says of a URL that it works once: the host's expression, or our own rule."""
+    if pattern is None:
+        return works_once
+    return re.compile(pattern, re.IGNORECASE).search if pattern else lambda url: None
+
 
 # Inline and important: nothing in the author's style sheet is stronger, such as img{width:100%!important}.
 _PIXEL_STYLE = ";".join(

@@ -28,11 +28,10 @@ from flask_mail import BadHeaderError, Connection, Mail, Message, _MailMixin
 from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList
 
-from . import addresses, headers, options, prepare
-from .copies import Batch, Copy
-from .delivery import Delivery
+from . import headers, options, prepare
+from .copies import Batch, Copy, is_bare, name_and_address
+from .delivery import Delivery, Ledger
 from .headers import MAX_LINE
-from .ledger import Ledger
 from .text import plain
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # PEP 383
@@ -292,8 +291,8 @@ def _headers(message: Message) -> dict[str, str]:
     found = {name: headers.unfolded(value) for name, value in (message.extra_headers or {}).items()}
     people = [message.sender, message.reply_to or "", *message.recipients, *message.cc, *message.bcc]
     for number, person in enumerate(people):
-        if person and not addresses.is_bare(person):
-            name, address = addresses.name_and_address(person)
+        if person and not is_bare(person):
+            name, address = name_and_address(person)
             found[f"Address-{number}"] = address
             found[f"Name-{number}"] = name if str(name).isascii() else ""
     subject = headers.unfolded(message.subject or "")

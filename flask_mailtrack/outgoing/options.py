@@ -1,4 +1,7 @@
-"""What is tracked of a message: five places may say so, and the narrowest wins."""
+"""What is tracked of a message: five places may say so, and the narrowest wins.
+
+JOIN: What an operator has decided about a mail: asked for each copy, so that a campaign under way obeys.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from flask_mailtrack.errors import UnknownList
 from flask_mailtrack.lists import folded, nearest
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.records import is_deeper
+from flask_mailtrack.storage.tables.domains import DomainsInUse
+from flask_mailtrack.storage.tables.switches import SWITCHES, Switches
 
 from .text import plain
 
@@ -309,3 +314,45 @@ def _narrower(own: Any, wider: Any) -> Any:
 
 _NOTHING = Options()
 _UNTRACKED = Options(opens=False, clicks=False)
+
+
+class Operator:
+    """Answers from memory, or after one query each few seconds; never raises.
+
+    :param settings: the configuration, which holds where nothing is set.
+    :param switches: the switches in force.
+    :param domains: the tracking domains in use.
+    """
+
+    def __init__(self, settings: Settings, switches: Switches, domains: DomainsInUse) -> None:
+        self._settings = settings
+        self._switches = switches
+        self._domains = domains
+
+    def decisions(self, sender: str) -> dict[str, bool]:
+        """Return what is on or off for mail of *sender*; what is left to the configuration is not there.
+
+        :param sender: a normalised address.
+        """
+        in_force = self._switches.now()
+        said = {key: in_force.decide(key, sender).value for key in SWITCHES}
+        return {key: value for key, value in said.items() if value is not None}
+
+    def base_url(self, sender: str) -> str:
+        """Return where the links of a mail stand: the narrowest host that works.
+
+        A verified tracking domain of the sender's domain, or of one above it; what the configuration names for it; the
+        verified default of the account; ``MAILTRACK_BASE_URL``.
+        """
+        labels = sender.rpartition("@")[2].split(".")
+        for start in range(len(labels)):
+            domain = ".".join(labels[start:])
+            if host := self._domains.host_for(domain):
+                return self._on(host)
+            if start == 0 and (own := self._settings.sender_domains.get(domain, {}).get("base_url")):
+                return str(own)
+        default = self._domains.host_for("")
+        return self._on(default) if default else self._settings.base_url
+
+    def _on(self, host: str) -> str:
+        return f"{'https' if self._settings.https else 'http'}://{host}"

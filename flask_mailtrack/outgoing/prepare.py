@@ -15,12 +15,12 @@ from flask_mailtrack.modes import Mode, counter_id, marked
 from flask_mailtrack.privacy import clean
 from flask_mailtrack.tokens import Signer
 
-from . import addresses, headers, options, placeholders, services, text
-from .addresses import Address
+from . import headers, options, placeholders, text
 from .bodies import Bodies, Body, Plan, is_dead_end
-from .copies import Batch, Copy, Letter, OptOuts
+from .copies import Address, Batch, Copy, Letter, OptOuts, compared
+from .headers import headers_for, take_switches
 from .links import Links
-from .operator import Operator
+from .options import Operator
 from .text import is_sealed
 
 log = logging.getLogger("flask_mailtrack.send")
@@ -60,13 +60,13 @@ class Preparer:
         """
         given = dict(letter.extra_headers or {})
         header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
-        foreign = services.take_switches(given) if self.settings.foreign_headers else {}
+        foreign = take_switches(given) if self.settings.foreign_headers else {}
         own: options.Options | None = getattr(letter, options.ATTRIBUTE, None)
-        sender = addresses.compared(letter.sender)
+        sender = compared(letter.sender)
         decided = self.operator.decisions(sender)
         choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign, decided)
         choice = replace(choice, base_url=self.operator.base_url(sender))
-        given |= services.headers_for(self.settings.downstream, given)
+        given |= headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()
 
 
@@ -236,7 +236,7 @@ class _Work:
         named = [*self._letter.recipients, *self._letter.cc, *self._letter.bcc]
         found: dict[str, Address] = {}
         for written in [*(w for w in named if w in wanted), *wanted.difference(named)]:
-            found.setdefault(addresses.compared(written), written)
+            found.setdefault(compared(written), written)
         refused = self._refused(list(found))
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 

@@ -1,14 +1,242 @@
-"""Text in which only the placeholders are filled in: plain text, and HTML that must not be touched."""
+"""The links of a plain-text body: where each URL begins and ends, so that a tracked one can take its place.
+
+Nobody marks a URL in plain text; every mail client guesses. The rules here are RFC 3986, appendix C,
+for URLs in angle brackets, and for bare ones what clients have in common (the text converter of
+Thunderbird, ``mozTXTToHTMLConv``, and the extended autolinks of GitHub's Markdown are public). Where
+clients disagree so much that a tracked URL could lead elsewhere, the author's text stays as it is.
+
+JOIN: Text in which only the placeholders are filled in: plain text, and HTML that must not be touched.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
-from . import text_links
-from .slots import Slot
+from .placeholders import Slot
+
+__all__ = ["TextLink", "TextTemplate", "compile", "find"]
+
+# White space and controls of any script, and what is invisible or turns the direction. The joiners
+# U+200C and U+200D are not among them: Persian and Hindi words need them.
+_BLANK = (
+    r"\x00-\x20\x7f-\xa0\u061c\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f\u2060\u2066-\u2069\u3000\ufeff"
+)
+# Chinese and Japanese put no blank between a URL and their punctuation.
+_FULL_WIDTH = "、。〈〉《》「」『』【】〔〕〖〗！（），．：；？［］｛｝｡､｢｣"
+_STOP = rf'{_BLANK}<>"`{_FULL_WIDTH}'
+_QUOTES = "’‘‚”“„«»‹›"
+
+_TRAILING = f".,:;!?'*|…‥،؛؟।{_QUOTES}"
+"""Ends a sentence, a quotation, bold text or a table cell. Not ``_``, ``-``, ``=``, ``/``: tokens end in them."""
+_EMPHASIS = "_~"
+"""Many a token ends in these; they mark emphasis only where it has begun."""
+_QUOTED = {"''", "’’", "‘’", "‚’", "‚‘", "“”", "„“", "„”", "«»", "»«", "‹›", "›‹"}
+"""Which mark before a URL begins a quotation, and which then ends it."""
+_OPENING = {")": "(", "]": "[", "}": "{"}
+
+# The letters of alphabets that put blanks between words (Latin, Greek, Cyrillic), and what a scheme may hold.
+_LETTER = r"0-9a-z\xc0-\xd6\xd8-\xf6\xf8-\u024f\u0370-\u052f\u1e00-\u1fff"
+_HTTP = "(?ai:https?://)"  # ASCII: or ſ would be an s
+_START = re.compile(
+    rf"""<(?:url:)?[ \t\r\n]*+(?P<angle>(?={_HTTP}))
+       # Directly behind one of these a URL is part of a longer one.
+       | (?P<inside>[?&][\w.~-]*+=|[/?&#%@\\])?
+         # A word is read from where it begins: ``xhttps://``, ``git+https://`` and ``me.https://`` are others.
+         (?<![{_LETTER}+._-])[+._-]*+
+         (?:(?P<url>{_HTTP})|[{_LETTER}][{_LETTER}+._-]*+://|mailto:|www\.)""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_SEGMENT = rf'[^{_BLANK}<>"]++'
+_BREAK = r"[ \t]*+\r?\n[ \t]*+"
+_DELIMITED = re.compile(
+    rf"(?P<url>{_HTTP}{_SEGMENT}(?>(?:{_BREAK}(?!{_HTTP}){_SEGMENT})*))(?:(?P<broken>{_BREAK})|[ \t]*+)>"
+)
+_UNCLEAR = re.compile(r'(?>(?:[^<>"\n]|\n(?![ \t\r]*+\n))*)>')
+# Clients disagree on what may follow a host, and a tracked URL has a path, behind which it is read in another way.
+# Nor is a top-level domain half ASCII: somebody wrote on without a blank.
+_ODD_HOST = re.compile(
+    rf"(?>(?:\[[0-9a-fA-F:.]+])?)[^/?#([{{,;!'*|…{_QUOTES}]*+[^/?#]|(?>(?:[^/?#.]*+\.)*)[a-zA-Z]++[^\0-\x7f]"
+)
+_NOTABLE = re.compile(rf"[{_STOP}()[\]{{}}|'{_QUOTES}]")
+_ANOTHER = re.compile(_HTTP)
+# Where a URL seems to end, variables of template languages begin with this: the URL goes on, nobody knows how.
+_VARIABLE = re.compile(r"<%|\*\|")
+_NEAR = 200
+"""As far before a URL we look for what it stands in; without a bound, long lines would cost the square."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLink:
+    """A URL in a text."""
+
+    start: int
+    end: int
+    """What is replaced is ``body[start:end]``: of a URL in angle brackets all that is between them, line breaks too."""
+    url: str
+    """Where it leads: the lines of a wrapped one joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTemplate:
+    """A text cut open at its links; immutable, so threads may share it."""
+
+    links: tuple[str, ...]
+    """Distinct destinations in the order in which they first occur."""
+    _parts: tuple[str, ...]
+    """The author's text at even places; at odd places a gap for a URL."""
+    _gaps: tuple[int | str, ...]
+    """For each gap, which URL belongs there, or the name of the slot."""
+
+    def render(self, urls: Sequence[str], fill: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Write the text for one recipient.
+
+        :param urls: ``urls[k]`` replaces each occurrence of ``links[k]``, as it is. Given ``links``, the text
+            comes back as it was, but for the white space of URLs that were wrapped in angle brackets.
+        :param fill: what the slots stand for; one without a value disappears.
+        :raises ValueError: there is not one URL for each link.
+        """
+        if len(urls) != len(self.links):
+            raise ValueError(f"This text has {len(self.links)} links, but {len(urls)} URLs were given.")
+        parts = list(self._parts)
+        parts[1::2] = [urls[gap] if isinstance(gap, int) else fill.get(gap, "") for gap in self._gaps]
+        return "".join(parts)
+
+
+def compile(body: str, refuse: Callable[[str], str | None], slots: Sequence[tuple[int, int, str]] = ()) -> TextTemplate:
+    """Prepare a text for any number of recipients.
+
+    :param body: the text as the author wrote it.
+    :param refuse: given a URL, returns None to track it, else a reason; asked once for each distinct one.
+    :param slots: start, end and name of each placeholder, in order; one without a name stays as it is. A URL
+        that contains or touches a placeholder is left alone.
+    """
+    verdicts: dict[str, str | None] = {}
+    places: dict[str, int] = {}
+    cuts: list[tuple[int, int, int | str]] = [slot for slot in slots if slot[2]]
+    next_slot = 0
+    for link in find(body):
+        while next_slot < len(slots) and slots[next_slot][1] < link.start:
+            next_slot += 1
+        if next_slot < len(slots) and slots[next_slot][0] <= link.end:
+            continue
+        if link.url not in verdicts:
+            verdicts[link.url] = refuse(link.url)
+        if verdicts[link.url] is None:
+            cuts.append((link.start, link.end, places.setdefault(link.url, len(places))))
+    parts: list[str] = []
+    gaps: list[int | str] = []
+    position = 0
+    for start, end, gap in sorted(cuts, key=itemgetter(0)):
+        parts += (body[position:start], "")
+        gaps.append(gap)
+        position = end
+    return TextTemplate(tuple(places), (*parts, body[position:]), tuple(gaps))
+
+
+def find(body: str) -> Iterator[TextLink]:
+    """Find the http and https URLs of a text, in order, in time that grows with its length.
+
+    In angle brackets, also as ``<URL:…>``, a URL is what stands between them, and white space around a
+    line break is ignored (RFC 3986, appendix C). A bare one ends before a blank, one of ``<>"``, a
+    backtick, full-width punctuation or a closing bracket that it did not open, and less trailing
+    punctuation. URLs within other words and within other URLs are none.
+    """
+    position = 0
+    while match := _START.search(body, position):
+        link: TextLink | None = None
+        start = match.end()
+        if match["angle"] is not None:
+            link, position = _delimited(body, start)
+        elif match["url"] and not match["inside"]:
+            link, position = _bare(body, match.start("url"), start)
+        else:
+            position = _latest_end(body, start, "", False)
+        if link:
+            yield link
+
+
+def _delimited(body: str, start: int) -> tuple[TextLink | None, int]:
+    """Read the URL behind ``<``; return it and where to go on."""
+    match = _DELIMITED.match(body, start)
+    if not match:
+        # A blank within a line: Thunderbird takes what follows as part of the URL, others do not.
+        if unclear := _UNCLEAR.match(body, start):
+            return None, unclear.end()
+        return None, start  # not closed: a bare URL begins here
+    if match["broken"] and body.startswith(">", body.rfind("\n", 0, start) + 1):
+        return None, match.end()  # the ">" on the next line is a mark of quotation
+    return TextLink(start, match.end("url"), "".join(match["url"].split())), match.end()
+
+
+def _bare(body: str, start: int, host: int) -> tuple[TextLink | None, int]:
+    """Read a URL that nothing delimits; return it and where to go on."""
+    before = body[max(0, start - _NEAR) : start].rpartition("\n")[2]
+    in_table = " |" in before or before.startswith("|") or before.endswith("|")
+    stop = _latest_end(body, host, before[-1:], in_table)
+    end = _without_trailing(body, stop, before)
+    if end == host or _ODD_HOST.match(body, host, end) or _VARIABLE.search(body, end, stop + 2):
+        return None, stop
+    return TextLink(start, end, body[start:end]), stop
+
+
+def _latest_end(body: str, position: int, before: str, in_table: bool) -> int:
+    """Return where a URL ends at the latest.
+
+    :param before: the character before it, which may begin a quotation.
+    :param in_table: whether a ``|`` ends the cell in which it stands.
+    """
+    depth = {"(": 0, "[": 0, "{": 0}
+    for match in _NOTABLE.finditer(body, position):
+        character, here = match.group(), match.start()
+        if character in depth:
+            if _ANOTHER.match(body, here + 1):  # "text(https://…)"
+                return here
+            depth[character] += 1
+        elif opening := _OPENING.get(character):
+            if not depth[opening]:
+                return here
+            depth[opening] -= 1
+        elif character == "|":
+            if in_table:
+                return here
+        elif character == "'" or character in _QUOTES:
+            apostrophe = character in "'’" and body[here + 1 : here + 2].isalnum()  # 'https://…/it's'
+            if before + character in _QUOTED and not apostrophe:
+                return here
+        else:
+            return here
+    return len(body)
+
+
+def _without_trailing(body: str, stop: int, before: str) -> int:
+    """Return where a URL ends if punctuation and marks of emphasis at its end are not part of it.
+
+    The slashes of its scheme are neither, so it ends behind them at the earliest.
+    """
+    emphasis: dict[str, int] = {}
+    end = stop
+    while (last := body[end - 1]) in _TRAILING or last in _EMPHASIS:
+        if last in _EMPHASIS:
+            if last not in emphasis:
+                emphasis[last] = _opened(before, last)
+            if not emphasis[last]:
+                break
+            emphasis[last] -= 1
+        end -= 1
+    return end
+
+
+def _opened(before: str, mark: str) -> int:
+    """Return how many marks begin the emphasis in which a URL stands, given the line up to there."""
+    after = before.rfind(mark) + 1
+    first = len(before[:after].rstrip(mark))
+    apart = before[first - 1 : first].isalnum() or before[after : after + 1].isspace()
+    return 0 if apart else after - first
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +276,7 @@ class AsWritten:
 class Filled(AsWritten):
     """A plain-text body with tracked links."""
 
-    template: text_links.TextTemplate = field(kw_only=True)
+    template: TextTemplate = field(kw_only=True)
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with links and placeholders replaced."""

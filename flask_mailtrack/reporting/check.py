@@ -15,18 +15,18 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from flask_mailtrack import networks
 from flask_mailtrack.config import Settings
 from flask_mailtrack.events import NOTICE, PATHS, Kind, new_id, now
-from flask_mailtrack.networks import source
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.disk.directory import bad_files, foreign_segments, intrusion, make, strangers
-from flask_mailtrack.storage.disk.journal import Journal
-from flask_mailtrack.storage.disk.mounts import weakness
-from flask_mailtrack.storage.disk.signatures import CAUSE, Signatures
-from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.schema import missing_columns, missing_tables, try_to_write
-from flask_mailtrack.storage.sink.consumer import CURE
-from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS, REFUSED, Stream
+from flask_mailtrack.storage.drain.shipping import CURE
+from flask_mailtrack.storage.journal.backlog import weakness
+from flask_mailtrack.storage.journal.directory import bad_files, foreign_segments, intrusion, make, strangers
+from flask_mailtrack.storage.journal.journal import Journal
+from flask_mailtrack.storage.journal.signatures import CAUSE, Signatures
+from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, REFUSED, Stream
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.enrichment import Enrichment
+from flask_mailtrack.storage.tables.schema import missing_columns, missing_tables, try_to_write
 from flask_mailtrack.tokens import Signer
 
 from .walls import blame, wall
@@ -238,7 +238,7 @@ def _click(app: Flask, settings: Settings) -> Finding:
 
 
 def _networks(settings: Settings) -> Finding:
-    kind, day = source.oldest(source.load(settings.networks))
+    kind, day = networks.oldest(networks.load(settings.networks))
     age = (now().date() - day).days
     if age > STALE_DAYS:
         cure = (

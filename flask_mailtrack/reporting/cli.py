@@ -26,7 +26,7 @@ from .terminal import printable
 from .verdict_commands import classify_command, networks_command
 
 if TYPE_CHECKING:
-    from flask_mailtrack.storage.database import Database
+    from flask_mailtrack.storage.tables.database import Database
     from flask_mailtrack.tokens import Signer, Token
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flask_mailtrack.storage.rights.retention import Retention
+from flask_mailtrack.storage.tables.retention import Retention
 
 from .terminal import printable
 

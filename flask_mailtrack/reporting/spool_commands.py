@@ -17,11 +17,11 @@ from typing import Any
 import click
 
 from flask_mailtrack.errors import StreamError
-from flask_mailtrack.storage.alarm import Backoff
-from flask_mailtrack.storage.disk.directory import bad_files
-from flask_mailtrack.storage.disk.recovery import Recovered, recover, recover_quarantine, recover_stream
-from flask_mailtrack.storage.disk.signatures import CAUSE
-from flask_mailtrack.storage.health import Health
+from flask_mailtrack.storage.drain.drain import Backoff
+from flask_mailtrack.storage.drain.health import Health
+from flask_mailtrack.storage.drain.recovery import Recovered, recover, recover_quarantine, recover_stream
+from flask_mailtrack.storage.journal.directory import bad_files
+from flask_mailtrack.storage.journal.signatures import CAUSE
 
 
 def drain_command(extension: Any) -> click.Command:

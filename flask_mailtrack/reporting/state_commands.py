@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flask_mailtrack.storage.recount import Recount
+from flask_mailtrack.storage.tables.counts import Recount
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Table, case, func, or_, select
 from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
-from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.tables.database import Database
 
 _OUT = (Status.SENT, Status.UNKNOWN, Status.SENDING)
 

@@ -10,14 +10,13 @@ import click
 
 from flask_mailtrack.events import OptOutKind
 from flask_mailtrack.lists import folded
-from flask_mailtrack.storage.rights import suppression
-from flask_mailtrack.storage.rights.suppression_file import BadRow, SuppressionFile
-from flask_mailtrack.storage.rights.suppression_import import Progress, load
+from flask_mailtrack.storage.people.suppression_list import BadRow, Progress, SuppressionFile, load
+from flask_mailtrack.storage.tables import register
 
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from flask_mailtrack.storage.rights.people import People
+    from flask_mailtrack.storage.people.people import People
 
 _SHOWN = 20
 _FIELDS = ("recipient", "list_id", "kind", "method", "reason", "created_at")
@@ -77,7 +76,7 @@ def _list(extension: Any) -> click.Command:
         if email:
             rows = extension.export(email)["optouts"]
             pages = [[row for row in rows if list_id is None or folded(row["list_id"]) == folded(list_id)]]
-        for page in pages if email else suppression.pages(extension.state().database, list_id):
+        for page in pages if email else register.pages(extension.state().database, list_id):
             for row in page:
                 found += 1
                 about = [str(row[name])[:19] if name == "created_at" else str(row[name]) for name in _FIELDS]
@@ -123,7 +122,7 @@ def _export(extension: Any) -> click.Command:
         extension.flush()
         writer = csv.writer(file)
         writer.writerow(_HEADER)
-        for page in suppression.pages(extension.state().database, list_id):
+        for page in register.pages(extension.state().database, list_id):
             for row in page:
                 writer.writerow([_cell(row[name]) for name in _FIELDS])
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from flask_mailtrack import networks
 from flask_mailtrack.events import EventType, now
-from flask_mailtrack.networks import source
 
 _SHOWN = 20
 
@@ -57,9 +57,9 @@ def networks_command(extension: Any) -> click.Command:
             raise click.ClickException("Set MAILTRACK_NETWORKS to the path of a file that this command may write.")
         try:
             text = file.read().decode("utf-8", "replace")
-            sections = source.merged(source.load(path), text, now().date())
-            source.write(Path(path), sections)
-        except source.BadNetworks as error:
+            sections = networks.merged(networks.load(path), text, now().date())
+            networks.write(Path(path), sections)
+        except networks.BadNetworks as error:
             for number, problem in error.problems[:_SHOWN]:
                 click.echo(f"line {number}: {problem}", err=True)
             raise click.ClickException(f"{len(error.problems)} bad lines; {path} stays as it is.") from None

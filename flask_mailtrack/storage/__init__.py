@@ -1,8 +1,7 @@
-"""Where rows live.
+"""Where records and rows live, on five floors; each floor knows only those below it.
 
-In reading order: every record is first written to the ``disk``, as one of the lines that ``records`` describes.
-The ``drain``, in its ``drain_thread`` or by command, hands it to the ``writer``, which writes each ``batch`` into the
-``database`` (by ``insertion``), with ``enrichment``, judges again in ``hindsight``, and counts (``recount``). If that
-fails there is an ``alarm``; ``health`` tells how it goes. ``optouts`` are asked before a send. On many machines the
-records go through a ``sink`` in between; ``rights`` are what people may ask for.
+From the ground up: ``records`` are the lines that everything is written as. The ``journal`` is the local disk that each
+record reaches before anything is answered. The ``tables`` are the host's database. ``redis`` is where the records of
+many machines meet. The ``drain`` moves records from the journal to the tables, straight or by way of Redis. ``people``
+are what a person may ask for.
 """

@@ -14,7 +14,7 @@ import trustme
 from dns_server import NameServer, name_server
 from tls_server import Answer, web_server
 
-from flask_mailtrack.administration import certificates, challenge
+from flask_mailtrack.administration import certificates, domain_check
 from flask_mailtrack.administration.domain_check import DomainChecker, DomainReport, DomainStatus
 from flask_mailtrack.tokens import Signer
 
@@ -254,7 +254,7 @@ def test_private_addresses_are_not_asked(server: NameServer, authority: trustme.
 
 def test_a_server_that_does_not_end_costs_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that never comes to its end is given up, and proves nothing."""
-    monkeypatch.setattr(challenge, "ALL_SECONDS", 0.3)
+    monkeypatch.setattr(domain_check, "ALL_SECONDS", 0.3)
 
     def begin(listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -267,7 +267,7 @@ def test_a_server_that_does_not_end_costs_a_bounded_time(monkeypatch: pytest.Mon
         thread = threading.Thread(target=begin, args=[listener])
         thread.start()
         port = listener.getsockname()[1]
-        reached = challenge.ask(SIGNER, HOST, "127.0.0.1", "/m", port=port, context=None)
+        reached = domain_check.ask(SIGNER, HOST, "127.0.0.1", "/m", port=port, context=None)
         thread.join(5)
     assert (reached.good, reached.definite) == (False, False)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flask_mailtrack.administration.operator_settings import OperatorSettings
 from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, now
-from flask_mailtrack.storage.switches import FRESH_SECONDS, Dimension, InForce, Scope, Switch, Switches
+from flask_mailtrack.storage.tables.switches import FRESH_SECONDS, Dimension, InForce, Scope, Switch, Switches
 
 
 @dataclasses.dataclass
@@ -125,7 +125,7 @@ def test_another_process_obeys_within_five_seconds(
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     here, there = desk(site), desk(site)
     clock = [0.0]
-    monkeypatch.setattr("flask_mailtrack.storage.switches.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("flask_mailtrack.storage.tables.switches.time.monotonic", lambda: clock[0])
     queries: list[str] = []
     sa.event.listen(site.db.engine, "before_cursor_execute", lambda *a: queries.append(a[2]))
     assert there.decide("clicks", SENDER) is None

@@ -18,7 +18,7 @@ from flask_mailtrack.administration.domain_check import DomainFinding, DomainRep
 from flask_mailtrack.administration.tracking_domains import DAILY, HOURLY, OFTEN, PATIENCE, RECHECK, Domains, standing
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
-from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
+from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable
 
 HOST = "click.customer.test"
 POINTS = "click IN CNAME track.vendor.test.\n"

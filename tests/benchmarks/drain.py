@@ -36,16 +36,16 @@ from flask_mailtrack.consent import Consent
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id
 from flask_mailtrack.models import models_for
 from flask_mailtrack.state import _announcer
-from flask_mailtrack.storage.batch import EVENT_COLUMNS, event_row
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.disk.spool import Spool
-from flask_mailtrack.storage.drain import Drain
-from flask_mailtrack.storage.enrichment import Enrichment
-from flask_mailtrack.storage.hindsight import Hindsight
-from flask_mailtrack.storage.optouts import OptOuts
+from flask_mailtrack.storage.drain.drain import Drain
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import to_json
-from flask_mailtrack.storage.rights.silence import Silence
-from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.storage.tables.batch import EVENT_COLUMNS, event_row
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.enrichment import Enrichment
+from flask_mailtrack.storage.tables.optouts import OptOuts
+from flask_mailtrack.storage.tables.second_look import Hindsight
+from flask_mailtrack.storage.tables.unwanted import Silence
+from flask_mailtrack.storage.tables.writer import Writer
 from flask_mailtrack.thresholds import Thresholds
 
 BATCH, ROUNDS, EACH = 1_000, 9, 400

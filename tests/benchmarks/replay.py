@@ -18,11 +18,11 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id, now
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.hindsight import Hindsight
 from flask_mailtrack.storage.records import to_json
-from flask_mailtrack.storage.recount import Recount
-from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.storage.tables.counts import Recount
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.second_look import Hindsight
+from flask_mailtrack.storage.tables.writer import Writer
 from flask_mailtrack.thresholds import Thresholds
 
 BATCH, MEASURED, LIMIT = 1_000, 10_000, 1.3

@@ -17,8 +17,7 @@ from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
-from flask_mailtrack.storage.rights.suppression_file import SuppressionFile
-from flask_mailtrack.storage.rights.suppression_import import load
+from flask_mailtrack.storage.people.suppression_list import SuppressionFile, load
 
 RECIPIENTS = 10_000
 

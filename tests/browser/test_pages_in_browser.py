@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import Standing
-from flask_mailtrack.storage.optouts import OptOuts
+from flask_mailtrack.storage.tables.optouts import OptOuts
 
 try:
     from axe_playwright_python.sync_playwright import Axe

@@ -20,11 +20,11 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import new_id
-from flask_mailtrack.storage import writer
-from flask_mailtrack.storage.disk import spool
-from flask_mailtrack.storage.disk.segment import Segment
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal import spool
+from flask_mailtrack.storage.journal.segment import Segment
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import Record
+from flask_mailtrack.storage.tables import writer
 
 AIM = "aim"
 """The name of a file: as long as it is there, the next process that has committed a segment dies."""

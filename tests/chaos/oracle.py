@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from chaos.client import Answer
 from chaos.faults import Period
 
-from flask_mailtrack.storage.disk import lost
+from flask_mailtrack.storage.journal import journal
 
 GOOD = {"clicked": 302, "opened": 200, "unsubscribed": 200}
 _AFTERWARDS = 0.5  # seconds in which a request that came while the disk was full may still be answered
@@ -67,7 +67,7 @@ def read_rows(mailtrack: Any, engine: sa.Engine, logs: Iterable[str]) -> Kept:
 
 def logged_hits(lines: Iterable[str]) -> Iterable[str]:
     """Yield the names of hits that could be written nowhere but to the log, as ``recover`` finds them."""
-    for found in lost.find(line.encode() for line in lines):
+    for found in journal.find(line.encode() for line in lines):
         if found.body is not None:
             yield found.body["user_agent"]
 

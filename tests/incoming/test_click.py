@@ -20,8 +20,8 @@ from flask_mailtrack import signals
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind
 from flask_mailtrack.incoming import hits
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.testing import BROWSER, Reader
 
 TARGET = "https://shop.example/Offer?id=7&lang=en#top"
@@ -377,7 +377,7 @@ def test_a_good_link_needs_no_database(site: Site, path: str) -> None:
 
 def test_a_good_link_reads_nothing(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """P4: following an intact link asks the database for nothing; the drain does, afterwards."""
-    monkeypatch.setattr("flask_mailtrack.storage.drain.Drain.try_run", lambda *_, **__: None)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.Drain.try_run", lambda *_, **__: None)
     monkeypatch.setattr(Database, "rows", lambda *_: pytest.fail("the database was read"))
     assert follow(site, path).status_code == 302
 
@@ -404,7 +404,7 @@ def test_a_failing_drain_is_not_the_readers_trouble(
     def broken(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("flask_mailtrack.storage.drain.Drain.try_run", broken)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.Drain.try_run", broken)
     assert follow(site, path).headers["Location"] == TARGET
     monkeypatch.undo()
     site.mailtrack.flush()

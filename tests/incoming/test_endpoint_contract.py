@@ -279,7 +279,7 @@ def test_what_a_link_did_not_do_a_link_does_not_offer_to_undo(
     def locked(*token: Any) -> Any:
         return replace(standing(*token), left=frozenset({"news", ""}), locked=True)
 
-    monkeypatch.setattr("flask_mailtrack.storage.optouts.OptOuts.standing", lambda self, *token: locked(*token))
+    monkeypatch.setattr("flask_mailtrack.storage.tables.optouts.OptOuts.standing", lambda self, *token: locked(*token))
     for page in (site.client.get(path).text, site.client.get(from_page).text):
         assert "Please answer the mail" in page
         assert 'value="undo' not in page

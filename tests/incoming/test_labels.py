@@ -10,10 +10,10 @@ import pytest
 from conftest import MakeSite
 
 from flask_mailtrack.events import EventType, Hit, Verdict
-from flask_mailtrack.incoming.labels import Label, Labels
+from flask_mailtrack.incoming.hits import Label, Labels
 from flask_mailtrack.incoming.verdict import Evidence, judge
 from flask_mailtrack.modes import Mode
-from flask_mailtrack.networks.ranges import NOWHERE, Network
+from flask_mailtrack.networks import NOWHERE, Network
 from flask_mailtrack.storage.records import decode, from_json, to_json
 from flask_mailtrack.testing import BROWSER, Reader
 from flask_mailtrack.thresholds import Thresholds

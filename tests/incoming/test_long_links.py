@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from conftest import BASE_URL, MakeSite, Site
 
 from flask_mailtrack.destination import MAX_CARRIED
-from flask_mailtrack.storage import references
-from flask_mailtrack.storage.disk.directory import SHELF
+from flask_mailtrack.storage.journal.directory import SHELF
+from flask_mailtrack.storage.tables import references
 from flask_mailtrack.testing import Reader
 
 LONG = "https://example.com/a?q=".ljust(5_000, "x")

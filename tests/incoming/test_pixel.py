@@ -18,7 +18,7 @@ from flask_mailtrack import signals
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind
 from flask_mailtrack.incoming import hits
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.testing import BROWSER, Reader
 
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"

@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import EVERYTHING, Kind
 from flask_mailtrack.incoming.choices import wished
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.testing import BROWSER
 
 PAGE = '<p><a href="{{ preferences_url() }}">choose</a> <a href="https://example.com/">go</a></p>'

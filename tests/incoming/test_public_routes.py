@@ -404,8 +404,8 @@ def test_no_route_ever_redirects_to_a_cleaner_path(site: Site, shape: str) -> No
 def test_bad_links_are_cheap(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """s02: a flood of made-up tokens reads no database and writes no spool."""
     paths = routes(site)
-    monkeypatch.setattr("flask_mailtrack.storage.database.Database.rows", lambda *_: pytest.fail("read"))
-    monkeypatch.setattr("flask_mailtrack.storage.disk.spool.Spool.append", lambda *_, **__: pytest.fail("written"))
+    monkeypatch.setattr("flask_mailtrack.storage.tables.database.Database.rows", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("flask_mailtrack.storage.journal.spool.Spool.append", lambda *_, **__: pytest.fail("written"))
     for letter, path in paths.items():
         assert site.client.get(path[:20] + "a" * 60).status_code == (200 if letter == "o" else 404)
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import Site
 
 from flask_mailtrack.errors import TokenError
-from flask_mailtrack.incoming.refusals import Refusals
+from flask_mailtrack.incoming.views import Refusals
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:

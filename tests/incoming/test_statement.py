@@ -13,7 +13,7 @@ from flask import render_template_string
 
 from flask_mailtrack.config import load
 from flask_mailtrack.events import Standing
-from flask_mailtrack.incoming.statement import statement
+from flask_mailtrack.incoming.pages import statement
 
 LISTS = {"news": {"title": "The News"}, "offers": {"title": "Offers"}}
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 from jinja2.ext import extract_from_ast
 
-from flask_mailtrack.incoming import statement
+from flask_mailtrack.incoming import pages
 from flask_mailtrack.incoming.choices import REASONS
 from flask_mailtrack.incoming.translations import FOLDER, LANGUAGES, words
 
@@ -42,7 +42,7 @@ HEADINGS = {
 def said() -> set[str]:
     """Return every English text of the pages, found by Jinja's own parser."""
     environment = Environment()  # noqa: S701 - it parses, and renders nothing
-    texts = {*REASONS.values(), *statement._IP.values(), *statement._USER_AGENT.values()}
+    texts = {*REASONS.values(), *pages._IP.values(), *pages._USER_AGENT.values()}
     for path in TEMPLATES.glob("*.html"):
         for _, _, text in extract_from_ast(environment.parse(path.read_text(encoding="utf-8")), ("t",)):
             # ``t(text)`` names a variable, whose texts are added by hand.

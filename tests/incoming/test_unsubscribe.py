@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.testing import BROWSER
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -406,7 +406,7 @@ def test_a_failing_drain_does_not_fail_an_unsubscribe(
     def broken(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("flask_mailtrack.storage.drain.Drain.try_run", broken)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.Drain.try_run", broken)
     assert site.client.post(path, data=ONE_CLICK).status_code == 200
     monkeypatch.undo()
     site.mailtrack.flush()

@@ -10,8 +10,7 @@ from conftest import MakeSite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_mailtrack.agents import KINDS
-from flask_mailtrack.crawlers import LIST, is_listed
+from flask_mailtrack.agents import KINDS, LIST, is_listed
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.incoming.verdict import (
     WEAK_SIGNALS,
@@ -19,7 +18,7 @@ from flask_mailtrack.incoming.verdict import (
     Judgement,
     judge,
 )
-from flask_mailtrack.networks.ranges import NOWHERE, Network
+from flask_mailtrack.networks import NOWHERE, Network
 from flask_mailtrack.thresholds import Thresholds
 
 OPEN, CLICK = EventType.OPENED, EventType.CLICKED

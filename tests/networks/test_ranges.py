@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.networks.ranges import NOWHERE, Block, Network, Networks
+from flask_mailtrack.networks import NOWHERE, Block, Network, Networks
 
 
 def networks(*ranges: tuple[str, str, str]) -> Networks:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.networks import source
-from flask_mailtrack.networks.ranges import Block, Network
+from flask_mailtrack import networks
+from flask_mailtrack.networks import Block, Network
 
 DAY = date(2026, 11, 21)
 APPLE = """172.224.226.0/31,GB,GB-EN,London,
@@ -30,24 +30,24 @@ acme 2001:db8::/32
 
 def test_the_bundled_list_is_good() -> None:
     """The list of the package is dated, names filters, and no whole cloud."""
-    sections = source.load("")
-    networks = source.networks_of(sections)
-    assert networks.find("40.107.1.2") == Network("certain", "microsoft")
-    assert networks.find("209.222.82.9") == Network("certain", "barracuda")
-    assert networks.find("67.231.152.1") == Network("probable", "proofpoint")
-    assert networks.find("2a01:111:f403::1") == Network("certain", "microsoft")
-    assert networks.find("20.42.0.1") == Network()
+    sections = networks.load("")
+    known = networks.networks_of(sections)
+    assert known.find("40.107.1.2") == Network("certain", "microsoft")
+    assert known.find("209.222.82.9") == Network("certain", "barracuda")
+    assert known.find("67.231.152.1") == Network("probable", "proofpoint")
+    assert known.find("2a01:111:f403::1") == Network("certain", "microsoft")
+    assert known.find("20.42.0.1") == Network()
     assert all(part.source for part in sections.values())
-    assert source.oldest(sections)[1] >= DAY
+    assert networks.oldest(sections)[1] >= DAY
 
 
 def test_our_own_format() -> None:
     """Each section has a kind, a date and a source, and each line a provider and a block."""
-    sections = source.read(OWN)
-    assert sections["certain"] == source.Section(
+    sections = networks.read(OWN)
+    assert sections["certain"] == networks.Section(
         date(2026, 1, 2), "https://example.com/list", (("acme", Block.read("203.0.113.0/24")),)
     )
-    assert source.oldest(sections) == ("certain", date(2026, 1, 2))
+    assert networks.oldest(sections) == ("certain", date(2026, 1, 2))
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_our_own_format() -> None:
 )
 def test_a_bad_line_has_its_number(line: str, problem: str) -> None:
     """Each line that is wrong is told with its number, and what is wrong with it."""
-    with pytest.raises(source.BadNetworks, match="line 7") as caught:
-        source.read(f"{OWN}{line}\n\nacme nonsense")
+    with pytest.raises(networks.BadNetworks, match="line 7") as caught:
+        networks.read(f"{OWN}{line}\n\nacme nonsense")
     (number, text), *others = caught.value.problems
     assert number == 7
     assert problem in text
@@ -78,27 +78,27 @@ def test_a_bad_line_has_its_number(line: str, problem: str) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing", "acme 203.0.113.0/24"])
 def test_a_list_without_a_date_is_refused(text: str) -> None:
     """A list that does not say how old it is is none."""
-    with pytest.raises(source.BadNetworks, match="section"):
-        source.read(text)
+    with pytest.raises(networks.BadNetworks, match="section"):
+        networks.read(text)
 
 
 def test_apples_list() -> None:
     """Apple's CSV is read, and blocks that lie side by side become one."""
-    section = source.read_apple(APPLE, DAY)
+    section = networks.read_apple(APPLE, DAY)
     assert [str(block) for _, block in section.blocks] == ["172.224.226.0/30", "2a02:26f7:d580:4000::/64"]
-    assert (section.day, section.source) == (DAY, source.APPLE)
+    assert (section.day, section.source) == (DAY, networks.APPLE)
 
 
 @pytest.mark.parametrize("text", ["<html>,</html>", "172.224.226.0/31,GB\nx,y", ",,,"])
 def test_what_is_not_apples_list_is_refused(text: str) -> None:
     """An error page in the place of the list is not taken for one."""
-    with pytest.raises(source.BadNetworks):
-        source.read_apple(text, DAY)
+    with pytest.raises(networks.BadNetworks):
+        networks.read_apple(text, DAY)
 
 
 def test_apples_list_replaces_its_section_only() -> None:
     """What is known of filters stays when Apple's list is renewed, with its own date."""
-    merged = source.merged(source.read(OWN), APPLE, DAY)
+    merged = networks.merged(networks.read(OWN), APPLE, DAY)
     assert {kind: part.day for kind, part in merged.items()} == {
         "certain": date(2026, 1, 2),
         "probable": date(2026, 3, 4),
@@ -108,17 +108,17 @@ def test_apples_list_replaces_its_section_only() -> None:
 
 def test_a_list_of_our_format_replaces_everything_and_is_of_today() -> None:
     """Whoever downloads a list of our format has looked after all of it, today."""
-    merged = source.merged(source.read(OWN), "[apple] 2020-01-01 x\napple 192.0.2.0/24", DAY)
+    merged = networks.merged(networks.read(OWN), "[apple] 2020-01-01 x\napple 192.0.2.0/24", DAY)
     assert {kind: part.day for kind, part in merged.items()} == {"apple": DAY}
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """A written list reads the same, and the host's file replaces the one of the package."""
     path = tmp_path / "networks.txt"
-    assert source.load(str(path)) == source.load("")
-    sections = source.merged(source.read(OWN), APPLE, DAY)
-    source.write(path, sections)
-    assert source.load(str(path)) == sections
+    assert networks.load(str(path)) == networks.load("")
+    sections = networks.merged(networks.read(OWN), APPLE, DAY)
+    networks.write(path, sections)
+    assert networks.load(str(path)) == sections
     assert os.stat(path).st_mode & 0o777 == 0o644
     assert os.listdir(tmp_path) == ["networks.txt"]
 
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_the_old_list(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="full"):
-        source.write(path, source.read(OWN + "acme 2001:db9::/32"))
+        networks.write(path, networks.read(OWN + "acme 2001:db9::/32"))
     assert path.read_text() == OWN
     assert os.listdir(tmp_path) == ["networks.txt"]
 
@@ -144,10 +144,10 @@ words = st.sampled_from(["[certain]", "2026-01-02", "acme", "10.0.0.0/8", " ", "
 @given(st.text() | st.lists(words).map("".join))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Whatever was downloaded is a list, or is refused with numbers of lines."""
-    for reading in (source.read, lambda text: source.merged({}, text, DAY)):
+    for reading in (networks.read, lambda text: networks.merged({}, text, DAY)):
         try:
             found: object = reading(text)
-        except source.BadNetworks as error:
+        except networks.BadNetworks as error:
             found = error.problems
         assert found
 
@@ -156,5 +156,5 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_joined_blocks_cover_the_same_addresses(drawn: list[tuple[int, int, int]]) -> None:
     """Nothing is lost or gained when blocks become one, and they are as few as the standard library finds."""
     blocks = [ipaddress.IPv4Network(f"203.0.{c}.{d}/{size}", strict=False) for c, d, size in drawn]
-    section = source.read_apple("".join(f"{block},,,," + chr(10) for block in blocks), DAY)
+    section = networks.read_apple("".join(f"{block},,,," + chr(10) for block in blocks), DAY)
     assert [str(block) for _, block in section.blocks] == list(map(str, ipaddress.collapse_addresses(blocks)))

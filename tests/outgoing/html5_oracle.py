@@ -16,11 +16,11 @@ from xml.etree import ElementTree
 import html5lib
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewriting import judge, rewrite
-from flask_mailtrack.outgoing.rewriting.attributes import OWN, browser_url, opts_out, strip_url
+from flask_mailtrack.outgoing.rewriting import proof, rewrite
 from flask_mailtrack.outgoing.rewriting.marks import Marks
 from flask_mailtrack.outgoing.rewriting.rewrite import Template, compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
+from flask_mailtrack.outgoing.rewriting.syntax import OWN, browser_url, opts_out, strip_url
 
 TRACKER = "https://t.test/"
 PIXEL = '<img src="https://t.test/pixel" alt="">'
@@ -94,11 +94,11 @@ def compile_twice_judged(html: str, **options: Any) -> Template:
     """Compile, and let the long comparison look at whatever the short proof believes."""
     overruled: list[str] = []
 
-    def proves(original: str, copy: str, marks: Marks, left_alone: judge.LeftAlone) -> bool:
-        believed = judge.proves(original, copy, marks, left_alone)
+    def proves(original: str, copy: str, marks: Marks, left_alone: proof.LeftAlone) -> bool:
+        believed = proof.proves(original, copy, marks, left_alone)
         if believed:
             try:
-                judge.check(original, marks.without_probes(copy), marks, left_alone)
+                proof.check(original, marks.without_probes(copy), marks, left_alone)
             except RewriteError as error:
                 overruled.append(str(error))
         return believed

@@ -12,7 +12,7 @@ from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, SpoolError
 from flask_mailtrack.outgoing import links, prepare
 from flask_mailtrack.outgoing.rewriting import rewrite
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 
 HTML = '<p>Dear Ada, <a href="https://example.com/">read on</a></p>'
 

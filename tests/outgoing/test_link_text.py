@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewriting.link_text import LOOK_AHEAD, link_text
+from flask_mailtrack.outgoing.rewriting.link_picker import LOOK_AHEAD, link_text
 from flask_mailtrack.outgoing.rewriting.rewrite import Link, Skipped, compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
 from tests.outgoing.html5_oracle import refuse

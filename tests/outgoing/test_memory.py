@@ -6,8 +6,7 @@ import tracemalloc
 
 from conftest import Site
 
-from flask_mailtrack.outgoing.bodies import HTML_BYTES, Plan
-from flask_mailtrack.outgoing.memory import Memory
+from flask_mailtrack.outgoing.bodies import HTML_BYTES, Memory, Plan
 from flask_mailtrack.outgoing.options import choose
 
 

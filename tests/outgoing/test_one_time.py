@@ -7,7 +7,7 @@ from cpu_time import cpu_seconds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.outgoing.one_time import works_once
+from flask_mailtrack.outgoing.links import works_once
 
 RUN = "9f86d081884c7d659a2f"
 SECRET = [

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.outgoing.placeholders import LEADS_OUT, WORDS, Placeholders
-from flask_mailtrack.outgoing.slots import Slot, Slots
+from flask_mailtrack.outgoing.placeholders import LEADS_OUT, WORDS, Placeholders, Slot, Slots
 from flask_mailtrack.tokens import Signer
 
 SIGNER = Signer(["the newest key, long enough", "an older key, long enough"], app_id="shop")

@@ -12,9 +12,9 @@ from flask_mailtrack import signals
 from flask_mailtrack.config import load
 from flask_mailtrack.destination import MAX_LENGTH, refusal
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.policy import Policy
+from flask_mailtrack.outgoing.links import Policy
 from flask_mailtrack.outgoing.rewriting import rewrite
-from flask_mailtrack.outgoing.rewriting.attributes import _remembered_url, browser_url
+from flask_mailtrack.outgoing.rewriting.syntax import _remembered_url, browser_url
 
 
 def policy(**config: object) -> Policy:

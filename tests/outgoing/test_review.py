@@ -15,9 +15,9 @@ from flask_mail import BadHeaderError, Message
 
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError
 from flask_mailtrack.events import LinkTarget, SentMessage, new_id, now
-from flask_mailtrack.outgoing import ledger
+from flask_mailtrack.outgoing import delivery
 from flask_mailtrack.outgoing.rewriting import rewrite
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 
 HTML = '<a href="https://example.com/">x</a>'
 
@@ -51,7 +51,7 @@ def test_a_personal_link_is_never_in_a_copy_for_several(make_site: MakeSite) -> 
 
 def test_threads_that_send_many_links_lose_no_mail(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the memory of links is full, sending from several threads goes on."""
-    monkeypatch.setattr(ledger, "_REMEMBERED", 5)
+    monkeypatch.setattr(delivery, "_REMEMBERED", 5)
     monkeypatch.setattr(Spool, "append", lambda *args, **kwargs: None)
     book = site.mailtrack.state().office.ledger
     row = SentMessage(new_id(), new_id(), "a@example.com", "", "", "", now())

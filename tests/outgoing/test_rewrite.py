@@ -15,13 +15,13 @@ from lxml import etree
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewriting import judge, rewrite
-from flask_mailtrack.outgoing.rewriting.attributes import browser_url
-from flask_mailtrack.outgoing.rewriting.cuts import END, Cut, added_attribute
-from flask_mailtrack.outgoing.rewriting.judge import check, proves
+from flask_mailtrack.outgoing.rewriting import proof, rewrite
 from flask_mailtrack.outgoing.rewriting.marks import PREFIX, Marks
+from flask_mailtrack.outgoing.rewriting.proof import check, proves
 from flask_mailtrack.outgoing.rewriting.rewrite import Limits, Link, Skipped, Template
 from flask_mailtrack.outgoing.rewriting.scan import Attribute, LinkTag, Page, scan
+from flask_mailtrack.outgoing.rewriting.syntax import browser_url
+from flask_mailtrack.outgoing.rewriting.template import END, Cut, added_attribute
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, links, refuse, tree_links
 
 SLOTS = re.compile(
@@ -898,8 +898,8 @@ class TestProof:
     def test_only_what_everybody_reads_alike_is_taken_literally(self, before: str) -> None:
         """Signs, parameters and ampersands are plain; any other reference in an address is read a second time."""
         for plain in (*(chr(n) for n in range(0x21, 0x7F) if n != 0x26), "&amp;", "&a", "&Bx", "&Zz9=1", "&b1#"):
-            assert judge._LITERAL.fullmatch(f"{before}{plain}")
-            assert judge._LITERAL.fullmatch(f"{plain}{before}")
+            assert proof._LITERAL.fullmatch(f"{before}{plain}")
+            assert proof._LITERAL.fullmatch(f"{plain}{before}")
         for doubtful in (
             "&",
             "&&",
@@ -918,11 +918,11 @@ class TestProof:
             "&DDotrahd;",
             "&a;",
         ):
-            assert not judge._LITERAL.fullmatch(f"{before}/{doubtful}")
+            assert not proof._LITERAL.fullmatch(f"{before}/{doubtful}")
 
     def test_another_reading_of_a_value_is_not_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """If libxml2 reads an address in another way, neither road accepts it."""
-        monkeypatch.setattr(judge, "browser_url", lambda value: value)
+        monkeypatch.setattr(proof, "browser_url", lambda value: value)
         html = '<body><a href="https://x.test/?a&#38;b">x</a></body>'
         assert reason(html) == "unverified"
 

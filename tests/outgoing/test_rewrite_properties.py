@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.outgoing.rewriting import judge
-from flask_mailtrack.outgoing.rewriting.attributes import browser_url
-from flask_mailtrack.outgoing.rewriting.cuts import END, START, Cut, in_order, split
-from flask_mailtrack.outgoing.rewriting.judge import check, proves
+from flask_mailtrack.outgoing.rewriting import proof
 from flask_mailtrack.outgoing.rewriting.marks import Marks
+from flask_mailtrack.outgoing.rewriting.proof import check, proves
 from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
+from flask_mailtrack.outgoing.rewriting.syntax import browser_url
+from flask_mailtrack.outgoing.rewriting.template import END, START, Cut, in_order, split
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
 from tests.outgoing.html5_oracle import links as html5_links
 
@@ -187,12 +187,12 @@ REFERENCES = [
 @given(st.lists(st.sampled_from(REFERENCES), max_size=8).map("".join))
 def test_what_the_judge_takes_literally_is_read_so_by_everybody(value: str) -> None:
     """An address is not read a second time only where no parser could read another one."""
-    if judge._LITERAL.fullmatch(value):
+    if proof._LITERAL.fullmatch(value):
         html = f'<p><a href="x{value}">'
         expected = f"x{value.replace('&amp;', '&')}"
         assert browser_url(f"x{value}") == expected
         assert html5_links(html)[0][0] == expected
-        assert judge._links(judge._parse(html), html)[0].get("href") == expected
+        assert proof._links(proof._parse(html), html)[0].get("href") == expected
 
 
 def _values(html: str) -> list[tuple[int, int]]:

@@ -8,8 +8,8 @@ from html import entities
 import pytest
 from cpu_time import cpu_seconds
 
-from flask_mailtrack.outgoing.rewriting.attributes import browser_url, decode, opts_out
 from flask_mailtrack.outgoing.rewriting.scan import Page, scan
+from flask_mailtrack.outgoing.rewriting.syntax import browser_url, decode, opts_out
 from tests.outgoing.html5_oracle import links as html5_links
 
 SEEN = {

@@ -12,7 +12,7 @@ from conftest import MakeSite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.outgoing.services import RELAYS, headers_for, take_switches
+from flask_mailtrack.outgoing.headers import RELAYS, headers_for, take_switches
 
 ALIDM = base64.b64encode(json.dumps({"OpenTrace": "0", "LinkTrace": "1", "TagName": "spring"}).encode()).decode()
 

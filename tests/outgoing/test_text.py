@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.outgoing.placeholders import Placeholders
-from flask_mailtrack.outgoing.slots import Slots
+from flask_mailtrack.outgoing.placeholders import Placeholders, Slots
 from flask_mailtrack.outgoing.text import AsWritten, with_footer
 
 PLACEHOLDERS = Placeholders(lambda word: ["a" * 26])

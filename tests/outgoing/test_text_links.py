@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flask_mailtrack.destination import refusal
 from flask_mailtrack.outgoing.placeholders import Placeholders
-from flask_mailtrack.outgoing.text_links import TextLink, TextTemplate, compile, find
+from flask_mailtrack.outgoing.text import TextLink, TextTemplate, compile, find
 
 PLACEHOLDERS = Placeholders(lambda word: ["a" * 26])
 URLS, EVERY = PLACEHOLDERS.urls, PLACEHOLDERS.every

@@ -21,10 +21,10 @@ from conftest import MakeSite, Site
 from sqlalchemy.exc import IntegrityError
 
 from flask_mailtrack.errors import SpoolError
-from flask_mailtrack.storage.batch import Batch
-from flask_mailtrack.storage.disk.directory import strangers
-from flask_mailtrack.storage.disk.signatures import MANY, Signatures
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.directory import strangers
+from flask_mailtrack.storage.journal.signatures import MANY, Signatures
+from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'

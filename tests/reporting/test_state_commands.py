@@ -12,7 +12,7 @@ from conftest import MakeSite, Site
 from test_people import unsubscribe_path
 
 from flask_mailtrack.events import first_id, now
-from flask_mailtrack.storage import recount
+from flask_mailtrack.storage.tables import counts
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'
@@ -43,7 +43,7 @@ def test_state_is_made_again_from_the_events(
     database_url: str, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever stands on the messages, afterwards it is what the drain would have written, page after page."""
-    monkeypatch.setattr(recount, "_BATCH", 2)
+    monkeypatch.setattr(counts, "_BATCH", 2)
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     for number in range(5):
         sent = site.send(HTML, list_id="news")

@@ -161,7 +161,7 @@ def test_unknown_is_a_third_number(database_url: str, make_site: MakeSite) -> No
 
 def test_counts_that_are_added_to_are_those_of_a_recount(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message with many events gets the same figures by addition, unknown hits and corrected ones included."""
-    monkeypatch.setattr("flask_mailtrack.storage.tally.CROWDED", 1)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.counts.CROWDED", 1)
     site = make_site(MAILTRACK_THRESHOLDS={"burst": 60})
     sent = site.send(HTML)
     readers = [Reader(site.client, sent, {"User-Agent": name}) for name in ("Acme-Link-Service/3.1", "curl/8.0")]

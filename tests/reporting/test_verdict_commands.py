@@ -10,9 +10,9 @@ from click.testing import Result
 from conftest import MakeSite, Site
 from mmdb_writer import MMDBWriter
 
+from flask_mailtrack import networks
 from flask_mailtrack.errors import ConfigError
 from flask_mailtrack.events import now
-from flask_mailtrack.networks import source
 
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36"
 APPLE = "172.224.226.0/31,GB,GB-EN,London,\n2a02:26f7:d580:4000::/64,LS,LS-A,Maseru,\n"
@@ -103,8 +103,8 @@ def test_a_bad_list_stops_the_start(make_site: MakeSite, tmp_path: Path) -> None
 def test_check_warns_of_an_old_list(days: int, level: str, make_site: MakeSite, tmp_path: Path) -> None:
     """Networks change hands, so check says when the list has not been renewed for a quarter."""
     path = tmp_path / "networks.txt"
-    old = source.Section(now().date() - timedelta(days=days), "", ())
-    source.write(path, {"certain": old})
+    old = networks.Section(now().date() - timedelta(days=days), "", ())
+    networks.write(path, {"certain": old})
     lines = run(make_site(MAILTRACK_NETWORKS=str(path)), "check").output.splitlines()
     assert [line.split()[0] for line in lines if " C50 " in line] == [level]
 

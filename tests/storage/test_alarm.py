@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.storage import alarm as alarm_module
-from flask_mailtrack.storage.alarm import Alarm, Backoff
-from flask_mailtrack.storage.disk.gauge import Waiting
+from flask_mailtrack.storage.drain import drain as alarm_module
+from flask_mailtrack.storage.drain.drain import Alarm, Backoff
+from flask_mailtrack.storage.journal.backlog import Waiting
 
 
 class Clock:

@@ -16,8 +16,8 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.schema import missing_tables
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.schema import missing_tables
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 

@@ -31,18 +31,16 @@ from flask_mailtrack.events import (
     new_id,
 )
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.batch import Batch
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.disk.election import election
-from flask_mailtrack.storage.disk.segment import Segment
-from flask_mailtrack.storage.disk.spool import Spool
-from flask_mailtrack.storage.drain import Drain
-from flask_mailtrack.storage.drain_thread import DrainThread
-from flask_mailtrack.storage.optouts import OptOuts
+from flask_mailtrack.storage.drain.drain import Drain, DrainThread
+from flask_mailtrack.storage.journal.segment import Segment, election
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import Record, encode, to_json
-from flask_mailtrack.storage.recount import Recount
-from flask_mailtrack.storage.schema import missing_tables
-from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.storage.tables.batch import Batch
+from flask_mailtrack.storage.tables.counts import Recount
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.optouts import OptOuts
+from flask_mailtrack.storage.tables.schema import missing_tables
+from flask_mailtrack.storage.tables.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 ADA = "ada@example.com"
@@ -927,7 +925,7 @@ def _raise(error: Exception) -> Any:
 
 def test_a_drainer_that_never_ends_is_not_waited_for_for_ever(lite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A send that wants the last opt-outs gives up, rather than hang, while another process hangs in its drain."""
-    monkeypatch.setattr("flask_mailtrack.storage.disk.election.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("flask_mailtrack.storage.journal.segment.PATIENCE_SECONDS", 0.05)
     lite.put(lite.hit(lite.message(), EventType.UNSUBSCRIBED))
     with election(lite.directory, wait=True), pytest.raises(OptOutsUnavailable):
         lite.refused()

@@ -18,8 +18,8 @@ from mmdb_writer import MMDBWriter
 from flask_mailtrack.config import load
 from flask_mailtrack.errors import ConfigError
 from flask_mailtrack.events import EventType, Hit, Verdict, new_id, now
-from flask_mailtrack.incoming import labels
-from flask_mailtrack.storage.enrichment import Enrichment
+from flask_mailtrack.incoming import hits
+from flask_mailtrack.storage.tables.enrichment import Enrichment
 from flask_mailtrack.testing import Reader
 
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36"
@@ -171,7 +171,7 @@ def test_any_hit_is_enriched(user_agent: str, verdict: Verdict, ip: str) -> None
 
 def test_a_request_does_not_pay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """With whole User-Agents the request names no client, and the row has one all the same."""
-    monkeypatch.setattr(labels, "identify", None)
+    monkeypatch.setattr(hits, "identify", None)
     Reader(site.client, site.send(HTML), {"User-Agent": MAC}).click()
     (event,) = site.rows("Event")
     assert (event.client, event.os, event.device, event.user_agent) == ("Chrome", "macOS", "desktop", MAC)
@@ -217,7 +217,7 @@ def test_a_missing_extra_is_named(
 def test_nothing_is_imported_unless_asked_for() -> None:
     """An app without the keys does not pay 80 MB for packages that it does not use."""
     code = (
-        "import sys; from flask_mailtrack.storage.enrichment import Enrichment; Enrichment();"
+        "import sys; from flask_mailtrack.storage.tables.enrichment import Enrichment; Enrichment();"
         "sys.exit(any(name.startswith(('ua_parser', 'maxminddb')) for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -15,8 +15,8 @@ from conftest import MakeSite
 from sqlalchemy.exc import DBAPIError
 
 from flask_mailtrack.errors import OptOutsUnavailable
-from flask_mailtrack.storage.batch import Batch
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'
@@ -111,7 +111,7 @@ def test_a_deadlock_is_tried_again_until_it_passes(make_site: MakeSite, monkeypa
         return write(batch, records)
 
     monkeypatch.setattr(Batch, "write", clash)
-    monkeypatch.setattr("flask_mailtrack.storage.writer.time.sleep", pauses.append)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.writer.time.sleep", pauses.append)
     assert site.mailtrack.flush() > 0
     assert [row.status for row in site.rows("Message")] == ["sent"]
     assert len(pauses) == 9

@@ -19,11 +19,11 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.hindsight import Hindsight, Visit
 from flask_mailtrack.storage.records import decode, encode, to_json
-from flask_mailtrack.storage.recount import Recount
-from flask_mailtrack.storage.writer import Writer
+from flask_mailtrack.storage.tables.counts import Recount
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.second_look import Hindsight, Visit
+from flask_mailtrack.storage.tables.writer import Writer
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)

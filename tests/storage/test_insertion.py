@@ -14,8 +14,8 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id
 from flask_mailtrack.models import EventMixin, models_for
-from flask_mailtrack.storage.batch import EVENT_COLUMNS, MESSAGE_COLUMNS, Batch, event_row
-from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.tables.batch import EVENT_COLUMNS, MESSAGE_COLUMNS, Batch, event_row
+from flask_mailtrack.storage.tables.database import Database
 
 MOMENT = datetime(2026, 11, 21, 12, 30, 15, 678901, tzinfo=UTC)
 

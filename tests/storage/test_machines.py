@@ -16,7 +16,7 @@ import pytest
 from conftest import MakeSite, Site
 
 from flask_mailtrack.errors import ConfigError
-from flask_mailtrack.storage.disk import durability
+from flask_mailtrack.storage.journal import segment
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'
@@ -66,7 +66,7 @@ def test_macos_empties_the_memory_of_the_drive(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(os, "fsync", lambda fd: asked.append("fsync"))
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", control)
-    durability.to_disk(0)
+    segment.to_disk(0)
     assert asked == ["fcntl 51"] + ["fsync"] * (not known)
 
 
@@ -119,7 +119,7 @@ def test_a_mount_point_of_root_is_used(tmp_path: Path) -> None:
             os.setgroups([])
             os.setgid(12345)
             os.setuid(12345)
-            from flask_mailtrack.storage.disk.directory import make, require_around
+            from flask_mailtrack.storage.journal.directory import make, require_around
 
             require_around("MAILTRACK_SPOOL_DIR", volume)
             make(volume / "ours")

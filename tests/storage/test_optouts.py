@@ -15,8 +15,8 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_mailtrack.errors import OptOutsUnavailable, SpoolError
 from flask_mailtrack.events import OptOutKind, Standing, Suppression
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import REF, OptOuts
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.optouts import REF, OptOuts
 from flask_mailtrack.tokens import Signer
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

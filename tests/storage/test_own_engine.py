@@ -15,7 +15,7 @@ from flask_mail import Message
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, StaticPool
 
 from flask_mailtrack.errors import OptOutsUnavailable
-from flask_mailtrack.storage.own_engine import KEPT, MORE, own_engine
+from flask_mailtrack.storage.tables.engine import KEPT, MORE, own_engine
 
 THREADS = 15
 

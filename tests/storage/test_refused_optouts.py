@@ -103,7 +103,7 @@ def test_a_refused_opt_out_holds_on_every_machine(
     with first.app.app_context():
         first.mailtrack.suppress(ADA, "news")
     if adopted:
-        monkeypatch.setattr("flask_mailtrack.storage.sink.consumer.CLAIM_SECONDS", -1)
+        monkeypatch.setattr("flask_mailtrack.storage.drain.shipping.CLAIM_SECONDS", -1)
         flush(second)
     flush(first)
     assert (mailed(first), mailed(second)) == ([BOB], [BOB])

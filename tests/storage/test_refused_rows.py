@@ -15,9 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from flask_mailtrack.errors import DatabaseBusy
 from flask_mailtrack.events import EventType, Hit, SentMessage, Suppression, new_id, now
 from flask_mailtrack.signals import tracking_failed
-from flask_mailtrack.storage.disk.directory import bad_files
-from flask_mailtrack.storage.fault import column_of, of_the_record
+from flask_mailtrack.storage.journal.directory import bad_files
 from flask_mailtrack.storage.records import Record, to_json
+from flask_mailtrack.storage.tables.writer import column_of, of_the_record
 
 ADA = "ada@example.com"
 REFUSALS = {

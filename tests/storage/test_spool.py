@@ -18,10 +18,9 @@ import pytest
 from forks import FORKS, run_with_fork
 
 from flask_mailtrack.errors import SpoolError
-from flask_mailtrack.storage.disk import spool as spool_module
-from flask_mailtrack.storage.disk.election import election
-from flask_mailtrack.storage.disk.segment import chunks
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal import spool as spool_module
+from flask_mailtrack.storage.journal.segment import chunks, election
+from flask_mailtrack.storage.journal.spool import Spool
 
 
 @pytest.fixture(name="spool")
@@ -66,7 +65,7 @@ def segments(spool: Spool) -> list[Path]:
 
 WRITER = """
 import sys, threading
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 
 spool, name, threads, count = Spool(sys.argv[1], "events", "group"), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 
@@ -81,7 +80,7 @@ workers = [threading.Thread(target=work, args=(thread,)) for thread in range(thr
 FULL_DISK = """
 import resource, sys
 from flask_mailtrack.errors import SpoolError
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 
 spool = Spool(sys.argv[1], "events", "off")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
@@ -291,7 +290,7 @@ def test_no_record_is_lost_while_many_write_and_one_drains(tmp_path: Path) -> No
 
 
 FORKED = """
-from flask_mailtrack.storage.disk.spool import Spool
+from flask_mailtrack.storage.journal.spool import Spool
 
 spool = Spool(sys.argv[1], "events", "off")
 spool.append({"who": "parent before"})

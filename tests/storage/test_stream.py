@@ -18,11 +18,12 @@ from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack.errors import ConfigError, OptOutsUnavailable
 from flask_mailtrack.signals import message_opened, message_sent, recipient_unsubscribed
-from flask_mailtrack.storage.batch import Batch
+from flask_mailtrack.storage import redis
+from flask_mailtrack.storage.drain import shipping
+from flask_mailtrack.storage.drain.shipping import Consumer
 from flask_mailtrack.storage.records import encode
-from flask_mailtrack.storage.sink import consumer, stream
-from flask_mailtrack.storage.sink.consumer import Consumer
-from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS, Stream
+from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, Stream
+from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'
@@ -217,7 +218,7 @@ def test_an_opt_out_outlives_its_box(boxes: tuple[Box, Box], monkeypatch: pytest
     with recipient_unsubscribed.connected_to(lambda app, event: told.append(app)):
         second.flush()
         assert (told, second.waiting()[2]) == ([], 1)
-        monkeypatch.setattr(consumer, "CLAIM_SECONDS", -1)
+        monkeypatch.setattr(shipping, "CLAIM_SECONDS", -1)
         assert second.flush() == 1
     assert (told, second.waiting()[2]) == ([second.app], 0)
     assert second.send(HTML, list_id="news") == []
@@ -390,7 +391,7 @@ def test_what_waits_in_redis_under_its_former_name_arrives(
     for segment in host.site.mailtrack.state_of(host.app).spools[1].directory.glob("optouts-*"):
         segment.unlink()
     assert host.send(HTML, list_id="news") == []
-    monkeypatch.setattr(consumer, "CLAIM_SECONDS", -1)
+    monkeypatch.setattr(shipping, "CLAIM_SECONDS", -1)
     host.flush()
     assert [row.recipient for row in host.rows("OptOut")] == ["ada@example.com"]
 
@@ -399,7 +400,7 @@ def test_a_mail_is_announced_once_when_redis_claims_its_batch_again(
     boxes: tuple[Box, Box], ship: Callable[[Box], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch whose consumer takes too long is claimed by another one, and one of the two tells the host of it."""
-    monkeypatch.setattr(stream, "CLAIM_SECONDS", 0)
+    monkeypatch.setattr(redis, "CLAIM_SECONDS", 0)
     first, second = boxes
     first.send(HTML)
     ship(first)

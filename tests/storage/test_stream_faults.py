@@ -17,9 +17,10 @@ from conftest import MakeSite, Site
 from redis_server import RedisServer, running
 
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
-from flask_mailtrack.storage.sink import relay, stream
-from flask_mailtrack.storage.sink.consumer import Consumer
-from flask_mailtrack.storage.sink.stream import EVENTS, Entry, Stream
+from flask_mailtrack.storage import redis
+from flask_mailtrack.storage.drain import shipping
+from flask_mailtrack.storage.drain.shipping import Consumer
+from flask_mailtrack.storage.redis import EVENTS, Entry, Stream
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'
@@ -59,7 +60,7 @@ def test_a_redis_that_is_killed_under_load_loses_nothing(
     server: RedisServer, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, consuming: bool
 ) -> None:
     """While opens come in and are shipped, Redis is killed again and again; each open is a row, exactly once."""
-    monkeypatch.setattr(relay, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(shipping, "AWAY_SECONDS", 0)
     host = box(make_site, server, MAILTRACK_DRAIN_BATCH=20)
     reader = Reader(host.client, host.send(HTML))
     over, opens = threading.Event(), []
@@ -89,7 +90,7 @@ def test_a_redis_that_is_killed_under_load_loses_nothing(
         over.set()
         for thread in threads:
             thread.join(60)
-    monkeypatch.setattr(stream, "CLAIM_SECONDS", 0)  # what a round took when Redis went away is abandoned
+    monkeypatch.setattr(redis, "CLAIM_SECONDS", 0)  # what a round took when Redis went away is abandoned
     monkeypatch.setattr(Consumer, "run", consume)
     host.mailtrack.flush()
     (row,) = host.rows("Message")
@@ -109,7 +110,7 @@ def test_killed_consumers_store_each_row_once(
     server: RedisServer, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often a consumer is killed between its commit and its acknowledgement, rows and counts are right."""
-    monkeypatch.setattr(stream, "CLAIM_SECONDS", 0)  # the next one does not wait a minute
+    monkeypatch.setattr(redis, "CLAIM_SECONDS", 0)  # the next one does not wait a minute
     host = box(make_site, server, MAILTRACK_DRAIN_BATCH=5)
     reader = Reader(host.client, host.send(HTML))
     hits = 5 * 2 * KILLS
@@ -191,7 +192,7 @@ def test_a_killed_redis_stops_no_reader(
     server: RedisServer, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without Redis clicks lead where they should and rows go straight to the database; the log says so once."""
-    monkeypatch.setattr(relay, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(shipping, "AWAY_SECONDS", 0)
     host = box(make_site, server)
     reader = Reader(host.client, host.send(HTML, list_id="news"))
     server.kill()
@@ -271,7 +272,7 @@ def test_a_redis_without_room_is_emptied_and_passed_by(
     make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When its memory is full, rows go straight to the database, and what it holds is still moved and deleted."""
-    monkeypatch.setattr(relay, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(shipping, "AWAY_SECONDS", 0)
     with running("--appendonly", "yes") as server:
         host = box(make_site, server)
         reader = Reader(host.client, host.send(HTML))
@@ -318,7 +319,7 @@ def test_each_box_has_a_journal_that_it_may_lose(server: RedisServer, make_site:
         Reader(first.client, first.send(HTML)).open()
         entry = streamed(first)
         relay_of = first.mailtrack.state().drain
-        assert isinstance(relay_of, relay.Relay)
+        assert isinstance(relay_of, shipping.Relay)
         relay_of._consumer.run = lambda patient=True: 0  # type: ignore[method-assign]
         first.mailtrack.flush()
         assert entry.length(EVENTS) == 4

@@ -15,10 +15,10 @@ from redis_server import RedisServer, running
 
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
 from flask_mailtrack.signals import recipient_suppressed, recipient_unsubscribed, tracking_failed
+from flask_mailtrack.storage.drain import shipping
+from flask_mailtrack.storage.drain.shipping import Consumer
 from flask_mailtrack.storage.records import encode
-from flask_mailtrack.storage.sink import relay
-from flask_mailtrack.storage.sink.consumer import Consumer
-from flask_mailtrack.storage.sink.stream import BAD, EVENTS, OPTOUTS
+from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS
 from flask_mailtrack.testing import Reader
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -178,7 +178,7 @@ def test_a_redis_that_is_away_is_no_failure_of_the_database(
     make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No alarm is raised and the thread does not slow down; hits of who has declined are dropped all the same."""
-    monkeypatch.setattr(relay, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(shipping, "AWAY_SECONDS", 0)
     failures: list[str] = []
 
     def receive(app: Any, reason: str, error: Exception) -> None:

@@ -14,8 +14,8 @@ from conftest import MakeSite, Site
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.storage.rights import suppression_import
-from flask_mailtrack.storage.rights.suppression_file import Row, SuppressionFile
+from flask_mailtrack.storage.people import suppression_list
+from flask_mailtrack.storage.people.suppression_list import Row, SuppressionFile
 
 FILES = {
     "sendgrid": 'status,reason,email,ip,created\n,"550 5.1.1 no such user",ada@example.com,1.2.3.4,1700000000\n',
@@ -147,9 +147,9 @@ def test_bare_addresses_are_enough(site: Site, file: Path) -> None:
 
 def test_an_import_that_stops_can_go_on(site: Site, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was committed stays, the command says where to go on, and nothing is lost or doubled."""
-    monkeypatch.setattr(suppression_import, "BATCH", 10)
+    monkeypatch.setattr(suppression_list, "BATCH", 10)
     file.write_text("email\n" + "".join(f"a{n}@example.com\n" for n in range(50)) + "bad\n")
-    write, calls = suppression_import.suppression.write, []
+    write, calls = suppression_list.suppression.write, []
 
     def failing(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -157,7 +157,7 @@ def test_an_import_that_stops_can_go_on(site: Site, file: Path, monkeypatch: pyt
             raise sa.exc.OperationalError("", {}, Exception("gone"))
         return write(*args, **options)
 
-    monkeypatch.setattr(suppression_import.suppression, "write", failing)
+    monkeypatch.setattr(suppression_list.suppression, "write", failing)
     assert "--from-line 22" in run(site, "import", str(file)).output
     assert len(site.rows("OptOut")) == 20
     assert "30 added, 0 stood already, 1 rejected" in run(site, "import", str(file), "--from-line", "22").output
@@ -168,7 +168,7 @@ def test_what_is_exported_can_be_imported(
     database_url: str, make_site: MakeSite, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Our own file goes round with list, kind and reason, page by page, and holds no formula."""
-    monkeypatch.setattr("flask_mailtrack.storage.rights.suppression._PAGE", 3)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.register._PAGE", 3)
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     for name in ("ada", "bob", "=carl", "+dora", "eve"):
         site.mailtrack.suppress(f"{name}@example.com", "news", reason="bounce")
@@ -233,8 +233,8 @@ from flask import Flask
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from flask_mailtrack import Mailtrack
-from flask_mailtrack.storage.rights.suppression_file import SuppressionFile
-from flask_mailtrack.storage.rights.suppression_import import load
+from flask_mailtrack.storage.people.suppression_list import SuppressionFile
+from flask_mailtrack.storage.people.suppression_list import load
 
 folder, rows = Path(sys.argv[1]), int(sys.argv[2])
 file = folder / f"{rows}.csv"

@@ -7,9 +7,8 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .attributes import decode
-from .cuts import END, START, Cut
-from .syntax import read_attributes
+from .syntax import decode, read_attributes
+from .template import END, START, Cut
 
 # Drawn anew for each process, so no author can know it; the judge looks for it in the body all the same.
 PREFIX = f"https://{secrets.token_hex(20)}.invalid/"

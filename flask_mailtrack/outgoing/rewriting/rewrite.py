@@ -14,14 +14,25 @@ from dataclasses import dataclass
 
 from flask_mailtrack.errors import RewriteError
 
-from .choice import Choice, Refuse, RefuseText
-from .cuts import END, START, Cut, Link, Place, added_attribute, attribute_names, in_order, own_attributes, split
-from .deadline import Deadline
-from .judge import check, proves
+from .link_picker import Choice, Refuse, RefuseText
 from .marks import Marks
-from .places import in_open_link, start_points
-from .scan import Page, scan
-from .template import Skipped, Template, assemble
+from .proof import check, proves
+from .scan import Deadline, Page, in_open_link, scan, start_points
+from .template import (
+    END,
+    START,
+    Cut,
+    Link,
+    Place,
+    Skipped,
+    Template,
+    added_attribute,
+    assemble,
+    attribute_names,
+    in_order,
+    own_attributes,
+    split,
+)
 
 __all__ = ["Limits", "Link", "Place", "Skipped", "Template", "compile"]
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from html import unescape
 from typing import NamedTuple
 
-from .attributes import lower
-from .syntax import COMMENT_END, CONDITION, RAW_TEXT, TOKEN, Attribute, raw_text_end, read_attributes
+from .syntax import COMMENT_END, CONDITION, RAW_TEXT, TOKEN, Attribute, lower, raw_text_end, read_attributes
 
 _END_OF_LINK = re.compile(r"</?a(?=[ \t\n\f\r/>])", re.IGNORECASE)
 _SEEN = re.compile(r"<(?:img|amp-img|svg|button|input)\b", re.IGNORECASE)

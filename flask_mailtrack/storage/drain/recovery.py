@@ -1,0 +1,217 @@
+"""The journal, looked through without being drained: for choices that wait, and for people to forget.
+
+JOIN: The way back of what could not be stored: from a log, or from the quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from flask_mailtrack.events import Hit, Suppression
+from flask_mailtrack.storage.journal.directory import BAD, SUFFIX, bad_files, foreign_segments
+from flask_mailtrack.storage.journal.journal import Found, find
+from flask_mailtrack.storage.journal.segment import election, to_disk
+from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.records import decode, from_json
+from flask_mailtrack.storage.redis import Stream
+from flask_mailtrack.storage.tables.optouts import OPT_OUTS
+
+from .drain import Drain
+
+
+def waiting(spools: Sequence[Spool], strict: bool = True) -> list[Hit | Suppression]:
+    """Return the choices that are in *spools*, and the refusals in their quarantine, which stand until they are stored.
+
+    A line that is none is left to the drain.
+
+    :param strict: off: do without segments of another user, in which there may be more.
+    :raises OSError: a spool cannot be read.
+    """
+    foreign = [path for spool in spools for path in foreign_segments(spool.directory, spool.stream)] if strict else []
+    if foreign:
+        raise PermissionError(f"{foreign[0]} belongs to another user: chown it to {os.geteuid()}")
+    kept = [change for spool in spools for path in bad_files(spool.directory, spool.stream) for change in _kept(path)]
+    return kept + _choices(body for spool in spools for path in sorted(spool.files()) for body in _bodies(path))
+
+
+def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
+    """Return the choices of which *stream* has copies, those of this machine included, and what no database took.
+
+    :raises StreamError: it cannot be asked.
+    """
+    told, refused = stream.choices(hurried)
+    return [*filter(_refuses, _choices(_decoded(refused))), *_choices(_decoded(told))]
+
+
+def forget(spools: Sequence[Spool], words: Iterable[str], stream: Stream | None = None) -> int:
+    """Take the lines out of the quarantine in which one of *words* stands, and return how many.
+
+    :param stream: where there are bad lines, too, and copies of opt-outs.
+
+    :param words: addresses, references and ids.
+    """
+    named = mention({spelling for word in words for spelling in (word, json.dumps(word)[1:-1], _twice(word))})
+    gone = 0
+    for directory in sorted({spool.directory for spool in spools}):
+        with election(directory, True):  # nobody may add to it meanwhile
+            bad = [p for p in sorted(directory.glob("bad-*.jsonl")) if p.is_file() and not p.is_symlink()]
+            gone += sum(_without(path, named) for path in bad)
+    return gone + (stream.forget(named) if stream else 0)
+
+
+def mention(words: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds *words* in text, in any case, but not ``b@example.com`` in ``bob@example.com``.
+
+    Before one may stand what an address cannot hold, an escape of a URL, or one of JSON.
+    """
+    either = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    before = r"(?:(?<![a-z0-9._+-])|(?<=%[0-9a-f]{2})|(?<=\\[nrt]))"
+    return re.compile(rf"{before}(?:{either})(?![a-z0-9-]|\.[a-z0-9])", re.IGNORECASE)
+
+
+def _bodies(path: Path) -> Iterator[dict[str, Any]]:
+    # Drained meanwhile: then it is in the database.
+    with suppress(FileNotFoundError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+        yield from _decoded(lines)
+
+
+def _kept(path: Path) -> list[Hit | Suppression]:
+    """Return the refusals that the database has refused: nobody is mailed because of that."""
+    state = path.stat()
+    return _kept_in(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(16)
+def _kept_in(path: Path, *version: int) -> list[Hit | Suppression]:
+    """Read each version of a file once: it stays until somebody mends the table, and each send asks."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+        return list(filter(_refuses, _choices(found.body for found in find(lines) if found.body is not None)))
+
+
+def _refuses(change: Hit | Suppression) -> bool:
+    return change.out if isinstance(change, Suppression) else OPT_OUTS[change.type][1]
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):
+            yield decode(line)
+
+
+def _choices(bodies: Iterable[dict[str, Any]]) -> list[Hit | Suppression]:
+    found: list[Hit | Suppression] = []
+    for body in bodies:
+        with suppress(ValueError):
+            record = from_json(body)
+            if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
+                found.append(record)
+    return found
+
+
+def _without(path: Path, named: re.Pattern[str]) -> int:
+    lines = path.read_text("utf-8", "backslashreplace").splitlines(keepends=True)
+    kept = [line for line in lines if not named.search(line)]
+    if len(kept) < len(lines):
+        new = path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(kept)
+            file.flush()
+            to_disk(file.fileno())
+        new.replace(path)
+    return len(lines) - len(kept)
+
+
+def _twice(word: str) -> str:
+    """Return *word* as it stands in JSON that stands in JSON."""
+    return json.dumps(json.dumps(word)[1:-1])[1:-1]
+
+
+_BATCH = 500
+
+
+@dataclass
+class Recovered:
+    """What became of the records of a file, by the numbers of their lines, from 1."""
+
+    stored: list[int] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+    """Cut off, or the checksum does not fit."""
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    """The database still refuses them, and why."""
+
+
+def recover(drain: Drain, lines: Iterable[bytes], progress: Callable[[Recovered], object]) -> Recovered:
+    """Store the records among *lines*; what is in the database already is left as it is.
+
+    :param progress: called after each batch.
+    :raises SQLAlchemyError: the database does not take anything now; all can be tried again.
+    """
+    result = Recovered()
+    found = find(lines)
+    while batch := list(islice(found, _BATCH)):
+        _store(drain, batch, result)
+        progress(result)
+    return result
+
+
+def recover_quarantine(drain: Drain, path: Path, progress: Callable[[Recovered], object]) -> Recovered:
+    """Store what is kept in a file of the quarantine, and take out of the file what is stored.
+
+    :raises OSError: the file cannot be read, or written anew.
+    """
+    with election(path.parent, wait=True):  # only who drains writes to the quarantine
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            lines = file.readlines()
+        result = recover(drain, lines, progress)
+        stored = set(result.stored)
+        _rewrite(path, [line for number, line in enumerate(lines, 1) if number not in stored])
+    return result
+
+
+def recover_stream(drain: Drain, stream: Stream, progress: Callable[[Recovered], object]) -> Recovered:
+    """Store what was put aside in *stream*, and delete there what is stored.
+
+    :raises StreamError: Redis is away.
+    """
+    entries = stream.bad()
+    result = recover(drain, (line if stream.is_ours(line) else b"" for _, line in entries), progress)
+    result.refused += [(n, "of another key") for n, (_, line) in enumerate(entries, 1) if not stream.is_ours(line)]
+    stream.drop([entries[number - 1] for number in result.stored])
+    return result
+
+
+def _store(drain: Drain, batch: list[Found], result: Recovered) -> None:
+    result.damaged += [each.number for each in batch if each.body is None]
+    numbers = {id(each.body): each.number for each in batch if each.body is not None}
+    refused: dict[int, str] = {}
+
+    def refuse(body: Mapping[str, Any], reason: str) -> None:
+        refused[numbers[id(body)]] = reason
+
+    drain.store([each.body for each in batch if each.body is not None], refuse)
+    result.refused += refused.items()
+    result.stored += [number for number in numbers.values() if number not in refused]
+
+
+def _rewrite(path: Path, lines: list[bytes]) -> None:
+    if not lines:
+        path.unlink()
+        return
+    fresh = path.with_name(f"{BAD}-left-{time.time_ns():020}-{os.getpid()}{SUFFIX}")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        to_disk(fd)
+    fresh.replace(path)

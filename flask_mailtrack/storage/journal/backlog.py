@@ -1,0 +1,179 @@
+"""On what kind of file system a spool is, and what that means for it.
+
+JOIN: How the last runs of the drain went, for every process to read: the drain may be another one.
+JOIN: How much waits in the spool, and since when; without the database, and without reading a line twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .directory import BAD, PROGRESS, bad_files, foreign_segments
+from .segment import begun
+from .spool import Spool
+
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "fuse.glusterfs"}
+_PASSING = {"tmpfs", "ramfs"}
+
+
+def weakness(path: Path) -> str:
+    """Say why the file system of *path* is no good place for a spool; empty if it is one."""
+    try:
+        kind = file_system(path, Path("/proc/self/mountinfo").read_text())
+    except OSError:  # not Linux
+        return ""
+    return judged(kind)
+
+
+def judged(kind: str) -> str:
+    """Say what is wrong with a kind of file system; empty if nothing is."""
+    if kind in _NETWORK:
+        return f"{kind}: locks (flock) and appends (O_APPEND) of several machines are not safe there"
+    if kind in _PASSING:
+        return f"{kind}: what waits there is lost on reboot"
+    return ""
+
+
+def file_system(path: Path, mountinfo: str) -> str:
+    """Return the kind of file system that holds *path*, which need not be there yet.
+
+    :param mountinfo: the text of ``/proc/self/mountinfo`` (proc(5)); of several mounts on one point the last counts.
+    """
+    wanted = os.path.realpath(path)
+    best, kind = "", ""
+    for line in mountinfo.splitlines():
+        mount, _, source = line.partition(" - ")
+        fields, about = mount.split(), source.split()
+        if len(fields) < 5 or not about:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+        inside = point == "/" or wanted == point or wanted.startswith(f"{point}/")
+        if inside and len(point) >= len(best):
+            best, kind = point, about[0]
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The last of each kind; times are seconds since 1970, 0 for never."""
+
+    at: float = 0.0
+    succeeded_at: float = 0.0
+    """When rows were stored the last time."""
+    lag_seconds: float = 0.0
+    """How long the oldest of them had waited."""
+    error: str = ""
+    """Type of what the last run failed of; empty if it did not fail."""
+
+
+class Progress:
+    """Keeps a small file in the directory of the spool; where it cannot, what this process knows."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / PROGRESS
+        self._mine = Runs()
+
+    def moved(self, oldest: float) -> None:
+        """Note that rows were stored, the oldest of which was written down at *oldest*."""
+        now = time.time()
+        self._write(Runs(now, now, max(0.0, now - oldest) if oldest else 0.0))
+
+    def failed(self, error: BaseException) -> None:
+        """Note that nothing could be stored, with the type of *error* alone: its text may hold rows."""
+        self._write(replace(self.read(), at=time.time(), error=type(error).__name__))
+
+    def read(self) -> Runs:
+        """Return what this process, or another, has noted last."""
+        try:
+            with open(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                told = json.loads(file.read(4096))
+            numbers = {name: float(told[name]) for name in ("at", "succeeded_at", "lag_seconds")}
+            theirs = Runs(**numbers, error=str(told["error"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return self._mine
+        return max(theirs, self._mine, key=lambda runs: runs.at)
+
+    def _write(self, runs: Runs) -> None:
+        self._mine = runs
+        fresh = self._path.with_name(f".{PROGRESS}-{os.getpid()}-{threading.get_ident()}")
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(fresh, flags, 0o600), "w") as file:
+                json.dump(asdict(runs), file)
+            fresh.replace(self._path)
+
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is in the directories now."""
+
+    rows: int = 0
+    bytes: int = 0
+    oldest_seconds: float = 0.0
+    """Age of the oldest segment that has rows; 0 if nothing waits."""
+    bad: int = 0
+    """Records in quarantine."""
+    refused_optouts: int = 0
+    """Those of them that are opt-outs."""
+    streamed: int | None = None
+    """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
+    troubles: tuple[str, ...] = ()
+    """What keeps rows, or choices, from being read at all."""
+
+
+class Gauge:
+    """Counts the lines of segments, and goes on where it was the last time."""
+
+    def __init__(self, spools: Sequence[Spool]) -> None:
+        self._spools = spools
+        self._late = f"{BAD}-{spools[-1].stream}"
+        self._counted: dict[Path, tuple[int, int]] = {}
+
+    def read(self) -> Waiting:
+        """Return what waits. Never raises; what cannot be read counts as nothing."""
+        sizes: dict[Path, int] = {}
+        bad: list[Path] = []
+        for spool in self._spools:
+            with suppress(OSError):
+                sizes |= {path: path.stat().st_size for path in spool.files()}
+        for directory in {spool.directory: None for spool in self._spools}:
+            with suppress(OSError):
+                bad += bad_files(directory)
+        counted = {path: self._count(path) for path in (*sizes, *bad)}
+        self._counted = counted
+        times = [begun(path.name) for path, size in sizes.items() if size]
+        return Waiting(
+            rows=sum(counted[path][1] for path in sizes),
+            bytes=sum(sizes.values()),
+            oldest_seconds=max(0.0, time.time() - min(times)) if times else 0.0,
+            bad=sum(counted[path][1] for path in bad),
+            refused_optouts=sum(counted[path][1] for path in bad if path.name.startswith(self._late)),
+            troubles=tuple(f"{path} belongs to another user, and is not read" for path in self._foreign()),
+        )
+
+    def _foreign(self) -> list[Path]:
+        return [path for spool in self._spools for path in foreign_segments(spool.directory, spool.stream)]
+
+    def _count(self, path: Path) -> tuple[int, int]:
+        """Return how far a file has been read, and the lines so far."""
+        offset, rows = self._counted.get(path, (0, 0))
+        with suppress(OSError):
+            if path.stat().st_size < offset:  # written anew
+                offset = rows = 0
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                file.seek(offset)
+                while block := file.read(_BLOCK):
+                    offset += len(block)
+                    rows += block.count(b"\n")
+        return offset, rows

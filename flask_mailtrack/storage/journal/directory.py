@@ -1,0 +1,297 @@
+"""The directory of a spool: ours alone, or not used.
+
+Whoever can write into it can put hits and opt-outs into the database, and whoever can read it reads
+addresses.
+
+JOIN: Whose a directory is: which app writes to it, and into which database its records go.
+
+A small file in the directory says so, for people, too. Whoever lives there holds a shared lock on another
+one, so that the file of a dead process keeps nobody out, and a living one is not driven into a second database.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flask_mailtrack.errors import ConfigError, MailtrackError
+from flask_mailtrack.storage.records import decode
+
+SUFFIX = ".jsonl"
+BAD = "bad"
+LOCK = "drain.lock"
+PROGRESS = "drain.json"
+SIGNATURES = "signatures.json"
+SHELF = "links.sqlite3"
+LEASE = "tenant.lock"
+TENANT = "tenant.json"
+_KNOWN = (LOCK, LEASE, SHELF, *(start for name in (PROGRESS, SIGNATURES, TENANT) for start in (name, f".{name}-")))
+_APP = re.compile(r"[0-9a-f]{12}(-second)?")
+"""The folder of one app in a directory that several share."""
+
+
+def make(directory: Path) -> None:
+    """Make *directory*, if it is absent, for its owner alone.
+
+    :raises OSError: it cannot be made, or others could put something into it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if trouble := intrusion(directory):
+        raise PermissionError(f"{directory} {' '.join(trouble)}")
+
+
+def intrusion(directory: Path) -> tuple[str, str] | None:
+    """Say what lets others write into *directory*, and the cure; what is absent is open to nobody."""
+    try:
+        state = directory.lstat()
+    except OSError:
+        return None
+    if stat.S_ISLNK(state.st_mode):
+        return "is a symbolic link, which others may turn elsewhere.", f"Write where it leads: {directory.resolve()}"
+    if state.st_uid != os.geteuid():
+        return f"belongs to user {state.st_uid}, and this is user {os.geteuid()}.", "Run as that user, or chown it."
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not _set_back(state):
+        mode = stat.S_IMODE(state.st_mode)
+        return f"has mode {mode:o}, so others can write into it.", f"Write: chmod 700 {directory}"
+    return None
+
+
+def _set_back(state: os.stat_result) -> bool:
+    """Say whether a platform, such as Kubernetes by its ``fsGroup``, has opened what is ours to a group of ours.
+
+    It does that again at each mount, and marks it by the bit that hands the group on.
+    """
+    ours = state.st_gid in {os.getegid(), *os.getgroups()}
+    return bool(ours and state.st_mode & stat.S_ISGID and not state.st_mode & stat.S_IWOTH)
+
+
+def is_ours(directory: Path) -> bool:
+    """Say whether there is such a directory, and it is open to nobody else."""
+    return directory.is_dir() and intrusion(directory) is None
+
+
+def require(key: str, directory: Path) -> None:
+    """Have a directory that is open to others found at start-up.
+
+    :raises ConfigError: with the key and the cure.
+    """
+    if trouble := intrusion(directory):
+        raise ConfigError("E130", key, f"{directory} {trouble[0]}", trouble[1])
+
+
+def require_around(key: str, directory: Path) -> None:
+    """The same for a directory in which ours is: a volume may be the platform's, as only ours must be private.
+
+    :raises ConfigError: with the key and the cure.
+    """
+    with suppress(OSError):
+        state = directory.lstat()
+        if stat.S_ISDIR(state.st_mode) and (os.path.ismount(directory) or state.st_uid == 0 != os.geteuid()):
+            return
+    require(key, directory)
+
+
+def owner_of_nearest(directory: Path) -> int | None:
+    """Return whose the first directory is that *directory* would be made in; nothing if it is there."""
+    if os.path.lexists(directory):
+        return None
+    for above in directory.absolute().parents:
+        with suppress(OSError):
+            return above.stat().st_uid
+    return None
+
+
+def is_segment(entry: os.DirEntry[str], stream: str) -> bool:
+    """Say whether a file is one that we wrote and may read: a regular one of our own, under our name."""
+    if not (entry.name.startswith(f"{stream}-") and entry.name.endswith(SUFFIX)):
+        return False
+    return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+
+
+def foreign_segments(directory: Path, stream: str) -> list[Path]:
+    """Return the segments that belong to another user, in a directory into which nobody else can put any.
+
+    Somebody has run the app as that user, or has copied them: they are not read, and hold what people have said.
+    """
+    if intrusion(directory) is not None:
+        return []
+    with suppress(OSError), os.scandir(directory) as entries:
+        named = [e for e in entries if e.name.startswith(f"{stream}-") and e.name.endswith(SUFFIX)]
+        regular = [e for e in named if e.is_file(follow_symlinks=False)]
+        return sorted(Path(e.path) for e in regular if e.stat(follow_symlinks=False).st_uid != os.geteuid())
+    return []
+
+
+def bad_files(directory: Path, stream: str = "") -> list[Path]:
+    """Return the files in which records are kept that could not be stored.
+
+    :param stream: only of this one.
+    """
+    kept = directory.glob(f"{BAD}-{stream}*{SUFFIX}")
+    return sorted(path for path in kept if path.is_file() and not path.is_symlink())
+
+
+def strangers(directory: Path, streams: set[str]) -> Iterator[str]:
+    """Yield the names of what is not ours; nothing of it is ever read, changed or deleted."""
+    ours = {path.name for path in bad_files(directory)}
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            plain = entry.is_file(follow_symlinks=False)
+            known = entry.name in ours or (plain and entry.name.startswith(_KNOWN))
+            app = _APP.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            if not known and not app and not any(is_segment(entry, stream) for stream in streams):
+                yield entry.name
+
+
+_PATIENCE_SECONDS = 1.0
+_LOOK_SECONDS = 0.01
+_LINES = 5_000
+"""How far a directory is read to learn whose it is: links, which say it, stand before the mails that have them."""
+
+
+class Tenant(NamedTuple):
+    """Who lives in a directory."""
+
+    app: str
+    database: str
+    """The kind, place and name of a database: no user, no password."""
+    keys: tuple[str, ...] = ()
+    """A mark of each signing key, newest first, by which nobody can sign."""
+
+    def heir_of(self, former: Tenant) -> bool:
+        """Say whether what *former* has left is ours: the same database, or another one of the same app's keys."""
+        return self.database == former.database or not set(self.keys).isdisjoint(former.keys)
+
+
+class Occupied(MailtrackError):
+    """A directory is another's.
+
+    :param tenant: whose.
+    :param living: whether a process of theirs runs; else it has left rows there.
+    """
+
+    def __init__(self, tenant: Tenant, living: bool) -> None:
+        super().__init__(f"{tenant.app} is there, of {tenant.database}")
+        self.tenant = tenant
+        self.living = living
+
+
+class Lease:
+    """Shows that this process, or a child of it, lives in a directory, as long as somebody holds it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            os.close(self._fd)
+
+
+def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease:
+    """Make *directory*, if it is absent, and write down that *tenant* lives there.
+
+    :param also: directories that belong to this one.
+    :raises Occupied: another tenant does, or has left rows there that are not for our database.
+    :raises OSError: the directory cannot be used.
+    """
+    make(directory)
+    fd = os.open(directory / LEASE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    lease = Lease(fd)
+    try:
+        _settle(fd, directory, tenant, (directory, *also))
+    except Occupied as error:
+        # An app that this process has dropped, as a factory does that is called twice, lives until it is collected.
+        if not error.living or not gc.collect():
+            raise
+        _settle(fd, directory, tenant, (directory, *also))
+    return lease
+
+
+def tenant_of(directory: Path) -> Tenant | None:
+    """Return who lives in *directory*, or did; nothing if nobody has said so."""
+    try:
+        fd = os.open(directory / TENANT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            told = json.loads(file.read(65_536))
+        return Tenant(str(told["app"]), str(told["database"]), tuple(map(str, told["keys"])))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def proved(directory: Path, whose: Callable[[dict[str, Any]], bool | None]) -> bool | None:
+    """Say by what waits in *directory* whose it is; nothing if that does not say it.
+
+    :param whose: says of one record whether it is ours; nothing if it may be anybody's.
+    """
+    lines = (line for path in _segments(directory) for line in _lines(path))
+    for line in islice(lines, _LINES):
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            if (ours := whose(decode(line))) is not None:
+                return ours
+    return None
+
+
+def anything(directory: Path) -> bool:
+    """Say whether rows wait in *directory*."""
+    return any(path.stat().st_size for path in _segments(directory))
+
+
+def _settle(fd: int, directory: Path, tenant: Tenant, all_of_it: Sequence[Path]) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    # Whoever decides takes a moment; if one is frozen in it, nobody waits for that.
+    while time.monotonic() < until:
+        if _locked(fd, fcntl.LOCK_EX):
+            former = tenant_of(directory)
+            if former and not tenant.heir_of(former) and any(map(anything, all_of_it)):
+                raise Occupied(former, living=False)
+            if former != tenant:
+                _write(directory, tenant)
+            # Not in one step: another may come between, who is met in the next round.
+            if _locked(fd, fcntl.LOCK_SH) and tenant_of(directory) in (tenant, None):
+                return
+        elif _locked(fd, fcntl.LOCK_SH):
+            found = tenant_of(directory)
+            if found is None or found.database == tenant.database:
+                return
+            raise Occupied(found, living=True)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _locked(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return how == fcntl.LOCK_SH
+    return True
+
+
+def _write(directory: Path, tenant: Tenant) -> None:
+    fresh = directory / f".{TENANT}-{os.getpid()}-{time.monotonic_ns()}"
+    with suppress(OSError):  # no room for it: the lock stands all the same
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:
+            json.dump(tenant._asdict(), file, indent=1)
+        fresh.replace(directory / TENANT)
+
+
+def _segments(directory: Path) -> list[Path]:
+    with suppress(OSError), os.scandir(directory) as entries:
+        return sorted(Path(e.path) for e in entries if is_segment(e, "events") or is_segment(e, "optouts"))
+    return []
+
+
+def _lines(path: Path) -> Iterable[bytes]:
+    with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+        yield from lines

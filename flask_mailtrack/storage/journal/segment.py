@@ -1,0 +1,215 @@
+"""That what was written is on the disk, on each system by the strongest word that it has for it.
+
+JOIN: Who may drain a directory: one process at a time, on the word of the system's locks.
+JOIN: A segment of a spool that is read: sealed, its good lines handed on, its bad ones put aside.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from flask_mailtrack.storage.records import decode
+
+from .directory import BAD, LOCK, SUFFIX, make
+
+
+def to_disk(fd: int) -> None:
+    """Wait until what was written to *fd* is on the disk.
+
+    macOS has no ``fdatasync``, and its ``fsync`` leaves the data in the drive's own memory (fsync(2) there):
+    ``F_FULLFSYNC`` does not, but some of its file systems do not know it.
+
+    :raises OSError: it is not on the disk.
+    """
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):
+            fcntl.fcntl(fd, full)
+            return
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
+PATIENCE_SECONDS = 30
+_LOOK_SECONDS = 0.01
+
+
+@contextmanager
+def election(directory: Path, wait: bool) -> Iterator[bool]:
+    """Hold the drain of *directory*; yields ``False`` at once if another holds it and *wait* is off.
+
+    :raises TimeoutError: the other did not finish within 30 seconds; its database may hang.
+    :raises OSError: the directory cannot be used.
+    """
+    make(directory)
+    fd = _open_lock(directory)
+    try:
+        if not taken(fd, time.monotonic() + (PATIENCE_SECONDS if wait else 0)):
+            if wait:
+                raise TimeoutError(f"another process has been draining {directory} for {PATIENCE_SECONDS} s")
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # Explicitly: a child that was forked meanwhile has the file open too, and would go on holding it.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+def _open_lock(directory: Path) -> int:
+    try:
+        return os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:  # no room for it, or something else of that name: the directory can be locked itself
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def taken(fd: int, until: float) -> bool:
+    """Lock an open file for us alone, and say whether that was possible before *until*, by the monotonic clock."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return True
+
+
+log = logging.getLogger("flask_mailtrack.spool")
+
+SEALED = 0o400
+
+
+class Segment:
+    """A sealed file: its content will not change any more."""
+
+    def __init__(self, path: Path, stream: str) -> None:
+        self.path = path
+        self.stream = stream
+        self._rejected: dict[bytes, str] = {}
+        self._unread = False
+
+    @property
+    def begun(self) -> float:
+        """When its first record was written, in seconds of the clock on the wall."""
+        return begun(self.path.name)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield what can be read; a torn, altered or foreign line costs only itself."""
+        try:
+            with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+                for line in lines:
+                    try:
+                        yield decode(line)
+                    except ValueError as error:
+                        self.reject(line, str(error))
+        except OSError as error:  # a broken sector, or a file exchanged for a link: the others must not wait for it
+            log.error("%s cannot be read to its end: %s", self.path, error)
+            self._unread = True
+
+    def reject(self, line: bytes, reason: str) -> None:
+        """Have *line* put in quarantine, once, when the segment is done with."""
+        self._rejected[line] = reason
+
+    def delete(self) -> None:
+        """Forget the segment; all of it is in the database, or in quarantine.
+
+        Where there is no room for its bad lines, or it could not be read, the whole file is put aside:
+        a new name needs no room.
+        """
+        if not self._unread:
+            try:
+                quarantine(self.path.parent, self.stream, self._rejected)
+            except OSError as error:
+                log.error("bad lines of %s are kept in their file: %s", self.path, error)
+            else:
+                self.path.unlink(missing_ok=True)
+                return
+        with suppress(FileNotFoundError):
+            self.path.rename(self.path.with_name(f"{BAD}-{self.path.name}"))
+
+
+def begun(name: str) -> float:
+    """Return when a segment was begun, which its name tells; 0 if it does not."""
+    digits = name.split("-")[1] if name.count("-") > 1 else ""
+    return int(digits) / 1e9 if digits.isdecimal() else 0.0
+
+
+def seal(path: Path, sync: bool, until: float) -> bool:
+    """Let nothing be written to a segment any more, and say whether that went well.
+
+    :param sync: have the disk know what its writer, who goes on to another segment, may not have come to.
+    :param until: when to give up waiting for a writer, by the monotonic clock.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not taken(fd, until):
+            log.debug("%s is left for later: a process writes to it, and does not end", path)
+            return False
+        try:
+            os.fchmod(fd, SEALED)
+            if stat.S_IMODE(os.fstat(fd).st_mode) != SEALED:
+                raise OSError(f"{path.parent} is on a file system without modes; the spool needs one")
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        if sync:
+            to_disk(fd)
+    finally:
+        os.close(fd)
+    return True
+
+
+def quarantine(directory: Path, stream: str, lines: Mapping[bytes, str]) -> None:
+    """Put aside lines that cannot be used, each with the reason, where ``flask mailtrack check`` finds them.
+
+    :raises OSError: there is no room for them.
+    """
+    if not lines:
+        return
+    entries = [{"reason": reason, "line": line.decode("utf-8", "backslashreplace")} for line, reason in lines.items()]
+    data = b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
+    fd = _open(directory, stream)
+    try:
+        size = os.fstat(fd).st_size
+        if os.write(fd, data) != len(data):
+            os.ftruncate(fd, size)
+            raise OSError("short write: the disk is full")
+        to_disk(fd)
+    finally:
+        os.close(fd)
+
+
+def _open(directory: Path, stream: str) -> int:
+    """Open the quarantine; if something else has its name, one of another name."""
+    # O_NONBLOCK: a pipe of that name would have us wait for its reader.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError):
+        fd = os.open(directory / f"{BAD}-{stream}{SUFFIX}", flags, 0o600)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+    other = f"{BAD}-{stream}-{time.time_ns():020}-{os.getpid()}{SUFFIX}"
+    return os.open(directory / other, flags | os.O_EXCL, 0o600)
+
+
+def chunks(records: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield *records* in lists of at most *size*."""
+    batch: list[dict[str, Any]] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

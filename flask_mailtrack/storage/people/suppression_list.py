@@ -1,0 +1,310 @@
+"""Suppressions of other services, read from their CSV files.
+
+Known by their headers: SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp, SparkPost, our own; and a
+file of bare addresses. A file is read line by line, however long it is.
+
+JOIN: Bringing a file of suppressions into the database, in small transactions and little memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from flask_mailtrack.events import OptOutKind, Suppression, now
+from flask_mailtrack.lists import folded
+from flask_mailtrack.privacy import clean, normalise
+from flask_mailtrack.storage.tables import register
+
+from .people import People, unmailable
+
+_NAMES = {
+    "address": ("email", "emailaddress", "address", "recipient", "mail", "subscriber", "subscriberemail"),
+    "reason": ("reason", "suppressionreason", "unsubreason", "description", "error", "type", "code"),
+    "created": ("created", "createdat", "timestamp", "date", "unsubtime", "lastupdatetime", "updated", "addedat"),
+    "list_id": ("listid",),
+    "kind": ("kind",),
+}
+_DELIMITERS = ",;\t|"
+_MANY_LINES = 20
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a file that names somebody."""
+
+    line: int
+    address: str
+    """Normalised."""
+    reason: str = ""
+    created_at: datetime | None = None
+    list_id: str | None = None
+    """Nothing, if the file does not say."""
+    kind: OptOutKind = OptOutKind.UNSUBSCRIBE
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One line that cannot be used."""
+
+    line: int
+    problem: str
+    fields: tuple[str, ...]
+
+
+class SuppressionFile:
+    """One file.
+
+    :raises OSError: it cannot be read.
+    :raises ValueError: it has no column with addresses.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.encoding = _encoding(self.path)
+        with self._open() as file:
+            first = file.readline()
+        self._delimiter = max(_DELIMITERS, key=first.count)
+        self.header = next(csv.reader([first], delimiter=self._delimiter), [])
+        self.columns = _columns(self.header)
+        self.headless = "address" not in self.columns
+        if self.headless:
+            self.columns = {"address": _first_address(self.header)}
+
+    def rows(self, from_line: int = 1) -> Iterator[Row | BadRow]:
+        """Yield the rows that begin at *from_line* or later.
+
+        :param from_line: counted from 1, with the header.
+        """
+        for line, fields in self._fields():
+            if line >= from_line and (line > 1 or self.headless) and any(fields):
+                yield self._row(line, fields)
+
+    def lines(self) -> int:
+        """Return about how many lines there are."""
+        with open(self.path, "rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+    def _open(self) -> TextIO:
+        return open(self.path, encoding=self.encoding, newline="")
+
+    def _fields(self) -> Iterator[tuple[int, Sequence[str]]]:
+        """Yield number and fields of each row.
+
+        A quote that does not end swallows what follows; these lines are then read one by one.
+        """
+        with self._open() as file:
+            seen: list[str] = []
+            reader = csv.reader(_noting(file, seen), delimiter=self._delimiter, strict=True)
+            number = 1
+            while True:
+                seen.clear()
+                try:
+                    fields = next(reader)
+                    whole = len(seen) <= _MANY_LINES
+                except StopIteration:
+                    return
+                except csv.Error:
+                    whole = False
+                if whole:
+                    yield number, fields
+                else:
+                    yield from ((number + offset, self._line(text)) for offset, text in enumerate(seen))
+                number += len(seen)
+
+    def _line(self, text: str) -> Sequence[str]:
+        text = text.rstrip("\r\n")
+        try:
+            return next(csv.reader([text], delimiter=self._delimiter), [])
+        except csv.Error:
+            return [text]
+
+    def _row(self, line: int, fields: Sequence[str]) -> Row | BadRow:
+        said = {name: fields[at].strip() for name, at in self.columns.items() if at < len(fields)}
+        # What our own export puts before a cell that a spreadsheet would take for a formula.
+        address = normalise(said.get("address", "").removeprefix("'"))
+        if problem := unmailable(address):
+            return BadRow(line, problem, tuple(fields))
+        kind = said.get("kind", "") or OptOutKind.UNSUBSCRIBE
+        if kind not in list(OptOutKind):
+            return BadRow(line, f"has the unknown kind {kind!r}", tuple(fields))
+        list_id = said.get("list_id")
+        if list_id is not None and (len(folded(list_id)) > 255 or not list_id.isprintable()):
+            return BadRow(line, "has a list id that cannot be stored", tuple(fields))
+        reason = clean(said.get("reason", ""), 32)
+        return Row(line, clean(address, 320), reason, _moment(said.get("created", "")), list_id, OptOutKind(kind))
+
+
+def _noting(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
+    for line in lines:
+        seen.append(line)
+        yield line
+
+
+def _encoding(path: Path) -> str:
+    """Return how a file is written: as its mark says, UTF-8 if it is that, else Latin-1, which anything is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open(path, "rb") as file:
+        start = file.read(4)
+        for mark, name in _BOMS:
+            if start.startswith(mark):
+                return name
+        try:
+            decoder.decode(start)
+            while block := file.read(1 << 20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "latin-1"
+    return "utf-8"
+
+
+def _columns(header: Sequence[str]) -> dict[str, int]:
+    plain = ["".join(c for c in cell.lower() if c.isalpha()) for cell in header]
+    return {
+        meaning: plain.index(name)
+        for meaning, names in _NAMES.items()
+        if (name := next((n for n in names if n in plain), ""))
+    }
+
+
+def _first_address(fields: Sequence[str]) -> int:
+    for at, field in enumerate(fields):
+        if not unmailable(normalise(field)):
+            return at
+    known = "email, address, recipient"
+    raise ValueError(f"has no column with addresses; its first line is {list(fields)!r:.200}. Known: {known}")
+
+
+def _moment(text: str) -> datetime | None:
+    """Return a time as any of the services writes it; nothing, if it is none, or cannot be true."""
+    moment: datetime | None = None
+    with suppress(ValueError, OverflowError, OSError):
+        if text.replace(".", "", 1).isdigit():
+            seconds = float(text)
+            moment = datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
+        else:
+            moment = _written(text.removesuffix(" UTC").strip())
+    if moment is None:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if datetime(1990, 1, 1, tzinfo=UTC) < moment <= now() else None
+
+
+def _written(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return parsedate_to_datetime(text)
+
+
+BATCH = 5_000
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an import has come."""
+
+    line: int = 0
+    """The last line whose row is in the database, or rejected."""
+    rows: int = 0
+    added: int = 0
+    bad: int = 0
+
+    @property
+    def known(self) -> int:
+        """Rows that stood already."""
+        return self.rows - self.added - self.bad
+
+
+class Rejected:
+    """The rows that could not be used, beside the file: mended there, they can be imported from there."""
+
+    def __init__(self, file: SuppressionFile, resumed: bool) -> None:
+        self.path = Path(f"{file.path}.rejected.csv")
+        self._header = [] if file.headless else file.header
+        self._mode = "a" if resumed else "w"
+        self._stack = ExitStack()
+        self._writer: Any = None
+        if not resumed:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, row: BadRow) -> None:
+        """Keep one."""
+        if self._writer is None:
+            new = self._mode == "w" or not self.path.exists()
+            file = self._stack.enter_context(self.path.open(self._mode, encoding="utf-8", newline=""))
+            self._writer = csv.writer(file)
+            if new and self._header:
+                self._writer.writerow(["line", "problem", *self._header])
+        self._writer.writerow([row.line, row.problem, *row.fields] if self._header else row.fields)
+
+    def __enter__(self) -> Rejected:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def load(
+    people: People,
+    file: SuppressionFile,
+    *,
+    list_id: str = "",
+    reason: str = "",
+    from_line: int = 1,
+    told: Callable[[Progress, list[BadRow]], object] = lambda progress, bad: None,
+) -> Progress:
+    """Import *file*. What stands already is left as it is, so it may be run again at any time.
+
+    :param list_id: where a row names no list; empty: everything.
+    :param reason: where a row gives none.
+    :param from_line: begin there, after an import that was broken off.
+    :param told: called after each transaction, with the bad rows since the last one.
+    :raises SQLAlchemyError: the database could not take a batch; those before it stay.
+    :raises OSError: a file cannot be read, or written.
+    """
+    progress = Progress(line=from_line - 1)
+    with Rejected(file, from_line > 1) as rejected:
+        for rows in _batches(file.rows(from_line)):
+            bad = [row for row in rows if isinstance(row, BadRow)]
+            changes = [_change(people, file, row, list_id, reason) for row in rows if isinstance(row, Row)]
+            with people.database.transaction() as connection:
+                news = register.write(people.database, connection, changes, fresh=True)
+            for row in bad:
+                rejected.add(row)
+            progress.line, progress.rows = rows[-1].line, progress.rows + len(rows)
+            progress.added, progress.bad = progress.added + len(news), progress.bad + len(bad)
+            told(progress, bad)
+    return progress
+
+
+def _change(people: People, file: SuppressionFile, row: Row, list_id: str, reason: str) -> Suppression:
+    return people.suppression(
+        row.address,
+        method="import",
+        list_id=list_id if row.list_id is None else row.list_id,
+        reason=row.reason or reason,
+        kind=row.kind,
+        source=f"import:{file.path.name}:{row.line}",
+        created_at=row.created_at,
+    )
+
+
+def _batches(rows: Iterator[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
+    batch: list[Row | BadRow] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,322 @@
+"""One batch of records, written inside one transaction, with all that follows from it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, false, func, or_, select, update
+
+from flask_mailtrack.events import (
+    BY_LINK,
+    EVERYTHING,
+    OWN_NETWORK,
+    EventType,
+    Hit,
+    LinkTarget,
+    OptOutKind,
+    SentMessage,
+    Status,
+    Suppression,
+    Verdict,
+    now,
+)
+from flask_mailtrack.lists import folded
+from flask_mailtrack.storage.records import Record
+
+from . import counts, register
+from .database import Database, chunked
+from .optouts import OPT_OUTS, REF, mark
+from .register import Register
+from .second_look import LOOKED_AT, Hindsight, Visit
+from .unwanted import is_sight, note
+
+log = logging.getLogger("flask_mailtrack.drain")
+
+_COUNTS = ("open_count", "click_count", "machine_count")
+_FIRST = ("first_verdict", "first_reasons")
+_IN_MESSAGE = [name for name in SentMessage._fields if name not in ("meta", "columns")]
+_IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording", "lifts")]
+_of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
+MESSAGE_COLUMNS = (*_IN_MESSAGE, "meta", *_COUNTS)
+EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
+
+_LOOKED_BACK = 200
+"""How many earlier clicks of a message are judged again with new ones: a flood must not cost its square."""
+
+
+class Batch:
+    """Writes one batch inside one transaction.
+
+    :param hindsight: corrects the verdicts of the batch, and of what came before it.
+    """
+
+    def __init__(self, database: Database, connection: Connection, hindsight: Hindsight | None = None) -> None:
+        self._database = database
+        self._connection = connection
+        self._hindsight = hindsight or Hindsight()
+        self._theirs: dict[uuid.UUID, Any] = {}
+        self._several: set[uuid.UUID] = set()
+        self._corrected: list[Any] = []
+
+    @cached_property
+    def _register(self) -> Register:
+        return Register(self._database, self._connection)
+
+    def write(self, records: Sequence[Record]) -> list[Record]:
+        """Write links, messages and hits, then what follows from them.
+
+        :return: the records as they are stored, hits with the list and the link that they are about.
+        """
+        every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, SentMessage, Hit, Suppression)}
+        for record in records:
+            every[type(record)].append(record)
+        links, messages, hits, changes = every.values()
+        if sights := [hit for hit in hits if is_sight(hit)]:
+            hits = [hit for hit in hits if not is_sight(hit)]
+        self._links(links)
+        self._messages(messages)
+        # Also those whose events came before them.
+        touched = {m.id for m in messages} | {h.message_id for h in hits}
+        if touched:  # an opt-out of the host's is about no message, and must not wait for that table
+            self._database.lock(self._connection, touched)
+        several = counts.crowded(self._database, self._connection, touched - {m.id for m in messages})
+        self._several = {h.message_id for h in hits} - self._thin(hits, several)
+        replays = counts.stored(self._database, self._connection, {h.id for h in hits if h.message_id in several})
+        stored = self._hits(hits, messages)
+        note(self._database, self._connection, sights)
+        fresh = [hit for hit in stored if hit.id not in replays]
+        counts.add(self._database, self._connection, several, fresh, self._corrected)
+        self._database.recount(self._connection, touched - several.keys())
+        # After the hits: what the host says is the stronger word.
+        changed = register.write(self._database, self._connection, changes) if changes else []
+        return [*links, *messages, *stored, *changed]
+
+    def _thin(self, hits: list[Hit], several: Mapping[uuid.UUID, Any]) -> set[uuid.UUID]:
+        """Return the messages of which few events are known; of one without a row, nobody knows how many."""
+        key = self._database.message.c.id
+        thin: set[uuid.UUID] = set()
+        for ids in chunked({hit.message_id for hit in hits if hit.type in LOOKED_AT} - several.keys()):
+            thin |= set(self._connection.execute(select(key).where(key.in_(ids))).scalars())
+        return thin
+
+    def _links(self, links: list[LinkTarget]) -> None:
+        rows = {k.ref: {"ref": k.ref, "url": k.url, "name": k.name, "part": k.part} for k in links}
+        table, records = self._database.link, {k.ref: k for k in links}
+        complete = self._database.host.complete(table, list(rows.values()), list(records.values()), {})
+        self._database.add(self._connection, table, complete)
+
+    def _messages(self, messages: list[SentMessage]) -> None:
+        told: dict[Any, SentMessage] = {}
+        for message in messages:  # the first fate is final, here as in the table
+            if message.id not in told or told[message.id].status == Status.SENDING:
+                told[message.id] = message
+        rows = [(*_of_message(m), dict(m.meta), 0, 0, 0) for m in told.values()]
+        self._pour(self._database.message, MESSAGE_COLUMNS, rows, list(told.values()))
+
+    def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
+        message, link = self._database.message, self._database.link
+        sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in OPT_OUTS})
+        links = self._rows(link.c.ref, {h.ref for h in hits if h.type == EventType.CLICKED})
+        stored = [_resolved(h, sent, links) for h in hits]
+        stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
+        table = self._database.event
+        host = self._database.host
+        self._theirs = host.of_messages(self._connection, hits, table, self._database.optout, self._database.audit)
+        plain = [h for h in stored if h.type not in OPT_OUTS]
+        fresh = [event_row(h) for h in plain]
+        self._pour(table, EVENT_COLUMNS, fresh, plain)
+        if len(fresh) == len(stored):
+            return stored
+        for hit, asked in zip(stored, hits, strict=True):
+            if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id):
+                self._pour(table, EVENT_COLUMNS, [event_row(hit)], [hit])
+                self._add(self._database.audit, register.of_hit(hit), hit)
+        # A second yes is no event, so nobody is told of it; a replay is told again.
+        told = set(self._rows(table.c.id, {h.id for h in stored if h.type in OPT_OUTS}))
+        return [hit for hit in stored if hit.type not in OPT_OUTS or hit.id in told]
+
+    def _pour(self, table: Table, names: Sequence[str], rows: list[tuple[Any, ...]], records: Sequence[Any]) -> None:
+        """Insert *rows*, with the columns that the host has added."""
+        host = self._database.host
+        if not host.has(table):
+            self._database.pour(self._connection, table, names, rows)
+            return
+        more = [host.values(table, record, self._theirs) for record in records]
+        self._database.pour_with(self._connection, table, names, rows, more)
+
+    def _add(self, table: Table, row: dict[str, Any], record: Hit) -> None:
+        complete = self._database.host.complete(table, [row], [record], self._theirs)
+        self._database.add(self._connection, table, complete)
+
+    def _in_hindsight(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
+        """Return *hits* with the verdicts that now stand, and correct those of earlier events in the table.
+
+        :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
+        """
+        new = [hit for hit in hits if hit.type in LOOKED_AT and OWN_NETWORK not in hit.reasons]
+        if not self._hindsight.reach or not (new or messages):
+            return hits
+        earlier = self._earlier(new, messages)
+        visits: defaultdict[uuid.UUID, dict[uuid.UUID, Visit]] = defaultdict(dict)
+        for seen in (*new, *earlier.values()):  # what is in the table already, a replay, counts as it stands there
+            visits[seen.message_id][seen.id] = _visit(seen)
+        several = [message_id for message_id, found in visits.items() if len(found) > 1]
+        sent = self._rows(self._database.message.c.id, several)
+        reasons: dict[uuid.UUID, str] = {}
+        for message_id in several:
+            message = sent.get(message_id)
+            if message is None or not message.shared:
+                reasons |= self._hindsight.judge(visits[message_id].values(), message.links if message else None)
+        wrong = sorted(earlier.keys() & reasons.keys())
+        self._corrected = [earlier[key] for key in wrong]
+        self._relabel([_corrected(earlier[key], reasons[key]) for key in wrong])
+        if not earlier and not reasons:
+            return hits
+        return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
+
+    def _earlier(self, new: list[Hit], messages: list[SentMessage]) -> dict[uuid.UUID, Any]:
+        """Return what is in the table of the messages concerned, near in time, and no more than a fixed number."""
+        event = self._database.event
+        moments = [hit.occurred_at for hit in new]
+        if messages:
+            moments += [now(), *(message.created_at for message in messages)]
+        nth = func.row_number().over(partition_by=event.c.message_id, order_by=event.c.occurred_at.desc())
+        wanted = ("id", "message_id", "type", "occurred_at", "link", "ip", "os", "verdict", "provider", "reasons")
+        columns = [event.c[name] for name in (*wanted, "first_verdict", "first_reasons")]
+        near = event.c.occurred_at.between(min(moments) - self._hindsight.reach, max(moments) + self._hindsight.reach)
+        found: dict[uuid.UUID, Any] = {}
+        every = {hit.message_id for hit in new} | {message.id for message in messages}
+        for key in sorted(every & self._several):
+            for kind in LOOKED_AT:  # a type at a time, so that the index has them in order
+                mine = select(*columns).where(event.c.message_id == key, event.c.type == kind.value, near)
+                rows = self._connection.execute(mine.order_by(event.c.occurred_at.desc()).limit(_LOOKED_BACK))
+                found |= {row.id: row for row in rows}
+        for ids in chunked(every - self._several):
+            mine = select(*columns, nth.label("nth")).where(
+                event.c.message_id.in_(ids), event.c.type.in_(LOOKED_AT), near
+            )
+            latest = mine.subquery()
+            rows = self._connection.execute(select(latest).where(latest.c.nth <= _LOOKED_BACK))
+            found |= {row.id: row for row in rows if OWN_NETWORK not in row.reasons}
+        return found
+
+    def _relabel(self, rows: list[dict[str, Any]]) -> None:
+        event = self._database.event
+        if rows:
+            names = [name for name in rows[0] if name != "key_"]
+            values: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in names}
+            self._connection.execute(update(event).where(event.c.id == bindparam("key_")).values(values), rows)
+
+    def _opt(self, hit: Hit, message: Any, asked: str) -> bool:
+        """Change what stands, and say whether that is news: a second yes is no event.
+
+        A link undoes only what a link has done, and of that only what its page has shown.
+
+        :param asked: the list of the hit as it came.
+        """
+        kind, out = OPT_OUTS[hit.type]
+        if self._register.seen([hit.id]):
+            return False
+        # Purged, or of an erased person: the reference is what is left of them.
+        nameless = message is None or not message.recipient
+        recipient = REF + hit.ref if nameless else message.recipient
+        if not out:
+            return self._undo(hit, kind, recipient, nameless, asked)
+        if self._register.is_lifted(hit._replace(list_id=asked), hit.list_id):
+            return True  # it happened, but its undo was quicker
+        said = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id", "ref")}
+        key = {"recipient": recipient, "list_id": hit.list_id, "kind": kind}
+        row = key | said | {"created_at": hit.occurred_at}
+        (whole,) = self._database.host.complete(self._database.optout, [row], [hit], self._theirs)
+        stands = self._register.enter(whole, hit.id)
+        if stands is None:
+            return True
+        if hit.reason and stands.method in BY_LINK:  # given after the unsubscribe, on the page that confirms it
+            self._explain(stands, {"reason": hit.reason, "comment": hit.comment}, hit.type)
+        return False
+
+    def _undo(self, hit: Hit, kind: OptOutKind, recipient: str, nameless: bool, asked: str) -> bool:
+        if not hit.lifts:
+            log.warning("an undo names no refusal, so it lifts none: an old record, or an old page of the host")
+            return False
+        whose = {recipient, REF + hit.ref}
+
+        def about(row: Any) -> bool:
+            on = folded(row.list_id)
+            if row.recipient in whose and on == hit.list_id:
+                return True
+            # An opt-out that came before the message row is under the reference, and about everything.
+            if row.recipient == REF + hit.ref and not on:
+                return True
+            # The list is not known any more, but what this very link has done is.
+            mine = on == hit.list_id or (asked != EVERYTHING and row.message_id == hit.message_id)
+            return nameless and row.ref == hit.ref and mine
+
+        table = self._database.optout
+        rows = or_(table.c.recipient.in_(sorted(whose)), table.c.ref == hit.ref if nameless else false())
+        gone = self._register.lift(rows & (table.c.kind == kind), hit.lifts, about)
+        scopes = [hit.list_id] if asked else [hit.list_id, f"message:{hit.message_id}"]
+        marks = [
+            mark(name, hit.ref, False, kind, scope) for name in self._register.unseen(hit.lifts) for scope in scopes
+        ]
+        self._register.mark(marks, hit, hit.ref, self._theirs)
+        return gone
+
+    def _explain(self, stands: Any, reason: dict[str, str], kind: EventType) -> None:
+        table, event = self._database.optout, self._database.event
+        own = [table.c[name] == getattr(stands, name) for name in ("recipient", "list_id", "kind")]
+        self._connection.execute(update(table).where(*own).values(reason))
+        event_of_it = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
+        self._connection.execute(update(event).where(*event_of_it, event.c.type == kind).values(reason))
+
+    def _rows(self, column: Any, keys: Iterable[Any]) -> dict[Any, Any]:
+        wanted = list(keys)
+        if not wanted:
+            return {}
+        rows = self._connection.execute(select(column.table).where(column.in_(wanted)))
+        return {getattr(row, column.key): row for row in rows}
+
+
+def event_row(hit: Hit) -> tuple[Any, ...]:
+    """Return the values of :data:`EVENT_COLUMNS`."""
+    return (*_of_hit(hit), hit.first_verdict or None, hit.first_reasons or None)
+
+
+def _visit(seen: Any) -> Visit:
+    moment = seen.occurred_at if seen.occurred_at.tzinfo else seen.occurred_at.replace(tzinfo=UTC)
+    return Visit(seen.id, seen.type, moment, seen.link, seen.ip, seen.os, seen.verdict)
+
+
+def _corrected(row: Any, reason: str) -> dict[str, Any]:
+    first = {"new_first_verdict": row.verdict, "new_first_reasons": row.reasons}
+    return {"key_": row.id, "new_verdict": Verdict.SCANNER.value, "new_reasons": [reason]} | first
+
+
+def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
+    """Return *hit* with the verdict that stands: found now, or when it was stored before."""
+    was = hit if row is None else row
+    if reason is not None:
+        first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_reasons": tuple(was.reasons)}
+        return hit._replace(verdict=Verdict.SCANNER, reasons=(reason,), **first)
+    if row is None:
+        return hit
+    first = {"first_verdict": row.first_verdict or "", "first_reasons": tuple(row.first_reasons or ())}
+    return hit._replace(verdict=Verdict(row.verdict), reasons=tuple(row.reasons), **first)
+
+
+def _resolved(hit: Hit, sent: Mapping[uuid.UUID, Any], links: Mapping[str, Any]) -> Hit:
+    """Return *hit* with what only the tables know: the list of an opt-out, the name of a link."""
+    if hit.type in OPT_OUTS:
+        message = sent.get(hit.message_id)
+        unnamed = folded(message.list_id) if message is not None else ""
+        about_all = hit.list_id == EVERYTHING or OPT_OUTS[hit.type][0] == OptOutKind.TRACKING
+        return hit._replace(list_id="" if about_all else folded(hit.list_id) or unnamed)
+    link = links.get(hit.ref)
+    return hit._replace(url=hit.url or link.url, link_name=link.name, part=link.part) if link is not None else hit

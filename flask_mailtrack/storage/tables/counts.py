@@ -1,0 +1,154 @@
+"""The state of messages that have many events already: kept by addition, so that one more hit costs one hit.
+
+Others are counted anew from their events, which is right however it came about. Both give the same figures.
+
+JOIN: The state on the message rows, made anew from the events.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, literal, select, update
+
+from flask_mailtrack.events import EventType, Hit, Verdict, first_id, now
+from flask_mailtrack.models import by_a_person, by_people
+
+from .database import Database, chunked
+
+CROWDED = 200
+"""Events from which on a message is not counted anew."""
+
+_STATE = ("opened_at", "clicked_at", "unsubscribed_at", "open_count", "click_count", "machine_count")
+_OF_PEOPLE = {EventType.OPENED: ("opened_at", "open_count"), EventType.CLICKED: ("clicked_at", "click_count")}
+
+
+def crowded(database: Database, connection: Connection, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+    """Return the state of those of the messages, all locked, that have many events; of each, a fixed number is read."""
+    message, event = database.message, database.event
+    several = select(literal(1)).where(event.c.message_id == message.c.id).limit(1).offset(CROWDED).scalar_subquery()
+    found: dict[uuid.UUID, dict[str, Any]] = {}
+    for some in chunked(ids):
+        query = select(message.c.id, *(message.c[name] for name in _STATE)).where(message.c.id.in_(some))
+        for key, *state in connection.execute(query.where(several.is_not(None))):
+            found[key] = dict(zip(_STATE, map(_utc, state), strict=True))
+    return found
+
+
+def stored(database: Database, connection: Connection, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return which of *ids* are events already: a replay is not added twice."""
+    key = database.event.c.id
+    return {found for some in chunked(ids) for found in connection.execute(select(key).where(key.in_(some))).scalars()}
+
+
+def add(
+    database: Database,
+    connection: Connection,
+    states: dict[uuid.UUID, dict[str, Any]],
+    hits: Iterable[Hit],
+    corrected: Iterable[Any],
+) -> None:
+    """Add to the states of crowded messages.
+
+    :param hits: that are new in the table.
+    :param corrected: rows of events, as they were, that have been found to be a machine's since.
+    """
+    changed: set[uuid.UUID] = set()
+    for hit in hits:
+        if hit.message_id in states:
+            _count(states[hit.message_id], hit)
+            changed.add(hit.message_id)
+    for row in corrected:
+        state = states.get(row.message_id)
+        if state is not None and row.type == EventType.CLICKED:
+            # A scanner's now; it was a person's, or nobody's that is counted.
+            state["machine_count"] += 1
+            state["click_count"] -= by_a_person(row.verdict, row.provider)
+            if state["clicked_at"] == _utc(row.occurred_at):
+                state["clicked_at"] = _first_click(database, connection, row)
+            changed.add(row.message_id)
+    for key in sorted(changed):
+        connection.execute(update(database.message).where(database.message.c.id == key).values(states[key]))
+
+
+def _count(state: dict[str, Any], hit: Hit) -> None:
+    first = None
+    if hit.type in _OF_PEOPLE and by_a_person(hit.verdict, hit.provider):
+        first, count = _OF_PEOPLE[hit.type]
+        state[count] += 1
+    elif hit.type in _OF_PEOPLE:
+        state["machine_count"] += hit.verdict != Verdict.UNKNOWN
+    elif hit.type == EventType.UNSUBSCRIBED:
+        first = "unsubscribed_at"
+    if first is not None:
+        state[first] = min(state[first] or hit.occurred_at, hit.occurred_at)
+
+
+def _first_click(database: Database, connection: Connection, after: Any) -> datetime | None:
+    """Return the first click by a person, which is not before one that was the first until now."""
+    event = database.event
+    mine = (event.c.message_id == after.message_id, event.c.type == EventType.CLICKED.value)
+    later = select(event.c.occurred_at).where(*mine, event.c.occurred_at >= after.occurred_at, by_people(event))
+    found: datetime | None = connection.execute(later.order_by(event.c.occurred_at).limit(1)).scalar()
+    moment: datetime | None = _utc(found)
+    return moment
+
+
+def _utc(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+
+
+_BATCH = 500
+
+
+class Recount:
+    """Counts the events of every message again, in short transactions that a drain may run between.
+
+    Left alone are messages of which events may have been purged: those older than events are kept, and those
+    of which there is none left. What stands on them is all that is known.
+
+    :param keep_days: of events, counted from the mail; 0: for ever.
+    :param since: only messages created at or after this moment, in UTC; ``None``: all.
+    """
+
+    def __init__(self, database: Database, keep_days: float = 0, since: datetime | None = None) -> None:
+        self._database = database
+        self._since = since
+        self._first = first_id(now() - timedelta(days=keep_days)) if keep_days else uuid.UUID(int=0)
+
+    def total(self) -> int:
+        """Return how many messages will be looked at."""
+        query = select(func.count().label("n")).select_from(self._database.message).where(*self._conditions())
+        return int(self._database.rows(query)[0][0])
+
+    def run(self, progress: Callable[[int], object] = lambda messages: None) -> int:
+        """Recount, and return the number of messages looked at.
+
+        :param progress: told of the messages of each transaction.
+        :raises SQLAlchemyError: the database could not do it now; what is recounted stays so.
+        """
+        done = 0
+        for ids in self._batches():
+            with self._database.transaction() as connection:
+                # Or a drain that adds an event meanwhile could be overwritten by the lower count.
+                self._database.lock(connection, ids)
+                self._database.recount(connection, ids)
+            done += len(ids)
+            progress(len(ids))
+        return done
+
+    def _batches(self) -> Iterator[list[uuid.UUID]]:
+        key = self._database.message.c.id
+        query = select(key).where(*self._conditions()).order_by(key).limit(_BATCH)
+        page = query
+        while ids := [row[0] for row in self._database.rows(page)]:
+            yield ids
+            page = query.where(key > ids[-1])
+
+    def _conditions(self) -> list[ColumnElement[bool]]:
+        message = self._database.message
+        recent = [message.c.created_at >= self._since] if self._since else []
+        return [message.c.id >= self._first, *recent]

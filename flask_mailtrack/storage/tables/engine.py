@@ -1,0 +1,115 @@
+"""The file of an SQLite database: gone, or another one, while connections go on writing into what has no name.
+
+JOIN: The host's engine with a small pool of our own.
+
+A request holds a connection while it sends a mail. If what we read before the send had to come from the
+same pool, as many requests as that pool has connections would wait for each other. So we open up to five
+connections a process of our own, as the host's engine opens its own, and keep one of them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.base import OptionEngine
+from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.pool import AssertionPool, Pool, QueuePool
+
+
+@dataclass
+class SqliteFile:
+    """Watches the file behind an engine; of a database that is no such file there is nothing to see."""
+
+    engine: Engine
+    _inode: int = field(default=0, init=False)
+
+    @property
+    def path(self) -> str:
+        """Where it is; empty if there is none."""
+        path = self.engine.url.database or ""
+        usual = self.engine.dialect.name == "sqlite" and path != ":memory:" and not path.startswith("file:")
+        return path if usual else ""
+
+    @property
+    def vanished(self) -> str:
+        """Say that it is not there; empty if it is, or there is none."""
+        return f"the database {self.path} is not there" if self.path and not os.path.exists(self.path) else ""
+
+    def look(self) -> None:
+        """Have nothing written into a file that is gone, or that another one has replaced.
+
+        :raises ResourceClosedError: it was there, and is gone.
+        """
+        if not self.path:
+            return
+        try:
+            inode = os.stat(self.path).st_ino
+        except OSError as error:
+            self.engine.dispose()
+            if self._inode:
+                raise ResourceClosedError(self.vanished) from error
+            return
+        if self._inode not in (0, inode):
+            self.engine.dispose()
+        self._inode = inode
+
+
+KEPT, MORE = 1, 4
+SECONDS = 10
+"""How long somebody waits for one of them, before the database counts as away."""
+
+
+def own_engine(engine: Engine) -> Engine:
+    """Return *engine* with a pool of our own, or *engine* itself where nobody waits, or the connection is the database.
+
+    A pool that opens connections without a limit, or one for each thread, makes nobody wait. A database in
+    memory is gone with its connection, so there we share the host's.
+    """
+    bounded = isinstance(engine.pool, QueuePool | AssertionPool)
+    return _OwnEngine(engine) if bounded and not _in_memory(engine) else engine
+
+
+def _in_memory(engine: Engine) -> bool:
+    name = engine.url.database or ""
+    return engine.dialect.name == "sqlite" and (not name or ":memory:" in name or "mode=memory" in str(engine.url))
+
+
+class _OwnEngine(OptionEngine):
+    """Dialect, events and options are the host's, also those that come later."""
+
+    def __init__(self, host: Engine) -> None:
+        # A process that is forked must not use its parent's connections, nor close them by forgetting the pool.
+        self._pools: dict[int, Pool] = {}
+        super().__init__(host, {})
+        event.listen(host, "engine_disposed", self._close)
+
+    @property
+    def pool(self) -> Pool:  # type: ignore[override]
+        """The pool of this process, made when it is first asked for: the host may listen to its own until then."""
+        process = os.getpid()
+        return self._pools.get(process) or self._pools.setdefault(process, self._made())
+
+    def dispose(self, close: bool = True) -> None:
+        """Close the connections of the host's engine, and with them ours."""
+        self._proxied.dispose(close)
+
+    def _made(self) -> Pool:
+        like = self._proxied.pool
+        return QueuePool(
+            like._creator,
+            pool_size=KEPT,
+            max_overflow=MORE,
+            timeout=SECONDS,
+            pre_ping=like._pre_ping,
+            recycle=like._recycle,
+            reset_on_return=like._reset_on_return,
+            dialect=like._dialect,
+            _dispatch=like.dispatch,
+        )
+
+    def _close(self, _host: Any) -> None:
+        if own := self._pools.pop(os.getpid(), None):
+            own.dispose()

@@ -1,0 +1,188 @@
+"""The destinations that links do not carry themselves, in a file on local disk.
+
+The journal and the database have them too, so the file is a copy that may be lost. With it each process
+of the machine can follow such a link while the database is away, also one that has not sent the mail.
+
+JOIN: Where links lead that do not carry their destination: first in memory, then on disk, then in the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import re
+import sqlite3
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from flask_mailtrack.events import LinkTarget, born, now
+from flask_mailtrack.storage.journal.directory import SHELF, make
+
+from .database import Database
+
+log = logging.getLogger("flask_mailtrack.spool")
+
+KEPT = 100_000
+"""Links; the oldest go first. The database keeps all."""
+_SECONDS = 0.5
+_TABLE = "CREATE TABLE IF NOT EXISTS link (place INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE, url TEXT NOT NULL)"
+
+
+class Shelf:
+    """A file of links in *directory*.
+
+    :param kept: how many links at most.
+    """
+
+    def __init__(self, directory: Path, kept: int = KEPT) -> None:
+        self._path = directory / SHELF
+        self._kept = kept
+
+    def add(self, urls: Mapping[str, str]) -> None:
+        """Keep *urls*, by reference. What fails is logged, as it costs no link."""
+        try:
+            make(self._path.parent)
+            # For its owner alone, and never through a link.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            with self._opened() as connection:
+                connection.execute(_TABLE)
+                connection.executemany("INSERT OR IGNORE INTO link (ref, url) VALUES (?, ?)", urls.items())
+                connection.execute("DELETE FROM link WHERE place <= (SELECT max(place) - ? FROM link)", (self._kept,))
+        except (OSError, sqlite3.Error) as error:
+            log.warning("long links are not kept in %s: %s", self._path, type(error).__name__)
+
+    def url(self, ref: str) -> str | None:
+        """Return the URL behind a reference, if it is here and can be read."""
+        found = self._rows("SELECT url FROM link WHERE ref = ?", ref)
+        return found[0][0] if found else None
+
+    def forget(self, named: re.Pattern[str]) -> None:
+        """Take out the URLs in which *named* is found."""
+        self._without([ref for ref, url in self._rows("SELECT ref, url FROM link") if named.search(url)])
+
+    def _without(self, refs: Iterable[str]) -> None:
+        if gone := [(ref,) for ref in refs]:
+            with self._opened() as connection:
+                connection.execute("PRAGMA secure_delete = ON")
+                connection.executemany("DELETE FROM link WHERE ref = ?", gone)
+
+    def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
+        if not self._path.is_file():
+            return []
+        try:
+            with self._opened() as connection:
+                return connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            log.warning("long links cannot be read from %s: %s", self._path, type(error).__name__)
+            return []
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection for one transaction: a process that is forked must not use its parent's."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=_SECONDS)) as connection, connection:
+                yield connection
+        except sqlite3.DatabaseError as error:
+            if not isinstance(error, sqlite3.OperationalError):  # damaged: it is begun anew
+                self._path.unlink(missing_ok=True)
+            raise
+
+
+SECONDS = 1.0
+"""How long a reader waits for the database."""
+REMEMBERED = 1_024
+_AT_ONCE = 3
+_ON_ITS_WAY = timedelta(days=1)
+
+
+class References:
+    """Knows the URL behind a reference.
+
+    :param directory: of the file in which the processes of this machine share what they know.
+    """
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self._database = database
+        self._shelf = Shelf(directory)
+        self._lock = threading.Lock()
+        self._remembered: OrderedDict[str, str] = OrderedDict()
+        self._places = threading.Semaphore(_AT_ONCE)
+
+    def note(self, links: Iterable[LinkTarget]) -> None:
+        """Keep in memory and on disk where *links* lead."""
+        self._keep({link.ref: link.url for link in links})
+
+    def url(self, ref: str, message_id: uuid.UUID) -> str | None:
+        """Return where a link leads; ``None``: nobody knows any more.
+
+        :param message_id: of its mail.
+        :raises Exception: the database cannot be asked, or not in time, or has not got the row yet.
+        """
+        with self._lock:
+            known = self._remembered.get(ref)
+        if known is None and (known := self._shelf.url(ref)) is not None:
+            self._remember({ref: known})
+        if known is None and (known := self._in_time(ref, message_id)) is not None:
+            self._keep({ref: known})
+        return known
+
+    def forget(self, named: re.Pattern[str]) -> None:
+        """Take out the URLs in which *named* is found: what is left of them is in the database."""
+        with self._lock:
+            for ref in [ref for ref, url in self._remembered.items() if named.search(url)]:
+                del self._remembered[ref]
+        self._shelf.forget(named)
+
+    def _keep(self, urls: Mapping[str, str]) -> None:
+        self._remember(urls)
+        self._shelf.add(urls)
+
+    def _remember(self, urls: Mapping[str, str]) -> None:
+        with self._lock:
+            self._remembered.update(urls)
+            while len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+
+    def _in_time(self, ref: str, message_id: uuid.UUID) -> str | None:
+        """Ask the database in a thread: nothing else ends the wait for a server that does not answer at all."""
+        if self._database.shared:  # its one connection is this process's own
+            return self._asked(ref, message_id)
+        until = time.monotonic() + SECONDS
+        answers: queue.SimpleQueue[tuple[str | None, Exception | None]] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put((self._asked(ref, message_id), None))
+            except Exception as error:
+                answers.put((None, error))
+            finally:
+                self._places.release()
+
+        if not self._places.acquire(timeout=SECONDS):
+            raise TimeoutError("other readers wait for the database already")
+        try:
+            threading.Thread(target=ask, name="mailtrack-reference", daemon=True).start()
+        except RuntimeError:
+            self._places.release()
+            raise
+        try:
+            url, error = answers.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError(f"the database has not answered in {SECONDS:.0f} s") from None
+        if error is not None:
+            raise error
+        return url
+
+    def _asked(self, ref: str, message_id: uuid.UUID) -> str | None:
+        url = self._database.link_url(ref)
+        # A link's row comes with that of its mail, which another machine may still have in its journal.
+        if url is None and now() - born(message_id) < _ON_ITS_WAY and not self._database.message_about(message_id):
+            raise LookupError("the rows of a young mail are not in the database yet")
+        return url

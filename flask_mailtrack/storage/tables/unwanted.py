@@ -1,0 +1,227 @@
+"""The deliverability mode: of opens and clicks nothing is stored but the last day on which a person was seen.
+
+The day stands on every row of theirs in this mode, so that no row says which mail they opened.
+
+JOIN: Consent as it stands in a column of the host's own table.
+JOIN: Which hits are not stored, and what is left out of others, because of what the person behind them wants.
+
+It is asked when the spool is drained: the redirect waits for nothing, a hit is on the local disk for
+some seconds, and what the person has said until then counts. A choice is always stored: only what says
+who made it is left out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from flask_mailtrack.consent import Answer, Consent, ConsentColumn, Purpose
+from flask_mailtrack.events import EventType, Hit, SentMessage, born, first_id, now
+from flask_mailtrack.models import by_a_person
+from flask_mailtrack.modes import Mode, mode_of
+from flask_mailtrack.privacy import normalise
+from flask_mailtrack.storage.records import Record
+
+from .database import Database, chunked
+from .optouts import OPT_OUTS, OptOuts
+
+_KINDS = (EventType.OPENED, EventType.CLICKED)
+
+
+def is_sight(record: object) -> bool:
+    """Say whether *record* is a hit of which only the day may be kept."""
+    return isinstance(record, Hit) and record.type in _KINDS and mode_of(record.message_id) == Mode.DELIVERABILITY
+
+
+def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> None:
+    """Move the day forward for those whom *hits* are by; a replay, or an older hit, changes nothing.
+
+    Those whose message row is not there are nobody's, and are forgotten.
+
+    :param hits: of which :func:`is_sight` is true.
+    """
+    message = database.message
+    by_people = [hit for hit in hits if by_a_person(hit.verdict, hit.provider)]
+    whose: dict[object, str] = {}
+    for ids in chunked(hit.message_id for hit in by_people):
+        rows = connection.execute(select(message.c.id, message.c.recipient).where(message.c.id.in_(ids)))
+        whose |= {row.id: row.recipient for row in rows}
+    days: dict[str, date] = {}
+    for hit in by_people:
+        if name := whose.get(hit.message_id):  # else purged, or forgotten
+            days[name] = max(days.get(name, date.min), hit.occurred_at.date())
+    if days:
+        mine = (message.c.recipient == bindparam("whose_"), message.c.mode == Mode.DELIVERABILITY.value)
+        older = or_(message.c.seen_on.is_(None), message.c.seen_on < bindparam("day_"))
+        moved = update(message).where(*mine, older).values(seen_on=bindparam("day_"))
+        # In order, so that two drainers do not wait for each other in a circle.
+        connection.execute(moved, [{"whose_": name, "day_": day} for name, day in sorted(days.items())])
+
+
+_ASKED_AT_ONCE = 10_000
+
+
+TEMPORARY: tuple[type[Exception], ...] = (SQLAlchemyError,)
+"""What will pass when the database is back."""
+
+
+def answers(
+    column: ConsentColumn, rows_on: Callable[[str | None], Callable[[Select[Any]], list[tuple[Any, ...]]]]
+) -> Callable[[Collection[str], str], Mapping[str, Answer]]:
+    """Return the function that looks people up.
+
+    :param rows_on: returns what runs a query on a bind.
+    """
+    rows = rows_on(column.email.expression.table.metadata.info.get("bind_key"))
+
+    def ask(addresses: Collection[str], purpose: str) -> dict[str, Answer]:
+        wanted = list(addresses)
+        found: dict[str, Answer] = {}
+        for start in range(0, len(wanted), _ASKED_AT_ONCE):
+            lower = func.lower(column.email)
+            query = select(column.email, column.consent).where(lower.in_(wanted[start : start + _ASKED_AT_ONCE]))
+            for email, value in rows(query):
+                address, answer = normalise(str(email)), _answer(value)
+                if found.get(address) != Answer.DENIED:
+                    found[address] = answer
+        return found
+
+    return ask
+
+
+def _answer(value: Any) -> Answer:
+    if value is None or value == "":
+        return Answer.UNKNOWN
+    return Answer(value) if isinstance(value, str) else (Answer.GRANTED if value else Answer.DENIED)
+
+
+_PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK, EventType.TRAPPED: Purpose.CLICK}
+_CHUNK = 1_000
+_GONE_SECONDS = 3_600
+"""How old a mail is whose row, if it is not there, is not on its way any more but purged."""
+PERSONAL = {"ip": "", "user_agent": "", "comment": ""}
+"""What an event says of a person, and what stands there instead where nothing may."""
+
+
+class _Owner(NamedTuple):
+    """Whose message a hit is about."""
+
+    recipient: str = ""
+    """Empty: a counter's, or an erased person's."""
+    mode: str = ""
+    there: bool = True
+    """Off: the row of the message is purged, or not yet there."""
+
+
+_NOBODY = _Owner(there=False)
+
+
+class Silence:
+    """Takes the hits out that nobody may keep, and out of others what nobody may keep of them.
+
+    :param database: knows whose message it was.
+    :param optouts: knows who has declined.
+    :param consent: what the host knows of consent.
+    :param keep_days: of events, counted from the mail; 0: for ever. A hit on an older mail would be
+        purged at once, and would spoil the counts on its message.
+    :param paused: says whether the operator has all hits thrown away.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        optouts: OptOuts,
+        consent: Consent,
+        keep_days: float = 0,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._paused = paused
+        self._database = database
+        self._optouts = optouts
+        self._consent = consent
+        self._keep_days = keep_days
+
+    def over(self, records: Sequence[Record]) -> list[Record]:
+        """Return *records* without those hits, and the others without what may not be kept of them.
+
+        :raises SQLAlchemyError: it cannot be known now whose they are.
+        """
+        if self._paused():
+            records = [r for r in records if not (isinstance(r, Hit) and r.type in _PURPOSES)]
+        hits = [r for r in records if isinstance(r, Hit)]
+        if not hits:
+            return list(records)
+        written = {r.id: _Owner(r.recipient, r.mode) for r in records if isinstance(r, SentMessage)}
+        owners = self._owners({h.message_id for h in hits}) | written
+        whose = [(h, owners.get(h.message_id, _NOBODY)) for h in hits]
+        people = {owner.recipient for _, owner in whose if owner.recipient}
+        declined = self._optouts.declined(people) if people else {}
+        denied = {kind: self._denied(whose, kind) for kind in {h.type for h in hits}}
+        oldest = first_id(now() - timedelta(days=self._keep_days)) if self._keep_days else None
+        kept: dict[uuid.UUID, Hit | None] = {}
+        for hit, owner in whose:
+            no = owner.recipient in denied[hit.type] or _said_no(declined, owner, hit)
+            if hit.type in OPT_OUTS:
+                kept[hit.id] = _choice(hit, owner, no)
+            elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest):
+                kept[hit.id] = None
+            else:
+                kept[hit.id] = _without(hit) if _is_gone(hit, owner) else hit
+        stored = (kept[r.id] if isinstance(r, Hit) else r for r in records)
+        return [record for record in stored if record is not None]
+
+    def _denied(self, whose: Sequence[tuple[Hit, _Owner]], kind: EventType) -> set[str]:
+        """Return who must not be measured by hits of *kind*; a choice must not wait for the answer."""
+        names = {owner.recipient for hit, owner in whose if hit.type == kind and owner.recipient}
+        if kind in _PURPOSES:
+            return self._consent.denied(names, _PURPOSES[kind], patient=True)
+        return self._consent.denied(names, *Purpose)
+
+    def _owners(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, _Owner]:
+        table, wanted = self._database.message, sorted(message_ids)
+        found: dict[uuid.UUID, _Owner] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            columns = (table.c.id, table.c.recipient, table.c.mode)
+            query = select(*columns).where(table.c.id.in_(wanted[start : start + _CHUNK]))
+            found.update({row[0]: _Owner(row[1], row[2] or "") for row in self._database.rows(query)})
+        return found
+
+
+def _choice(hit: Hit, owner: _Owner, no: bool) -> Hit:
+    """Return what may be kept of a choice. A comment is what its person wants to be read, while there is one."""
+    if not owner.recipient:
+        return _without(hit)
+    return hit._replace(ip="", user_agent="") if no or _is_quiet(hit, owner) else hit
+
+
+def _said_no(declined: dict[str, datetime], owner: _Owner, hit: Hit) -> bool:
+    return owner.recipient in declined and declined[owner.recipient] <= hit.occurred_at
+
+
+def _is_nobodys(hit: Hit, owner: _Owner) -> bool:
+    """Say whether a visit is an erased person's, or of a kind that a quiet mode does not know."""
+    if hit.type == EventType.TRAPPED and _is_quiet(hit, owner):
+        return True
+    # Nobody stands behind a counter; any other row without a recipient is an erased person's.
+    return owner.there and not owner.recipient and mode_of(hit.message_id) != Mode.AGGREGATE
+
+
+def _is_quiet(hit: Hit, owner: _Owner) -> bool:
+    # Rows of people in aggregate mode had ids that did not say so.
+    return mode_of(hit.message_id) != Mode.INDIVIDUAL or owner.mode not in ("", Mode.INDIVIDUAL)
+
+
+def _is_gone(hit: Hit, owner: _Owner) -> bool:
+    """Say whether nobody can find a visit any more by its person; of a visit before its row, that is not known yet."""
+    if owner.there:
+        return False
+    return hit.type == EventType.TRAPPED or (now() - born(hit.message_id)).total_seconds() > _GONE_SECONDS
+
+
+def _without(hit: Hit) -> Hit:
+    return hit._replace(ip="", user_agent="", comment="")

@@ -1,0 +1,198 @@
+"""Whose fault an error is: that of one record, which is put aside, or that of the database, which all records wait for.
+
+A driver's class of an error does not tell: MariaDB says ``OperationalError`` to a CHECK, and PostgreSQL
+``InternalError`` to a value that is too large. What tells is the code of the server. The codes that are listed
+here are about a connection, a lock, a disk, a right or a table; every other one is about what was written.
+
+JOIN: Writes records into the database, and finds the ones that it refuses.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
+
+from flask_mailtrack.errors import MailtrackError
+from flask_mailtrack.storage.records import Record, encode, from_json
+
+from .batch import Batch
+from .database import Database
+from .enrichment import Enrichment
+from .second_look import Hindsight
+
+# Classes of SQLSTATE (PostgreSQL, appendix A): connections, transactions, rights, catalogues, resources, operators.
+_STATES = ("08", "0B", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX001", "XX002")
+_ROW_SECURITY = "row-level security"
+
+_NUMBERS = frozenset(
+    {
+        *(1015, 1016, 1017, 1021, 1024, 1026, 1030, 1034, 1035, 1036, 1037, 1038, 1041),  # files, disk, memory
+        *(1040, 1042, 1043, 1044, 1045, 1046, 1047, 1049, 1053, 1077, 1078, 1079, 1080),  # who may come in
+        *(1020, 1099, 1100, 1205, 1206, 1213, 1223, 1317, 1412),  # locks
+        *(1054, 1064, 1109, 1114, 1146, 1194, 1195, 1305, 1932),  # tables and columns
+        *(1129, 1130, 1141, 1142, 1143, 1152, 1156, 1157, 1158, 1159, 1160, 1161, 1184),  # the network, rights
+        *(1203, 1226, 1227, 1290, 1370, 1698, 1792, 1820, 1836, 1927, 1969, 3024, 3100, 3159, 4031),
+    }
+)
+"""Numbers of MySQL and MariaDB; those from 2000 to 2999 are the client's, and about its connection."""
+
+# https://www.sqlite.org/rescode.html: PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL,
+# CANTOPEN, PROTOCOL, SCHEMA, NOLFS, AUTH, NOTADB.
+_RESULTS = frozenset({3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 17, 22, 23, 26})
+_NO_SUCH = re.compile(r"no such |has no column named|syntax error|too many SQL variables")
+
+_NAMED = re.compile(
+    r"""NOT\ NULL\ constraint\ failed:\ ([\w.]+) | CHECK\ constraint\ failed:\ (\w+)
+    | column\ "(\w+)"\ of\ relation | constraint\ "(\w+)" | (?:[Cc]olumn|[Ff]ield)\ '(\w+)' | CONSTRAINT\ `([\w.]+)`""",
+    re.VERBOSE,
+)
+
+
+def of_the_record(error: Exception) -> bool:
+    """Say whether *error*, met while records were written, costs one of them; else all of them wait.
+
+    What is no error of a database is the record's: it was read, and made into a row, and one of both failed.
+    """
+    if isinstance(error, DBAPIError):
+        return not error.connection_invalidated and _of_a_row(error)
+    if isinstance(error, StatementError):  # its subclasses are the server's trouble, or above
+        return type(error) is StatementError
+    return not isinstance(error, SQLAlchemyError | MailtrackError | OSError | MemoryError)
+
+
+def column_of(error: Exception) -> str:
+    """Return the column, or the constraint, that an error names; empty if none. Not its text, which may hold a row."""
+    cause = getattr(error, "orig", None) or error
+    told: Any = getattr(cause, "diag", None)
+    if name := getattr(told, "column_name", None) or getattr(told, "constraint_name", None):
+        return f"{told.table_name}.{name}" if getattr(told, "table_name", None) else str(name)
+    found = _NAMED.search(str(cause))
+    return next(filter(None, found.groups())) if found else ""
+
+
+def _of_a_row(error: DBAPIError) -> bool:
+    cause: Any = error.orig
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    if (result := getattr(cause, "sqlite_errorcode", None)) is not None:
+        return result & 0xFF not in _RESULTS and not (result & 0xFF == 1 and _NO_SUCH.search(str(cause)))
+    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
+        return not str(state).startswith(_STATES) or (state == "42501" and _ROW_SECURITY in str(cause))
+    number = next(iter(getattr(cause, "args", ())), None)
+    if isinstance(number, int) and number:
+        return number not in _NUMBERS and not 2000 <= number < 3000
+    # A driver that cannot put a value on the wire asks no server.
+    return isinstance(error, ProgrammingError)
+
+
+log = logging.getLogger("flask_mailtrack.drain")
+
+Refuse = Callable[[Mapping[str, Any], str], None]
+"""Called with the body of a record that will never fit, and why."""
+
+Pair = tuple[Mapping[str, Any], Record]
+
+_PAUSE = 0.03  # seconds
+_LONGEST_PAUSE = 2.0
+_PATIENCE = 60.0
+_HURRY = 0.5
+"""So many seconds transactions that clash are tried again: no clash lasts, but a hurried caller has no time."""
+
+
+class Writer:
+    """Stores bodies, as they stand in a spool or a stream, in one database.
+
+    :param database: where they go.
+    :param enrichment: fills in what a request had no time for.
+    :param hindsight: judges hits once more, by what else happened to their message.
+    :param admit: returns what may be stored of the records of a batch; the rest is forgotten.
+    :param quarantined: told of each record that is put aside; must not raise.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        enrichment: Enrichment | None = None,
+        hindsight: Hindsight | None = None,
+        admit: Callable[[Sequence[Record]], list[Record]] = list,
+        quarantined: Callable[[Exception], object] = lambda error: None,
+    ) -> None:
+        self._database = database
+        self._enrichment = enrichment or Enrichment()
+        self._hindsight = hindsight or Hindsight()
+        self._admit = admit
+        self._quarantined = quarantined
+
+    def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
+        """Store *bodies* in one transaction, and return what is stored.
+
+        Whatever one of them meets costs that one: they are found by halving, and the others are stored.
+
+        :param refuse: told of each body that is no record, or that cannot be stored.
+        :param patient: see :meth:`Database.transaction`.
+        :raises SQLAlchemyError: the database does not take anything now; nothing is stored that is not
+            stored again without harm.
+        :raises DatabaseBusy: likewise, because the host is in a transaction.
+        """
+        pairs: list[Pair] = []
+        for body in bodies:
+            try:
+                found = self._enrichment.find(body)
+                pairs.append((body, from_json(body | found if found else body)))
+            except Exception as error:  # whatever it is, the next body must not meet it
+                self._put_aside(body, refuse, error)
+        return self._store(pairs, refuse, patient)
+
+    def _store(self, pairs: Sequence[Pair], refuse: Refuse, patient: bool) -> list[Record]:
+        try:
+            return self._write(self._admit([record for _, record in pairs]), patient)
+        except Exception as error:
+            if not of_the_record(error) and not self._is_too_large(pairs, error):
+                raise
+            if len(pairs) == 1:
+                self._put_aside(pairs[0][0], refuse, error)
+                return []
+        middle = len(pairs) // 2
+        return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
+
+    def _write(self, records: list[Record], patient: bool) -> list[Record]:
+        if not records:
+            return []
+        until = time.monotonic() + (_PATIENCE if patient else _HURRY)
+        for attempt in count():
+            try:
+                with self._database.transaction(patient) as connection:
+                    return Batch(self._database, connection, self._hindsight).write(records)
+            except DBAPIError as error:
+                # The server has closed a connection that lay in the pool: all others of the pool are fresh.
+                if error.connection_invalidated and attempt == 0:
+                    continue
+                if time.monotonic() >= until or not self._database.is_clash(error):
+                    raise
+                # At once, it could take its first lock again before the other one has woken up.
+                pause = min(_LONGEST_PAUSE if patient else _PAUSE, _PAUSE * 2 ** min(attempt, 10))
+                time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - no secret
+        raise AssertionError
+
+    def _is_too_large(self, pairs: Sequence[Pair], error: Exception) -> bool:
+        """Say whether a connection was lost over too long a statement: MySQL hangs up, and may not say why."""
+        if not isinstance(error, DBAPIError):
+            return False
+        longest = self._database.packet_bytes()
+        # In the statement, quotes and line ends are escaped.
+        return bool(longest) and 2 * sum(len(encode(body)) for body, _ in pairs) > longest
+
+    def _put_aside(self, body: Mapping[str, Any], refuse: Refuse, error: Exception) -> None:
+        reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+        refuse(body, reason)
+        column = column_of(error)
+        where = f" for {column}" if column else ""
+        log.error("a record (%s) was quarantined%s: %s", body.get("k"), where, type(error).__name__)
+        self._quarantined(error)
