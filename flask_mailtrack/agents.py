@@ -1,12 +1,8 @@
-"""Crawlers by name: a list that others keep, as data in the package, asked last of all.
-
-It is not asked about mail clients and image proxies: general lists take Outlook for a crawler.
-
-JOIN: What a User-Agent header says about the program that sent it: the tables, and the two ways to read them.
+"""What a User-Agent header says about the program that sent it: the tables, and the two ways to read them.
 
 Every sign is a regular expression for the beginning of a word, in lower case. Kinds are tried in the order of
-:data:`KINDS`: mail clients and image proxies come before any list of bots, because general bot lists take
-Outlook and Gmail's image proxy for crawlers.
+:data:`KINDS`: mail clients and image proxies come before the list of crawlers that others keep, because such
+lists take Outlook and Gmail's image proxy for crawlers.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing.bodies import Preview
-from .outgoing.mail import Office, install, is_mail, passers_by
+from .outgoing.mail import SendServices, install, is_mail, passers_by
 from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose, refuse
 from .outgoing.text import plain
 from .personal import Personal
@@ -389,6 +389,6 @@ class Mailtrack(Personal):
             raise ConfigError("E206", "db", "is not the one that the app uses.", "Pass the app's own db.")
 
 
-def _office(app: Flask) -> Office:
+def _office(app: Flask) -> SendServices:
     extension: Mailtrack = app.extensions[KEY]
     return extension.state_of(app).office

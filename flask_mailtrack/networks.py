@@ -1,8 +1,6 @@
-"""Looks an address up among known ranges: one bisection, however many there are.
+"""The list of known networks: reads it, writes it, and looks an address up by one bisection.
 
-JOIN: Reads and writes the list of networks, in our own format and from Apple's.
-
-Our own is lines of text, in sections; each says since when it is known, and from where:
+Our own format is lines of text, in sections; each says since when it is known, and from where:
 
 .. code-block:: text
 

@@ -23,7 +23,7 @@ from .incoming.hits import Recorder
 from .models import Models
 from .networks import Networks
 from .outgoing.delivery import Ledger
-from .outgoing.mail import Office
+from .outgoing.mail import SendServices
 from .outgoing.options import Operator
 from .outgoing.prepare import Preparer
 from .privacy import normalise
@@ -64,7 +64,7 @@ class State:
     drain: Drain
     optouts: OptOuts
     people: People
-    office: Office
+    office: SendServices
     networks: Networks
     references: References
     enrichment: Enrichment
@@ -153,7 +153,7 @@ def build(
     operator = Operator(settings, switches, administration.in_use)
     references = References(database, found.first)
     ledger = Ledger(spools[0], failed, move, references.note)
-    office = Office(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
+    office = SendServices(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
 
     def chosen() -> None:
         optouts.forget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,17 @@ def test_every_room_is_on_the_picture() -> None:
     picture = README.split("## The rooms")[1]
     modules = [p.stem for p in (ROOT / "flask_mailtrack").rglob("*.py") if p.stem != "__init__"]
     assert [m for m in modules if not re.search(rf"\b{m}\b", picture)] == []
+
+
+def layers(name: str) -> list[set[str]]:
+    """The floors of a contract, from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (contract,) = [contract for contract in contracts if contract["name"] == name]
+    return [set(floor.split(" | ")) for floor in contract["layers"]]
+
+
+@pytest.mark.parametrize(("number", "contract"), [(0, "Imports point down"), (1, "Storage has floors")])
+def test_the_picture_is_what_the_walls_say(number: int, contract: str) -> None:
+    """The floors that the README draws are those that import-linter holds."""
+    picture = re.findall(r"```text\n(.*?)```", README.split("## The rooms")[1], re.DOTALL)[number]
+    assert [set(line.strip().split(" | ")) for line in picture.splitlines()] == layers(contract)

@@ -1,7 +1,4 @@
-"""The proof that a host reaches this app, with this key: a question that nobody else can answer.
-
-JOIN: The check of one tracking domain: name, certificate, and the proof that this app answers behind it.
-"""
+"""The check of one tracking domain: name, certificate, and a challenge that only this app answers."""
 
 from __future__ import annotations
 

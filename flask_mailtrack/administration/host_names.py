@@ -1,6 +1,6 @@
-"""Which addresses a check may connect to: those of the public network, so that no check probes the inside.
+"""The names of tracking domains: which are allowed, and which addresses they may have.
 
-JOIN: The names of tracking domains: which are allowed, and the record that makes one lead here.
+A check connects to addresses of the public network only, so that it probes nothing inside.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _LINES = {status.value: f"{status.value} {status.phrase.upper()}" for status in 
 _REDIRECT = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0"), *HEADERS)
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """A WSGI application that says one thing."""
 
     status: int
@@ -44,50 +44,50 @@ class Answer(NamedTuple):
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else self.body]
 
 
-def content(body: bytes, status: int, mimetype: str, *more: tuple[str, str]) -> Answer:
+def content(body: bytes, status: int, mimetype: str, *more: tuple[str, str]) -> Reply:
     """Return an answer with something in it.
 
     :param more: headers.
     """
-    return Answer(
+    return Reply(
         status,
         (("Content-Type", mimetype), ("Content-Length", str(len(body))), *HEADERS, *more),
         body,
     )
 
 
-def text(line: str, status: int, *more: tuple[str, str]) -> Answer:
+def text(line: str, status: int, *more: tuple[str, str]) -> Reply:
     """Return a line of text, for a machine."""
     return content(line.encode(), status, "text/plain; charset=utf-8", *more)
 
 
-def page(html: str, status: int, language: str) -> Answer:
+def page(html: str, status: int, language: str) -> Reply:
     """Return a page, which nobody may frame and which loads nothing from elsewhere."""
     return content(html.encode(), status, "text/html; charset=utf-8", *_PAGE_HEADERS, ("Content-Language", language))
 
 
-def file(path: Path) -> Answer:
+def file(path: Path) -> Reply:
     """Return a small file, to be kept for an hour."""
     mimetype = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return kept(path.read_bytes(), f"{mimetype}; charset=utf-8" if mimetype.startswith("text/") else mimetype)
 
 
-def kept(body: bytes, mimetype: str) -> Answer:
+def kept(body: bytes, mimetype: str) -> Reply:
     """Return what is the same for everybody, to be kept for an hour."""
     length = ("Content-Length", str(len(body)))
-    return Answer(200, (("Content-Type", mimetype), length, ("Cache-Control", "public, max-age=3600")), body)
+    return Reply(200, (("Content-Type", mimetype), length, ("Cache-Control", "public, max-age=3600")), body)
 
 
-def nothing() -> Answer:
+def nothing() -> Reply:
     """Return the answer that keeps a reader where they are."""
-    return Answer(204, HEADERS)
+    return Reply(204, HEADERS)
 
 
-def redirect(location: str) -> Answer:
+def redirect(location: str) -> Reply:
     """Return a redirect to *location*, which is sent as it is: Werkzeug would encode more than a browser."""
-    return Answer(302, (*_REDIRECT, ("Location", location)))
+    return Reply(302, (*_REDIRECT, ("Location", location)))
 
 
-def later() -> Answer:
+def later() -> Reply:
     """Return what is said while something is away that will come back."""
     return text("Please try again in a minute.\n", 503, ("Retry-After", "60"))

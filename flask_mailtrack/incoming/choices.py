@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 
 from flask_mailtrack.events import EVERYTHING, EventType, Kind, Standing
 
-from .hits import Choice
+from .hits import OptOutRequest
 
 ASKED = "ask"
 """The state of a page on which nothing has been chosen yet; else it is the name of the button."""
@@ -48,7 +48,7 @@ class Wish:
 
     state: str = ASKED
     """What the page that answers is about."""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[OptOutRequest, ...] = ()
     strange: bool = False
     """Something was sent that this page does not offer; it was left out."""
 
@@ -88,12 +88,12 @@ def wished(kind: Kind, form: MultiDict[str, str], lists: Collection[str]) -> Wis
     method = _METHODS[kind]
     if action in _BUTTONS:
         event, list_id = _BUTTONS[action]
-        return Wish(action, (Choice(event, method, list_id),))
+        return Wish(action, (OptOutRequest(event, method, list_id),))
     if kind == Kind.PREFERENCES:
         return _saved(form, lists) if action == "save" else Wish(strange=bool(form))
     if action == "reason":
         reason = form.get("reason", "")
-        why = Choice(
+        why = OptOutRequest(
             EventType.UNSUBSCRIBED,
             method,
             reason=reason if reason in REASONS else "other",
@@ -101,7 +101,7 @@ def wished(kind: Kind, form: MultiDict[str, str], lists: Collection[str]) -> Wis
         )
         return Wish(action, (why,))
     one_click = form.get("List-Unsubscribe") == "One-Click"
-    return Wish("unsubscribe", (Choice(EventType.UNSUBSCRIBED, "one_click" if one_click else "post"),))
+    return Wish("unsubscribe", (OptOutRequest(EventType.UNSUBSCRIBED, "one_click" if one_click else "post"),))
 
 
 def _saved(form: MultiDict[str, str], lists: Collection[str]) -> Wish:
@@ -117,25 +117,25 @@ def _saved(form: MultiDict[str, str], lists: Collection[str]) -> Wish:
     return Wish("save" if choices else UNCHANGED, choices, strange)
 
 
-def _changed(offered: Iterable[str], on: set[str], off: set[str], ticked: set[str]) -> Iterator[Choice]:
+def _changed(offered: Iterable[str], on: set[str], off: set[str], ticked: set[str]) -> Iterator[OptOutRequest]:
     method = _METHODS[Kind.PREFERENCES]
     for name in offered:
         if name in on and name not in ticked:
-            yield Choice(EventType.UNSUBSCRIBED, method, name)
+            yield OptOutRequest(EventType.UNSUBSCRIBED, method, name)
         elif name in off and name in ticked:
-            yield Choice(EventType.SUBSCRIBED, method, name)
+            yield OptOutRequest(EventType.SUBSCRIBED, method, name)
 
 
-def _measuring(form: MultiDict[str, str]) -> Iterator[Choice]:
+def _measuring(form: MultiDict[str, str]) -> Iterator[OptOutRequest]:
     method = _METHODS[Kind.PREFERENCES]
     was, wanted = form.get("measured"), "measure" in form
     if was == "on" and not wanted:
-        yield Choice(EventType.DECLINED, method)
+        yield OptOutRequest(EventType.DECLINED, method)
     elif was == "off" and wanted:
-        yield Choice(EventType.ACCEPTED, method)
+        yield OptOutRequest(EventType.ACCEPTED, method)
 
 
-def after(standing: Standing, choices: Iterable[Choice]) -> Standing:
+def after(standing: Standing, choices: Iterable[OptOutRequest]) -> Standing:
     """Return what holds after the refusals among *choices*: they are on disk, whatever can be read of them.
 
     What takes a refusal back is believed only when it has been read that nothing stands.
@@ -152,7 +152,7 @@ def after(standing: Standing, choices: Iterable[Choice]) -> Standing:
     return standing
 
 
-def doubtful(standing: Standing, choices: Iterable[Choice]) -> bool:
+def doubtful(standing: Standing, choices: Iterable[OptOutRequest]) -> bool:
     """Say whether something that *choices* take back may still stand, as it has been read."""
     for choice in filter(lambda choice: choice.lifting, choices):
         if not standing.sure:

@@ -1,9 +1,7 @@
-"""What a hit says of the program behind it: its verdict and name, worked out once for each kind of visitor.
+"""From a request to a record in the journal: token, verdict, privacy. No database.
 
-A few hundred browsers make nearly all requests, and of the time since the mail only the thresholds
-count. So nearly every hit has the label of an earlier one. No address is remembered.
-
-JOIN: From a request to a record in the spool: token, verdict, privacy, journal. No database.
+A few hundred browsers make nearly all requests, and only the thresholds of the time since the mail count. So
+nearly every hit has the label of an earlier one. No address is remembered.
 """
 
 from __future__ import annotations
@@ -142,7 +140,7 @@ class Visitor:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OptOutRequest:
     """What a person asks for on a page, or a mail client in their name."""
 
     type: EventType
@@ -249,7 +247,7 @@ class Recorder:
         """
         return self._told(lambda: self._signer.read(kind, path))
 
-    def choose(self, token: Token, choices: Sequence[Choice], visitor: Visitor, wording: str = "") -> None:
+    def choose(self, token: Token, choices: Sequence[OptOutRequest], visitor: Visitor, wording: str = "") -> None:
         """Write down a person's choices, all of them on disk before this returns.
 
         :param wording: see :attr:`.Hit.wording`.

@@ -1,12 +1,8 @@
-"""What lets a phone open an app from a tracked link: the two files that its system asks a host for.
+"""What our own host names answer about themselves, from memory; nothing is recorded.
 
-A link that an author marks with ``data-mailtrack-app`` leaves under ``/a/…`` instead of ``/c/…``. The
-files say that this path belongs to the app; the system then opens it with the link, and the app asks
-our redirect where it leads. All other links stay in the browser.
-
-JOIN: Questions about our own host names: whether a name reaches this app, and whom a web server may serve.
-
-Neither names anybody, and neither is recorded. Both are answered from memory.
+A phone's system asks a host for two files that let it open an app from a tracked link: a link marked with
+``data-mailtrack-app`` leaves under ``/a/…`` instead of ``/c/…``, and the files say that this path belongs to the
+app. The check of a tracking domain asks whether the name reaches this app. A web server asks whom it may serve.
 """
 
 from __future__ import annotations
@@ -25,7 +21,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 
 from . import answer
-from .answer import Answer, kept
+from .answer import Reply, kept
 
 NAME = "mailtrack_deep_links"
 
@@ -45,7 +41,7 @@ class DeepLinks:
         }
         self.bodies = {path: json.dumps(content).encode() for path, content in files.items() if content}
 
-    def answer(self, environ: Mapping[str, Any]) -> Answer | None:
+    def answer(self, environ: Mapping[str, Any]) -> Reply | None:
         """Return the file that is asked for, if this is a tracking host."""
         body = self.bodies.get(environ.get("PATH_INFO", ""))
         if body is None or host_of(f"http://{get_host(dict(environ))}") not in self._hosts:
@@ -82,7 +78,7 @@ class OwnHosts:
         self._known = known
         self._secret = secret
 
-    def answer(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def answer(self, environ: Mapping[str, Any], path: str) -> Reply:
         """Return the proof, or 200 for a name that is ours, else 404."""
         asked = path.strip("/")
         if asked.lower() == ASK:
@@ -90,7 +86,7 @@ class OwnHosts:
         said = self._proof(host_of(f"http://{environ.get('HTTP_HOST', '')}"), asked.lower())
         return answer.text(f"{said}\n", 200) if said else answer.text("There is nothing here.\n", 404)
 
-    def _allowed(self, environ: Mapping[str, Any]) -> Answer:
+    def _allowed(self, environ: Mapping[str, Any]) -> Reply:
         given = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=10)
         secret, names = given.get("secret", [""])[0], given.get("domain", [])
         may_ask = compare_digest(secret.encode(), self._secret.encode()) if self._secret else _is_near(environ)

@@ -1,9 +1,7 @@
-"""Where pages are rendered: a request context without the host's session, cookies and hooks.
+"""The pages that readers see: their templates, their language and what they tell.
 
-Templates, translations and context processors of the host work in it as in any other.
-
-JOIN: What a person is told about what is kept of them, from the settings in force.
-JOIN: The pages that readers see: their templates, their language and what they tell.
+They are rendered in a request context without the host's session, cookies and hooks. Templates, translations
+and context processors of the host work in that context as in any other.
 """
 
 from __future__ import annotations

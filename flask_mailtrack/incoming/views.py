@@ -1,10 +1,9 @@
-"""What the log says of links that are not ours: as much as helps, and no more than a line in a minute.
-
-JOIN: The blueprint, and what it answers: pixel, redirect, unsubscribe and preferences.
+"""The blueprint, and what it answers: pixel, redirect, unsubscribe and preferences.
 
 These routes are public and need nothing: no login, cookie, session or database. They set no cookie,
 whatever the host does, and cannot be cached. The :mod:`.door` answers them before the host sees the
 request; where it is left out, Flask comes to the same :class:`Views` by the routes of the blueprint.
+Bad links are counted, and the log says of them no more than a line in a minute.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from flask_mailtrack.privacy import bare_ip
 from flask_mailtrack.tokens import Token
 
 from . import answer
-from .answer import Answer
+from .answer import Reply
 from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
 from .own_hosts import OwnHosts
@@ -70,7 +69,7 @@ class Refusals:
         log.info("refused links: %d since the last such line, and the last one is a %s", count, error)
 
 
-View = Callable[[Mapping[str, Any], str], Answer]
+View = Callable[[Mapping[str, Any], str], Reply]
 
 MAX_BODY = 8 * 1024
 READ, WRITE = ("GET", "HEAD", "OPTIONS"), ("GET", "HEAD", "OPTIONS", "POST")
@@ -99,7 +98,7 @@ class PlainResponse(Response):
     right. ``Location`` is written as given: Werkzeug would encode more than a browser.
     """
 
-    def __init__(self, given: Answer) -> None:
+    def __init__(self, given: Reply) -> None:
         super().__init__(given.body, given.status, list(given.headers))
         self._promised = tuple(header for header in given.headers if header[0] not in _CHANGING)
 
@@ -209,11 +208,11 @@ class Views:
         }
         """View and methods, by the segment behind the prefix."""
 
-    def domain(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def domain(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The proof that a host name reaches this app, and the answer to a web server that wants a certificate."""
         return self._hosts.answer(environ, path)
 
-    def open(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def open(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The pixel: always the same 200, so that it tells nobody whether a token is good."""
         if environ["REQUEST_METHOD"] != "HEAD":
             try:
@@ -224,7 +223,7 @@ class Views:
                 log.exception("an open was not recorded")
         return _PIXEL
 
-    def click(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def click(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The redirect."""
         try:
             url = self._recorder.clicked(path, _visitor(environ), counts=environ["REQUEST_METHOD"] != "HEAD")
@@ -235,7 +234,7 @@ class Views:
             return answer.later()
         return answer.redirect(location(url))
 
-    def honeypot(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def honeypot(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The link that no person sees: whoever follows it all the same stays where they are."""
         try:
             self._recorder.trapped(path, _visitor(environ))
@@ -245,16 +244,16 @@ class Views:
             log.exception("a hit on the honeypot was not recorded")
         return _NOTHING
 
-    def unsubscribe(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def unsubscribe(self, environ: Mapping[str, Any], path: str) -> Reply:
         """GET asks, POST acts at once; nothing else does."""
         return self._page(Kind.UNSUBSCRIBE, environ, path, "unsubscribe.html")
 
-    def preferences(self, environ: Mapping[str, Any], path: str) -> Answer:
+    def preferences(self, environ: Mapping[str, Any], path: str) -> Reply:
         """What a person gets, and whether it is measured; with ``?statement``, what is kept of them."""
         told = environ["REQUEST_METHOD"] != "POST" and "statement" in parse_qs(environ.get("QUERY_STRING", ""), True)
         return self._page(Kind.PREFERENCES, environ, path, "statement.html" if told else "preferences.html")
 
-    def _page(self, kind: Kind, environ: Mapping[str, Any], path: str, template: str) -> Answer:
+    def _page(self, kind: Kind, environ: Mapping[str, Any], path: str, template: str) -> Reply:
         try:
             token = self._recorder.token(kind, path)
         except TokenError as error:
@@ -285,7 +284,7 @@ class Views:
             shown = stands.shown.split() if stands else []
         return wish.naming(shown)
 
-    def _shown(self, template: str, environ: Mapping[str, Any], token: Token, wish: Wish) -> Answer:
+    def _shown(self, template: str, environ: Mapping[str, Any], token: Token, wish: Wish) -> Reply:
         words = self._pages.speech(environ)
         if wish.choices and not self._chosen(token, wish, environ, self._pages.wording(template, words)):
             return answer.later()
@@ -301,11 +300,11 @@ class Views:
             return False
         return True
 
-    def _bad_link(self, view: str, environ: Mapping[str, Any], error: TokenError) -> Answer:
+    def _bad_link(self, view: str, environ: Mapping[str, Any], error: TokenError) -> Reply:
         self._refusals.add(error)
         off = error.reason == "blocked"
 
-        def shown() -> Answer:
+        def shown() -> Reply:
             words = self._pages.speech(environ)
             return answer.page(self._pages.plain("bad_link.html", words, off=off), 410 if off else 404, words.tag)
 

@@ -1,7 +1,6 @@
-"""What was made once and is likely to be wanted again, up to a number of bytes.
+"""Compiles the bodies of messages, stamps their links, and remembers both, up to a number of bytes.
 
-JOIN: Compiles the bodies of messages, stamps their links, and remembers both.
-JOIN: What tracking would change in a body, for people to look at before they send it.
+A preview shows what tracking would change in a body, for people to look at before they send it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from flask_mailtrack.tokens import LinkStamp, Signer
 from . import placeholders, text
 from .headers import RELAYS
 from .links import Links, Policy, as_sent, parse_utm, query_charset, with_utm
-from .options import Choice
+from .options import Tracking
 from .placeholders import Slot, Slots
 from .rewriting import rewrite
 from .rewriting.scan import scan
@@ -91,7 +90,7 @@ AMP = "x-amp-html"
 """The subtype of an AMP part."""
 
 
-class Template(Protocol):
+class CompiledBody(Protocol):
     """A body with gaps."""
 
     def render(self, urls: list[str] | None, fill: Mapping[str, str]) -> str:
@@ -115,7 +114,7 @@ class Plan:
     """In which a browser writes what is not ASCII in a query; empty: UTF-8."""
 
     @classmethod
-    def of(cls, choice: Choice, charset: str | None = None) -> Plan:
+    def of(cls, choice: Tracking, charset: str | None = None) -> Plan:
         """Return the plan for a message.
 
         :param charset: of the message.
@@ -129,7 +128,7 @@ class Plan:
 class Body:
     """A prepared body: the same for all recipients."""
 
-    template: Template
+    template: CompiledBody
     found: frozenset[str]
     """Names of the placeholders that occur."""
     stamps: tuple[LinkStamp, ...] = ()
@@ -193,7 +192,7 @@ class Bodies:
         except RewriteError as error:  # of the moment, not of the body: the next mail may have it better
             return replace(self.as_written(source, plan), failure=error)
 
-    def preview(self, source: str, choice: Choice) -> Preview:
+    def preview(self, source: str, choice: Tracking) -> Preview:
         """Return what tracking would change in an HTML body."""
         body = self.html(source, Plan.of(choice))
         about = (body.failure, body.staying, is_dead_end(choice, self._settings, [body]))
@@ -299,20 +298,20 @@ class Bodies:
         stamp = self._signer.stamp(position, link.url, link.name, part, link.app)
         return stamp._replace(tail="") if references and not is_carried(link.url) else stamp
 
-    def _stamped(self, template: Template, slots: list[Slot], links: list[_Target], part: str, plan: Plan) -> Body:
+    def _stamped(self, template: CompiledBody, slots: list[Slot], links: list[_Target], part: str, plan: Plan) -> Body:
         stamps = tuple(self._stamp(i, k, part, plan.references) for i, k in enumerate(links))
         targets = tuple(LinkTarget(s.ref, k.url, k.name, part) for s, k in zip(stamps, links, strict=True))
         return replace(_body(template, slots), stamps=stamps, targets=targets)
 
 
-def is_dead_end(choice: Choice, settings: Settings, bodies: Sequence[Body]) -> bool:
+def is_dead_end(choice: Tracking, settings: Settings, bodies: Sequence[Body]) -> bool:
     """Say whether a list mail of these *bodies* has no link by which its reader can leave."""
     footer = choice.unsubscribe and settings.footer
     listed = choice.list_id and not choice.transactional
     return bool(listed) and not any(b.leads_out or (footer and b.takes_footer) for b in bodies)
 
 
-def _body(template: Template, slots: list[Slot]) -> Body:
+def _body(template: CompiledBody, slots: list[Slot]) -> Body:
     return Body(
         template,
         frozenset(slot.name for slot in slots if slot.name),

@@ -1,19 +1,19 @@
-"""The addresses of a message: as Flask-Mail reads them, and as they are compared.
+"""What goes in and comes out of the preparation: a letter, its addresses, and the copies of one mailing.
 
-JOIN: What goes in and comes out of the preparation: a letter, the opt-outs to ask, copies, a batch.
+Addresses are read as Flask-Mail reads them, and compared in one spelling.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parseaddr
 from functools import lru_cache
 from typing import Any, Protocol
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage
+from flask_mailtrack.events import LinkTarget, SentMessage
 from flask_mailtrack.privacy import normalise
 
 Address = str | tuple[str, str]
@@ -48,16 +48,6 @@ def _parsed(written: str) -> tuple[str, str]:
         return parseaddr(written)
     except RecursionError:  # thousands of brackets
         return "", ""
-
-
-class OptOuts(Protocol):
-    """What is asked before a send; both may raise ``OptOutsUnavailable``."""
-
-    def among(self, addresses: Collection[str], list_id: str) -> Mapping[str, set[OptOutKind]]:
-        """Return what each address has refused of a list."""
-
-    def silent(self, addresses: Collection[str]) -> Mapping[str, set[OptOutKind]]:
-        """Return who does not want to be measured."""
 
 
 class Letter(Protocol):
@@ -97,7 +87,7 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Mailing:
     """Everything that one send call leads to."""
 
     copies: Iterator[Copy]

@@ -1,6 +1,6 @@
-"""What the send side writes down: each copy before it goes to SMTP, and its fate afterwards.
+"""Hands the copies of one message to SMTP, and finds out what became of each.
 
-JOIN: Hands the copies of one message to SMTP, and finds out what became of each.
+The ledger writes each copy down before it goes to SMTP, and its fate afterwards.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Ledger:
         self._noted = noted
         self._known: set[str] = set()
 
-    def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> Page:
+    def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> SendLog:
         """Open the page of one send call: with who is left out, and links and counters that are new to this process."""
         known = self._known
         fresh = [record for record in common if _key(record) not in known]
@@ -56,7 +56,7 @@ class Ledger:
             if len(known) > _REMEMBERED:  # one step, because threads send at the same time
                 known = self._known = set()
             known.update(map(_key, fresh))
-        return Page(self.write)
+        return SendLog(self.write)
 
     def keep(self, links: Iterable[LinkTarget]) -> bool:
         """Write down where *links* lead, which do not carry it themselves, and say whether that is on disk."""
@@ -90,7 +90,7 @@ def _key(record: LinkTarget | SentMessage) -> str:
     return record.ref if isinstance(record, LinkTarget) else str(record.id)
 
 
-class Page:
+class SendLog:
     """The part of the ledger that one send call fills.
 
     The fate of a copy is written together with the beginning of the next one, so each copy costs one
@@ -146,7 +146,7 @@ class Delivery:
 
     connection: Any
     transmit: Callable[[Any], None]
-    page: Page
+    page: SendLog
     delivered: int = 0
     trouble: Exception | None = None
     """The first that is not a refused recipient. Only one is kept: each holds on to the copy that it befell."""

@@ -1,14 +1,12 @@
-"""Other services: what their headers say to us, and what ours say to them.
+"""What the headers of a mail say: to the clients of readers, and to other services.
 
-A relay that tracks by itself would wrap our links a second time. ``MAILTRACK_DOWNSTREAM`` names it, and
+A list message has the headers of RFC 2369, RFC 2919 and RFC 8058. ``Precedence`` and ``Auto-Submitted`` are left to
+the author: the first is in no standard, and whether a mail is an answer or the work of a machine, which is what the
+second is about (RFC 3834, section 5), only its author knows.
+
+A provider that tracks by itself would wrap our links a second time. ``MAILTRACK_DOWNSTREAM`` names it, and
 its own way of saying "not this one" goes out with each mail. And a template that was written for
 another service may carry that service's switches; with ``MAILTRACK_FOREIGN_HEADERS`` they are ours.
-
-JOIN: The headers of a list message: RFC 2369, RFC 2919 and RFC 8058.
-
-``Precedence`` and ``Auto-Submitted`` are left to the author: the first is in no standard, and whether
-a mail is an answer or the work of a machine, which is what the second is about (RFC 3834, section 5),
-only its author knows.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from zlib import crc32
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class Provider:
     """How a service is told to leave a mail alone."""
 
     attribute: str = ""
@@ -35,17 +33,17 @@ class Relay:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-RELAYS: dict[str, Relay] = {
-    "": Relay(),
-    "alidm": Relay(
+RELAYS: dict[str, Provider] = {
+    "": Provider(),
+    "alidm": Provider(
         "data-alidm-traceoff ",
         {"X-AliDM-Trace": base64.b64encode(b'{"OpenTrace":"0","LinkTrace":"0"}').decode()},
     ),
-    "mailgun": Relay('disable-tracking="true" ', {"X-Mailgun-Track": "no"}),
-    "mailjet": Relay("", {"X-Mailjet-TrackOpen": "0", "X-Mailjet-TrackClick": "0"}),
-    "mandrill": Relay("mc:disable-tracking ", {"X-MC-Track": "none"}),
-    "postmark": Relay("data-pm-no-track ", {"X-PM-TrackOpens": "false", "X-PM-TrackLinks": "None"}),
-    "sendgrid": Relay(
+    "mailgun": Provider('disable-tracking="true" ', {"X-Mailgun-Track": "no"}),
+    "mailjet": Provider("", {"X-Mailjet-TrackOpen": "0", "X-Mailjet-TrackClick": "0"}),
+    "mandrill": Provider("mc:disable-tracking ", {"X-MC-Track": "none"}),
+    "postmark": Provider("data-pm-no-track ", {"X-PM-TrackOpens": "false", "X-PM-TrackLinks": "None"}),
+    "sendgrid": Provider(
         'clicktracking="off" ',
         {
             "X-SMTPAPI": json.dumps(
@@ -53,8 +51,8 @@ RELAYS: dict[str, Relay] = {
             )
         },
     ),
-    "ses": Relay("ses:no-track "),
-    "sparkpost": Relay(
+    "ses": Provider("ses:no-track "),
+    "sparkpost": Provider(
         'data-msys-clicktrack="0" ',
         {"X-MSYS-API": json.dumps({"options": {"open_tracking": False, "click_tracking": False}})},
     ),

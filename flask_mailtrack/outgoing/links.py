@@ -1,10 +1,9 @@
-"""Which links work once: a redirect would write their secret down in clear, and a scanner could spend it.
+"""The addresses that go into a mail, and which of the author's links are worth tracking.
 
-Such a URL has a word (reset, confirm, invitation) and a secret. Neither is enough: ``/login`` is a page like
-any other, and ``?key=`` may be a search. The host says nothing, and neither does what marketing adds.
-
-JOIN: Which links are worth tracking, and which would only lose by it.
-JOIN: The addresses that go into a mail. Built from configuration, never from a request.
+Addresses are built from configuration, never from a request. Links that work once are left alone: a redirect would
+write their secret down in clear, and a scanner could spend it. Such a URL has a word (reset, confirm, invitation) and
+a secret. Neither is enough: ``/login`` is a page like any other, and ``?key=`` may be a search. The host says
+nothing, and neither does what marketing adds.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList
 
 from . import headers, options, prepare
-from .copies import Batch, Copy, is_bare, name_and_address
+from .copies import Copy, Mailing, is_bare, name_and_address
 from .delivery import Delivery, Ledger
 from .headers import MAX_LINE
 from .text import plain
@@ -40,7 +40,7 @@ log = logging.getLogger("flask_mailtrack.send")
 
 
 @dataclass(frozen=True)
-class Office:
+class SendServices:
     """What a tracked connection needs; one per app."""
 
     preparer: prepare.Preparer
@@ -49,12 +49,12 @@ class Office:
 
 
 # The office itself would keep its app alive: what it holds of the host's may hold the app.
-_offices: weakref.WeakKeyDictionary[Flask, Callable[[Flask], Office]] = weakref.WeakKeyDictionary()
+_offices: weakref.WeakKeyDictionary[Flask, Callable[[Flask], SendServices]] = weakref.WeakKeyDictionary()
 _homes: weakref.WeakKeyDictionary[Any, weakref.ref[Flask]] = weakref.WeakKeyDictionary()
 """The app of each state that Flask-Mail has made; the state itself does not say."""
 
 
-def install(app: Flask, office: Callable[[Flask], Office]) -> None:
+def install(app: Flask, office: Callable[[Flask], SendServices]) -> None:
     """Have all that leaves *app* through Flask-Mail prepared by its *office*."""
     _offices[app] = office
     _homes[app.extensions["mail"]] = weakref.ref(app)
@@ -229,12 +229,14 @@ class TrackedConnection(Connection):
             return
         self._send_batch(office, message, batch, lambda copy: transmit(copy, *args, **kwargs))
 
-    def _office(self) -> Office | None:
+    def _office(self) -> SendServices | None:
         app = self.home() if self.home else _current()
         found = _offices.get(app) if app else None
         return found(app) if app and found else None
 
-    def _send_batch(self, office: Office, message: Message, batch: Batch, transmit: Callable[[Any], None]) -> None:
+    def _send_batch(
+        self, office: SendServices, message: Message, batch: Mailing, transmit: Callable[[Any], None]
+    ) -> None:
         page = office.ledger.page(batch.common, batch.suppressed)
         delivery = Delivery(self, transmit, page)
         try:
@@ -250,7 +252,7 @@ class TrackedConnection(Connection):
         delivery.report()
 
 
-def _tell(office: Office, failure: RewriteError) -> None:
+def _tell(office: SendServices, failure: RewriteError) -> None:
     reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
     log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
     office.failed(reason, failure)

@@ -1,6 +1,6 @@
 """What is tracked of a message: five places may say so, and the narrowest wins.
 
-JOIN: What an operator has decided about a mail: asked for each copy, so that a campaign under way obeys.
+What an operator has decided is asked for each copy, so that a campaign under way obeys.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Tracking:
     """What holds for one message, all places asked."""
 
     opens: bool
@@ -158,7 +158,7 @@ def choose(
     own: Options | None,
     foreign: Mapping[str, Any] | None = None,
     operator: Mapping[str, bool] | None = None,
-) -> Choice:
+) -> Tracking:
     """Ask account, sender domain, block, header and message, in this order of growing weight.
 
     What the operator has switched off is off, whoever says otherwise; what is on replaces account and sender domain.
@@ -189,7 +189,7 @@ def choose(
     clicks = settings.clicks if said.clicks is None else said.clicks
     store = said.store is not False
     unsubscribe = listed if said.unsubscribe is None else said.unsubscribe
-    return Choice(
+    return Tracking(
         opens=opens and store and decided.get("opens", True),
         clicks=clicks and store and not said.transactional and decided.get("clicks", True),
         unsubscribe=unsubscribe and not said.transactional and decided.get("unsubscribe", True),

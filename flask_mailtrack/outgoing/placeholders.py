@@ -5,10 +5,9 @@ under a host that can never exist (RFC 2606, section 2), in letters that no esca
 replaces each URL by the recipient's own. A key is part of the host, so that a stranger whose text the
 host mails cannot write a placeholder.
 
-JOIN: The slots of a body: which of its placeholders are filled in, and where they stand.
-
-A placeholder is filled in only as a whole: the whole value of an attribute, or a whole word of text. In
-a longer URL, ``https://example.com/?u=…`` for instance, the recipient's link would go to a stranger.
+The slots of a body are the placeholders that are filled in. A placeholder is filled in only as a whole: the whole
+value of an attribute, or a whole word of text. In a longer URL, ``https://example.com/?u=…`` for instance, the
+recipient's link would go to a stranger.
 """
 
 from __future__ import annotations

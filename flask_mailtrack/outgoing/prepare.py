@@ -13,11 +13,12 @@ from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage, Status, new_id, now
 from flask_mailtrack.modes import Mode, counter_id, marked
 from flask_mailtrack.privacy import clean
+from flask_mailtrack.storage.tables.optouts import OptOuts
 from flask_mailtrack.tokens import Signer
 
 from . import headers, options, placeholders, text
 from .bodies import Bodies, Body, Plan, is_dead_end
-from .copies import Address, Batch, Copy, Letter, OptOuts, compared
+from .copies import Address, Copy, Letter, Mailing, compared
 from .headers import headers_for, take_switches
 from .links import Links
 from .options import Operator
@@ -53,7 +54,7 @@ class Preparer:
         self.footer = footer
         self.bodies = Bodies(settings, signer)
 
-    def prepare(self, letter: Letter) -> Batch:
+    def prepare(self, letter: Letter) -> Mailing:
         """Return the copies of *letter*, which itself stays as it is.
 
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
@@ -91,7 +92,7 @@ class _Work:
     """One send call."""
 
     def __init__(
-        self, preparer: Preparer, letter: Letter, choice: options.Choice, sender: str, given: dict[str, str]
+        self, preparer: Preparer, letter: Letter, choice: options.Tracking, sender: str, given: dict[str, str]
     ) -> None:
         self._preparer = preparer
         self._settings = preparer.settings
@@ -120,7 +121,7 @@ class _Work:
             "mode": choice.mode,
         }
 
-    def batch(self) -> Batch:
+    def batch(self) -> Mailing:
         personal = self._compiled()
         recipients = self._recipients()
         gone = [r for r in recipients if r.gone]
@@ -133,7 +134,7 @@ class _Work:
         common: list[LinkTarget | SentMessage] = [target for body in bodies for target in body.targets]
         if self._counter and any(body.pixel or body.stamps for body in bodies):
             common.append(self._counter)
-        return Batch(chain(first, copies), suppressed, tuple(common), self._failures)
+        return Mailing(chain(first, copies), suppressed, tuple(common), self._failures)
 
     def _compiled(self) -> bool:
         """Prepare the bodies, and say whether anything in them is one person's."""
@@ -365,7 +366,7 @@ class _Work:
         return waiting.render(None, self._fill(placeholders.PERSONAL, links))
 
 
-def _counter(choice: options.Choice, sender: str) -> SentMessage:
+def _counter(choice: options.Tracking, sender: str) -> SentMessage:
     """Return the row of all that is counted together: what a campaign sends on one day.
 
     It names nothing that may differ from copy to copy: no subject, no sender's mailbox, no batch.

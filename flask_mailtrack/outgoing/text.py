@@ -1,11 +1,9 @@
-"""The links of a plain-text body: where each URL begins and ends, so that a tracked one can take its place.
+"""Text that is no HTML, or must not be touched as HTML: its links and its placeholders.
 
-Nobody marks a URL in plain text; every mail client guesses. The rules here are RFC 3986, appendix C,
-for URLs in angle brackets, and for bare ones what clients have in common (the text converter of
+Nobody marks a URL in plain text; every mail client guesses where each begins and ends. The rules here are RFC 3986,
+appendix C, for URLs in angle brackets, and for bare ones what clients have in common (the text converter of
 Thunderbird, ``mozTXTToHTMLConv``, and the extended autolinks of GitHub's Markdown are public). Where
 clients disagree so much that a tracked URL could lead elsewhere, the author's text stays as it is.
-
-JOIN: Text in which only the placeholders are filled in: plain text, and HTML that must not be touched.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OutsideReply:
     """What came back over the network."""
 
     status: int
@@ -85,7 +85,7 @@ def _longest(settings: Settings, routes: str) -> Finding:
     return Finding("C62", "ok", f"the longest link, of {len(url)} characters, leads where it should")
 
 
-def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> OutsideReply:
     # Not urllib, which would follow the redirect that is looked for.
     parts = urlsplit(url)
     connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
@@ -94,6 +94,6 @@ def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str,
         connection.request(method, parts.path, body, dict(headers or {}))
         response = connection.getresponse()
         response.read()
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()})
+        return OutsideReply(response.status, {name.lower(): value for name, value in response.getheaders()})
     finally:
         connection.close()

@@ -10,7 +10,7 @@ import click
 
 from flask_mailtrack.events import OptOutKind
 from flask_mailtrack.lists import folded
-from flask_mailtrack.storage.people.suppression_list import BadRow, Progress, SuppressionFile, load
+from flask_mailtrack.storage.people.suppression_list import BadRow, ImportProgress, SuppressionFile, load
 from flask_mailtrack.storage.tables import register
 
 from .terminal import printable
@@ -129,11 +129,11 @@ def _export(extension: Any) -> click.Command:
     return command
 
 
-def _imported(people: People, source: SuppressionFile, list_id: str, reason: str, from_line: int) -> Progress:
-    last = Progress(line=from_line - 1)
+def _imported(people: People, source: SuppressionFile, list_id: str, reason: str, from_line: int) -> ImportProgress:
+    last = ImportProgress(line=from_line - 1)
     with click.progressbar(length=source.lines(), label="importing", file=sys.stderr) as bar:
 
-        def told(now: Progress, bad: list[BadRow]) -> None:
+        def told(now: ImportProgress, bad: list[BadRow]) -> None:
             for row in bad[: max(0, _SHOWN - last.bad)]:
                 click.secho(printable(f"line {row.line} {row.problem}"), fg="yellow", err=True)
             bar.update(now.line - last.line)

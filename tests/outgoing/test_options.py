@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.outgoing.options import MAX_NAME, Choice, Options, block, choose, parse
+from flask_mailtrack.outgoing.options import MAX_NAME, Options, Tracking, block, choose, parse
 
 DOMAIN = "news.example.com"
 
 
-def chosen(account: bool, domain: bool | None, inside: bool | None, header: str, own: bool | None) -> Choice:
+def chosen(account: bool, domain: bool | None, inside: bool | None, header: str, own: bool | None) -> Tracking:
     """Ask all five places about opens."""
     domains: dict[str, dict[str, Any]] = {} if domain is None else {DOMAIN: {"opens": domain}}
     settings = Settings(base_url="https://a.example", opens=account, sender_domains=domains)

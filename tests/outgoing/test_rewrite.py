@@ -19,7 +19,7 @@ from flask_mailtrack.outgoing.rewriting import proof, rewrite
 from flask_mailtrack.outgoing.rewriting.marks import PREFIX, Marks
 from flask_mailtrack.outgoing.rewriting.proof import check, proves
 from flask_mailtrack.outgoing.rewriting.rewrite import Limits, Link, Skipped, Template
-from flask_mailtrack.outgoing.rewriting.scan import Attribute, LinkTag, Page, scan
+from flask_mailtrack.outgoing.rewriting.scan import Attribute, LinkTag, ScannedHtml, scan
 from flask_mailtrack.outgoing.rewriting.syntax import browser_url
 from flask_mailtrack.outgoing.rewriting.template import END, Cut, added_attribute
 from tests.outgoing.html5_oracle import ADDED, assert_invariants, links, refuse, tree_links
@@ -943,7 +943,7 @@ class TestJudge:
     def broken(self, monkeypatch: pytest.MonkeyPatch, tags: tuple[LinkTag, ...]) -> str:
         """Compile with a scanner that reports these tags."""
         page = scan(self.HTML)
-        wrong = Page(page.text, tags, page.body_end, page.html_end, page.unclosed, page.amp)
+        wrong = ScannedHtml(page.text, tags, page.body_end, page.html_end, page.unclosed, page.amp)
         monkeypatch.setattr(rewrite, "scan", lambda text, deadline, names: wrong)
         return reason(self.HTML)
 

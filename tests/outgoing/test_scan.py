@@ -8,7 +8,7 @@ from html import entities
 import pytest
 from cpu_time import cpu_seconds
 
-from flask_mailtrack.outgoing.rewriting.scan import Page, scan
+from flask_mailtrack.outgoing.rewriting.scan import ScannedHtml, scan
 from flask_mailtrack.outgoing.rewriting.syntax import browser_url, decode, opts_out
 from tests.outgoing.html5_oracle import links as html5_links
 
@@ -94,7 +94,7 @@ REVEALED = [
 ]
 
 
-def urls(page: Page, *, hidden: bool) -> list[str]:
+def urls(page: ScannedHtml, *, hidden: bool) -> list[str]:
     """Read the links of a page as a browser, or as Outlook behind its conditions."""
     hrefs = [tag.href for tag in page.tags if tag.hidden is hidden]
     return [browser_url(page.text[href.value_start : href.value_end]) for href in hrefs if href]

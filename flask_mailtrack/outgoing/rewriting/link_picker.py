@@ -1,7 +1,4 @@
-"""What a reader sees of a link.
-
-JOIN: Which links of a body are tracked, and why the others are not.
-"""
+"""Which links of a body are tracked, and why the others are not: by what a reader sees of each, too."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from .scan import Attribute, LinkTag, Page
+from .scan import Attribute, LinkTag, ScannedHtml
 from .syntax import APP, ATTRIBUTES, NAME, NO, NO_UTM, TELLING, UTM, Attributes, browser_url, decode, lower, opts_out
 from .template import Cut, Link, Skipped
 
@@ -38,7 +35,7 @@ _INLINE = frozenset(_WORDS.split())
 """Tags that stand within a word; all others part words."""
 
 
-def link_text(page: Page, tag: LinkTag) -> str:
+def link_text(page: ScannedHtml, tag: LinkTag) -> str:
     """Return the visible text of a link, or what stands for it: the ``alt`` of its first image.
 
     :returns: white space collapsed; at most :data:`LOOK_AHEAD` characters of the source are read.
@@ -99,10 +96,12 @@ RefuseText = Callable[[str, str], str | None]
 _NONE: Mapping[str, str] = {}
 
 
-class Choice:
+class LinkPicker:
     """The choice among the links of one page; all of it fills up as :meth:`cuts` looks at them."""
 
-    def __init__(self, page: Page, refuse: Refuse, refuse_text: RefuseText | None, slot_cuts: Sequence[Cut]) -> None:
+    def __init__(
+        self, page: ScannedHtml, refuse: Refuse, refuse_text: RefuseText | None, slot_cuts: Sequence[Cut]
+    ) -> None:
         self.links: list[Link] = []
         """What is tracked, each destination once, in document order."""
         self.tags: list[tuple[LinkTag, Attribute]] = []

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from flask_mailtrack.errors import RewriteError
 
-from .link_picker import Choice, Refuse, RefuseText
+from .link_picker import LinkPicker, Refuse, RefuseText
 from .marks import Marks
 from .proof import check, proves
-from .scan import Deadline, Page, in_open_link, scan, start_points
+from .scan import Deadline, ScannedHtml, in_open_link, scan, start_points
 from .template import (
     END,
     START,
@@ -106,7 +106,7 @@ def _compile(html: str, order: _Order) -> Template:
         raise RewriteError("too_big", f"{len(html)} characters, allowed are {order.limits.max_bytes}")
     page = scan(html, order.deadline, attribute_names(order.attribute))
     slot_cuts = [Cut(start, end, name) for start, end, name in order.slots if name]
-    choice = Choice(page, order.refuse, order.refuse_text, [Cut(start, end) for start, end, _ in order.slots])
+    choice = LinkPicker(page, order.refuse, order.refuse_text, [Cut(start, end) for start, end, _ in order.slots])
     link_cuts = choice.cuts() if order.clicks else []
     if len(choice.links) > order.limits.max_links:
         raise RewriteError("too_many_links", f"{len(choice.links)} links, allowed are {order.limits.max_links}")
@@ -117,7 +117,9 @@ def _compile(html: str, order: _Order) -> Template:
     return assemble(html, texts, gaps, tuple(choice.links), tuple(choice.skipped), page.amp, ends)
 
 
-def _proven(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) -> tuple[list[str], list[Cut]]:
+def _proven(
+    page: ScannedHtml, cuts: list[Cut], order: _Order, choice: LinkPicker | None
+) -> tuple[list[str], list[Cut]]:
     """Split the body with its points where the judge accepts them."""
     if page.amp:
         return _prove(page, cuts, order, choice)
@@ -132,7 +134,7 @@ def _proven(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) -
     raise error or RewriteError("unverified", "there is no place for a pixel")
 
 
-def _points(page: Page, start: bool, links: bool) -> Iterator[list[Cut]]:
+def _points(page: ScannedHtml, start: bool, links: bool) -> Iterator[list[Cut]]:
     """Yield the places where images may stand, the best first; links are worth tracking without any."""
     end = [Cut(page.pixel_point, page.pixel_point, END)]
     opened = in_open_link(page)
@@ -145,7 +147,7 @@ def _points(page: Page, start: bool, links: bool) -> Iterator[list[Cut]]:
             yield []
 
 
-def _prove(page: Page, cuts: list[Cut], order: _Order, choice: Choice | None) -> tuple[list[str], list[Cut]]:
+def _prove(page: ScannedHtml, cuts: list[Cut], order: _Order, choice: LinkPicker | None) -> tuple[list[str], list[Cut]]:
     """Let the judge compare the original with a copy cut in just the same way."""
     html = page.text
     texts, gaps = split(html, in_order(cuts))

@@ -1,10 +1,8 @@
-"""The time that one body may take.
-
-JOIN: Where a body begins to be shown.
-JOIN: Where things stand in an HTML text: a tokenizer after the HTML Standard, 13.2.5, in linear time.
+"""Where things stand in an HTML text: a tokenizer after the HTML Standard, 13.2.5, in linear time.
 
 It builds no tree. It walks from one telling ``<`` to the next and notes the exact position of the few
-things a rewriter needs, so that everything else can be sent byte for byte as the author wrote it.
+things a rewriter needs, so that everything else can be sent byte for byte as the author wrote it. It finds where the
+body begins to be shown, and it watches the time that one body may take.
 """
 
 from __future__ import annotations
@@ -64,7 +62,7 @@ _RAW_IN_HEAD = frozenset(("noframes", "script", "style", "title"))
 _OPENS_BODY_AT_ITS_END = frozenset(("body", "html", "br"))
 
 
-def start_points(page: Page) -> list[int]:
+def start_points(page: ScannedHtml) -> list[int]:
     """Return where an image may be put so that it is shown first of all, the best place first.
 
     Behind the first ``<body>``; without one before the first content, or before the blanks before it.
@@ -74,7 +72,7 @@ def start_points(page: Page) -> list[int]:
     return list(dict.fromkeys(point for point in points if point is not None))
 
 
-def in_open_link(page: Page) -> int | None:
+def in_open_link(page: ScannedHtml) -> int | None:
     """Return where the link begins that the author never closed and that the end of the body would stand in."""
     end = len(page.text) if page.unclosed is None else page.unclosed
     for tag in reversed(page.tags):
@@ -133,7 +131,7 @@ def _behind_construct(text: str, position: int) -> int | None:
     return token.end() if name in _BEFORE_BODY else None
 
 
-__all__ = ["CONDITION", "Attribute", "LinkTag", "Page", "scan"]
+__all__ = ["CONDITION", "Attribute", "LinkTag", "ScannedHtml", "scan"]
 
 _AMP_MARKS = frozenset({"amp4email", "\u26a14email"})
 _NAMES = TELLING | {"alt", "href"}
@@ -163,7 +161,7 @@ class LinkTag(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ScannedHtml:
     """What :func:`scan` found."""
 
     text: str
@@ -197,7 +195,7 @@ class Page:
         return values
 
 
-def scan(text: str, deadline: Deadline | None = None, names: Set[str] = frozenset()) -> Page:
+def scan(text: str, deadline: Deadline | None = None, names: Set[str] = frozenset()) -> ScannedHtml:
     """Read a document once, from front to back.
 
     :param names: further attributes of links to look at, in lower case.
@@ -205,7 +203,7 @@ def scan(text: str, deadline: Deadline | None = None, names: Set[str] = frozense
     """
     scanner = _Scanner(text, deadline, _reader(_NAMES | names))
     unclosed = scanner.walk(0, len(text), hidden=False)
-    return Page(
+    return ScannedHtml(
         text=text,
         tags=tuple(map(LinkTag._make, scanner.tags)),
         body_end=scanner.last_end_tag.get("body"),

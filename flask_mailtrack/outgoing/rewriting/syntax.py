@@ -2,9 +2,8 @@
 
 None of them goes back, hence no input makes one slow: a character repeats possessively (``*+``), and a
 group repeats inside an atomic one (``(?>(?:...)*)``), for Python before 3.11.5 matches possessive groups
-wrongly (CPython issue 106052).
-
-JOIN: What an HTML attribute value means: to a browser, and to an author who wants a link left alone.
+wrongly (CPython issue 106052). An attribute value is read as a browser reads it, and for an author who wants a link
+left alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The cuts of a body: which stretches of the source are replaced, and the text that stays between them.
+"""A compiled body: what stays the same for everybody, and the gaps between.
 
-JOIN: A compiled body: what stays the same for everybody, and the gaps between.
+The cuts of a body say which stretches of the source are replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flask_mailtrack.errors import RewriteError
 
-from .scan import Attribute, LinkTag, Page
+from .scan import Attribute, LinkTag, ScannedHtml
 from .syntax import OWN, read_attributes
 
 START = "start"
@@ -85,7 +85,7 @@ def added_attribute(tags: Iterable[tuple[LinkTag, Attribute]], markup: str) -> I
             yield Cut(href.start, href.start, text=markup)
 
 
-def own_attributes(page: Page) -> Iterator[Cut]:
+def own_attributes(page: ScannedHtml) -> Iterator[Cut]:
     """Take our attributes out, each with the blanks before it; comments stay as they are."""
     for tag in page.tags:
         for attribute in tag.attributes if not tag.hidden else ():

@@ -1,10 +1,8 @@
-"""When the database does not take rows: how long to wait, and whom to tell how often.
+"""The drain: moves what the journal holds into the database, in batches, exactly once in effect.
 
-JOIN: The drain: moves what the spool holds into the database, in batches, exactly once in effect.
-
-A batch is committed, then announced by signals, then its segment is deleted. A crash in between
-only replays what the primary keys ignore.
-JOIN: The thread of a worker that drains.
+A batch is committed, then announced by signals, then its segment is deleted. A crash in between only replays what
+the primary keys ignore. In a worker the drain has a thread. When the database takes no rows, an alarm knows how long
+to wait, and whom to tell how often.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The journal, looked through without being drained: for choices that wait, and for people to forget.
+"""What waits in the journal, or was put aside, is found again without being drained.
 
-JOIN: The way back of what could not be stored: from a log, or from the quarantine.
+Choices that wait are looked for before a send, and people who are to be forgotten; what could not be stored comes
+back from a log, or from the quarantine.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
-"""The consumer: moves what is in the stream to the database, exactly once in effect.
+"""The way to the database by a stream in Redis, for many machines.
 
-A batch is committed, then announced by signals, then its entries are acknowledged and deleted. A crash
-in between leaves them to be claimed by another consumer, and the primary keys ignore what is there.
-
-JOIN: The relay: a drain whose way to the database leads through a stream.
-
-What is in the journals of this box is shipped to the stream, batch by batch, and its segments are deleted;
-what is in the stream, from any box, is moved to the database. Without a Redis that can be trusted, this box
-moves its rows to the database itself, so that nothing depends on Redis but the speed.
+What is in the journals of this machine is shipped to the stream, batch by batch, and its segments are deleted;
+what is in the stream, from any machine, is moved to the database. Without a Redis that can be trusted, this machine
+moves its rows to the database itself, so that nothing depends on Redis but the speed. A batch from the stream is
+committed, then announced by signals, then its entries are acknowledged and deleted. A crash in between leaves them
+to be claimed by another consumer, and the primary keys ignore what is there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""On what kind of file system a spool is, and what that means for it.
+"""How much waits in the journal, and since when; without the database, and without reading a line twice.
 
-JOIN: How the last runs of the drain went, for every process to read: the drain may be another one.
-JOIN: How much waits in the spool, and since when; without the database, and without reading a line twice.
+How the last runs of the drain went stands in a file for every process to read. And some file systems lose what
+waits on them, so they are named.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """The directory of a spool: ours alone, or not used.
 
 Whoever can write into it can put hits and opt-outs into the database, and whoever can read it reads
-addresses.
-
-JOIN: Whose a directory is: which app writes to it, and into which database its records go.
-
-A small file in the directory says so, for people, too. Whoever lives there holds a shared lock on another
-one, so that the file of a dead process keeps nobody out, and a living one is not driven into a second database.
+addresses. A small file in the directory says which app writes to it, and into which database its records go.
+A process that uses the directory holds a shared lock on another file, so that the file of a dead process keeps
+nobody out, and a living process is not driven into a second database.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
-"""Records that no directory took: one line of the log each, and their way back.
-
-The line is JSON, of ASCII alone, so that it survives any handler, and carries the checksum that it
-had in the spool. It holds what the row would hold, addresses included: the logger
-``flask_mailtrack.spool.lost`` is there for a handler of its own.
-
-JOIN: Where a record is written down: in the first directory that takes it, else in the log.
+"""Where a record is written down: in the first directory that takes it, else in the log.
 
 A directory that fails is left alone for a while, one second at first and a minute in the end, so
-that a full disk does not cost each hit an attempt.
+that a full disk does not cost each hit an attempt. A record that no directory took is one line of the log. The line
+is JSON, of ASCII alone, so that it survives any handler, and carries the checksum that it had in the spool. It holds
+what the row would hold, addresses included: the logger ``flask_mailtrack.spool.lost`` is there for a handler of its
+own.
 """
 
 from __future__ import annotations

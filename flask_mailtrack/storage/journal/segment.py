@@ -1,7 +1,7 @@
-"""That what was written is on the disk, on each system by the strongest word that it has for it.
+"""A segment of a spool that is read: sealed, its good lines handed on, its bad ones put aside.
 
-JOIN: Who may drain a directory: one process at a time, on the word of the system's locks.
-JOIN: A segment of a spool that is read: sealed, its good lines handed on, its bad ones put aside.
+One process at a time drains a directory, on the word of the system's locks. Each system has a strongest word for
+"this is on the disk", which is used.
 """
 
 from __future__ import annotations

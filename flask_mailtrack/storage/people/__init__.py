@@ -1,5 +1,5 @@
 """What one person may ask for.
 
-``people`` is the door: the ``dossier`` answers what is kept, ``erasure`` deletes it; a ``suppression_file`` is read
-by the ``suppression_import``.
+``people`` is the door: suppress, look up, hand over; ``erasure`` forgets; a ``suppression_list`` brings in the opt-outs
+of other services.
 """

@@ -1,7 +1,4 @@
-"""All that is kept about one person, for the person.
-
-JOIN: What the host does about one person: suppress, look up, hand over, forget.
-"""
+"""What the host does about one person: suppress, look up, hand over, forget."""
 
 from __future__ import annotations
 

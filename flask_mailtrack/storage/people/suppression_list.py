@@ -1,9 +1,7 @@
-"""Suppressions of other services, read from their CSV files.
+"""Lists of suppressions: other services' CSV files, brought into the database in small transactions.
 
 Known by their headers: SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp, SparkPost, our own; and a
-file of bare addresses. A file is read line by line, however long it is.
-
-JOIN: Bringing a file of suppressions into the database, in small transactions and little memory.
+file of bare addresses. A file is read line by line, in little memory, however long it is.
 """
 
 from __future__ import annotations
@@ -210,7 +208,7 @@ BATCH = 5_000
 
 
 @dataclass(slots=True)
-class Progress:
+class ImportProgress:
     """How far an import has come."""
 
     line: int = 0
@@ -261,8 +259,8 @@ def load(
     list_id: str = "",
     reason: str = "",
     from_line: int = 1,
-    told: Callable[[Progress, list[BadRow]], object] = lambda progress, bad: None,
-) -> Progress:
+    told: Callable[[ImportProgress, list[BadRow]], object] = lambda progress, bad: None,
+) -> ImportProgress:
     """Import *file*. What stands already is left as it is, so it may be run again at any time.
 
     :param list_id: where a row names no list; empty: everything.
@@ -272,7 +270,7 @@ def load(
     :raises SQLAlchemyError: the database could not take a batch; those before it stay.
     :raises OSError: a file cannot be read, or written.
     """
-    progress = Progress(line=from_line - 1)
+    progress = ImportProgress(line=from_line - 1)
     with Rejected(file, from_line > 1) as rejected:
         for rows in _batches(file.rows(from_line)):
             bad = [row for row in rows if isinstance(row, BadRow)]

@@ -1,8 +1,7 @@
-"""The state of messages that have many events already: kept by addition, so that one more hit costs one hit.
+"""The state on the message rows, counted anew from the events.
 
-Others are counted anew from their events, which is right however it came about. Both give the same figures.
-
-JOIN: The state on the message rows, made anew from the events.
+The state of a message that has many events already is kept by addition, so that one more hit costs one hit. Both
+ways give the same figures.
 """
 
 from __future__ import annotations

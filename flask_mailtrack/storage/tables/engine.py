@@ -1,10 +1,9 @@
-"""The file of an SQLite database: gone, or another one, while connections go on writing into what has no name.
-
-JOIN: The host's engine with a small pool of our own.
+"""The host's engine with a small pool of our own.
 
 A request holds a connection while it sends a mail. If what we read before the send had to come from the
 same pool, as many requests as that pool has connections would wait for each other. So we open up to five
-connections a process of our own, as the host's engine opens its own, and keep one of them.
+connections a process of our own, as the host's engine opens its own, and keep one of them. A connection to an
+SQLite file that is gone, or that is another one now, goes on writing into nothing, so the file is looked at.
 """
 
 from __future__ import annotations

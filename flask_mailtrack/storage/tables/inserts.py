@@ -1,9 +1,8 @@
-"""A column of values as the text of a PostgreSQL array: one parameter, which every driver can send.
-
-JOIN: Many rows into one table by one statement, as fast as its driver can take them.
+"""Many rows into one table by one statement, as fast as its driver can take them.
 
 SQLAlchemy's own way looks at each value of each row three times. Here the statement is made once, and the values
-go through their types column by column; PostgreSQL gets each column as the text of an array, whatever its driver.
+go through their types column by column; PostgreSQL gets each column as the text of an array, which every driver
+can send as one parameter.
 """
 
 from __future__ import annotations

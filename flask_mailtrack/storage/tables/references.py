@@ -1,9 +1,8 @@
-"""The destinations that links do not carry themselves, in a file on local disk.
+"""Where links lead that do not carry their destination: first in memory, then on disk, then in the database.
 
-The journal and the database have them too, so the file is a copy that may be lost. With it each process
-of the machine can follow such a link while the database is away, also one that has not sent the mail.
-
-JOIN: Where links lead that do not carry their destination: first in memory, then on disk, then in the database.
+The file on local disk is a copy that may be lost, for the journal and the database have the destinations too. With
+the file each process of the machine can follow such a link while the database is away, also a process that has not
+sent the mail.
 """
 
 from __future__ import annotations

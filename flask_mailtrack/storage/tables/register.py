@@ -1,12 +1,10 @@
-"""The proof: each change of an opt-out, with its time, its way and what the page said.
-
-JOIN: The register of who has refused what: a refusal enters by its id, and is lifted by its id.
+"""The register of who has refused what: a refusal enters by its id, and is lifted by its id.
 
 Machines have clocks of their own, and their rows arrive in any order, twice or late. So no time decides
 between a refusal and an undo. An undo names the refusals that its page showed, and lifts these and no
 other; one that it names, and that arrives later, is marked as lifted already. What stands in the end is
-what has entered and was never lifted, in whatever order it came.
-JOIN: Suppressions: refusals that the host writes, one at a time or by the million, and lifts again.
+what has entered and was never lifted, in whatever order it came. The host writes suppressions, one at a time
+or by the million, by the same rule. Each change leaves an audit row: its time, its way and what the page said.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
-"""The deliverability mode: of opens and clicks nothing is stored but the last day on which a person was seen.
+"""Which hits are not stored, and what is left out of others, because of what a person wants.
 
-The day stands on every row of theirs in this mode, so that no row says which mail they opened.
-
-JOIN: Consent as it stands in a column of the host's own table.
-JOIN: Which hits are not stored, and what is left out of others, because of what the person behind them wants.
-
-It is asked when the spool is drained: the redirect waits for nothing, a hit is on the local disk for
-some seconds, and what the person has said until then counts. A choice is always stored: only what says
-who made it is left out.
+The question is asked when the journal is drained: the redirect waits for nothing, a hit is on the local disk for
+some seconds, and what the person has said until then counts. A choice is always stored; only what says who made
+the choice is left out. Consent may stand in a column of the host's own table. In the deliverability mode nothing
+is stored of opens and clicks but the last day on which a person was seen. The day stands on every row of theirs in
+this mode, so that no row says which mail they opened.
 """
 
 from __future__ import annotations

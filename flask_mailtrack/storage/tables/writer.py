@@ -1,10 +1,9 @@
-"""Whose fault an error is: that of one record, which is put aside, or that of the database, which all records wait for.
+"""Writes records into the database, and finds the ones that it refuses.
 
-A driver's class of an error does not tell: MariaDB says ``OperationalError`` to a CHECK, and PostgreSQL
-``InternalError`` to a value that is too large. What tells is the code of the server. The codes that are listed
-here are about a connection, a lock, a disk, a right or a table; every other one is about what was written.
-
-JOIN: Writes records into the database, and finds the ones that it refuses.
+An error is the fault of one record, which is put aside, or of the database, which all records wait for. A driver's
+class of an error does not tell: MariaDB says ``OperationalError`` to a CHECK, and PostgreSQL ``InternalError`` to a
+value that is too large. The code of the server tells. The codes that are listed here are about a connection, a
+lock, a disk, a right or a table; every other one is about what was written.
 """
 
 from __future__ import annotations
