@@ -15,7 +15,6 @@ from typing import Any
 
 from .config import Settings
 from .errors import ConfigError
-from .storage.drain.shipping import Express
 from .storage.journal import backlog, directory
 from .storage.journal.directory import Lease, Occupied, Tenant, anything, move_in, proved, tenant_of
 from .storage.journal.journal import Journal
@@ -137,10 +136,9 @@ def journals(places: Places, sync: str, to: Stream | None) -> tuple[Journal, Jou
     made = []
     for stream in ("events", "optouts"):
         spools = [Spool(place, stream, sync) for place in (places.first, places.second, *places.older)]
-        if to is not None and stream == "optouts":
-            spools[:2] = [Express(place, stream, sync, to) for place in (places.first, places.second)]
-        # Nobody may be told of an opt-out that is only in a log.
-        made.append(Journal(spools[0], spools[1], spools[2:], last_resort=stream == "events"))
+        # Nobody may be told of an opt-out that is only in a log; and the next send of any machine has to know of it.
+        told = {"last_resort": True} if stream == "events" else {"last_resort": False, "copies": to}
+        made.append(Journal(spools[0], spools[1], spools[2:], **told))
         made[-1].doubtful, made[-1].lease = places.doubtful, places.lease
     return made[0], made[1]
 

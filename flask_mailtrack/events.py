@@ -265,6 +265,10 @@ class SettingChange(NamedTuple):
     """What was in force until then; empty: nothing."""
 
 
+VERIFIED = "verified"
+"""The status of a tracking domain that is used."""
+
+
 class DomainChange(NamedTuple):
     """A tracking domain whose status has changed."""
 

@@ -19,6 +19,7 @@ from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
 from .incoming.door import Door
+from .incoming.hits import Recorder
 from .incoming.leftovers import watch
 from .incoming.own_hosts import DeepLinks, OwnHosts, create_deep_links
 from .incoming.pages import Pages
@@ -33,7 +34,7 @@ from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
-from .state import State, build, counter, known_state, state_of
+from .state import State, build, known_state, shown_to_readers, state_of
 from .storage.drain.health import Health, health
 from .storage.tables.host_columns import Fill, check
 
@@ -250,7 +251,7 @@ class Mailtrack(Personal):
         database, and raises nothing of its own.
         """
         state = self.state()
-        return health(state.drain, state.spools, state.signatures, state.database)
+        return health(state.drain, state.journals, state.signatures, state.database)
 
     def preview(self, html: str, *, list_id: str | None = None) -> Preview:
         """Return what tracking would change in a body: each link with what becomes of it, and why.
@@ -365,10 +366,10 @@ class Mailtrack(Personal):
     def _serve(self, app: Flask, state: State) -> None:
         """Let *app* answer readers: by the front door, or else by its own routes."""
         settings = state.settings
-        recorder, standing = counter(app, state)
+        recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
         in_use = state.administration.in_use
         hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
-        views, deep_links = Views(recorder, Pages(app, settings, standing), hosts), DeepLinks(settings)
+        views, deep_links = Views(recorder, Pages(app, settings, shown_to_readers(state)), hosts), DeepLinks(settings)
         # With the door, too: for url_for, and flask routes.
         blueprint = create_blueprint(settings, views)
         app.register_blueprint(blueprint)

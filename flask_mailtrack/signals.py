@@ -9,11 +9,12 @@ is logged and stops nobody else.
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any
 
 from blinker import NamedSignal, Namespace
 
-from .events import EventType, Hit, SentMessage, Status, Suppression
+from .events import VERIFIED, DomainChange, EventType, Hit, SentMessage, SettingChange, Status, Suppression
 
 log = logging.getLogger("flask_mailtrack.signals")
 
@@ -116,3 +117,36 @@ def send(app: Any, signal: NamedSignal, **details: Any) -> None:
             receiver(app, **details)
         except Exception:
             log.exception("a receiver of %s failed", signal.name)
+
+
+class Announcer:
+    """Sends the signals of one app, from whatever thread something happens in. It does not keep the app alive.
+
+    :param app: the Flask app.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = weakref.ref(app)
+
+    def announce(self, record: object) -> None:
+        """Send the signal of a committed *record*, in an app context of its own. Never raises."""
+        if (app := self._app()) is None or not heard(record):
+            return
+        try:
+            with app.app_context():
+                announce(app, record)
+        except Exception:  # a teardown function of the host; the record is committed all the same
+            log.exception("the end of the app context fails")
+
+    def failed(self, reason: str, error: Exception) -> None:
+        """Send ``tracking_failed``. Never raises."""
+        send(self._app(), tracking_failed, reason=reason, error=error)
+
+    def changed(self, change: SettingChange | DomainChange) -> None:
+        """Send the signal of a change that has been committed, if there is one. Never raises."""
+        if isinstance(change, SettingChange):
+            send(self._app(), settings_changed, event=change)
+        elif change.status == VERIFIED:
+            send(self._app(), domain_verified, event=change)
+        elif change.before == VERIFIED:
+            send(self._app(), domain_failed, event=change)

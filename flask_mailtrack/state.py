@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import weakref
-from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, has_app_context
 
-from . import app_folders, networks, signals
+from . import app_folders, networks
 from .administration.administration import Administration
 from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
-from .errors import ConfigError, NotInitialised, StreamError
-from .events import DomainChange, Hit, SettingChange, Suppression
-from .incoming.hits import Recorder
+from .errors import ConfigError, NotInitialised
 from .models import Models
 from .networks import Networks
 from .outgoing.delivery import Ledger
@@ -27,16 +24,16 @@ from .outgoing.mail import SendServices
 from .outgoing.options import Operator
 from .outgoing.prepare import Preparer
 from .privacy import normalise
-from .storage.drain import recovery
-from .storage.drain.drain import Drain, DrainThread
-from .storage.drain.shipping import Relay
-from .storage.journal.journal import Journal
+from .signals import Announcer
+from .storage.drain.drain import Drain, Tables, Target
+from .storage.drain.drain_thread import DrainThread, InlineDrain
+from .storage.drain.recovery import PendingChoices
+from .storage.drain.shipping import Consumer, RedisThenTables
+from .storage.journal.journal import Journal, Listener
 from .storage.journal.signatures import Signatures
 from .storage.people.people import People
-from .storage.records import Record
 from .storage.redis import Stream
 from .storage.tables.database import Database
-from .storage.tables.domains import VERIFIED
 from .storage.tables.engine import own_engine
 from .storage.tables.enrichment import Enrichment
 from .storage.tables.host_columns import Fill
@@ -59,7 +56,7 @@ class State:
     settings: Settings
     signer: Signer
     database: Database
-    spools: tuple[Journal, Journal]
+    journals: tuple[Journal, Journal]
     """Of events, and of opt-outs."""
     drain: Drain
     optouts: OptOuts
@@ -68,8 +65,6 @@ class State:
     networks: Networks
     references: References
     enrichment: Enrichment
-    move: Callable[[], object]
-    """Called when something is in a spool: the database may have it."""
     stream: Stream | None
     """Where the rows of many machines meet, if the host wants that."""
     signatures: Signatures
@@ -120,79 +115,82 @@ def build(
     :param asked: who is asked about consent.
     :param fill: who is asked for columns of the host's.
     """
-    signer = Signer(settings.secret_keys, settings.app_id)
+    signer, announcer = Signer(settings.secret_keys, settings.app_id), Announcer(app)
     with app.app_context():
         engines = {key: own_engine(engine) for key, engine in db.engines.items()}
     bind = models.Message.__table__.metadata.info.get("bind_key")
     database = Database(engines[bind], models, _filler(app, fill))
-    administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
-    switches = administration.switches
+    administration = Administration.of(settings, signer, database, announcer, _senders(app))
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config
     passing = (app.testing or database.shared) and not own
     owner = app_folders.Owner(app.name, Path(app.instance_path), settings, signer, database)
     stream = app_folders.meeting(owner)
     found = app_folders.passing() if passing else app_folders.lasting(owner, own)
-    spools = app_folders.journals(found, settings.spool_sync, stream)
-    announce, failed = _announcer(app), _failer(app)
+    journals = events, choices = app_folders.journals(found, settings.spool_sync, stream)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
-    # The drain asks what stands, too, but must not be asked to run meanwhile.
-    refs = signer.recipient_refs
-    asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
-    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), switches.paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
+    # The drain asks what stands, too, but must not be asked to run meanwhile.
+    asked_late = OptOuts(database, signer, PendingChoices(choices, stream, hurried=True), consent)
+    keep_days = settings.keep_days.get("events", 0)
+    silence = Silence(database, asked_late, consent, keep_days, administration.switches)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
-    every = [spool for journal in spools for spool in journal.spools]
-    parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
-    drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
+    writer = Writer(database, enrichment, hindsight, silence, announcer)
+    drain = _drain(settings, journals, writer, announcer, stream)
     remember = 0 if app.testing else NOBODY_SECONDS
-    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
-    # One for both sides: each has a thread of its own to start.
-    move = _mover(settings, database, drain)
-    operator = Operator(settings, switches, administration.in_use)
+    optouts = OptOuts(database, signer, PendingChoices(choices, stream, drain), consent, remember)
+    # One for both journals: each would have a thread of its own to start.
+    woken = _woken(settings, database, drain)
+    for journal, listeners in ((events, woken), (choices, (optouts, *woken))):
+        journal.announcer, journal.listeners = announcer, listeners
     references = References(database, found.first)
-    ledger = Ledger(spools[0], failed, move, references.note)
-    office = SendServices(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
-
-    def chosen() -> None:
-        optouts.forget()
-        move()
-
-    people = People(database, refs, spools, drain, chosen, optouts.named, stream, references)
-    found_networks, signatures = _networks(settings), Signatures(spools[0].directory)
-    rooms = (database, spools, drain, optouts, people, office, found_networks, references, enrichment, move, stream)
-    state = app.extensions[KEY] = State(settings, signer, *rooms, signatures, administration)
+    ledger = Ledger(events, references)
+    operator = Operator(settings, administration.switches, administration.in_use)
+    state = app.extensions[KEY] = State(
+        settings=settings,
+        signer=signer,
+        database=database,
+        journals=journals,
+        drain=drain,
+        optouts=optouts,
+        people=People(database, signer, journals, drain, optouts, stream, references),
+        office=SendServices(Preparer(settings, signer, optouts, _footer, ledger, operator), ledger),
+        networks=_networks(settings),
+        references=references,
+        enrichment=enrichment,
+        stream=stream,
+        signatures=Signatures(events.directory),
+        administration=administration,
+    )
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state
 
 
-def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> Callable[[], list[Hit | Suppression]]:
-    """Return what reads the choices that are not in the database yet, also those of other machines.
-
-    :param hurried: do without those of other machines while Redis does not answer: the drain asks.
-    """
-
-    def read() -> list[Hit | Suppression]:
-        others: list[Hit | Suppression] = []
-        if stream is not None:
-            with suppress(StreamError) if hurried else nullcontext():
-                others = recovery.told(stream, hurried)
-        mine = recovery.waiting(choices.spools, strict=not hurried)
-        return list({change.id: change for change in (*others, *mine)}.values())
-
-    return read
+def _drain(
+    settings: Settings, journals: Sequence[Journal], writer: Writer, announcer: Announcer, stream: Stream | None
+) -> Drain:
+    """Return what moves records to the tables: straight, or by way of Redis, if many machines meet there."""
+    target: Target = Tables(writer, announcer)
+    if stream is not None:
+        consumer = Consumer(stream, writer, settings.drain_batch, announcer)
+        target = RedisThenTables(Tables(writer, announcer), stream, consumer)
+    spools = [spool for journal in journals for spool in journal.spools]
+    return Drain(spools, target, settings.drain_batch, announcer)
 
 
-def _catcher(drain: Drain, choices: Journal) -> Callable[[], None]:
-    """Return what moves choices before a send, if that can be done at once; if not, they are read where they are."""
+def _woken(settings: Settings, database: Database, drain: Drain) -> tuple[Listener, ...]:
+    """Return who drains when something has been written."""
+    if settings.drain == "manual":
+        return ()
+    if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
+        return (InlineDrain(drain),)
+    return (DrainThread(drain, settings.drain_seconds),)
 
-    def catch_up() -> None:
-        if choices.pending():
-            drain.try_run(patient=False)
 
-    return catch_up
+def shown_to_readers(state: State) -> OptOuts:
+    """Return the opt-outs as the pages ask for them, which wait for no other machine."""
+    return OptOuts(state.database, state.signer, PendingChoices(state.journals[1], state.stream, apart=True))
 
 
 def _networks(settings: Settings) -> Networks:
@@ -203,84 +201,12 @@ def _networks(settings: Settings) -> Networks:
         raise ConfigError("E118", "MAILTRACK_NETWORKS", f"{settings.networks} cannot be read: {error}.", cure) from None
 
 
-def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
-    """Return what serves readers: the recorder, and the look-up for the pages."""
-    optouts = state.optouts
-
-    def written() -> None:
-        optouts.forget()
-        state.move()
-
-    recorder = Recorder(
-        state.settings,
-        state.signer,
-        *state.spools,
-        state.references.url,
-        _failer(app),
-        written,
-        state.networks,
-        state.signatures.bad,
-    )
-    signer, stream, choices = state.signer, state.stream, state.spools[1]
-    others = (lambda: recovery.told(stream, hurried=True)) if stream else list
-    # A page waits for Redis no longer than a reader does for a page, and says so where it matters.
-    shown = OptOuts(state.database, signer.recipient_refs, _waiting(choices, None), elsewhere=others)
-    return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)
-
-
-def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:
-    """Return what is called when something is in the spool."""
-    if settings.drain == "manual":
-        return lambda: None
-    if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
-        return lambda: drain.try_run(patient=False)
-    return DrainThread(drain, settings.drain_seconds).ensure
-
-
-def _announcer(app: Flask) -> Callable[[Record], None]:
-    reference = weakref.ref(app)
-
-    def announce(record: Record) -> None:
-        if (owner := reference()) is None or not signals.heard(record):
-            return
-        try:
-            with owner.app_context():
-                signals.announce(owner, record)
-        except Exception:  # a teardown function of the host; the record is committed all the same
-            log.exception("the end of the app context fails")
-
-    return announce
-
-
-def _teller(app: Flask) -> Callable[[SettingChange | DomainChange], None]:
-    """Return what sends the signal of an operator's change, or of a domain's."""
-    reference = weakref.ref(app)
-
-    def tell(change: SettingChange | DomainChange) -> None:
-        if isinstance(change, SettingChange):
-            signal = signals.settings_changed
-        elif change.status == VERIFIED:
-            signal = signals.domain_verified
-        elif change.before == VERIFIED:
-            signal = signals.domain_failed
-        else:
-            return
-        signals.send(reference(), signal, event=change)
-
-    return tell
-
-
 def _senders(app: Flask) -> frozenset[str]:
     """Return the domain of the host's default sender, if it names one."""
     given = app.config.get("MAIL_DEFAULT_SENDER") or ""
     address = given[-1] if isinstance(given, tuple | list) and given else given
     domain = normalise(str(address)).rpartition("@")[2] if "@" in str(address) else ""
     return frozenset({domain} - {""})
-
-
-def _failer(app: Flask) -> Callable[[str, Exception], None]:
-    reference = weakref.ref(app)
-    return lambda reason, error: signals.send(reference(), signals.tracking_failed, reason=reason, error=error)
 
 
 def _consulted(

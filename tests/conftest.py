@@ -87,6 +87,28 @@ class Site:
 MakeSite = Callable[..., Site]
 
 
+@dataclass
+class Told:
+    """What a host is told by its :class:`~flask_mailtrack.signals.Announcer`, and what it does on hearing of a record."""
+
+    hears: Callable[[Any], object] = id
+    """Called with each record."""
+    records: list[Any] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    changes: list[Any] = field(default_factory=list)
+
+    def announce(self, record: Any) -> None:
+        """Hear of a record that has been committed."""
+        self.records.append(record)
+        self.hears(record)
+
+    def failed(self, reason: str, error: Exception) -> None:
+        self.failures.append(error)
+
+    def changed(self, change: Any) -> None:
+        self.changes.append(change)
+
+
 @pytest.fixture(name="prepared", scope="session")
 def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with our tables in it, for tests to copy: making the tables takes longer than most tests."""

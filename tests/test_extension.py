@@ -375,7 +375,7 @@ def test_two_apps_on_one_object_keep_apart(tmp_path: Path, extensions: tuple[SQL
         with app.app_context():
             models = (mailtrack.models.Message, mailtrack.models.Event)
             counts[app.name] = [db.session.scalar(sa.select(sa.func.count()).select_from(model)) for model in models]
-            directory = mailtrack.state().spools[0].directory
+            directory = mailtrack.state().journals[0].directory
             db.session.remove()
             db.engine.dispose()
         counts[app.name].append(directory)
@@ -443,7 +443,7 @@ def test_the_journal_of_a_test_is_removed(tmp_path: Path) -> None:
         with app.app_context():
             mail.send(message())
             db.engine.dispose()
-            return mailtrack.state().spools[0].directory
+            return mailtrack.state().journals[0].directory
 
     directory = use()
     gc.collect()

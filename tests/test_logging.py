@@ -69,7 +69,7 @@ def test_a_whole_story_names_nobody(
 def test_a_lost_record_has_a_logger_of_its_own(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
     """What must hold a row, to be recovered, is told by one logger alone, so that it can go to a file of its own."""
     site = make_site()
-    for journal in site.mailtrack.state().spools:
+    for journal in site.mailtrack.state().journals:
         for spool in journal.spools:
             spool.directory.parent.mkdir(exist_ok=True)
             spool.directory.write_text("")  # nothing can be written into a file, by root either

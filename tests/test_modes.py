@@ -243,7 +243,7 @@ def test_the_journal_holds_no_more_than_the_database_will(make_site: MakeSite, m
     """Before the drain has run: no address, no User-Agent; and for deliverability no time of day, and no link."""
     site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_IP="full", MAILTRACK_MODE=mode)
     sent = site.send(HTML)
-    journal = site.mailtrack.state().spools[0]
+    journal = site.mailtrack.state().journals[0]
     before = b"".join(path.read_bytes() for path in journal.directory.glob("*.jsonl"))
     read(site, sent)
     written = b"".join(path.read_bytes() for path in journal.directory.glob("*.jsonl"))[len(before) :]
@@ -274,7 +274,7 @@ def test_a_quiet_mode_is_quiet_about_choices_too(make_site: MakeSite, mode: str)
     measured = state.signer.read(Kind.OPEN, tokens(sent)[-1]).message_id
     trap = state.signer.message(measured).honeypot()
     assert site.client.get(f"/m/h/{trap}", headers=BROWSER).status_code == 204
-    written = b"".join(path.read_bytes() for path in state.spools[0].directory.glob("*.jsonl"))
+    written = b"".join(path.read_bytes() for path in state.journals[0].directory.glob("*.jsonl"))
     assert written.count(b'"k":"hit"') == 2
     assert b"127.0.0.1" not in written
     assert b"Mozilla" not in written
@@ -294,8 +294,8 @@ def test_what_an_earlier_version_has_written_down_is_quiet_too(make_site: MakeSi
     site.mailtrack.flush()
     state, row = site.mailtrack.state(), people(site)[ADA]
     said = {"ip": "203.0.113.9", "user_agent": "Firefox", "method": "page", "ref": state.signer.recipient_refs(ADA)[0]}
-    state.spools[0].append(to_json(Hit(new_id(), row.id, EventType.TRAPPED, now(), ip="203.0.113.9")))
-    state.spools[1].append(to_json(Hit(new_id(), row.id, EventType.UNSUBSCRIBED, now(), **said)))
+    state.journals[0].append(to_json(Hit(new_id(), row.id, EventType.TRAPPED, now(), ip="203.0.113.9")))
+    state.journals[1].append(to_json(Hit(new_id(), row.id, EventType.UNSUBSCRIBED, now(), **said)))
     site.mailtrack.flush()
     assert [(e.type, e.ip, e.user_agent) for e in site.rows("Event")] == [("unsubscribed", "", "")]
 

@@ -310,7 +310,7 @@ def test_erased(database_url: str, make_site: MakeSite) -> None:
     bob.open()
     site.client.post(unsubscribe_path(sent), data={"action": "reason", "reason": "other", "comment": "secret"})
     before = site.mailtrack.stats()
-    spools = [journal.spools[0] for journal in site.mailtrack.state().spools]
+    spools = [journal.spools[0] for journal in site.mailtrack.state().journals]
     spools[0].quarantine(b'00000000 {"k":"message","recipient":"ada@example.com"}', "checksum")
     spools[1].quarantine(b'00000000 {"k":"message","recipient":"bob@example.com"}', "checksum")
     done = site.mailtrack.erase("Ada@Example.com")
@@ -411,7 +411,7 @@ def test_each_change_leaves_its_proof(database_url: str, make_site: MakeSite) ->
 
 def test_a_replay_leaves_no_second_proof(site: Site) -> None:
     """What was committed, but not taken out of the spool before a crash, changes nothing the second time."""
-    spool = site.mailtrack.state().spools[1]
+    spool = site.mailtrack.state().journals[1]
     site.mailtrack.suppress(ADA)
     site.mailtrack.unsuppress(ADA)
     rows = len(site.rows("Audit"))
@@ -591,7 +591,7 @@ def test_s66_what_is_erased_stays_out_after_a_rotation(make_site: MakeSite, data
 
 def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path: Path) -> None:
     """s106: A file that somebody has put into the directory under our name is neither read nor replaced."""
-    spool = site.mailtrack.state().spools[0].spools[0]
+    spool = site.mailtrack.state().journals[0].spools[0]
     make(spool.directory)
     spool.quarantine(b'00000000 {"recipient":"ada@example.com"}', "checksum")
     outside = tmp_path / "outside"
@@ -605,7 +605,7 @@ def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path
 @pytest.mark.parametrize("address", ["jürgen@example.com", "o'brien@example.com", "b@example.com", "a\\b@example.com"])
 def test_an_erasure_finds_an_address_as_the_quarantine_spells_it(site: Site, address: str) -> None:
     """Letters and quotes that JSON escapes, once for the record and once for the line, are found."""
-    spool = site.mailtrack.state().spools[0].spools[0]
+    spool = site.mailtrack.state().journals[0].spools[0]
     make(spool.directory)
     spool.quarantine(encode({"recipient": address, "meta": {"s": {1}}}), "meta")
     spool.quarantine(encode({"recipient": "bob@example.com"}), "meta")

@@ -88,7 +88,9 @@ def test_every_room_is_on_the_picture() -> None:
 
 def layers(name: str) -> list[set[str]]:
     """The floors of a contract, from the top."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     (contract,) = [contract for contract in contracts if contract["name"] == name]
     return [set(floor.split(" | ")) for floor in contract["layers"]]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
-from flask_mailtrack.events import DomainChange, SettingChange
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.domains import DomainsInUse, DomainTable
 from flask_mailtrack.storage.tables.switches import Switches
@@ -34,12 +33,12 @@ class Administration:
         settings: Settings,
         signer: Signer,
         database: Database,
-        announce: Callable[[SettingChange | DomainChange], None],
+        announcer: Announcer,
         senders: frozenset[str],
     ) -> Administration:
         """Return what one app has.
 
-        :param announce: told of each change after it is committed; must not raise.
+        :param announcer: tells the host of each change after it is committed.
         :param senders: domains of senders that the host names elsewhere, such as in ``MAIL_DEFAULT_SENDER``.
         """
         switches, table = Switches(database), DomainTable(database)
@@ -54,5 +53,5 @@ class Administration:
             settings.https,
         )
         known = senders | settings.sender_domains.keys()
-        domains = Domains(table, in_use, checker, configured, known, announce)
-        return cls(switches, OperatorSettings(switches, settings, announce), in_use, domains)
+        domains = Domains(table, in_use, checker, configured, known, announcer)
+        return cls(switches, OperatorSettings(switches, settings, announcer), in_use, domains)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import getpass
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, new_id, now
 from flask_mailtrack.privacy import normalise
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.switches import (
     DIMENSION,
     PAUSE,
@@ -47,13 +47,13 @@ class OperatorSettings:
 
     :param switches: where the settings are kept, as sends ask for them.
     :param settings: the configuration, which holds where nothing is set.
-    :param announce: told of each change, after it is committed.
+    :param announcer: tells the host of each change, after it is committed.
     """
 
-    def __init__(self, switches: Switches, settings: Settings, announce: Callable[[SettingChange], None]) -> None:
+    def __init__(self, switches: Switches, settings: Settings, announcer: Announcer) -> None:
         self._switches = switches
         self._settings = settings
-        self._announce = announce
+        self._announcer = announcer
 
     def set(self, key: str, value: bool, *, domain: str = "", sender: str = "", by: str = "") -> None:
         """Turn a switch on or off. The switch is in force in every process within five seconds.
@@ -138,7 +138,7 @@ class OperatorSettings:
 
     def _change(self, scope: Scope, subject: str, key: str, value: str, by: str) -> None:
         change = SettingChange(new_id(), scope, subject, key, value, (by or _user())[:LONGEST_NAME], now())
-        self._announce(self._switches.change(change))
+        self._announcer.changed(self._switches.change(change))
 
     def _scope(self, key: str, domain: str, sender: str) -> tuple[Scope, str]:
         if key not in (*SWITCHES, PAUSE):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable
 
 from .dns_records import Names, RecordState
@@ -64,7 +65,7 @@ class Domains:
     :param checker: checks one host.
     :param configured: the hosts that the configuration names.
     :param senders: the sender domains that the configuration names.
-    :param announce: told of each change of a status, after it is committed.
+    :param announcer: tells the host of each change of a status, after it is committed.
     """
 
     def __init__(
@@ -74,14 +75,14 @@ class Domains:
         checker: DomainChecker,
         configured: Collection[str],
         senders: Collection[str],
-        announce: Callable[[DomainChange], None],
+        announcer: Announcer,
     ) -> None:
         self._table = table
         self._in_use = in_use
         self._checker = checker
         self._configured = frozenset(configured)
         self._senders = frozenset(senders)
-        self._announce = announce
+        self._announcer = announcer
 
     def create(self, primary: str, prefix: str, *, by: str = "") -> Domain:
         """Make a tracking domain below a domain that mail is sent from; mail of that domain will use it.
@@ -234,7 +235,7 @@ class Domains:
         change = DomainChange(row.host, status, row.status, after["status_reason"])
         level = logging.WARNING if row.status == DomainStatus.VERIFIED else logging.INFO
         log.log(level, "tracking domain %s is %s: %s", row.host, status.replace("_", " "), change.reason)
-        self._announce(change)
+        self._announcer.changed(change)
 
     def _detach(self, row: DomainRow, domain: str) -> None:
         if domain:

@@ -17,13 +17,15 @@ from typing import Any, TypeVar
 from flask_mailtrack.agents import LONGEST, identify
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import Blocked, refusal
-from flask_mailtrack.errors import SpoolError, TokenError
+from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import EventType, Hit, Kind, Verdict, born, new_id, now
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.networks import OWN, Network, Networks
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
 from flask_mailtrack.storage.journal.journal import Journal
+from flask_mailtrack.storage.journal.signatures import Signatures
 from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.tables.references import References
 from flask_mailtrack.tokens import Signer, Token
 
 from .verdict import HEADERS_JUDGED, Evidence, Judgement, judge
@@ -172,11 +174,9 @@ class Recorder:
 
     :param events: journal of opens and clicks.
     :param choices: journal of opt-outs, always synced before the answer.
-    :param link_url: looks up a link that does not carry where it leads, by its reference and message.
-    :param failed: told when a record could not be kept.
-    :param written: told when a record is in a spool and the database may have it.
+    :param references: where links lead that do not carry it.
     :param networks: whose machines are behind an address.
-    :param misread: told of each link of our own form with a bad signature.
+    :param signatures: count the links of our own form with a bad signature.
     """
 
     def __init__(
@@ -185,21 +185,17 @@ class Recorder:
         signer: Signer,
         events: Journal,
         choices: Journal,
-        link_url: Callable[[str, uuid.UUID], str | None],
-        failed: Callable[[str, Exception], None],
-        written: Callable[[], object],
+        references: References,
         networks: Networks,
-        misread: Callable[[], object] = lambda: None,
+        signatures: Signatures,
     ) -> None:
         self._settings = settings
         self._signer = signer
         self._events = events
         self._choices = choices
-        self._link_url = link_url
-        self._failed = failed
-        self._written = written
+        self._references = references
         self._networks = networks
-        self._misread = misread
+        self._signatures = signatures
         self._blocked = Blocked(settings.blocked)
         self._labels = Labels(settings)
         self._salt = signer.recipient_refs("ip")[0].encode()
@@ -222,7 +218,7 @@ class Recorder:
         """
         token, url = self._told(lambda: self._signer.read_click(path))
         if url is None:
-            url = self._link_url(token.ref, token.message_id)
+            url = self._references.url(token.ref, token.message_id)
         if url is None or refusal(url) is not None:
             raise TokenError("destination")
         if self._blocked(token.message_id, url):
@@ -276,7 +272,7 @@ class Recorder:
             for choice in choices
         ]
         self._choices.append(*map(to_json, hits), sync=True)
-        self._pass_on()
+        self._choices.wake()
 
     def preferences(self, token: Token) -> str:
         """Return the path of the choices to which the page of *token* leads: it shows no more than *token* does."""
@@ -315,7 +311,7 @@ class Recorder:
             return read()
         except TokenError as error:
             if error.reason in ("key", "signature"):
-                self._misread()
+                self._signatures.bad()
             raise
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
@@ -323,21 +319,13 @@ class Recorder:
         if self._settings.honour_gpc and _declines(visitor.headers):
             return
         try:
-            self._events.append(self._body(token, kind, visitor, url))
-        except SpoolError as error:  # it is in the log
-            self._failed("spool", error)
+            body = self._body(token, kind, visitor, url)
         except Exception as error:
             log.exception("a hit was not recorded")
-            self._failed("hit", error)
-        else:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Say that there is something to drain. It is on disk, so what fails now is not the reader's trouble."""
-        try:
-            self._written()
-        except Exception:
-            log.exception("what is in the spool waits there")
+            self._events.failed("hit", error)
+            return
+        if self._events.keep(body):
+            self._events.wake()
 
 
 def _declines(headers: Mapping[str, str]) -> bool:

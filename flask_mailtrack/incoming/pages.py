@@ -27,6 +27,7 @@ from flask_mailtrack.events import EVERYTHING, PATHS, Kind, Standing
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.privacy import mask
+from flask_mailtrack.storage.tables.optouts import OptOuts
 from flask_mailtrack.tokens import Token
 
 from .choices import OWN, REASONS, Wish, after, doubtful
@@ -164,13 +165,13 @@ class PackageBlueprint(Blueprint):
 class Pages:
     """Renders the pages of *app*.
 
-    :param standing: looks a token's recipient up in the database; may raise.
+    :param optouts: look up who is behind a token, and what has been refused; may raise.
     """
 
-    def __init__(self, app: Flask, settings: Settings, standing: Callable[[Token], Standing]) -> None:
+    def __init__(self, app: Flask, settings: Settings, optouts: OptOuts) -> None:
         self._app = app
         self._settings = settings
-        self._standing = standing
+        self._optouts = optouts
         self._root = f"{urlsplit(settings.base_url).path}{settings.url_prefix}"
         # The other names have a meaning of their own in a choice.
         lists = {folded(name): about for name, about in settings.lists.items()}
@@ -216,7 +217,7 @@ class Pages:
     def look_up(self, token: Token) -> Standing | None:
         """Return what stands of the person behind a link, as far as this link may show it; ``None``: not known now."""
         try:
-            found = self._standing(token)
+            found = self._optouts.standing(token.message_id, token.ref, token.list_id)
         except Exception:
             log.warning("a page is shown without the recipient", exc_info=True)
             return None

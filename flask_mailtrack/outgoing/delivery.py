@@ -19,6 +19,7 @@ from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
 from flask_mailtrack.privacy import legible, normalise
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.tables.references import References
 
 from .copies import Copy
 
@@ -30,22 +31,17 @@ _REMEMBERED = 10_000
 class Ledger:
     """Writes rows to the journal. A mail never fails because a row could not be written.
 
-    :param failed: told when a row could not be written.
-    :param written: told when rows are in the spool and the database may have them.
-    :param noted: told of links that are in the journal, and lead nowhere without their row.
+    :param journal: of messages and links.
+    :param references: of links that are in the journal, and lead nowhere without their row.
     """
 
     def __init__(
         self,
-        spool: Journal,
-        failed: Callable[[str, Exception], None],
-        written: Callable[[], object],
-        noted: Callable[[Iterable[LinkTarget]], object],
+        journal: Journal,
+        references: References,
     ) -> None:
-        self._spool = spool
-        self._failed = failed
-        self._written = written
-        self._noted = noted
+        self.journal = journal
+        self._references = references
         self._known: set[str] = set()
 
     def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> SendLog:
@@ -56,7 +52,7 @@ class Ledger:
             if len(known) > _REMEMBERED:  # one step, because threads send at the same time
                 known = self._known = set()
             known.update(map(_key, fresh))
-        return SendLog(self.write)
+        return SendLog(self)
 
     def keep(self, links: Iterable[LinkTarget]) -> bool:
         """Write down where *links* lead, which do not carry it themselves, and say whether that is on disk."""
@@ -64,26 +60,13 @@ class Ledger:
         if not self.write(map(to_json, fresh), sync=True):
             return False
         self._known.update(map(_key, fresh))
-        self._noted(fresh)
+        self._references.note(fresh)
         return True
 
     def write(self, lines: Iterable[Mapping[str, Any]], sync: bool = False) -> bool:
-        """Append *lines* to the spool, and say whether that went well."""
-        try:
-            if made := list(lines):
-                self._spool.append(*made, sync=sync)
-        except Exception as error:
-            log.exception("message rows could not be written")
-            self._failed("spool", error)
-            return False
-        return True
-
-    def close(self) -> None:
-        """The send call is over: its rows may go to the database."""
-        try:
-            self._written()
-        except Exception:  # no thread to be had, for instance; the rows are in the spool
-            log.exception("rows wait in the spool")
+        """Append *lines* to the journal, and say whether that went well."""
+        made = list(lines)
+        return not made or self.journal.keep(*made, sync=sync)
 
 
 def _key(record: LinkTarget | SentMessage) -> str:
@@ -97,18 +80,17 @@ class SendLog:
     write. The process may die between the two; then the row says "sending", as it does if the process
     dies before the server has answered.
 
-    :param write: appends to the ledger.
     """
 
-    def __init__(self, write: Callable[[Iterable[Mapping[str, Any]]], object]) -> None:
-        self._write = write
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._begun: dict[UUID, Mapping[str, Any]] = {}
         self._fates: list[Mapping[str, Any]] = []
 
     def begin(self, rows: Iterable[SentMessage]) -> None:
         """Write down what is about to be sent: it is in the spool when this returns, or never will be."""
         self._begun = {}
-        self._write(self._lines(rows))
+        self._ledger.write(self._lines(rows))
 
     def fate(self, rows: Iterable[SentMessage], status: Status, error: str = "") -> None:
         """Note what became of *rows*, which have been begun last.

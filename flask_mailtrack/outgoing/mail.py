@@ -45,7 +45,6 @@ class SendServices:
 
     preparer: prepare.Preparer
     ledger: Ledger
-    failed: Callable[[str, Exception], None]
 
 
 # The office itself would keep its app alive: what it holds of the host's may hold the app.
@@ -224,7 +223,7 @@ class TrackedConnection(Connection):
             if options.names_a_list(message):
                 raise OptOutsUnavailable("the message could not be prepared, so nobody was asked") from error
             log.exception("a message goes out untracked")
-            office.failed("prepare", error)
+            office.ledger.journal.failed("prepare", error)
             transmit(_untracked(message), *args, **kwargs)
             return
         self._send_batch(office, message, batch, lambda copy: transmit(copy, *args, **kwargs))
@@ -246,7 +245,7 @@ class TrackedConnection(Connection):
                 delivery.send(tracked, copy)
         finally:
             page.close()
-            office.ledger.close()
+            office.ledger.journal.wake()
             for failure in batch.failures:
                 _tell(office, failure)
         delivery.report()
@@ -255,7 +254,7 @@ class TrackedConnection(Connection):
 def _tell(office: SendServices, failure: RewriteError) -> None:
     reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
     log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
-    office.failed(reason, failure)
+    office.ledger.journal.failed(reason, failure)
 
 
 def _with_plain_bodies(message: Message) -> Message:

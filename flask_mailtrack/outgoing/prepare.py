@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
@@ -19,6 +19,7 @@ from flask_mailtrack.tokens import Signer
 from . import headers, options, placeholders, text
 from .bodies import Bodies, Body, Plan, is_dead_end
 from .copies import Address, Copy, Letter, Mailing, compared
+from .delivery import Ledger
 from .headers import headers_for, take_switches
 from .links import Links
 from .options import Operator
@@ -33,7 +34,7 @@ class Preparer:
     :param optouts: who has refused what.
     :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; asked once for
         each body, with a placeholder for the URL.
-    :param keep: writes down where links lead that do not carry it, and says whether that went well.
+    :param ledger: keeps where links lead that do not carry it.
     :param operator: what is switched on and off at run time, and where links stand.
     """
 
@@ -43,14 +44,14 @@ class Preparer:
         signer: Signer,
         optouts: OptOuts,
         footer: Callable[[str, str], str],
-        keep: Callable[[Iterable[LinkTarget]], bool],
+        ledger: Ledger,
         operator: Operator,
     ) -> None:
         self.operator = operator
         self.settings = settings
         self.signer = signer
         self.optouts = optouts
-        self.keep = keep
+        self.ledger = ledger
         self.footer = footer
         self.bodies = Bodies(settings, signer)
 
@@ -163,7 +164,7 @@ class _Work:
         plan = Plan.of(self._choice, self._letter.charset)
         self._compile_for(plan)
         referred = [link for body in self._bodies for link in body.referred]
-        if referred and not self._preparer.keep(referred):
+        if referred and not self._preparer.ledger.keep(referred):
             # Without its row such a link would lead nowhere, so it stays as the author wrote it.
             self._compile_for(replace(plan, references=False))
         if self._html and self._html.failure:

@@ -83,7 +83,7 @@ def _check_command(extension: Any) -> click.Command:
         state = extension.state()
         app = current_app._get_current_object()  # type: ignore[attr-defined]
         failed = False
-        found = findings(app, state.settings, state.database, state.spools, state.stream, extension.unwatched)
+        found = findings(app, state.settings, state.database, state.journals, state.stream, extension.unwatched)
         for finding in chain(found, live_findings(state.settings) if live else ()):
             click.secho(f"{finding.level:8}", fg=_COLOURS[finding.level], nl=False)
             click.echo(f"{finding.code}  {finding.text}")

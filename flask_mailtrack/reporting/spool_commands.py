@@ -56,7 +56,7 @@ def recover_command(extension: Any) -> click.Command:
         What is stored already stays as it is. Of a bad-….jsonl, what is stored now is taken out.
         """
         state = extension.state()
-        places = {spool.directory.resolve() for journal in state.spools for spool in journal.spools}
+        places = {spool.directory.resolve() for journal in state.journals for spool in journal.spools}
         kept = [path for place in sorted(places) for path in bad_files(place)] if quarantine else []
         if not files and not quarantine:
             raise click.UsageError("Name a FILE, or --quarantine.")

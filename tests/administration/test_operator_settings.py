@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import MakeSite, Site
+from conftest import MakeSite, Site, Told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,8 +32,8 @@ class Desk:
 def desk(site: Site) -> Desk:
     """Return the settings of *site*, read anew at each question."""
     state = site.mailtrack.state()
-    switches, announced = Switches(state.database), []
-    return Desk(OperatorSettings(switches, state.settings, announced.append), switches, announced)
+    switches, told = Switches(state.database), Told()
+    return Desk(OperatorSettings(switches, state.settings, told), switches, told.changes)  # type: ignore[arg-type]
 
 
 SENDER = "ada@news.example.com"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 from administration.test_domain_check import SIGNER, app, checker, context_of
-from conftest import MakeSite, Site
+from conftest import MakeSite, Site, Told
 from dns_server import NameServer, name_server
 from tls_server import web_server
 
@@ -57,9 +57,9 @@ class Office:
 def office(site: Site, checks: Any, configured: tuple[str, ...] = ()) -> Office:
     """Return the domains of *site*."""
     table = DomainTable(site.mailtrack.state().database)
-    in_use, announced = DomainsInUse(table), list[DomainChange]()
-    domains = Domains(table, in_use, checks, configured, ["customer.test", "news.other.test"], announced.append)
-    return Office(site, domains, in_use, table, announced)
+    in_use, told = DomainsInUse(table), Told()
+    domains = Domains(table, in_use, checks, configured, ["customer.test", "news.other.test"], told)  # type: ignore[arg-type]
+    return Office(site, domains, in_use, table, told.changes)
 
 
 def test_the_whole_life_of_a_domain(site: Site, server: NameServer) -> None:

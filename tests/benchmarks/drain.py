@@ -35,8 +35,8 @@ from flask_mailtrack import signals
 from flask_mailtrack.consent import Consent
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, new_id
 from flask_mailtrack.models import models_for
-from flask_mailtrack.state import _announcer
-from flask_mailtrack.storage.drain.drain import Drain
+from flask_mailtrack.signals import Announcer
+from flask_mailtrack.storage.drain.drain import Drain, Tables
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.tables.batch import EVENT_COLUMNS, event_row
@@ -47,6 +47,7 @@ from flask_mailtrack.storage.tables.second_look import Hindsight
 from flask_mailtrack.storage.tables.unwanted import Silence
 from flask_mailtrack.storage.tables.writer import Writer
 from flask_mailtrack.thresholds import Thresholds
+from flask_mailtrack.tokens import Signer
 
 BATCH, ROUNDS, EACH = 1_000, 9, 400
 POSTGRESQL = os.environ.get("BENCH_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
@@ -132,8 +133,8 @@ def timed(work: Callable[[], object]) -> float:
 def whole_writer(store: Database) -> Writer:
     """As an app has it that has configured everything."""
     consent = Consent(None, when_unknown=True)
-    silence = Silence(store, OptOuts(store, lambda address: [], list, consent), consent)
-    return Writer(store, Enrichment(), Hindsight(Thresholds()), silence.over)
+    silence = Silence(store, OptOuts(store, Signer(["k" * 40]), consent=consent), consent)
+    return Writer(store, Enrichment(), Hindsight(Thresholds()), silence)
 
 
 def listened(run: Callable[[], object]) -> None:
@@ -150,7 +151,7 @@ def one_round(store: Database, folder: Path, count: int, order: int) -> dict[str
     """Rows per second of each way, on rows of its own."""
     messages = [message() for _ in range(count // 5)]
     spools = [Spool(folder, stream, "off") for stream in ("events", "optouts")]
-    drain = Drain(spools, Writer(store), BATCH, _announcer(APP))
+    drain = Drain(spools, Tables(Writer(store), Announcer(APP)), BATCH)
     spools[0].append(*map(to_json, messages))
     drain.run()
     for hit in hits(messages, count):
@@ -158,7 +159,7 @@ def one_round(store: Database, folder: Path, count: int, order: int) -> dict[str
     drains = {}
     for name in ("whole", "heard"):
         other = [Spool(folder / name, stream, "off") for stream in ("events", "optouts")]
-        drains[name] = Drain(other, whole_writer(store), BATCH, _announcer(APP))
+        drains[name] = Drain(other, Tables(whole_writer(store), Announcer(APP)), BATCH)
         for hit in hits(messages, count):
             other[0].append(to_json(hit._replace(client="", os="", device="")))
     rows = [as_dict(hit) | {"id": uuid.UUID(int=hit.id.int ^ 1)} for hit in hits(messages, count)]

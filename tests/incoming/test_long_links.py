@@ -47,7 +47,7 @@ def test_another_process_finds_it_on_disk(site: Site) -> None:
 
 def shelf(site: Site) -> Path:
     """The file in which the processes of a machine share long links."""
-    return site.mailtrack.state().spools[0].directory / SHELF
+    return site.mailtrack.state().journals[0].directory / SHELF
 
 
 def test_another_machine_finds_it_in_the_database(site: Site) -> None:
@@ -87,7 +87,7 @@ def test_a_damaged_file_costs_no_link(site: Site) -> None:
 
 def test_without_a_row_in_the_journal_the_link_stays(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it cannot be written down where a long link leads, the author's own link goes out; others are tracked."""
-    monkeypatch.setattr(site.mailtrack.state().office.preparer, "keep", lambda links: False)
+    monkeypatch.setattr(site.mailtrack.state().office.ledger, "keep", lambda links: False)
     copy = site.send(f'<a href="{LONG}">go</a> <a href="https://example.com/b">there</a>')
     assert f'"{LONG}"' in copy.html
     assert Reader(site.client, copy).click("there").location == "https://example.com/b"

@@ -311,7 +311,7 @@ def test_the_host_says_what_is_kept(make_site: MakeSite, config: dict[str, Any],
     site = make_site(MAILTRACK_DRAIN="manual", **config)
     path = pixel_path(site)
     site.client.get(path, headers=BROWSER, environ_base={"REMOTE_ADDR": "203.0.113.77"})
-    spooled = b"".join(p.read_bytes() for p in site.mailtrack.state().spools[0].directory.glob("*.jsonl"))
+    spooled = b"".join(p.read_bytes() for p in site.mailtrack.state().journals[0].directory.glob("*.jsonl"))
     assert (b"203.0.113.77" in spooled) == (ip == "203.0.113.77")
     assert (b"Gecko" in spooled) == (agent == BROWSER["User-Agent"])
     site.mailtrack.flush()

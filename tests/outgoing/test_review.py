@@ -35,7 +35,7 @@ def test_apps_of_one_instance_folder_keep_their_rows_apart(make_site: MakeSite, 
         url = f"sqlite:///{tmp_path / name}.sqlite3"
         config = {"TESTING": False, "MAILTRACK_DRAIN": "manual", "MAILTRACK_APP_ID": name}
         site = make_site(MAIL_SUPPRESS_SEND=True, SQLALCHEMY_DATABASE_URI=url, **config)
-        sites.append(site.mailtrack.state_of(site.app).spools[0].directory.name)
+        sites.append(site.mailtrack.state_of(site.app).journals[0].directory.name)
     assert sites[0] != sites[1]
     assert all(name.startswith("mailtrack-") for name in sites)
 
@@ -84,7 +84,7 @@ def test_without_a_thread_to_be_had_mail_goes_out_and_rows_are_kept(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert "/m/c/" in site.send(HTML).html
-    assert site.mailtrack.state().spools[0].size() > 0
+    assert site.mailtrack.state().journals[0].size() > 0
     monkeypatch.setattr(threading.Thread, "start", start)
     site.send(HTML)
     assert "mailtrack-drain" in {thread.name for thread in threading.enumerate()}

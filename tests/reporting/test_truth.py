@@ -91,7 +91,7 @@ def test_segments_of_another_user_are_named_and_stop_list_mail(make_site: MakeSi
     reader = Reader(site.client, site.send(HTML, list_id="news"))
     site.mailtrack.flush()
     assert reader.unsubscribe().status_code == 200
-    (segment,) = site.mailtrack.state().spools[1].directory.glob("optouts-*")
+    (segment,) = site.mailtrack.state().journals[1].directory.glob("optouts-*")
     os.chown(segment, 12345, -1)
     with pytest.raises(OptOutsUnavailable) as caught:
         site.send(HTML, list_id="news")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
+from conftest import Told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,14 +49,15 @@ def test_a_wait_is_always_between_the_interval_and_a_minute(seconds: float, runs
 def test_a_day_without_a_database_is_told_in_proportion(caplog: pytest.LogCaptureFixture) -> None:
     """One WARNING, then an ERROR every five minutes with what waits, then one INFO; each failure told is signalled."""
     caplog.set_level(logging.DEBUG, "flask_mailtrack")
-    clock, told = Clock(), []
-    alarm = Alarm(told.append, lambda: Waiting(rows=12, bytes=9, oldest_seconds=77.4), clock)
+    clock, told = Clock(), Told()
+    gauge = SimpleNamespace(read=lambda: Waiting(rows=12, bytes=9, oldest_seconds=77.4))
+    alarm = Alarm(told, gauge, clock)  # type: ignore[arg-type]
     alarm.over()
     for _ in range(61):
         alarm.failed(ConnectionError("ada@example.com"))
         clock.now += 10
     assert levels(caplog) == ["WARNING", "ERROR", "ERROR"]
-    assert [type(error) for error in told] == [ConnectionError] * 3
+    assert [type(error) for error in told.failures] == [ConnectionError] * 3
     assert "12 rows wait, the oldest for 77 s" in caplog.text
     assert "ConnectionError" in caplog.text
     assert "ada@example.com" not in caplog.text
@@ -71,11 +74,12 @@ def test_a_run_that_does_not_end_is_told_of(caplog: pytest.LogCaptureFixture, mo
     noticed = threading.Event()
     errors: list[Exception] = []
 
-    def told(error: Exception) -> None:
-        errors.append(error)
-        noticed.set()
+    class Noticing(Told):
+        def failed(self, reason: str, error: Exception) -> None:
+            errors.append(error)
+            noticed.set()
 
-    alarm = Alarm(told, Waiting)
+    alarm = Alarm(Noticing(), SimpleNamespace(read=Waiting))  # type: ignore[arg-type]
     with alarm.watching():
         assert noticed.wait(10)
     assert type(errors[0]) is TimeoutError

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from conftest import Told
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
@@ -31,7 +33,8 @@ from flask_mailtrack.events import (
     new_id,
 )
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.drain.drain import Drain, DrainThread
+from flask_mailtrack.storage.drain.drain import Drain, Tables
+from flask_mailtrack.storage.drain.drain_thread import DrainThread
 from flask_mailtrack.storage.journal.segment import Segment, election
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import Record, encode, to_json
@@ -65,7 +68,7 @@ class Store:
 
     url: str
     directory: Path
-    announced: list[Record] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
     engines: list[sa.Engine] = field(default_factory=list)
     clock: int = 0
     made: int = 0
@@ -87,7 +90,7 @@ class Store:
         spools = self.spools
         if directory is not None:
             spools = [Spool(directory, spool.stream, "off") for spool in self.spools]
-        return Drain(spools, Writer(database or self.database), batch, self.announced.append)
+        return Drain(spools, Tables(Writer(database or self.database), self.told), batch)
 
     def put(self, *records: Record) -> None:
         """Append *records*, each to the stream it belongs to."""
@@ -145,7 +148,9 @@ class Store:
     def refused(self, *addresses: str, list_id: str = "news", refs: dict[str, str] | None = None) -> Any:
         """What :class:`OptOuts` answers before a send."""
         known = refs or {}
-        optouts = OptOuts(self.database, lambda a: [known[a]] if a in known else [], catch_up=self.drain.run)
+        signer = SimpleNamespace(recipient_refs=lambda a: [known[a]] if a in known else [])
+        pending = SimpleNamespace(read=list, catch_up=self.drain.run)
+        optouts = OptOuts(self.database, signer, pending)  # type: ignore[arg-type]
         return optouts.among(addresses or [ADA], list_id)
 
 
@@ -518,7 +523,7 @@ def test_rows_that_the_database_refuses_are_put_aside(store: Store) -> None:
     for hit in refused:
         (found,) = (bad for bad in store.bad() if str(hit.id) in bad["line"])
         assert found["reason"]
-    assert {hit.id for hit in store.announced if isinstance(hit, Hit)} == stored
+    assert {hit.id for hit in store.told.records if isinstance(hit, Hit)} == stored
 
 
 def test_a_tag_that_is_too_long_costs_one_message(store: Store) -> None:
@@ -594,7 +599,7 @@ def test_while_the_database_fails_everything_waits(lite: Store, monkeypatch: pyt
         with pytest.raises(OperationalError):
             lite.drain.run()
         lite.drain.try_run()
-    assert (lite.bad(), lite.announced) == ([], [])
+    assert (lite.bad(), lite.told.records) == ([], [])
     assert lite.drain.run() == 13
 
 
@@ -620,7 +625,7 @@ def test_signals_come_after_the_commit(store: Store) -> None:
             seen.append(bool(other.rows(sa.select(other.event.c.id).where(other.event.c.id == record.id))))
 
     store.put(*day(store))
-    Drain(store.spools, Writer(store.database), 2, announce).run()
+    Drain(store.spools, Tables(Writer(store.database), Told(announce)), 2).run()
     assert seen == [True] * 8
 
 
@@ -632,9 +637,9 @@ def test_signals_come_again_rather_than_never(lite: Store) -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        Drain(lite.spools, Writer(lite.database), 500, announce).run()
+        Drain(lite.spools, Tables(Writer(lite.database), Told(announce)), 500).run()
     lite.drain.run()
-    assert len(lite.announced) == 13
+    assert len(lite.told.records) == 13
 
 
 def test_a_signal_tells_what_the_row_says(lite: Store) -> None:
@@ -642,7 +647,7 @@ def test_a_signal_tells_what_the_row_says(lite: Store) -> None:
     records = day(lite)
     lite.put(*records)
     lite.drain.run()
-    hits = [record for record in lite.announced if isinstance(record, Hit)]
+    hits = [record for record in lite.told.records if isinstance(record, Hit)]
     assert [hit.list_id for hit in hits if hit.type == EventType.UNSUBSCRIBED] == ["news", ""]
     assert [hit.link_name for hit in hits if hit.type == EventType.CLICKED] == ["hero", "hero"]
     assert [hit.id for hit in hits] == lite.rows("event", "id")
@@ -822,7 +827,7 @@ def test_a_receiver_that_asks_for_a_drain_is_not_in_its_way(lite: Store) -> None
     """A signal receiver that flushes, or sends a mail, neither waits for itself nor drains twice."""
     moved: list[int] = []
     lite.put(*day(lite))
-    drain = Drain(lite.spools, Writer(lite.database), 2, lambda record: moved.append(drain.run()))
+    drain = Drain(lite.spools, Tables(Writer(lite.database), Told(lambda record: moved.append(drain.run()))), 2)
     assert drain.run() == 13
     assert moved == [0] * 13
 
@@ -837,7 +842,7 @@ def test_a_receiver_that_sends_a_mail_sees_the_last_opt_outs(lite: Store) -> Non
         lite.drain = drain
         seen.append(lite.refused())
 
-    drain = Drain(lite.spools, Writer(lite.database), 1, follow_up)
+    drain = Drain(lite.spools, Tables(Writer(lite.database), Told(follow_up)), 1)
     drain.run()
     assert seen == [{ADA: {OptOutKind.UNSUBSCRIBE}}] * 3
     assert lite.rows("event", "type") == ["clicked", "unsubscribed"]
@@ -854,14 +859,14 @@ def test_one_drain_at_a_time(lite: Store) -> None:
 def test_the_thread_drains_and_ends_with_the_drain(lite: Store) -> None:
     """Rows arrive without anybody asking, and a dropped app takes its thread with it."""
     arrived = threading.Event()
-    drain: Drain | None = Drain(lite.spools, Writer(lite.database), 500, lambda record: arrived.set())
+    drain: Drain | None = Drain(lite.spools, Tables(Writer(lite.database), Told(lambda record: arrived.set())), 500)
     lite.put(lite.message())
     assert drain is not None
     thread: DrainThread | None = DrainThread(drain, 0.01)
     assert thread is not None
     known = set(threading.enumerate())
-    thread.ensure()
-    thread.ensure()
+    thread.wake()
+    thread.wake()
     (started,) = [t for t in set(threading.enumerate()) - known if t.name == "mailtrack-drain"]
     assert arrived.wait(10)
     with election(lite.directory, wait=True):  # so it is not in the middle of a run
@@ -874,10 +879,10 @@ def test_the_thread_drains_and_ends_with_the_drain(lite: Store) -> None:
 def test_a_child_has_a_thread_of_its_own(lite: Store) -> None:
     """A worker that is forked off a process with a drain thread does not rely on the thread that it left behind."""
     thread = DrainThread(lite.drain, 3600)
-    thread.ensure()
+    thread.wake()
     child = os.fork()
     if child == 0:
-        thread.ensure()
+        thread.wake()
         os._exit([each.name for each in threading.enumerate()].count("mailtrack-drain"))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
 
@@ -885,7 +890,7 @@ def test_a_child_has_a_thread_of_its_own(lite: Store) -> None:
 def places(lite: Store, tmp_path: Path) -> tuple[list[Spool], Drain]:
     """Spools of two more directories beside the first, and a drain over all of them."""
     more = [Spool(tmp_path / name, stream, "off") for stream in ("events", "optouts") for name in ("second", "older")]
-    return more, Drain([*lite.spools[:1], *more[:2], lite.spools[1], *more[2:]], Writer(lite.database), 500, print)
+    return more, Drain([*lite.spools[:1], *more[:2], lite.spools[1], *more[2:]], Tables(Writer(lite.database)), 500)
 
 
 def test_every_directory_is_emptied(lite: Store, tmp_path: Path) -> None:

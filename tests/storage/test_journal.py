@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_mailtrack.errors import ConfigError, SpoolError
-from flask_mailtrack.storage.journal import backlog, journal
+from flask_mailtrack.storage.journal import backlog
 from flask_mailtrack.storage.journal.backlog import Gauge, Waiting
 from flask_mailtrack.storage.journal.directory import intrusion, make, require, strangers
-from flask_mailtrack.storage.journal.journal import Journal
+from flask_mailtrack.storage.journal.journal import Journal, find
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import encode
 
@@ -121,7 +121,7 @@ def test_what_no_directory_takes_is_in_the_log(journal: Journal, caplog: pytest.
     told = [r for r in caplog.records if r.name == "flask_mailtrack.spool.lost"]
     assert [r.levelno for r in told] == [logging.CRITICAL] * 2
     assert [json.loads(r.getMessage())["record"] for r in told] == [{"n": 1}, {"word": "ö\n😀"}]
-    assert [found.body for found in journal.find(r.getMessage().encode() for r in told)] == [
+    assert [found.body for found in find(r.getMessage().encode() for r in told)] == [
         {"n": 1},
         {"word": "ö\n😀"},
     ]
@@ -165,7 +165,7 @@ def test_any_record_survives_the_log(record: dict[str, Any], prefix: str) -> Non
     """Whatever a record holds, and whatever stands before it on the line, it is read as it was written."""
     checksum, _, text = encode(record).rstrip().partition(b" ")
     line = f'{prefix} {{"mailtrack":"lost","crc32":"{checksum.decode()}","record":{text.decode()}}} trailer'
-    (found,) = journal.find([line.encode()])
+    (found,) = find([line.encode()])
     assert found.body == record
 
 
@@ -179,7 +179,7 @@ def test_any_line_of_a_log_is_survived(line: bytes) -> None:
         b"00000000 {" + line,
         b'\\"mailtrack' + line,
     ):
-        assert all(found.body is None for found in journal.find([marked]))
+        assert all(found.body is None for found in find([marked]))
 
 
 def test_a_directory_of_others_is_refused(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_without_room_for_its_bad_lines_a_file_is_kept(tmp_path: Path, monkeypat
     os.close(full)
     assert not spool.pending()
     (kept,) = [path for path in spool.directory.glob("bad-*") if path.stat().st_size]
-    assert [found.body for found in journal.find(kept.read_bytes().splitlines())] == [{"n": 1}]
+    assert [found.body for found in find(kept.read_bytes().splitlines())] == [{"n": 1}]
 
 
 def test_the_gauge_reads_on_where_it_was(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from flask_mailtrack.errors import OptOutsUnavailable, SpoolError
 from flask_mailtrack.events import OptOutKind, Standing, Suppression
 from flask_mailtrack.models import models_for
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.optouts import REF, OptOuts
+from flask_mailtrack.storage.tables.optouts import REF, Change, OptOuts
 from flask_mailtrack.tokens import Signer
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -56,9 +57,14 @@ def _lite() -> Iterator[Database]:
     database.engine.dispose()
 
 
+def pending(*changes: Change, catch_up: Callable[[], object] = list) -> Any:
+    """What waits in a journal."""
+    return SimpleNamespace(read=lambda: list(changes), catch_up=catch_up)
+
+
 def optouts(database: Database, *secrets: str) -> OptOuts:
     """The question, with nothing pending."""
-    return OptOuts(database, Signer(secrets or [NEW]).recipient_refs)
+    return OptOuts(database, Signer(secrets or [NEW]))
 
 
 def refuse(database: Database, *rows: tuple[str, str, OptOutKind]) -> None:
@@ -123,7 +129,7 @@ def test_a_choice_that_waits_does_not_undo_a_later_one(lite: Database) -> None:
     for names, refused in (((), {ADA: {GONE}}), (("0" * 32,), {ADA: {GONE}}), (stands, {})):
         behind = NOW - timedelta(minutes=1)  # the clock of that machine, which decides nothing
         change = Suppression(**lifting, method="api", source="api", occurred_at=behind, lifts=names)
-        question = OptOuts(lite, Signer([NEW]).recipient_refs, lambda change=change: [change])  # type: ignore[misc]
+        question = OptOuts(lite, Signer([NEW]), pending(change))
         assert question.among([ADA], "news") == refused
 
 
@@ -141,11 +147,11 @@ def test_many_addresses_take_few_queries(lite: Database, people: int, secrets: i
 
 def test_ten_thousand_recipients_take_ten_queries_at_most(database: Database) -> None:
     """Against many suppressions, under three keys, and by the index of the primary key."""
-    refs = Signer([NEW, OLD, NEW + OLD]).recipient_refs
+    signer = Signer([NEW, OLD, NEW + OLD])
     refuse(database, *((f"r{number}@example.com", "", GONE) for number in range(0, 20_000, 2)))
     asked: list[tuple[str, Any]] = []
     sa.event.listen(database.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
-    found = OptOuts(database, refs).among([f"r{number}@example.com" for number in range(10_000)], "news")
+    found = OptOuts(database, signer).among([f"r{number}@example.com" for number in range(10_000)], "news")
     assert len(found) == 5_000
     assert len([query for query, _ in asked if query.startswith("SELECT mailtrack")]) <= 10
     with database.engine.connect() as connection:
@@ -163,7 +169,7 @@ def test_ten_thousand_recipients_take_ten_queries_at_most(database: Database) ->
 
 def test_pending_opt_outs_are_moved_first(lite: Database) -> None:
     """What has just been asked for is in the answer."""
-    question = OptOuts(lite, lambda address: [], catch_up=lambda: refuse(lite, (ADA, "news", GONE)))
+    question = OptOuts(lite, Signer([NEW]), pending(catch_up=lambda: refuse(lite, (ADA, "news", GONE))))
     assert question.among([ADA], "news") == {ADA: {GONE}}
 
 
@@ -184,7 +190,7 @@ def test_if_the_pending_ones_cannot_be_moved_nobody_is_mailed(lite: Database, er
         raise error
 
     with pytest.raises(OptOutsUnavailable) as caught:
-        OptOuts(lite, lambda address: [], catch_up=catch_up).among([ADA], "news")
+        OptOuts(lite, Signer([NEW]), pending(catch_up=catch_up)).among([ADA], "news")
     assert caught.value.__cause__ is error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import sqlalchemy as sa
 from hypothesis import Phase, given, settings
@@ -61,6 +62,9 @@ def host(out: bool, *refusals: Change) -> Suppression:
     return Suppression(new_id(), ADA, NOW, (REF,), "news", out=out, lifts=names)
 
 
+SIGNER = SimpleNamespace(recipient_refs=lambda address: [REF] if address == ADA else [])
+
+
 def store(database: Database, *records: Change | SentMessage) -> list[object]:
     """Write *records*, as they come from a journal, and return what is told of them."""
     refused: list[object] = []
@@ -73,7 +77,8 @@ def store(database: Database, *records: Change | SentMessage) -> list[object]:
 
 def off(database: Database, *waiting: Change) -> bool:
     """Say whether Ada gets no mail of ``news``, with what waits in a journal."""
-    question = OptOuts(database, lambda address: [REF] if address == ADA else [], lambda: list(waiting))
+    pending = SimpleNamespace(read=lambda: list(waiting), catch_up=lambda: None)
+    question = OptOuts(database, SIGNER, pending)  # type: ignore[arg-type]
     return OptOutKind.UNSUBSCRIBE in question.among([ADA], "news").get(ADA, set())
 
 
@@ -168,7 +173,7 @@ def test_a_row_of_before_there_were_ids_can_be_undone() -> None:
     store(database, refusal)
     with database.transaction() as connection:
         connection.execute(sa.update(database.optout).values(refusals=None, list_id="News "))
-    pages = OptOuts(database, lambda address: [REF] if address == ADA else [])
+    pages = OptOuts(database, SIGNER)  # type: ignore[arg-type]
     shown = pages.standing(MAIL.id, REF).shown.split()
     assert off(database)
     told = store(database, undo()._replace(lifts=tuple(shown)))

@@ -84,7 +84,7 @@ def test_an_opt_out_in_the_second_spool_is_told_too(boxes: tuple[Site, Site]) ->
     first, second = boxes
     sent = on(first, first.send, HTML, list_id="news")
     on(first, first.mailtrack.flush)
-    place = first.mailtrack.state_of(first.app).spools[1].spools[0].directory
+    place = first.mailtrack.state_of(first.app).journals[1].spools[0].directory
     place.rename(place.with_name("away"))
     place.write_text("not a directory")
     try:
@@ -92,7 +92,7 @@ def test_an_opt_out_in_the_second_spool_is_told_too(boxes: tuple[Site, Site]) ->
     finally:
         place.unlink()
         place.with_name("away").rename(place)
-    assert first.mailtrack.state_of(first.app).spools[1].fallbacks == 1
+    assert first.mailtrack.state_of(first.app).journals[1].fallbacks == 1
     assert on(second, second.send, HTML, list_id="news") == []
 
 
@@ -230,7 +230,7 @@ def test_what_was_put_aside_in_redis_is_recovered(boxes: tuple[Site, Site], serv
     recover = ["mailtrack", "recover", "--quarantine"]
     assert on(first, first.app.test_cli_runner().invoke, args=recover).exit_code == 0
     with server.client() as client:
-        (segment,) = state.spools[0].spools[0].take()
+        (segment,) = state.journals[0].spools[0].take()
         for line in (b"odd", *segment.path.read_bytes().splitlines(keepends=True), encode({"k": "hit"})):
             client.xadd(f"{state.stream.name}:{BAD}", {"r": line, "why": "odd"})  # type: ignore[union-attr]
         segment.path.unlink()

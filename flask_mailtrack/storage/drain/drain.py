@@ -1,33 +1,35 @@
 """The drain: moves what the journal holds into the database, in batches, exactly once in effect.
 
 A batch is committed, then announced by signals, then its segment is deleted. A crash in between only replays what
-the primary keys ignore. In a worker the drain has a thread. When the database takes no rows, an alarm knows how long
+the primary keys ignore. When the database takes no rows, an alarm knows how long
 to wait, and whom to tell how often.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import random
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from flask_mailtrack.errors import DatabaseBusy, StreamError
+from flask_mailtrack.errors import DatabaseBusy, StreamError, StreamFull
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.journal.backlog import Gauge, Progress, Waiting
 from flask_mailtrack.storage.journal.segment import Segment, chunks, election
-from flask_mailtrack.storage.journal.spool import Spool, keeps_threads
-from flask_mailtrack.storage.records import Record, encode
+from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.records import encode
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
 log = logging.getLogger("flask_mailtrack.drain")
+
+Bodies = Sequence[dict[str, Any]]
+"""Records as they stand in a spool."""
 
 LONGEST_SECONDS = 60.0
 EVERY_SECONDS = 300.0
@@ -67,19 +69,19 @@ class Backoff:
 class Alarm:
     """Tells of the first failure, then every five minutes, and of the end; not of each run.
 
-    :param told: called with each failure that is told of, from whatever thread notices it.
-    :param waiting: says what waits.
+    :param announcer: tells the host, from whatever thread notices a failure.
+    :param gauge: says what waits.
     :param clock: monotonic, in seconds.
     """
 
     def __init__(
         self,
-        told: Callable[[Exception], None],
-        waiting: Callable[[], Waiting],
+        announcer: Announcer | None,
+        gauge: Gauge,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._told = told
-        self._waiting = waiting
+        self._announcer = announcer
+        self._gauge = gauge
         self._clock = clock
         self._since: float | None = None
         self._next = 0.0
@@ -92,12 +94,13 @@ class Alarm:
             log.warning("the database takes no rows, which wait in the spool: %s", named(error))
         elif now >= self._next:
             self._next = now + EVERY_SECONDS
-            found = self._waiting()
+            found = self._gauge.read()
             text = "the database has taken no rows for %.0f s: %s; %d rows wait, the oldest for %.0f s"
             log.error(text, now - self._since, named(error), found.rows, found.oldest_seconds)
         else:
             return
-        self._told(error)
+        if self._announcer is not None:
+            self._announcer.failed("drain", error)
 
     def over(self) -> None:
         """A run has gone well."""
@@ -123,34 +126,107 @@ class Alarm:
             ended.set()
 
 
+class Target(Protocol):
+    """Where a drain moves records: the :class:`Tables`, or Redis and from there the tables."""
+
+    def busy(self) -> bool:
+        """Say whether there is something to do though no spool holds anything."""
+
+    def store(self, bodies: Bodies, refuse: Refuse, patient: bool) -> int:
+        """Store one batch in the tables at once, tell of it, and return the number of records stored.
+
+        :raises SQLAlchemyError: the database did not take it.
+        """
+
+    def accept(self, bodies: Bodies, stream: str, refuse: Refuse, patient: bool) -> int:
+        """Take one batch, and return the number of records that are in the tables now.
+
+        :param stream: of the spool that they come from.
+        :raises SQLAlchemyError: the database did not take it.
+        :raises StreamFull: it has to wait for what is on its way.
+        """
+
+    def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
+        """Have one batch take effect, and tell of nothing: it is met again."""
+
+    def finish(self, patient: bool) -> int:
+        """Move what is on its way to the tables, and return the number of records moved."""
+
+    def settle(self) -> None:
+        """Have the tables know all that is known of people anywhere."""
+
+    def waiting(self, here: Waiting) -> Waiting:
+        """Return what waits, with what is on its way. Never raises."""
+
+
+class Tables:
+    """The database, as the target of a drain.
+
+    :param writer: of the database.
+    :param announcer: tells the host of each record after it is committed.
+    """
+
+    def __init__(self, writer: Writer, announcer: Announcer | None = None) -> None:
+        self._writer = writer
+        self._announcer = announcer
+
+    def busy(self) -> bool:
+        """Say no: nothing is on its way."""
+        return False
+
+    def store(self, bodies: Bodies, refuse: Refuse, patient: bool) -> int:
+        """Store one batch, tell of it, and return the number of records stored."""
+        stored = self._writer.store(bodies, refuse, patient=patient)
+        for record in stored:
+            if self._announcer is not None:
+                self._announcer.announce(record)
+        return len(stored)
+
+    def accept(self, bodies: Bodies, stream: str, refuse: Refuse, patient: bool) -> int:
+        """Store one batch."""
+        return self.store(bodies, refuse, patient)
+
+    def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
+        """Store one batch."""
+        self._writer.store(bodies, refuse, patient=patient)
+
+    def finish(self, patient: bool) -> int:
+        """Do nothing: nothing is on its way."""
+        return 0
+
+    def settle(self) -> None:
+        """Do nothing: nothing is known but what has been stored."""
+
+    def waiting(self, here: Waiting) -> Waiting:
+        """Return what waits in the spools."""
+        return here
+
+
 class Drain:
     """Empties spools, of any number of directories.
 
     :param spools: in the order in which they are emptied: messages before opt-outs. Those of the stream
         that is named last are emptied last.
-    :param writer: of the database.
+    :param target: where the records go.
     :param batch: rows in one transaction.
-    :param announce: called with each record after it is committed; must not raise.
-    :param failed: called when the database takes nothing, now and then; must not raise.
+    :param announcer: tells the host, now and then, that the database takes nothing.
     """
 
     def __init__(
         self,
         spools: Sequence[Spool],
-        writer: Writer,
+        target: Target,
         batch: int,
-        announce: Callable[[Record], None],
-        failed: Callable[[Exception], None] = lambda error: None,
+        announcer: Announcer | None = None,
     ) -> None:
         self._spools = spools
         self._late = [spool for spool in spools if spool.stream == spools[-1].stream]
-        self._writer = writer
+        self._target = target
         self._batch = batch
-        self._announce = announce
         self._running = (0, 0)
         self.gauge = Gauge(spools)
         self.progress = Progress(spools[0].directory)
-        self.alarm = Alarm(failed, self.gauge.read)
+        self.alarm = Alarm(announcer, self.gauge)
 
     def run(self, *, wait: bool = True, patient: bool = True) -> int:
         """Move everything that is in the spools now.
@@ -187,10 +263,11 @@ class Drain:
     def settle(self) -> None:
         """Have the database know all that is known of people here. Raises what :meth:`run` raises."""
         self.run()
+        self._target.settle()
 
     def waiting(self) -> Waiting:
         """Return what waits. Never raises."""
-        return self.gauge.read()
+        return self._target.waiting(self.gauge.read())
 
     def try_run(self, *, patient: bool = True, watched: bool = False) -> int | None:
         """Move what can be moved now; what cannot stays in the spool, and the alarm is raised. Never raises.
@@ -207,7 +284,7 @@ class Drain:
         except DatabaseBusy:
             log.debug("rows wait for the host's transaction to end")
             return 0
-        except StreamError as error:  # of which the relay has said what it means; the database is well
+        except StreamError as error:  # of which the target has said what it means; the database is well
             log.debug("rows wait: %s", error)
             return 0
         except Exception as error:  # a mistake of ours, too, must not end the thread, or fail a reader's click
@@ -218,19 +295,16 @@ class Drain:
             self.alarm.over()
         return moved
 
-    def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> int:
-        """Store one batch, tell of it, and return the number of records stored.
+    def store(self, bodies: Bodies, refuse: Refuse) -> int:
+        """Store one batch at once, tell of it, and return the number of records stored.
 
         :raises SQLAlchemyError: the database did not take it.
         """
-        stored = self._writer.store(bodies, refuse, patient=patient)
-        for record in stored:
-            self._announce(record)
-        return len(stored)
+        return self._target.store(bodies, refuse, patient=True)
 
     def _pending(self) -> bool:
         try:
-            return any(spool.pending() for spool in self._spools)
+            return any(spool.pending() for spool in self._spools) or self._target.busy()
         except OSError:  # a directory that cannot be looked into: let the run say so
             return True
 
@@ -251,12 +325,14 @@ class Drain:
 
     def _move(self, spools: list[Spool], patient: bool, troubles: list[OSError]) -> int:
         # Sealed first: the messages that these opt-outs are about are in the spool by now.
-        late = [list(taken(spool, troubles)) for spool in spools if spool in self._late]
-        early = (taken(spool, troubles) for spool in spools if spool not in self._late)
+        late = [list(_taken(spool, troubles)) for spool in spools if spool in self._late]
+        early = (_taken(spool, troubles) for spool in spools if spool not in self._late)
         moved = 0
         try:
-            for segments in early:
-                moved += self._empty(segments, patient)
+            with suppress(StreamFull):  # the target has said so: what is on its way goes first
+                for segments in early:
+                    moved += self._empty(segments, patient)
+            moved += self._target.finish(patient)
         finally:  # no other row may hold an opt-out up
             moved += sum(self._empty(segments, patient) for segments in late)
         return moved
@@ -265,23 +341,20 @@ class Drain:
         moved = 0
         for segment in segments:
             for batch in chunks(segment.records(), self._batch):
-                moved += self._hand_over(segment, batch, patient)
+                moved += self._target.accept(batch, segment.stream, _into(segment), patient)
             segment.delete()
             self.progress.moved(segment.begun)
         return moved
-
-    def _hand_over(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> int:
-        return self.store(batch, _into(segment), patient=patient)
 
     def _apply(self, patient: bool) -> None:
         """Store, and leave the rest to the run that we are in: it will meet these records again."""
         for spool in self._late:
             for segment in spool.take():
                 for batch in chunks(segment.records(), self._batch):
-                    self._writer.store(batch, _into(segment), patient=patient)
+                    self._target.apply(batch, _into(segment), patient)
 
 
-def taken(spool: Spool, troubles: list[OSError]) -> Iterator[Segment]:
+def _taken(spool: Spool, troubles: list[OSError]) -> Iterator[Segment]:
     """Yield the segments of a spool; a directory that fails costs only itself."""
     try:
         yield from spool.take()
@@ -296,67 +369,3 @@ def _note(spool: Spool, error: OSError, troubles: list[OSError]) -> None:
 
 def _into(segment: Segment) -> Refuse:
     return lambda body, reason: segment.reject(encode(body), reason)
-
-
-LAST_SECONDS = 5.0
-"""How long the end of a process waits for a last run: a database that hangs must not hold it up."""
-
-
-class DrainThread:
-    """Runs the drain every few seconds, in whichever processes have written something.
-
-    It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
-    """
-
-    def __init__(self, drain: Drain, seconds: float) -> None:
-        self._drain = drain
-        self._seconds = seconds
-        self._pid = 0
-
-    def ensure(self) -> None:
-        """Start the thread if this process does not have one yet; cheap enough for each hit.
-
-        What uWSGI's master has written while it loaded the app is moved by its workers.
-        """
-        if self._pid != os.getpid() and keeps_threads():
-            drain, over = weakref.ref(self._drain), threading.Event()
-            weakref.finalize(self._drain, over.set).atexit = False
-            arguments = (drain, over, self._seconds)
-            thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
-            thread.start()
-            self._pid = os.getpid()
-            _running[thread] = (self._pid, over)
-
-
-_running: weakref.WeakKeyDictionary[threading.Thread, tuple[int, threading.Event]] = weakref.WeakKeyDictionary()
-
-
-def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float) -> None:
-    backoff = Backoff(seconds)
-    wait = seconds
-    while not over.wait(wait):
-        if (went_well := _run_once(drain)) is None:
-            return
-        wait = backoff.after(went_well)
-    _run_once(drain)
-
-
-def _run_once(drain: weakref.ref[Drain]) -> bool | None:
-    """Return whether the run went well; ``None`` if there is nothing to run any more."""
-    if (found := drain()) is None:
-        return None
-    return found.try_run(watched=True) is not None
-
-
-@atexit.register
-def _finish() -> None:
-    """Have each thread of this process make a last run, and wait for all of them, but not for ever.
-
-    In the threads themselves: at this point of its life an interpreter starts no new ones.
-    """
-    until = time.monotonic() + LAST_SECONDS
-    mine = [(thread, over) for thread, (process, over) in list(_running.items()) if process == os.getpid()]
-    for _, over in mine:
-        over.set()
-    for thread, _ in mine:
-        thread.join(max(0.0, until - time.monotonic()))

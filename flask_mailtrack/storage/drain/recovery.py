@@ -11,16 +11,17 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from flask_mailtrack.errors import StreamError
 from flask_mailtrack.events import Hit, Suppression
 from flask_mailtrack.storage.journal.directory import BAD, SUFFIX, bad_files, foreign_segments
-from flask_mailtrack.storage.journal.journal import Found, find
+from flask_mailtrack.storage.journal.journal import Found, Journal, find
 from flask_mailtrack.storage.journal.segment import election, to_disk
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import decode, from_json
@@ -28,6 +29,58 @@ from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables.optouts import OPT_OUTS
 
 from .drain import Drain
+
+
+class PendingChoices:
+    """The choices that are not in the database yet, also those of other machines.
+
+    :param choices: the journal of this machine.
+    :param stream: where those of other machines are.
+    :param drain: moves them before a send, if that can be done at once; if not, they are read where they are.
+    :param hurried: do without those of other machines while Redis does not answer, and without segments of
+        another user: the drain asks.
+    :param apart: tell of those of other machines in :meth:`elsewhere` alone: a page asks, and says so where it matters.
+    """
+
+    def __init__(
+        self,
+        choices: Journal,
+        stream: Stream | None,
+        drain: Drain | None = None,
+        *,
+        hurried: bool = False,
+        apart: bool = False,
+    ) -> None:
+        self._choices = choices
+        self._stream = stream
+        self._drain = drain
+        self._hurried = hurried
+        self._apart = apart
+
+    def read(self) -> list[Hit | Suppression]:
+        """Return them, each once.
+
+        :raises OSError: a spool cannot be read.
+        :raises StreamError: Redis cannot be asked.
+        """
+        others: list[Hit | Suppression] = []
+        if self._stream is not None and not self._apart:
+            with suppress(StreamError) if self._hurried else nullcontext():
+                others = told(self._stream, self._hurried)
+        mine = waiting(self._choices.spools, strict=not self._hurried)
+        return list({change.id: change for change in (*others, *mine)}.values())
+
+    def elsewhere(self) -> list[Hit | Suppression]:
+        """Return those that only other machines have, waiting for Redis no longer than a reader does for a page.
+
+        :raises StreamError: Redis cannot be asked.
+        """
+        return told(self._stream, hurried=True) if self._stream is not None else []
+
+    def catch_up(self) -> None:
+        """Move them, if that can be done at once. Never raises."""
+        if self._drain is not None and self._choices.pending():
+            self._drain.try_run(patient=False)
 
 
 def waiting(spools: Sequence[Spool], strict: bool = True) -> list[Hit | Suppression]:

@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from flask_mailtrack.errors import StreamError, StreamFull
 from flask_mailtrack.events import SentMessage, Status, Suppression, born, now
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.journal.backlog import Waiting
-from flask_mailtrack.storage.journal.segment import Segment, chunks
-from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.journal.segment import chunks
 from flask_mailtrack.storage.records import Record, decode, encode
 from flask_mailtrack.storage.redis import CLAIM_SECONDS, EVENTS, OPTOUTS, Entry, Refused, Stream
 from flask_mailtrack.storage.tables.optouts import OPT_OUTS
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
-from .drain import Drain, taken
+from .drain import Bodies, Tables
 
 log = logging.getLogger("flask_mailtrack.drain")
 
@@ -43,14 +42,14 @@ class Consumer:
     :param stream: to read.
     :param writer: of the database.
     :param batch: rows in one transaction.
-    :param announce: called with each record after it is committed; must not raise.
+    :param announcer: tells the host of each record after it is committed.
     """
 
-    def __init__(self, stream: Stream, writer: Writer, batch: int, announce: Callable[[Record], None]) -> None:
+    def __init__(self, stream: Stream, writer: Writer, batch: int, announcer: Announcer) -> None:
         self._stream = stream
         self._writer = writer
         self._batch = batch
-        self._announce = announce
+        self._announcer = announcer
         self._warned = False
 
     def run(self, patient: bool = True) -> int:
@@ -77,7 +76,7 @@ class Consumer:
         """
         for record in self._store(self._stream.told().values(), [], patient):
             if isinstance(record, Suppression):  # a replay is no news, so nobody else will
-                self._announce(record)
+                self._announcer.announce(record)
 
     def _run(self, stream: Stream, patient: bool) -> int:
         moved, waiting = 0, stream.length(EVENTS)
@@ -95,13 +94,13 @@ class Consumer:
             raise
         for record in stored:
             if not isinstance(record, SentMessage):
-                self._announce(record)
+                self._announcer.announce(record)
         mine = stream.done(entries, bad)
         # A fate is told of by whoever deletes its entry: a batch that took long has been claimed by another, too.
         told = {_fate(line) for (_, line), deleted in zip(entries, mine, strict=True) if deleted}
         for record in stored:
             if isinstance(record, SentMessage) and (str(record.id), record.status) in told:
-                self._announce(record)
+                self._announcer.announce(record)
         return len(stored)
 
     def _warn(self) -> None:
@@ -119,7 +118,7 @@ class Consumer:
         bad: list[Refused] = []
         stored = self._store(copies.values(), bad, patient)
         for record in stored:
-            self._announce(record)
+            self._announcer.announce(record)
         refused = {line for line, _ in bad}
         self._stream.untell(copies, bad, {i: line for i, line in copies.items() if line in refused})
         return len(stored)
@@ -164,37 +163,72 @@ def _born(event_id: bytes) -> datetime:
 AWAY_SECONDS = 5.0
 
 
-class Relay(Drain):
-    """Empties the spools of one box into a stream, and the stream into the database.
+class RedisThenTables:
+    """The target of a drain on many machines: a stream in Redis, and from there the tables.
 
-    :param stream: where the rows of all boxes meet.
+    :param tables: where all records end, and opt-outs go at once.
+    :param stream: where the rows of all machines meet.
+    :param consumer: of the stream.
     """
 
-    def __init__(
-        self,
-        spools: Sequence[Spool],
-        writer: Writer,
-        batch: int,
-        announce: Callable[[Record], None],
-        failed: Callable[[Exception], None] = lambda error: None,
-        *,
-        stream: Stream,
-    ) -> None:
-        super().__init__(spools, writer, batch, announce, failed)
+    def __init__(self, tables: Tables, stream: Stream, consumer: Consumer) -> None:
+        self._tables = tables
         self._stream = stream
-        self._consumer = Consumer(stream, writer, batch, announce)
+        self._consumer = consumer
         self._away_until = 0.0
         self._said: set[str] = set()
         self._made_room = 0
 
+    def busy(self) -> bool:
+        """Say whether rows of any machine wait in Redis."""
+        return self._stream.busy()
+
+    def store(self, bodies: Bodies, refuse: Refuse, patient: bool) -> int:
+        """Store one batch, and tell the other machines of the opt-outs in it that the database refuses."""
+        refused: dict[str | bytes, bytes] = {}
+
+        def note(body: Mapping[str, Any], reason: str) -> None:
+            refused[str(body.get("id"))] = self._stream.line(body)
+            refuse(body, reason)
+
+        moved = self._tables.store(bodies, note, patient)
+        choices = {str(body.get("id")) for body in bodies if _is_choice(body)}
+        with suppress(StreamError):  # then the copies are adopted later, and change nothing
+            self._stream.untell(choices, refused={i: line for i, line in refused.items() if i in choices})
+        return moved
+
+    def accept(self, bodies: Bodies, stream: str, refuse: Refuse, patient: bool) -> int:
+        """Ship one batch, and return 0: what was shipped is not in the tables yet. Opt-outs do not wait for Redis.
+
+        :raises SQLAlchemyError: Redis is away, and the database did not take it either.
+        :raises StreamFull: it has to wait for what is in Redis.
+        """
+        if stream != OPTOUTS and self._ship(bodies, patient):
+            return 0
+        return self.store(bodies, refuse, patient)
+
+    def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
+        """Store one batch."""
+        self._tables.apply(bodies, refuse, patient)
+
+    def finish(self, patient: bool) -> int:
+        """Move what is in Redis to the tables.
+
+        :raises StreamError: Redis is away.
+        """
+        made_room, self._made_room = self._made_room, 0
+        try:
+            return made_room + self._consumer.run(patient)
+        except StreamError as error:
+            self._say(f"rows of other machines wait: {error}")
+            raise
+
     def settle(self) -> None:
-        """Have the database know what is known of people here, in Redis, and by the opt-outs of all boxes."""
-        self.run()
+        """Have the tables know the opt-outs of all machines."""
         self._consumer.apply()
 
-    def waiting(self) -> Waiting:
-        """Return what waits here and, within 100 ms or so, in Redis. Never raises."""
-        here = super().waiting()
+    def waiting(self, here: Waiting) -> Waiting:
+        """Return what waits here and, within 100 ms or so, in Redis."""
         try:
             rows, oldest, bad, refused = self._stream.waiting()
         except StreamError as error:
@@ -202,57 +236,18 @@ class Relay(Drain):
         oldest, refused = max(here.oldest_seconds, oldest), max(here.refused_optouts, refused)
         return replace(here, streamed=rows, oldest_seconds=oldest, bad=here.bad + bad, refused_optouts=refused)
 
-    def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> int:
-        """Store one batch as a drain does, and tell the other boxes of the opt-outs in it that the database refuses."""
-        refused: dict[str | bytes, bytes] = {}
-
-        def note(body: Mapping[str, Any], reason: str) -> None:
-            refused[str(body.get("id"))] = self._stream.line(body)
-            refuse(body, reason)
-
-        moved = super().store(bodies, note, patient=patient)
-        choices = {str(body.get("id")) for body in bodies if _is_choice(body)}
-        with suppress(StreamError):  # then the copies are adopted later, and change nothing
-            self._stream.untell(choices, refused={i: line for i, line in refused.items() if i in choices})
-        return moved
-
-    def _pending(self) -> bool:
-        return super()._pending() or self._stream.busy()
-
-    def _move(self, spools: list[Spool], patient: bool, troubles: list[OSError]) -> int:
-        # Sealed first: the messages that these opt-outs are about are in the spool by now.
-        late = [list(taken(spool, troubles)) for spool in spools if spool in self._late]
-        moved, self._made_room = 0, 0
-        try:
-            moved = sum(self._empty(taken(s, troubles), patient) for s in spools if s not in self._late)
-        except StreamFull as error:
-            self._say(f"rows wait in the spool: {error}")
-        try:
-            moved += self._consumer.run(patient)
-        except StreamError as error:
-            self._say(f"rows of other machines wait: {error}")
-            raise
-        finally:  # an opt-out does not wait for Redis
-            moved += sum(self._empty(segments, patient) for segments in late)
-        return moved + self._made_room
-
-    def _hand_over(self, segment: Segment, batch: Sequence[dict[str, Any]], patient: bool) -> int:
-        if segment.stream == OPTOUTS:
-            return super()._hand_over(segment, batch, patient)
-        # What was shipped is not in the database yet, so nothing of it is announced.
-        return 0 if self._ship(batch, patient) else super()._hand_over(segment, batch, patient)
-
-    def _ship(self, batch: Sequence[dict[str, Any]], patient: bool) -> bool:
+    def _ship(self, bodies: Bodies, patient: bool) -> bool:
         if time.monotonic() < self._away_until:
             return False
-        lines = [self._stream.line(body) for body in batch]
+        lines = [self._stream.line(body) for body in bodies]
         try:
             try:
                 self._stream.add(lines)
             except StreamFull:  # a segment may be longer than the stream: make room, and go on with it
                 self._made_room += self._consumer.run(patient)
                 self._stream.add(lines)
-        except StreamFull:
+        except StreamFull as error:
+            self._say(f"rows wait in the spool: {error}")
             raise
         except StreamError as error:
             self._away_until = time.monotonic() + AWAY_SECONDS
@@ -270,20 +265,3 @@ class Relay(Drain):
 
 def _is_choice(body: Mapping[str, Any]) -> bool:
     return body.get("k") == "suppression" or body.get("type") in OPT_OUTS
-
-
-class Express(Spool):
-    """The spool of opt-outs, of each of which other boxes have a copy when :meth:`append` returns, if Redis answers.
-
-    The journal keeps the original; the copy is there because the very next send of any box has to know.
-    """
-
-    def __init__(self, directory: str | Path, stream: str, sync: str, to: Stream) -> None:
-        super().__init__(directory, stream, sync)
-        self._to = to
-
-    def append(self, *records: Mapping[str, Any], sync: bool = False) -> None:
-        """Write *records*, then tell the other boxes, which takes 100 ms at most if Redis is away."""
-        super().append(*records, sync=sync)
-        with suppress(StreamError):
-            self._to.tell({str(record["id"]): self._to.line(record) for record in records if "id" in record})

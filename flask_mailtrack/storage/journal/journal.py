@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from flask_mailtrack.errors import SpoolError
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.records import decode, encode
 
 from .spool import Spool
@@ -107,6 +108,20 @@ log = logging.getLogger("flask_mailtrack.spool")
 LONGEST_SECONDS = 60.0
 
 
+class Listener(Protocol):
+    """Who is woken when something has been written."""
+
+    def wake(self) -> object:
+        """Look at once, or soon: something is on the disk."""
+
+
+class Copies(Protocol):
+    """Where other machines look for what has been written here."""
+
+    def copy(self, records: Iterable[Mapping[str, Any]]) -> object:
+        """Have the others know *records*, as soon as they are on the disk here. Never raises."""
+
+
 class Journal:
     """One stream of records over several directories.
 
@@ -114,6 +129,7 @@ class Journal:
     :param second: where they go while the first cannot be written.
     :param older: where an earlier version wrote them; drained, never written.
     :param last_resort: write what neither takes to the log, for ``flask mailtrack recover``.
+    :param copies: told of all that is written, before :meth:`append` returns.
     :param clock: monotonic, in seconds.
     """
 
@@ -124,6 +140,7 @@ class Journal:
         older: Sequence[Spool] = (),
         *,
         last_resort: bool = True,
+        copies: Copies | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spools: tuple[Spool, ...] = (first, second, *older)
@@ -135,7 +152,12 @@ class Journal:
         """Directories with rows of which nothing says whose they are."""
         self.lease: object = None
         """Shows others that we live there, as long as it is held."""
+        self.announcer: Announcer | None = None
+        """Tells the host of what could not be written."""
+        self.listeners: Sequence[Listener] = ()
+        """Who is woken, in this order."""
         self._last_resort = last_resort
+        self._copies = copies
         self._clock = clock
         self._delay = 0.0
         self._retry_at = 0.0
@@ -158,14 +180,39 @@ class Journal:
                 if isinstance(error.__cause__, TypeError | ValueError):
                     raise  # no directory, and no log, could hold it
                 last = error
-                self._failed(spool, error)
+                self._rest(spool, error)
             else:
                 self._wrote(spool, len(records))
+                if self._copies is not None:
+                    self._copies.copy(records)
                 return
         if self._last_resort:
             self.lost += len(records)
             tell(records)
         raise last
+
+    def keep(self, *records: Mapping[str, Any], sync: bool = False) -> bool:
+        """Write *records* as :meth:`append` does, and say whether that went well: whoever sends or reads is served."""
+        try:
+            self.append(*records, sync=sync)
+        except Exception as error:
+            log.exception("records could not be written")
+            self.failed("spool", error)
+            return False
+        return True
+
+    def wake(self) -> None:
+        """Wake who listens. All is on the disk, so what fails now is logged, and no trouble of the caller's."""
+        for listener in self.listeners:
+            try:
+                listener.wake()
+            except Exception:
+                log.exception("what has been written waits")
+
+    def failed(self, reason: str, error: Exception) -> None:
+        """Tell the host that something could not be recorded. Never raises."""
+        if self.announcer is not None:
+            self.announcer.failed(reason, error)
 
     def pending(self) -> bool:
         """Say whether any process of this machine has written what nobody has drained."""
@@ -180,7 +227,7 @@ class Journal:
         resting = self._delay and self._clock() < self._retry_at
         return self.spools[1::-1] if resting else self.spools[:2]
 
-    def _failed(self, spool: Spool, error: SpoolError) -> None:
+    def _rest(self, spool: Spool, error: SpoolError) -> None:
         if spool is not self.spools[0]:
             return
         if not self._delay:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +18,9 @@ from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.optouts import MARKED, REF
+from flask_mailtrack.storage.tables.optouts import MARKED, REF, OptOuts
 from flask_mailtrack.storage.tables.references import References
+from flask_mailtrack.tokens import Signer
 
 from . import erasure
 from .erasure import Erased
@@ -79,10 +80,9 @@ def _value(value: Any) -> Any:
 class People:
     """Acts on people by their address.
 
-    :param refs: returns the references of an address under each signing key, newest first.
+    :param signer: makes the references of an address under each signing key.
     :param journals: of events, and of choices.
-    :param chosen: told when a choice is in its spool.
-    :param named: returns the ids of what stands against somebody, by address, list and kind.
+    :param optouts: what stands against somebody.
     :param stream: where the rows of many machines meet.
     :param references: what this process and machine remember of long links.
     """
@@ -90,20 +90,18 @@ class People:
     def __init__(
         self,
         database: Database,
-        refs: Callable[[str], Sequence[str]],
+        signer: Signer,
         journals: Sequence[Journal],
         drain: Drain,
-        chosen: Callable[[], None],
-        named: Callable[[str, str, OptOutKind], tuple[str, ...]],
+        optouts: OptOuts,
         stream: Stream | None = None,
         references: References | None = None,
     ) -> None:
         self.database = database
-        self._refs = refs
+        self._refs = signer.recipient_refs
         self._journals = journals
         self._drain = drain
-        self._chosen = chosen
-        self._named = named
+        self._optouts = optouts
         self._stream = stream
         self._references = references
 
@@ -120,12 +118,12 @@ class People:
         """
         change = self.suppression(address, out=out, list_id=list_id, kind=kind, reason=reason, method=method)
         if not out:
-            lifts = self._named(change.recipient, change.list_id, kind)
+            lifts = self._optouts.named(change.recipient, change.list_id, kind)
             if not lifts:  # nothing changes, so there is nothing to tell
                 return
             change = change._replace(lifts=lifts)
         self._journals[-1].append(to_json(change), sync=True)
-        self._chosen()
+        self._journals[-1].wake()
 
     def suppression(self, address: str, *, method: str, **about: Any) -> Suppression:
         """Return the record of a change.

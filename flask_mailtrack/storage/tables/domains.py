@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import delete, exists, func, insert, or_, select, update
 
+from flask_mailtrack.events import VERIFIED
+
 from .database import Database
 from .switches import FRESH_SECONDS, aware
 
@@ -19,7 +21,6 @@ log = logging.getLogger("flask_mailtrack.domains")
 
 LEASE = timedelta(minutes=5)
 """How long one machine has for the check of a host before another may take it over."""
-VERIFIED = "verified"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import or_, select
 
@@ -15,6 +15,7 @@ from flask_mailtrack.consent import Consent, Purpose
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
 from flask_mailtrack.events import BY_LINK, EVERYTHING, EventType, Hit, OptOutKind, Standing, Suppression
 from flask_mailtrack.lists import folded
+from flask_mailtrack.tokens import Signer
 
 from .database import Database
 from .schema import missing_tables
@@ -50,36 +51,58 @@ _Standing = dict[tuple[str, str, OptOutKind], dict[str, _Refusal]]
 """By address, list and kind, then by the id of the refusal."""
 
 
+class Pending(Protocol):
+    """The choices that are not in the database yet."""
+
+    def read(self) -> Sequence[Change]:
+        """Return them; this is called before the database is asked, which has what is moved in between."""
+
+    def elsewhere(self) -> Sequence[Change]:
+        """Return those that only other machines have, for the pages."""
+
+    def catch_up(self) -> None:
+        """Try to move what people have just asked for to the database."""
+
+
+class NothingPending:
+    """What is pending where nothing is: for those who ask the database alone."""
+
+    def read(self) -> Sequence[Change]:
+        """Return nothing."""
+        return ()
+
+    elsewhere = read
+
+    def catch_up(self) -> None:
+        """Do nothing."""
+
+
+_NOTHING = NothingPending()
+
+
 class OptOuts:
     """The standing refusals, pending ones included.
 
     :param database: where they are.
-    :param refs: returns the references of an address under each signing key.
-    :param waiting: returns the choices that are in the spool still; it is asked before the database,
-        which has what is moved in between.
+    :param signer: makes the references of an address under each signing key.
+    :param pending: the choices that are in a journal still.
     :param consent: what the host knows of consent.
-    :param catch_up: tries to move what people have just asked for from the spool to the database.
-    :param elsewhere: returns the choices that only other machines have, for the pages.
     :param remember: seconds for which :meth:`silent` remembers that nobody at all has declined.
     """
 
     def __init__(
         self,
         database: Database,
-        refs: Callable[[str], Iterable[str]],
-        waiting: Callable[[], Sequence[Change]] = list,
+        signer: Signer,
+        pending: Pending = _NOTHING,
         consent: Consent | None = None,
-        catch_up: Callable[[], object] = list,
         remember: float = 0,
-        elsewhere: Callable[[], Sequence[Change]] = list,
     ) -> None:
         self._database = database
-        self._refs = refs
-        self._catch_up = catch_up
-        self._waiting = waiting
+        self._refs = signer.recipient_refs
+        self._pending = pending
         self._consent = consent or Consent(None, True)
         self._remember = remember
-        self._elsewhere = elsewhere
         self._nobody_until = 0.0
 
     def among(self, addresses: Collection[str], list_id: str) -> dict[str, set[OptOutKind]]:
@@ -89,8 +112,8 @@ class OptOuts:
         :raises OptOutsUnavailable: it cannot be known.
         """
         try:
-            self._catch_up()
-            standing = self._standing(addresses, self._waiting())
+            self._pending.catch_up()
+            standing = self._standing(addresses, self._pending.read())
         except Exception as error:
             raise OptOutsUnavailable(f"the opt-outs of list {list_id!r} cannot be read{self._cure()}") from error
         refused: dict[str, set[OptOutKind]] = {}
@@ -112,8 +135,8 @@ class OptOuts:
         refused: dict[str, set[OptOutKind]] = {}
         try:
             if time.monotonic() >= self._nobody_until:
-                self._catch_up()
-                pending = self._waiting()
+                self._pending.catch_up()
+                pending = self._pending.read()
                 if self._anybody(pending):
                     refused = {address: {OptOutKind.TRACKING} for address in self._declined(addresses, pending)}
                 else:
@@ -128,7 +151,7 @@ class OptOuts:
         :param addresses: normalised.
         :raises SQLAlchemyError: it cannot be known now.
         """
-        pending = self._waiting()
+        pending = self._pending.read()
         return self._declined(addresses, pending) if self._anybody(pending) else {}
 
     def _cure(self) -> str:
@@ -139,7 +162,7 @@ class OptOuts:
             return ""
         return f": no table {', '.join(missing)}; run db.create_all() or a migration" if missing else ""
 
-    def forget(self) -> None:
+    def wake(self) -> None:
         """Ask the database again: somebody has just made a choice."""
         self._nobody_until = 0.0
 
@@ -186,7 +209,7 @@ class OptOuts:
         :raises OptOutsUnavailable: it cannot be known.
         """
         try:
-            found = self._standing([address], self._waiting(), by_id=True)
+            found = self._standing([address], self._pending.read(), by_id=True)
         except Exception as error:
             raise OptOutsUnavailable("what stands against somebody cannot be read, so nothing was lifted") from error
         return tuple(found.get((address, list_id, kind), ()))
@@ -194,10 +217,10 @@ class OptOuts:
     def _known(self) -> tuple[list[Change], bool]:
         """Return the choices that are not in the database yet, and whether all machines could be asked."""
         try:
-            others, sure = list(self._elsewhere()), True
+            others, sure = list(self._pending.elsewhere()), True
         except StreamError:
             others, sure = [], False
-        return list({change.id: change for change in (*others, *self._waiting())}.values()), sure
+        return list({change.id: change for change in (*others, *self._pending.read())}.values()), sure
 
     def _with_consent(
         self, addresses: Collection[str], refused: dict[str, set[OptOutKind]]

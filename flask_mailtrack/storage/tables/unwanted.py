@@ -26,6 +26,7 @@ from flask_mailtrack.storage.records import Record
 
 from .database import Database, chunked
 from .optouts import OPT_OUTS, OptOuts
+from .switches import Switches
 
 _KINDS = (EventType.OPENED, EventType.CLICKED)
 
@@ -126,7 +127,7 @@ class Silence:
     :param consent: what the host knows of consent.
     :param keep_days: of events, counted from the mail; 0: for ever. A hit on an older mail would be
         purged at once, and would spoil the counts on its message.
-    :param paused: says whether the operator has all hits thrown away.
+    :param switches: of the operator, who may have all hits thrown away.
     """
 
     def __init__(
@@ -135,9 +136,9 @@ class Silence:
         optouts: OptOuts,
         consent: Consent,
         keep_days: float = 0,
-        paused: Callable[[], bool] = lambda: False,
+        switches: Switches | None = None,
     ) -> None:
-        self._paused = paused
+        self._switches = switches
         self._database = database
         self._optouts = optouts
         self._consent = consent
@@ -148,7 +149,7 @@ class Silence:
 
         :raises SQLAlchemyError: it cannot be known now whose they are.
         """
-        if self._paused():
+        if self._switches is not None and self._switches.paused():
             records = [r for r in records if not (isinstance(r, Hit) and r.type in _PURPOSES)]
         hits = [r for r in records if isinstance(r, Hit)]
         if not hits:

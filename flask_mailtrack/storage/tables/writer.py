@@ -19,12 +19,14 @@ from typing import Any
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 
 from flask_mailtrack.errors import MailtrackError
+from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.records import Record, encode, from_json
 
 from .batch import Batch
 from .database import Database
 from .enrichment import Enrichment
 from .second_look import Hindsight
+from .unwanted import Silence
 
 # Classes of SQLSTATE (PostgreSQL, appendix A): connections, transactions, rights, catalogues, resources, operators.
 _STATES = ("08", "0B", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "HV", "XX001", "XX002")
@@ -111,8 +113,8 @@ class Writer:
     :param database: where they go.
     :param enrichment: fills in what a request had no time for.
     :param hindsight: judges hits once more, by what else happened to their message.
-    :param admit: returns what may be stored of the records of a batch; the rest is forgotten.
-    :param quarantined: told of each record that is put aside; must not raise.
+    :param silence: says what may be stored of the records of a batch; the rest is forgotten.
+    :param announcer: tells the host of each record that is put aside.
     """
 
     def __init__(
@@ -120,14 +122,14 @@ class Writer:
         database: Database,
         enrichment: Enrichment | None = None,
         hindsight: Hindsight | None = None,
-        admit: Callable[[Sequence[Record]], list[Record]] = list,
-        quarantined: Callable[[Exception], object] = lambda error: None,
+        silence: Silence | None = None,
+        announcer: Announcer | None = None,
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
         self._hindsight = hindsight or Hindsight()
-        self._admit = admit
-        self._quarantined = quarantined
+        self._silence = silence
+        self._announcer = announcer
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
         """Store *bodies* in one transaction, and return what is stored.
@@ -151,7 +153,8 @@ class Writer:
 
     def _store(self, pairs: Sequence[Pair], refuse: Refuse, patient: bool) -> list[Record]:
         try:
-            return self._write(self._admit([record for _, record in pairs]), patient)
+            records = [record for _, record in pairs]
+            return self._write(self._silence.over(records) if self._silence else records, patient)
         except Exception as error:
             if not of_the_record(error) and not self._is_too_large(pairs, error):
                 raise
@@ -194,4 +197,5 @@ class Writer:
         column = column_of(error)
         where = f" for {column}" if column else ""
         log.error("a record (%s) was quarantined%s: %s", body.get("k"), where, type(error).__name__)
-        self._quarantined(error)
+        if self._announcer is not None:
+            self._announcer.failed("quarantine", error)
