@@ -89,7 +89,7 @@ MakeSite = Callable[..., Site]
 
 @dataclass
 class Told:
-    """What a host is told by its :class:`~flask_mailtrack.signals.Announcer`, and what it does on hearing of a record."""
+    """What a host is told by its ``Announcer``, and what the host does on hearing of a record."""
 
     hears: Callable[[Any], object] = id
     """Called with each record."""

@@ -382,7 +382,7 @@ def test_every_server_carries_every_answer(host: Path, server: str, door: str) -
 
 HANGING = """
 import os, threading
-from flask_mailtrack.storage import drain_thread
+from flask_mailtrack.storage.drain import drain_thread
 from flask_mailtrack.storage.tables.writer import Writer
 
 begun = threading.Event()
