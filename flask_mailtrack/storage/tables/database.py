@@ -39,7 +39,7 @@ from flask_mailtrack.models import Models, by_people, key_of
 
 from .engine import SqliteFile
 from .host_columns import Fill, HostColumns
-from .inserts import MYSQL, Insertion, Row, array_of, insert_or_ignore
+from .inserts import MYSQL, Row, insert, insert_or_ignore
 
 HURRY_MS = 50
 READING_MS = 200
@@ -50,7 +50,6 @@ T = TypeVar("T")
 _DIALECTS = ("sqlite", "postgresql", *MYSQL)
 # Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
 _CLASHES = {"40001", "40P01", 1020, 1213}
-_uuids = array_of(Uuid())
 
 
 class Database:
@@ -72,7 +71,6 @@ class Database:
         self.link: Table = models.Link.__table__
         self.audit: Table = models.Audit.__table__
         self.host = HostColumns(models, fill)
-        self._insertions: dict[tuple[Table, tuple[str, ...]], Insertion] = {}
         self.setting: Table = models.Setting.__table__
         self.domain: Table = models.Domain.__table__
         self.file = SqliteFile(engine)
@@ -194,11 +192,7 @@ class Database:
         :param table: of events or messages.
         :param names: of the columns.
         """
-        key = (table, tuple(names))
-        if key not in self._insertions:
-            settle = table is self.message
-            self._insertions[key] = Insertion(connection.dialect, table, names, settle=settle)
-        self._insertions[key].run(connection, rows)
+        insert(connection, table, names, rows, settle=table is self.message)
 
     def pour_with(
         self,
@@ -304,7 +298,7 @@ class Database:
 
     def _asked(self, ids: list[uuid.UUID]) -> dict[str, Any]:
         """Return the parameters of a query with :meth:`_among`."""
-        return {"ids": _uuids(ids) if self.engine.dialect.name == "postgresql" else ids}
+        return {"ids": f"{{{','.join(map(str, ids))}}}" if self.engine.dialect.name == "postgresql" else ids}
 
     def _host_is_using_it(self) -> bool:
         pool = self.engine.pool
