@@ -137,8 +137,8 @@ def journals(places: Places, sync: str, to: Stream | None) -> tuple[Journal, Jou
     for stream in ("events", "optouts"):
         spools = [Spool(place, stream, sync) for place in (places.first, places.second, *places.older)]
         # Nobody may be told of an opt-out that is only in a log; and the next send of any machine has to know of it.
-        told = {"last_resort": True} if stream == "events" else {"last_resort": False, "copies": to}
-        made.append(Journal(spools[0], spools[1], spools[2:], **told))
+        events = stream == "events"
+        made.append(Journal(spools[0], spools[1], spools[2:], last_resort=events, copies=None if events else to))
         made[-1].doubtful, made[-1].lease = places.doubtful, places.lease
     return made[0], made[1]
 

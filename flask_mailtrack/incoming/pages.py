@@ -154,7 +154,7 @@ class PackageBlueprint(Blueprint):
     """
 
     @cached_property
-    def jinja_loader(self) -> BaseLoader:
+    def jinja_loader(self) -> BaseLoader:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Where the templates are."""
         folder = Path(self.root_path, str(self.template_folder))
         return ChoiceLoader(

@@ -95,6 +95,7 @@ class CompiledBody(Protocol):
 
     def render(self, urls: list[str] | None, fill: Mapping[str, str]) -> str:
         """Return it with a URL for each link, or the author's own, and a text for each placeholder."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class Letter(Protocol):
     @property
     def send_to(self) -> set[Address]:
         """The envelope."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,8 @@ def choose(
     if "unsubscribe" in decided:
         domain.pop("unsubscribe", None)
     said = Options(utm=settings.utm, **domain) if settings.utm or domain else _NOTHING
-    for narrower in (_block.get(), foreign and _lenient(foreign), header and parse(header), own):
+    theirs, written = _lenient(foreign) if foreign else None, parse(header) if header else None
+    for narrower in (_block.get(), theirs, written, own):
         if narrower:
             said = narrower if said is _NOTHING else narrower.within(said)
     check_list(settings.lists, said.list_id)

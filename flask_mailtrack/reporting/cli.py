@@ -159,6 +159,7 @@ def _preview_command(extension: Any) -> click.Command:
 def _read(signer: Signer, text: str) -> tuple[Token, str | None]:
     """Try each kind; the path before the token, if any, is passed over by reading the last parts."""
     path = "/".join(text.split("?")[0].rstrip("/").split("/")[-2:])
+    last = TokenError("kind")
     for kind in Kind:
         try:
             return (signer.read_click(path)) if kind == Kind.CLICK else (signer.read(kind, path), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,8 +76,12 @@ def _list(extension: Any) -> click.Command:
         found = 0
         if email:
             rows = extension.export(email)["optouts"]
-            pages = [[row for row in rows if list_id is None or folded(row["list_id"]) == folded(list_id)]]
-        for page in pages if email else register.pages(extension.state().database, list_id):
+            pages: Iterable[list[Any]] = [
+                [row for row in rows if list_id is None or folded(row["list_id"]) == folded(list_id)]
+            ]
+        else:
+            pages = register.pages(extension.state().database, list_id)
+        for page in pages:
             for row in page:
                 found += 1
                 about = [str(row[name])[:19] if name == "created_at" else str(row[name]) for name in _FIELDS]

@@ -131,12 +131,14 @@ class Target(Protocol):
 
     def busy(self) -> bool:
         """Say whether there is something to do though no spool holds anything."""
+        ...
 
     def store(self, bodies: Bodies, refuse: Refuse, patient: bool) -> int:
         """Store one batch in the tables at once, tell of it, and return the number of records stored.
 
         :raises SQLAlchemyError: the database did not take it.
         """
+        ...
 
     def accept(self, bodies: Bodies, stream: str, refuse: Refuse, patient: bool) -> int:
         """Take one batch, and return the number of records that are in the tables now.
@@ -145,18 +147,23 @@ class Target(Protocol):
         :raises SQLAlchemyError: the database did not take it.
         :raises StreamFull: it has to wait for what is on its way.
         """
+        ...
 
     def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
         """Have one batch take effect, and tell of nothing: it is met again."""
+        ...
 
     def finish(self, patient: bool) -> int:
         """Move what is on its way to the tables, and return the number of records moved."""
+        ...
 
     def settle(self) -> None:
         """Have the tables know all that is known of people anywhere."""
+        ...
 
     def waiting(self, here: Waiting) -> Waiting:
         """Return what waits, with what is on its way. Never raises."""
+        ...
 
 
 class Tables:

@@ -113,6 +113,7 @@ class Listener(Protocol):
 
     def wake(self) -> object:
         """Look at once, or soon: something is on the disk."""
+        ...
 
 
 class Copies(Protocol):
@@ -120,6 +121,7 @@ class Copies(Protocol):
 
     def copy(self, records: Iterable[Mapping[str, Any]]) -> object:
         """Have the others know *records*, as soon as they are on the disk here. Never raises."""
+        ...
 
 
 class Journal:
@@ -173,6 +175,7 @@ class Journal:
         :param sync: wait for the disk whatever the setting says.
         :raises SpoolError: no directory took them; if this journal has a last resort, they are in the log.
         """
+        last = SpoolError("there is no directory")
         for spool in self._choice():
             try:
                 spool.append(*records, sync=sync)

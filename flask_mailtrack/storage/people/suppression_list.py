@@ -105,6 +105,7 @@ class SuppressionFile:
             number = 1
             while True:
                 seen.clear()
+                fields: list[str] = []
                 try:
                     fields = next(reader)
                     whole = len(seen) <= _MANY_LINES

@@ -225,8 +225,8 @@ class Batch:
         if self._register.seen([hit.id]):
             return False
         # Purged, or of an erased person: the reference is what is left of them.
-        nameless = message is None or not message.recipient
-        recipient = REF + hit.ref if nameless else message.recipient
+        recipient = (message is not None and message.recipient) or REF + hit.ref
+        nameless = recipient == REF + hit.ref
         if not out:
             return self._undo(hit, kind, recipient, nameless, asked)
         if self._register.is_lifted(hit._replace(list_id=asked), hit.list_id):

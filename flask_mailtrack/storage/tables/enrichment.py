@@ -88,8 +88,8 @@ def _client_by_ua_parser(user_agent: str) -> Client:
     from ua_parser import parse_os, parse_user_agent  # takes 80 MB, so only where asked for
 
     browser, system = parse_user_agent(user_agent), parse_os(user_agent)
-    name = _BROWSERS.get(browser.family, browser.family) if browser else own.name
-    return Client(name, _SYSTEMS.get(system.family, system.family) if system else own.os, own.device)
+    name = _BROWSERS.get(browser.family, browser.family) or "" if browser else own.name
+    return Client(name, _SYSTEMS.get(system.family, system.family) or "" if system else own.os, own.device)
 
 
 def _is_browser(agent: Agent) -> bool:

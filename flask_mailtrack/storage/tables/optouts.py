@@ -56,12 +56,15 @@ class Pending(Protocol):
 
     def read(self) -> Sequence[Change]:
         """Return them; this is called before the database is asked, which has what is moved in between."""
+        ...
 
     def elsewhere(self) -> Sequence[Change]:
         """Return those that only other machines have, for the pages."""
+        ...
 
     def catch_up(self) -> None:
         """Try to move what people have just asked for to the database."""
+        ...
 
 
 class NothingPending:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, false, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, bindparam, false, select, update
 
 from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppression
 from flask_mailtrack.lists import folded
@@ -63,7 +63,7 @@ def of_suppression(change: Suppression) -> dict[str, Any]:
 
 
 def gone_messages(
-    database: Database, refs: Sequence[str], read: Callable[[Select[Any]], Sequence[Any]]
+    database: Database, refs: Sequence[str], read: Callable[[Executable], Sequence[Any]]
 ) -> list[uuid.UUID]:
     """Return the messages by whose links somebody has changed something, and whose rows are gone.
 
@@ -286,7 +286,7 @@ def pages(database: Database, list_id: str | None = None) -> Iterator[list[dict[
     :param list_id: only of this list; ``""`` is everything.
     """
     table = database.optout
-    names = ("recipient", "list_id", "kind", "method", "reason", "created_at")
+    names: list[str] = ["recipient", "list_id", "kind", "method", "reason", "created_at"]
     query = select(*(table.c[name] for name in names)).order_by(table.c.recipient).limit(_PAGE)
 
     def of_it(some: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Executable, bindparam, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mailtrack.consent import Answer, Consent, ConsentColumn, Purpose
@@ -69,7 +69,7 @@ TEMPORARY: tuple[type[Exception], ...] = (SQLAlchemyError,)
 
 
 def answers(
-    column: ConsentColumn, rows_on: Callable[[str | None], Callable[[Select[Any]], list[tuple[Any, ...]]]]
+    column: ConsentColumn, rows_on: Callable[[str | None], Callable[[Executable], list[tuple[Any, ...]]]]
 ) -> Callable[[Collection[str], str], Mapping[str, Answer]]:
     """Return the function that looks people up.
 
