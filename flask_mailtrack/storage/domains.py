@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,9 +10,8 @@ from typing import Any
 from sqlalchemy import delete, exists, func, insert, or_, select, update
 
 from .database import Database
-from .switches import FRESH_SECONDS, aware
-
-log = logging.getLogger("flask_mailtrack.domains")
+from .snapshot import FRESH_SECONDS, Snapshot
+from .switches import aware
 
 LEASE = timedelta(minutes=5)
 """How long one machine has for the check of a host before another may take it over."""
@@ -121,21 +117,22 @@ class DomainTable:
 
 
 class DomainsInUse:
-    """The hosts that carry links now; read now and then, and never in a redirect.
-
-    Never raises: while the database cannot be asked, what was read last holds.
+    """The hosts that carry links now; never asked of the database while a reader waits.
 
     :param table: where the domains are.
     """
 
     def __init__(self, table: DomainTable, fresh_seconds: float = FRESH_SECONDS) -> None:
-        self._table = table
-        self._fresh_seconds = fresh_seconds
-        self._reading = threading.Lock()
-        self._read_at: float | None = None
-        self._rows: tuple[DomainRow, ...] = ()
-        self.error = ""
-        """Why the last reading failed; empty if it went well."""
+        rows: tuple[DomainRow, ...] = ()
+        self.snapshot = Snapshot("tracking domains", lambda: tuple(table.rows()), rows, fresh_seconds)
+
+    def now(self) -> tuple[DomainRow, ...]:
+        """Return all rows. Never raises: before the first reading there are none."""
+        return self.snapshot.now()
+
+    def forget(self) -> None:
+        """Read anew at the next question."""
+        self.snapshot.forget()
 
     def host_for(self, sender_domain: str) -> str:
         """Return the verified host of exactly this sender domain; empty if there is none.
@@ -151,32 +148,21 @@ class DomainsInUse:
 
     def known(self, host: str) -> bool:
         """Say whether *host* is one of the tracking domains, verified or not: for a server that wants a certificate."""
-        return any(row.host == host for row in self._rows or self.now())
+        return self._remembers(host) or any(row.host == host for row in self.now())
 
-    def now(self) -> Sequence[DomainRow]:
-        """Return the rows, read anew if they are no longer fresh."""
-        moment = time.monotonic()
-        stale = self._read_at is None or moment - self._read_at >= self._fresh_seconds
-        if stale and self._reading.acquire(blocking=self._read_at is None):
-            try:
-                self._read(moment)
-            finally:
-                self._reading.release()
-        return self._rows
+    def may_be_ours(self, host: str) -> bool:
+        """Say whether a reader may have come by a link on *host*; from memory, as no reader waits for a database.
 
-    def forget(self) -> None:
-        """Read anew at the next question."""
-        self._read_at = None
+        As long as nobody can say that *host* is not ours, it may be: a link that is out must lead.
+        """
+        if self._remembers(host):
+            return True
+        sure = self.snapshot.sure
+        self.snapshot.renew()
+        return not sure
 
-    def _read(self, moment: float) -> None:
-        try:
-            self._rows = tuple(self._table.rows())
-            self.error = ""
-        except Exception as error:
-            if not self.error:
-                log.warning("the tracking domains cannot be read, so the last known hold (%s)", type(error).__name__)
-            self.error = type(error).__name__
-        self._read_at = moment
+    def _remembers(self, host: str) -> bool:
+        return any(row.host == host for row in self.snapshot.last)
 
 
 def _columns(table: Any) -> Iterator[Any]:

@@ -281,6 +281,6 @@ def test_what_was_known_last_holds_while_the_database_is_away(site: Site, monkey
     assert at.in_force() == HOST
     monkeypatch.setattr(at.table, "rows", lambda: (_ for _ in ()).throw(OSError("away")))
     assert at.in_force() == HOST
-    assert at.in_use.error == "OSError"
+    assert at.in_use.snapshot.error == "OSError"
     assert at.in_use.known(HOST)
     assert not at.in_use.known("x.customer.test")
