@@ -10,14 +10,13 @@ from typing import Any, Never, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
-from .administration.operator_settings import OperatorSettings
-from .administration.tracking_domains import Domains
 from .commands.domains import domains as domains_commands
 from .commands.settings import settings as settings_commands
 from .config import load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
+from .governed import Governed
 from .incoming.deep_links import DeepLinks, create_deep_links
 from .incoming.door import Door
 from .incoming.leftovers import watch
@@ -26,10 +25,10 @@ from .incoming.pages import Pages
 from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
+from .outgoing.explanation import preview_of
 from .outgoing.mail import Office, install, is_mail, passers_by
-from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose, refuse
+from .outgoing.options import ATTRIBUTE, Options, block, check_list, refuse
 from .outgoing.preview import Preview
-from .outgoing.text import plain
 from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
@@ -44,7 +43,7 @@ KEY = "mailtrack"
 M = TypeVar("M")
 
 
-class Mailtrack(Personal):
+class Mailtrack(Personal, Governed):
     """Tracks what Flask-Mail sends.
 
     :param app: an app to set up at once; else call :meth:`init_app`.
@@ -251,18 +250,16 @@ class Mailtrack(Personal):
         database, and raises nothing of its own.
         """
         state = self.state()
-        return health(state.drain, state.spools, state.signatures, state.database)
+        return health(state.drain, state.spools, state.signatures, state.database, state.administration.snapshots)
 
-    def preview(self, html: str, *, list_id: str | None = None) -> Preview:
-        """Return what tracking would change in a body: each link with what becomes of it, and why.
+    def preview(self, html: Any, *, list_id: str | None = None, sender: str = "") -> Preview:
+        """Return what tracking would change in a body, link by link, and what is switched on and off for it, and why.
 
-        :param html: as an author would give it to a message.
-        :param list_id: the list whose mail it is.
+        :param html: as an author would give it to a message; or the whole message, with its options and headers.
+        :param list_id: the list whose mail it is, unless the message says so.
+        :param sender: whose mail it is, likewise; default: anybody's of the account.
         """
-        state = self.state()
-        decided = state.office.preparer.operator.decisions("@")
-        choice = choose(state.settings, "", "", Options(list_id=list_id), operator=decided)
-        return state.office.preparer.bodies.preview(plain(html), choice)
+        return preview_of(self.state().office.preparer, html, list_id, sender)
 
     def classify(
         self,
@@ -346,22 +343,6 @@ class Mailtrack(Personal):
                 f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
             )
         return state_of(app)
-
-    @property
-    def settings(self) -> OperatorSettings:
-        """The switches that an operator turns while the app runs, of the current app.
-
-        :raises NotInitialised: it has not been set up.
-        """
-        return self.state().administration.settings
-
-    @property
-    def domains(self) -> Domains:
-        """The tracking domains of the current app.
-
-        :raises NotInitialised: it has not been set up.
-        """
-        return self.state().administration.domains
 
     def _serve(self, app: Flask, state: State) -> None:
         """Let *app* answer readers: by the front door, or else by its own routes."""

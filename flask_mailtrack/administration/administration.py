@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask_mailtrack.config import Settings
@@ -11,6 +12,7 @@ from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import DomainChange, SettingChange
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.domains import DomainsInUse, DomainTable
+from flask_mailtrack.storage.snapshot import Snapshot
 from flask_mailtrack.storage.switches import Switches
 from flask_mailtrack.tokens import Signer
 
@@ -27,6 +29,11 @@ class Administration:
     settings: OperatorSettings
     in_use: DomainsInUse
     domains: Domains
+
+    @property
+    def snapshots(self) -> tuple[Snapshot[Any], ...]:
+        """What was read last of the settings and the domains."""
+        return self.switches.snapshot, self.in_use.snapshot
 
     @classmethod
     def of(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from flask_mailtrack.storage.domains import urgency
 from flask_mailtrack.tokens import Signer
 
 from . import certificates, challenge
 from .certificates import Certificate
 from .dns_records import Names, Records, RecordState
 from .public_addresses import is_public
-
-WARN_DAYS = (21, 7)
-"""Days before the end of a certificate from which on the finding says so, and then says that it is urgent."""
 
 
 class DomainStatus(StrEnum):
@@ -142,9 +140,8 @@ def _worst(shown: Sequence[Certificate]) -> list[Certificate]:
 def _secured(shown: Certificate) -> DomainFinding:
     if not shown.good:
         return DomainFinding("tls", "error" if shown.definite else "unknown", shown.text, shown.cure)
-    left = shown.ends - datetime.now(UTC) if shown.ends else None
-    if left is not None and left < timedelta(days=WARN_DAYS[0]):
-        urgent = "at once" if left < timedelta(days=WARN_DAYS[1]) else "soon"
-        text = f"{shown.text.rstrip('.')}, which is in {max(0, left.days)} days."
-        return DomainFinding("tls", "warning", text, f"Renew the certificate {urgent}.")
+    moment = datetime.now(UTC)
+    if shown.ends and (urgent := urgency(shown.ends, moment)):
+        text = f"{shown.text.rstrip('.')}, which is in {max(0, (shown.ends - moment).days)} days."
+        return DomainFinding("tls", "warning", text, f"Renew the certificate {'at once' if urgent > 1 else 'soon'}.")
     return DomainFinding("tls", "ok", shown.text)

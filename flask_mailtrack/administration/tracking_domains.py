@@ -13,7 +13,7 @@ from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
 from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
 
-from .dns_records import Names, RecordState
+from .dns_records import Names, RecordState, installed
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
 from .host_names import Cname, advice, host_name, tracking_host
 from .mail_records import mail_records
@@ -201,6 +201,11 @@ class Domains:
             raise DomainError(" ".join(found))
         self._table.remove(row.host)
         self._in_use.forget()
+
+    @property
+    def can_check(self) -> bool:
+        """Whether dnspython is installed, without which no host can be checked."""
+        return installed()
 
     def watch(self) -> int:
         """Check the hosts that are due, each by one machine only, and return how many this one has checked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.storage.domains import DomainsInUse
-from flask_mailtrack.storage.switches import SWITCHES, Switches
+from flask_mailtrack.storage.switches import SWITCHES, Decision, Switches
 
 
 class Operator:
@@ -25,9 +25,13 @@ class Operator:
 
         :param sender: a normalised address.
         """
+        said = self.explained(sender)
+        return {key: each.value for key, each in said.items() if each.value is not None}
+
+    def explained(self, sender: str) -> dict[str, Decision]:
+        """Return the same for every switch, with the setting that decided."""
         in_force = self._switches.now()
-        said = {key: in_force.decide(key, sender).value for key in SWITCHES}
-        return {key: value for key, value in said.items() if value is not None}
+        return {key: in_force.decide(key, sender) for key in SWITCHES}
 
     def base_url(self, sender: str) -> str:
         """Return where the links of a mail stand: the narrowest host that works.

@@ -170,9 +170,8 @@ def choose(
     if "unsubscribe" in decided:
         domain.pop("unsubscribe", None)
     said = Options(utm=settings.utm, **domain) if settings.utm or domain else _NOTHING
-    for narrower in (_block.get(), foreign and _lenient(foreign), header and parse(header), own):
-        if narrower:
-            said = narrower if said is _NOTHING else narrower.within(said)
+    for _, narrower in places(header, own, foreign):
+        said = narrower if said is _NOTHING else narrower.within(said)
     check_list(settings.lists, said.list_id)
     if said.transactional and said.list_id:
         log.info("transactional mail is of no list: %r, which another place names, does not count", said.list_id[:80])
@@ -201,6 +200,20 @@ def choose(
         store=store,
         encoding=settings.encoding if said.encoding is None else said.encoding,
     )
+
+
+def places(header: str, own: Options | None, foreign: Mapping[str, Any] | None = None) -> list[tuple[str, Options]]:
+    """Return who else says something of a message, from the widest place to the narrowest, with what is said there.
+
+    Takes what :func:`choose` takes.
+    """
+    found = (
+        ("the block", _block.get()),
+        ("a header of another service", _lenient(foreign) if foreign else None),
+        (f"the header {HEADER}", parse(header) if header else None),
+        ("the message", own),
+    )
+    return [(place, said) for place, said in found if said]
 
 
 def check_list(lists: Collection[str], name: str | None) -> None:

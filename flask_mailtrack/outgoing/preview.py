@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from flask_mailtrack.destination import host_of, is_public, is_well_formed
 from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.storage.switch_status import SwitchStatus
 
 from .rewriting import rewrite
 
@@ -41,6 +42,8 @@ class Preview:
     """The placeholders that would reach the reader as they are."""
     dead_end: bool = False
     """It is a list mail, and no link in it leads out of the list."""
+    switches: tuple[SwitchStatus, ...] = ()
+    """What is switched on and off for it, and by whom."""
 
 
 def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iterator[Change]:

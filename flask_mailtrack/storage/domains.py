@@ -16,6 +16,8 @@ from .switches import aware
 LEASE = timedelta(minutes=5)
 """How long one machine has for the check of a host before another may take it over."""
 VERIFIED = "verified"
+WARN_DAYS = (21, 7)
+"""Days before the end of a certificate from which on it is told of, and then is urgent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class DomainRow:
 
 
 _COLUMNS = tuple(DomainRow.__dataclass_fields__)
+
+
+def urgency(ends: datetime | None, moment: datetime) -> int:
+    """Return how many of :data:`WARN_DAYS` a certificate has passed: 0, 1 (renew it soon) or 2 (at once)."""
+    return sum(ends - moment < timedelta(days=days) for days in WARN_DAYS) if ends else 0
 
 
 class DomainTable:

@@ -38,6 +38,7 @@ class Dimension(StrEnum):
 TRACKED = ("opens", "clicks")
 SWITCHES = (*TRACKED, "unsubscribe")
 PAUSE, DIMENSION = "pause", "dimension"
+_NARROW = (Scope.DOMAIN, Scope.SENDER)
 _COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
 
 
@@ -82,6 +83,10 @@ class InForce:
     def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
         """Return the setting of exactly this scope, if it is set."""
         return self._switches.get((scope, subject, key))
+
+    def scopes(self) -> list[tuple[Scope, str]]:
+        """Return the domains and senders that have a setting of their own, in order."""
+        return sorted({(each.scope, each.subject) for each in self._switches.values() if each.scope in _NARROW})
 
     def decide(self, key: str, sender: str) -> Decision:
         """Return what holds for mail of *sender*: the narrowest setting that the dimension admits.
