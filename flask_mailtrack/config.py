@@ -37,6 +37,7 @@ from .checks import (
     servers,
     sink,
     size_of,
+    tag_list,
     text,
     thresholds,
     utm_parameters,
@@ -93,6 +94,9 @@ class Settings:
         {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, mode, base_url."
     )
     lists: dict[str, dict[str, str]] = _setting({}, mailing_lists, "Titles and descriptions of lists, for the pages.")
+    tags: tuple[str, ...] = _setting(
+        (), tag_list, "Tags that mail may carry; another one raises UnknownTag. Empty, and none declared: any."
+    )
     footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")
     foreign_placeholders: bool = _setting(True, boolean, "Fill in the unsubscribe placeholders of other services.")
     text_clicks: bool = _setting(False, boolean, "Track links in the plain-text part too.")

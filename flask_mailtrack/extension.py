@@ -12,6 +12,7 @@ from flask import Flask, current_app, has_app_context
 
 from .commands.domains import domains as domains_commands
 from .commands.settings import settings as settings_commands
+from .commands.tags import tags as tags_commands
 from .config import load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
@@ -121,7 +122,7 @@ class Mailtrack(Personal, Governed):
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch(app, placeholders.left_in)
         group = create_commands(self)
-        for command in (settings_commands, domains_commands):
+        for command in (settings_commands, domains_commands, tags_commands):
             group.add_command(command)
         app.cli.add_command(group)
 
@@ -163,8 +164,8 @@ class Mailtrack(Personal, Governed):
         :raises TypeError: a value of the wrong type, or a name that is no option.
         :raises ValueError: a value that cannot be stored, a column that is not there, or ``transactional`` together
             with ``clicks``, ``unsubscribe`` or a list: such mail is of none.
-        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set. Outside an app context,
-            and for the header, it is raised when the message is sent.
+        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
+            Outside an app context, and for the header, it is raised when the message is sent.
         """
         refuse(wrong)
         options = (
@@ -232,6 +233,7 @@ class Mailtrack(Personal, Governed):
             raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
         if has_app_context() and (state := known_state(current_app._get_current_object())):  # type: ignore[attr-defined]
             check_list(state.settings.lists, said.list_id)
+            state.office.preparer.operator.check_tag(said.tag)
         return said
 
     def flush(self) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from .administration.operator_settings import OperatorSettings
+from .administration.tags import Tags
 from .administration.tracking_domains import Domains
 from .state import State
 
 
 class Governed(ABC):
-    """Switches and tracking domains."""
+    """Switches, tags and tracking domains."""
 
     @abstractmethod
     def state(self) -> State:
@@ -31,3 +32,11 @@ class Governed(ABC):
         :raises NotInitialised: it has not been set up.
         """
         return self.state().administration.domains
+
+    @property
+    def tags(self) -> Tags:
+        """The tags that mail may carry, of the current app.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self.state().administration.tags

@@ -243,7 +243,8 @@ class AuditMixin(_Keyed):
 class SettingMixin:
     """One row per change that an operator made to a setting; the newest of each is in force.
 
-    ``scope`` is ``account``, ``domain`` or ``sender``, and ``subject`` the domain or address, empty for the account.
+    ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``, and ``subject`` the domain, address or tag,
+    empty for the account. A tag that is ``off`` is retired.
     ``value`` is ``on`` or ``off``, or a word; empty: unset. ``replaced_at`` is NULL as long as the row is in force.
     """
 

@@ -77,6 +77,7 @@ WRONG: dict[str, list[Any]] = {
     "IP": ["", "Truncate", None, True, ["full"]],
     "KEEP_DAYS": [None, 365, {"optouts": 1}, {"events": 0}, {"events": "365"}, {"messages": None}, {"events": True}],
     "LISTS": [None, [], "news", {"news": "News"}, {"news": {}}, {"news": {"title": 1}}, {1: {"title": "News"}}],
+    "TAGS": [None, "welcome", {"welcome"}, [1], [""], [" "], ["a\nb"], ["x" * 256]],
     "MAX_SECONDS": [0, 61, "2", None, True, float("nan")],
     "MODE": ["", "Aggregate", "anonymous", None, True, ["aggregate"]],
     "PIXEL": ["", "middle", None, True],

@@ -11,6 +11,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import DomainChange, SettingChange
 from flask_mailtrack.storage.database import Database
+from flask_mailtrack.storage.declared_tags import DeclaredTags
 from flask_mailtrack.storage.domains import DomainsInUse, DomainTable
 from flask_mailtrack.storage.snapshot import Snapshot
 from flask_mailtrack.storage.switches import Switches
@@ -18,6 +19,7 @@ from flask_mailtrack.tokens import Signer
 
 from .domain_check import DomainChecker
 from .operator_settings import OperatorSettings
+from .tags import Tags
 from .tracking_domains import Domains
 
 
@@ -29,6 +31,7 @@ class Administration:
     settings: OperatorSettings
     in_use: DomainsInUse
     domains: Domains
+    tags: Tags
 
     @property
     def snapshots(self) -> tuple[Snapshot[Any], ...]:
@@ -62,4 +65,5 @@ class Administration:
         )
         known = senders | settings.sender_domains.keys()
         domains = Domains(table, in_use, checker, configured, known, announce)
-        return cls(switches, OperatorSettings(switches, settings, announce), in_use, domains)
+        tags = Tags(DeclaredTags(settings.tags, switches), switches, announce)
+        return cls(switches, OperatorSettings(switches, settings, announce), in_use, domains, tags)

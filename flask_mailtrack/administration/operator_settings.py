@@ -119,7 +119,7 @@ class OperatorSettings:
         return self._switches.history(key, scope, subject)[:limit]
 
     def _change(self, scope: Scope, subject: str, key: str, value: str, by: str) -> None:
-        change = SettingChange(new_id(), scope, subject, key, value, (by or _user())[:LONGEST_NAME], now())
+        change = SettingChange(new_id(), scope, subject, key, value, by_whom(by), now())
         self._announce(self._switches.change(change))
 
     def _statuses(self, asked: str) -> list[SwitchStatus]:
@@ -155,6 +155,11 @@ def _mailbox(sender: str) -> str:
     if "@" not in sender.strip("@"):
         raise ValueError("an address has a mailbox and a domain")
     return sender
+
+
+def by_whom(given: str) -> str:
+    """Return the name under which a change is kept: the given one, or that of the user of the operating system."""
+    return (given or _user())[:LONGEST_NAME]
 
 
 def _user() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.storage.declared_tags import DeclaredTags
 from flask_mailtrack.storage.domains import DomainsInUse
 from flask_mailtrack.storage.switches import SWITCHES, Decision, Switches
 
@@ -19,6 +20,7 @@ class Operator:
         self._settings = settings
         self._switches = switches
         self._domains = domains
+        self.check_tag = DeclaredTags(settings.tags, switches).check
 
     def decisions(self, sender: str) -> dict[str, bool]:
         """Return what is on or off for mail of *sender*; what is left to the configuration is not there.

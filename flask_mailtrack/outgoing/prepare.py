@@ -57,6 +57,8 @@ class Preparer:
         """Return the copies of *letter*, which itself stays as it is.
 
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
+        :raises UnknownList: it names a list that is not in ``MAILTRACK_LISTS``.
+        :raises UnknownTag: it has a tag that is retired, or not declared.
         """
         given = dict(letter.extra_headers or {})
         header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
@@ -65,6 +67,7 @@ class Preparer:
         sender = addresses.compared(letter.sender)
         decided = self.operator.decisions(sender)
         choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign, decided)
+        self.operator.check_tag(choice.tag)
         choice = replace(choice, base_url=self.operator.base_url(sender))
         given |= services.headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()

@@ -22,6 +22,8 @@ class Scope(StrEnum):
     ACCOUNT = "account"
     DOMAIN = "domain"
     SENDER = "sender"
+    TAG = "tag"
+    """No scope of switches: the subject is a tag, which is on, or off when it is retired."""
 
 
 class Dimension(StrEnum):
@@ -37,7 +39,7 @@ class Dimension(StrEnum):
 
 TRACKED = ("opens", "clicks")
 SWITCHES = (*TRACKED, "unsubscribe")
-PAUSE, DIMENSION = "pause", "dimension"
+PAUSE, DIMENSION, TAG = "pause", "dimension", "tag"
 _NARROW = (Scope.DOMAIN, Scope.SENDER)
 _COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
 
@@ -79,6 +81,8 @@ class InForce:
         self.dimension = Dimension(said.value) if said else Dimension.BOTH
         pause = switches.get((Scope.ACCOUNT, "", PAUSE))
         self.paused = pause is not None and pause.value == "on"
+        self.tags = {each.subject: each for each in switches.values() if each.scope == Scope.TAG}
+        """What operators have said of tags."""
 
     def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
         """Return the setting of exactly this scope, if it is set."""
