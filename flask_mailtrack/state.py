@@ -152,7 +152,7 @@ def build(
     remember = 0 if app.testing else NOBODY_SECONDS
     optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
     # One for both sides: each has a thread of its own to start.
-    move = _mover(settings, database, drain)
+    move = _mover(settings, database, drain, administration.watch.nudge)
     operator = Operator(settings, switches, administration.in_use)
     references = References(database, found.first)
     ledger = Ledger(spools[0], failed, move, references.note)
@@ -231,13 +231,16 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)
 
 
-def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:
-    """Return what is called when something is in the spool."""
+def _mover(settings: Settings, database: Database, drain: Drain, after: Callable[[], object]) -> Callable[[], object]:
+    """Return what is called when something is in the spool.
+
+    :param after: called by a thread of ours after each run.
+    """
     if settings.drain == "manual":
         return lambda: None
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
         return lambda: drain.try_run(patient=False)
-    return DrainThread(drain, settings.drain_seconds).ensure
+    return DrainThread(drain, settings.drain_seconds, after).ensure
 
 
 def _announcer(app: Flask) -> Callable[[Record], None]:

@@ -18,6 +18,7 @@ from flask_mailtrack.storage.switches import Switches
 from flask_mailtrack.tokens import Signer
 
 from .domain_check import DomainChecker
+from .domain_watch import DomainWatch
 from .operator_settings import OperatorSettings
 from .tags import Tags
 from .tracking_domains import Domains
@@ -32,6 +33,7 @@ class Administration:
     in_use: DomainsInUse
     domains: Domains
     tags: Tags
+    watch: DomainWatch
 
     @property
     def snapshots(self) -> tuple[Snapshot[Any], ...]:
@@ -66,4 +68,6 @@ class Administration:
         known = senders | settings.sender_domains.keys()
         domains = Domains(table, in_use, checker, configured, known, announce)
         tags = Tags(DeclaredTags(settings.tags, switches), switches, announce)
-        return cls(switches, OperatorSettings(switches, settings, announce), in_use, domains, tags)
+        return cls(
+            switches, OperatorSettings(switches, settings, announce), in_use, domains, tags, DomainWatch(domains)
+        )

@@ -16,6 +16,9 @@ from .certificates import Certificate
 from .dns_records import Names, Records, RecordState
 from .public_addresses import is_public
 
+MOST_ADDRESSES = 4
+"""Of one host that are asked: each may take until its time-outs."""
+
 
 class DomainStatus(StrEnum):
     """How far a tracking domain is."""
@@ -90,15 +93,16 @@ class DomainChecker:
             missing = records.found == RecordState.MISSING
             status = DomainStatus.NOT_VERIFIED if missing else DomainStatus.PENDING
             return DomainReport(status, records.found != RecordState.UNSURE, (named,))
+        addresses = records.addresses[:MOST_ADDRESSES]
         if (refusal := self._refusal(host, records)) is not None:
             return DomainReport(DomainStatus.PENDING, True, (named, refusal))
-        shown = self._certificates(host, records.addresses)
+        shown = self._certificates(host, addresses)
         ends = min((each.ends for each in shown if each.ends), default=None)
         secured = [_secured(each) for each in _worst(shown)]
         if any(not each.good for each in shown):
             definite = all(each.definite for each in shown if not each.good)
             return DomainReport(DomainStatus.PENDING, definite, (named, *secured), ends)
-        reached = [self._ask(host, address) for address in records.addresses]
+        reached = [self._ask(host, address) for address in addresses]
         bad = [each for each in reached if not each.good]
         worst = (bad or reached)[0]
         level = "ok" if worst.good else "error" if worst.definite else "unknown"

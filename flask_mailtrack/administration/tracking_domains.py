@@ -11,7 +11,7 @@ from typing import Any
 
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
-from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
+from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable, urgency
 
 from .dns_records import Names, RecordState, installed
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
@@ -209,16 +209,25 @@ class Domains:
 
     def watch(self) -> int:
         """Check the hosts that are due, each by one machine only, and return how many this one has checked."""
-        moment = now()
         known = {row.host for row in self._table.rows()}
         for host in sorted(self._configured - known):
-            self._table.add(self._new(host, CONFIGURED))
+            self._table.note(self._new(host, CONFIGURED))
         checked = 0
-        for host in self._table.due(moment):
-            if self._table.lease(host, moment) and (row := self._table.find(host)) is not None:
-                self._keep(row, self._checker.check(host), now())
-                checked += 1
+        for host in self._table.due(now()):
+            # By the clock of now, as the hosts before may have taken minutes.
+            if self._table.lease(host, now()) and (row := self._table.find(host)) is not None:
+                try:
+                    report = self._checker.check(host)
+                except Exception:  # a mistake of ours: the other hosts are checked all the same, this one later
+                    log.exception("tracking domain %s cannot be checked", host)
+                else:
+                    self._keep(row, report, now())
+                    checked += 1
         return checked
+
+    def watch_if_any(self) -> int:
+        """Watch, unless there is no tracking domain: links on the app's own host ask nobody outside."""
+        return self.watch() if len(self._configured) > 1 or self._table.rows() else 0
 
     def _keep(self, row: DomainRow, report: DomainReport, moment: datetime) -> None:
         """Write down what a check found, with the status that follows from it."""
@@ -233,6 +242,7 @@ class Domains:
             lease_until=None,
         )
         self._in_use.forget()
+        _warn(row, report.certificate_ends, moment)
         status = after.get("status", row.status)
         if status == row.status:
             return
@@ -251,7 +261,7 @@ class Domains:
         row = self._table.find(host)
         if row is None and host in self._configured:
             row = self._new(host, CONFIGURED)
-            self._table.add(row)
+            self._table.note(row)
         if row is None:
             known = [each.host for each in self.list()]
             raise DomainError(f"{host} is not a tracking domain. Known: {', '.join(known) or 'none'}.")
@@ -327,6 +337,14 @@ def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting:
         return gone | _status(row, report.status, reason, moment)
     soon = RECHECK if report.definite else OFTEN
     return {"failing_since": since, "definite_since": definite, "check_at": moment + soon}
+
+
+def _warn(row: DomainRow, ends: datetime | None, moment: datetime) -> None:
+    """Say in the log, once for each limit that it passes, that a certificate ends soon."""
+    before = urgency(row.certificate_ends, row.checked_at) if row.checked_at else 0
+    if ends and (after := urgency(ends, moment)) > before:
+        when = "at once" if after > 1 else "soon"
+        log.warning("the certificate of %s ends on %s: renew it %s", row.host, f"{ends:%Y-%m-%d}", when)
 
 
 def _status(row: DomainRow, status: DomainStatus, reason: str, moment: datetime) -> dict[str, Any]:

@@ -134,6 +134,7 @@ def _watch(state: Any, over: threading.Event) -> None:
         elif moved is None and silent:
             click.secho(f"the database does not take them: {state.drain.progress.read().error}", fg="red", err=True)
         silent = moved is not None
+        state.administration.watch.nudge()
         if over.wait(backoff.after(moved is not None)):
             return
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
 from .switches import aware
 
-LEASE = timedelta(minutes=5)
-"""How long one machine has for the check of a host before another may take it over."""
+LEASE = timedelta(minutes=10)
+"""How long one machine has for the check of a host, all time-outs in it, before another may take it over."""
 VERIFIED = "verified"
 WARN_DAYS = (21, 7)
 """Days before the end of a certificate from which on it is told of, and then is urgent."""
@@ -77,6 +77,12 @@ class DomainTable:
             table = self._database.domain
             connection.execute(insert(table).values(_values(row) | self._database.host.values(table, row, {})))
 
+    def note(self, row: DomainRow) -> None:
+        """Add a row, unless another machine just has."""
+        with self._database.transaction() as connection:
+            table = self._database.domain
+            self._database.add(connection, table, [_values(row) | self._database.host.values(table, row, {})])
+
     def change(self, host: str, **values: Any) -> None:
         """Change columns of a row."""
         table = self._database.domain
@@ -90,21 +96,21 @@ class DomainTable:
             connection.execute(delete(table).where(table.c.host == host))
 
     def due(self, moment: datetime) -> list[str]:
-        """Return the hosts whose next check is due."""
-        table = self._database.domain
-        free = or_(table.c.lease_until.is_(None), table.c.lease_until < moment)
-        late = or_(table.c.check_at.is_(None), table.c.check_at <= moment)
-        return [str(row[0]) for row in self._database.rows(select(table.c.host).where(free, late))]
+        """Return the hosts whose next check is due, and which nobody checks just now."""
+        query = select(self._database.domain.c.host).where(*self._due(moment))
+        return [str(row[0]) for row in self._database.rows(query.order_by(self._database.domain.c.check_at))]
 
     def lease(self, host: str, moment: datetime) -> bool:
-        """Take the check of *host* for this machine, and say whether no other has it."""
+        """Take the check of *host* for this machine, and say whether no other has it, or has just made it."""
+        table = self._database.domain
+        mine = update(table).where(table.c.host == host, *self._due(moment)).values(lease_until=moment + LEASE)
+        with self._database.transaction() as connection:
+            return bool(connection.execute(mine).rowcount)
+
+    def _due(self, moment: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         table = self._database.domain
         free = or_(table.c.lease_until.is_(None), table.c.lease_until < moment)
-        with self._database.transaction() as connection:
-            taken = connection.execute(
-                update(table).where(table.c.host == host, free).values(lease_until=moment + LEASE)
-            )
-            return bool(taken.rowcount)
+        return free, or_(table.c.check_at.is_(None), table.c.check_at <= moment)
 
     def has_sent(self, domain: str) -> bool:
         """Say whether mail of a sender domain, or of one below it, has been sent."""

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 from .alarm import Backoff
 from .disk.spool import keeps_threads
@@ -20,11 +21,14 @@ class DrainThread:
     """Runs the drain every few seconds, in whichever processes have written something.
 
     It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
+
+    :param after: called after each run; must return at once, not raise, and not hold the drain.
     """
 
-    def __init__(self, drain: Drain, seconds: float) -> None:
+    def __init__(self, drain: Drain, seconds: float, after: Callable[[], object] = lambda: None) -> None:
         self._drain = drain
         self._seconds = seconds
+        self._after = after
         self._pid = 0
 
     def ensure(self) -> None:
@@ -35,7 +39,7 @@ class DrainThread:
         if self._pid != os.getpid() and keeps_threads():
             drain, over = weakref.ref(self._drain), threading.Event()
             weakref.finalize(self._drain, over.set).atexit = False
-            arguments = (drain, over, self._seconds)
+            arguments = (drain, over, self._seconds, self._after)
             thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
             thread.start()
             self._pid = os.getpid()
@@ -45,13 +49,14 @@ class DrainThread:
 _running: weakref.WeakKeyDictionary[threading.Thread, tuple[int, threading.Event]] = weakref.WeakKeyDictionary()
 
 
-def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float) -> None:
+def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float, after: Callable[[], object]) -> None:
     backoff = Backoff(seconds)
     wait = seconds
     while not over.wait(wait):
         if (went_well := _run_once(drain)) is None:
             return
         wait = backoff.after(went_well)
+        after()
     _run_once(drain)
 
 
