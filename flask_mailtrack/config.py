@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -222,6 +223,16 @@ class Settings:
     def limits(self) -> Thresholds:
         """Where machines end and people begin."""
         return Thresholds(instant=self.instant_seconds, **self.thresholds)
+
+    @property
+    def app_files(self) -> dict[str, bytes]:
+        """The files that a phone asks tracking hosts for, by path; none where links open no app."""
+        files = {
+            # Apple wants the file without an ending, as JSON, and without a redirect.
+            "/.well-known/apple-app-site-association": self.apple_app_site_association,
+            "/.well-known/assetlinks.json": self.assetlinks,
+        }
+        return {path: json.dumps(content).encode() for path, content in files.items() if content}
 
     def base_urls(self) -> list[str]:
         """Return every base URL that our links may have, the default first."""

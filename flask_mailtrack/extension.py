@@ -352,12 +352,12 @@ class Mailtrack(Personal, Governed):
         recorder, standing = counter(app, state)
         in_use = state.administration.in_use
         hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
-        views, deep_links = Views(recorder, Pages(app, settings, standing), hosts), DeepLinks(settings)
+        views, deep_links = Views(recorder, Pages(app, settings, standing), hosts), DeepLinks(settings, in_use.known)
         # With the door, too: for url_for, and flask routes.
         blueprint = create_blueprint(settings, views)
         app.register_blueprint(blueprint)
         if settings.front_door:
-            Door(app, settings, views, deep_links).hang()
+            Door(app, settings, views, deep_links, in_use.may_be_ours).hang()
         else:
             app.register_blueprint(create_deep_links(deep_links))
             exempt_from_csrf(app, blueprint)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from flask import Flask
 from flask.ctx import RequestContext
 from flask.sessions import SecureCookieSession
+from werkzeug.sansio.utils import host_is_trusted
 
 from flask_mailtrack.destination import host_of
 
@@ -56,6 +57,9 @@ def _apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callabl
     home = app.subdomain_matching and app.config.get("SERVER_NAME")
     if home and not host_of(f"http://{seen.get('HTTP_HOST', '')}").endswith(host_of(f"http://{home}")):
         seen["HTTP_HOST"] = home  # Flask knows no other, and warns each time
+    trusted = app.config.get("TRUSTED_HOSTS")
+    if trusted and not host_is_trusted(seen.get("HTTP_HOST", ""), trusted):
+        seen["HTTP_HOST"] = trusted[0].lstrip(".")  # a tracking host is ours, and none to Flask: url_for would fail
     try:
         app.app_context().push()
         PageContext(app, seen, endpoint).push()
