@@ -64,6 +64,7 @@ class Administration:
             settings.dns_servers,
             settings.allow_private_hosts,
             settings.https,
+            settings.app_files,
         )
         known = senders | settings.sender_domains.keys()
         domains = Domains(table, in_use, checker, configured, known, announce)

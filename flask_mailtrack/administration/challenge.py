@@ -46,7 +46,7 @@ def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, cont
     nonce = token_hex(16)
     path = f"{prefix}/{DOMAIN_PATH}/{nonce}"
     try:
-        status, headers, body = _get(host, address, port, path, context)
+        status, headers, body = fetch(host, address, port, path, context)
     except ssl.SSLError as error:
         return Reached(
             False, True, f"{host} could not be asked over TLS ({error.reason}).", "Mend the certificate first."
@@ -79,10 +79,16 @@ def _otherwise(host: str, status: int, headers: dict[str, str], body: str) -> Re
     return Reached(False, True, f"{host} reaches another app (status {status}).{cached}", serve)
 
 
-def _get(
-    host: str, address: str, port: int, path: str, context: ssl.SSLContext | None
+def fetch(
+    host: str, address: str, port: int, path: str, context: ssl.SSLContext | None, longest: int = LONGEST_ANSWER
 ) -> tuple[int, dict[str, str], str]:
-    """Return status, headers and the beginning of the body, in a bounded time."""
+    """Return status, headers and the beginning of the body, in a bounded time; no redirect is followed.
+
+    :param context: of TLS; ``None``: plain HTTP.
+    :param longest: octets of the body that are read.
+    :raises OSError: nobody answered in time, or the certificate is bad.
+    :raises HTTPException: what came is no answer.
+    """
     plain = connected(address, port)
     with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
         # Each wait is bounded by the socket; all of them together are not, and a server may drip.
@@ -95,7 +101,7 @@ def _get(
             talk.sock = connection
             talk.request("GET", path, headers={"User-Agent": "flask-mailtrack domain check", "Connection": "close"})
             response = talk.getresponse()
-            body = response.read(LONGEST_ANSWER).decode("latin-1")
+            body = response.read(longest).decode("latin-1")
         finally:
             end.cancel()
         if late.is_set():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from flask_mailtrack.storage.domains import urgency
 from flask_mailtrack.tokens import Signer
 
-from . import certificates, challenge
+from . import app_links, certificates, challenge
 from .certificates import Certificate
 from .dns_records import Names, Records, RecordState
 from .public_addresses import is_public
@@ -35,7 +35,7 @@ class DomainStatus(StrEnum):
 class DomainFinding:
     """What one of the checks found.
 
-    :param check: ``dns``, ``tls`` or ``http``.
+    :param check: ``dns``, ``tls``, ``http`` or ``app``.
     :param level: ``ok``, ``warning``, ``error``, or ``unknown`` where nobody answered.
     :param text: the finding, as a sentence.
     :param cure: what to do about the finding; empty where there is nothing to do.
@@ -64,7 +64,7 @@ class DomainReport:
 
 @dataclass(frozen=True)
 class DomainChecker:
-    """Checks hosts that an operator has named; no page and no key reaches the last four fields.
+    """Checks hosts that an operator has named; no page and no key reaches the last two fields.
 
     :param signer: of the app.
     :param target: the name that tracking domains point to.
@@ -72,6 +72,7 @@ class DomainChecker:
     :param servers: see :class:`~.dns_records.Names`.
     :param allow_private: check hosts with private addresses, too.
     :param secure: links are https; else no certificate is looked at.
+    :param app_files: what phones ask a host for whose links open an app, by path; most often nothing.
     :param port: where the host is asked; default: 443, or 80 for plain HTTP.
     :param context: of TLS, with the authorities to trust.
     """
@@ -82,6 +83,7 @@ class DomainChecker:
     servers: Sequence[str] = ()
     allow_private: bool = False
     secure: bool = True
+    app_files: Mapping[str, bytes] = field(default_factory=dict)
     port: int | None = None
     context: ssl.SSLContext | None = None
 
@@ -107,8 +109,11 @@ class DomainChecker:
         worst = (bad or reached)[0]
         level = "ok" if worst.good else "error" if worst.definite else "unknown"
         answered = DomainFinding("http", level, worst.text, worst.cure)
-        status = DomainStatus.PENDING if bad else DomainStatus.VERIFIED
-        return DomainReport(status, all(each.definite for each in bad), (named, *secured, answered), ends)
+        if bad:
+            definite = all(each.definite for each in bad)
+            return DomainReport(DomainStatus.PENDING, definite, (named, *secured, answered), ends)
+        opened = [self._app_links(host, address) for address in addresses] if self.app_files else []
+        return DomainReport(DomainStatus.VERIFIED, True, (named, *secured, answered, *_opened(opened)), ends)
 
     def _refusal(self, host: str, records: Records) -> DomainFinding | None:
         if not records.addresses:
@@ -123,13 +128,21 @@ class DomainChecker:
     def _certificates(self, host: str, addresses: Sequence[str]) -> list[Certificate]:
         if not self.secure:
             return []
-        port = self.port or 443
-        return [certificates.look_at(host, address, port, self.context) for address in addresses]
+        return [certificates.look_at(host, address, self._port, self.context) for address in addresses]
+
+    def _app_links(self, host: str, address: str) -> challenge.Reached:
+        return app_links.look_at(self.app_files, host, address, port=self._port, context=self._trusted)
+
+    @property
+    def _port(self) -> int:
+        return self.port or (443 if self.secure else 80)
+
+    @property
+    def _trusted(self) -> ssl.SSLContext | None:
+        return (self.context or ssl.create_default_context()) if self.secure else None
 
     def _ask(self, host: str, address: str) -> challenge.Reached:
-        context = (self.context or ssl.create_default_context()) if self.secure else None
-        port = self.port or (443 if self.secure else 80)
-        return challenge.ask(self.signer, host, address, self.prefix, port=port, context=context)
+        return challenge.ask(self.signer, host, address, self.prefix, port=self._port, context=self._trusted)
 
 
 def _level(found: RecordState) -> str:
@@ -139,6 +152,12 @@ def _level(found: RecordState) -> str:
 def _worst(shown: Sequence[Certificate]) -> list[Certificate]:
     """Return the certificates to tell of: the bad ones, else one."""
     return [each for each in shown if not each.good] or list(shown[:1])
+
+
+def _opened(looked: Sequence[challenge.Reached]) -> list[DomainFinding]:
+    """Return the finding about app links: at worst a warning, as such a link leads in a browser, too."""
+    worst = next((each for each in looked if not each.good), looked[0] if looked else None)
+    return [DomainFinding("app", "ok" if worst.good else "warning", worst.text, worst.cure)] if worst else []
 
 
 def _secured(shown: Certificate) -> DomainFinding:

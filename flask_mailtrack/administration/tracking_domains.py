@@ -320,7 +320,8 @@ def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting:
 
     :param lasting: the host is of the configuration, so it is reported at once: it is used all the same.
     """
-    worst = next((each for each in report.findings if each.level in ("error", "unknown")), None)
+    levels = ("error", "unknown") if report.status != DomainStatus.VERIFIED else ("warning",)
+    worst = next((each for each in report.findings if each.level in levels), None)
     reason = worst.text if worst else "Every check passed."
     if report.status == DomainStatus.VERIFIED:
         good = {"failing_since": None, "definite_since": None, "check_at": moment + DAILY}
