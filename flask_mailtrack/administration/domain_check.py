@@ -14,7 +14,7 @@ from flask_mailtrack.tokens import Signer
 from . import app_links, certificates, challenge
 from .certificates import Certificate
 from .dns_records import Names, Records, RecordState
-from .public_addresses import is_public
+from .public_addresses import has_route, is_public
 
 MOST_ADDRESSES = 4
 """Of one host that are asked: each may take until its time-outs."""
@@ -95,9 +95,10 @@ class DomainChecker:
             missing = records.found == RecordState.MISSING
             status = DomainStatus.NOT_VERIFIED if missing else DomainStatus.PENDING
             return DomainReport(status, records.found != RecordState.UNSURE, (named,))
-        addresses = records.addresses[:MOST_ADDRESSES]
         if (refusal := self._refusal(host, records)) is not None:
             return DomainReport(DomainStatus.PENDING, True, (named, refusal))
+        # That this machine has no IPv6 says nothing of the host; if none can be reached, that is what is found.
+        addresses = ([each for each in records.addresses if has_route(each)] or records.addresses)[:MOST_ADDRESSES]
         shown = self._certificates(host, addresses)
         ends = min((each.ends for each in shown if each.ends), default=None)
         secured = [_secured(each) for each in _worst(shown)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -23,6 +24,17 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
+
+
+def has_route(address: str) -> bool:
+    """Say whether packets for *address* can leave this machine at all: many have IPv4 alone. Nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 443))
+    except OSError:
+        return False
+    return True
 
 
 def is_public(address: str) -> bool:

@@ -125,9 +125,7 @@ def test_a_file_that_does_not_come_proves_nothing(
     server: NameServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence is told as that, in a bounded time."""
-    monkeypatch.setattr(
-        "flask_mailtrack.administration.app_links.fetch", lambda *_: (_ for _ in ()).throw(TimeoutError)
-    )
+    monkeypatch.setattr(app_links, "fetch", lambda *_: (_ for _ in ()).throw(TimeoutError))
     found = report(server, authority, good, FILES)
     assert found.status == DomainStatus.VERIFIED
     assert texts(found, "app").startswith(f"warning: {HOST} did not answer for {APPLE} (TimeoutError).")
