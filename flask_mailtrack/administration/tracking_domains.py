@@ -95,13 +95,17 @@ class Domains:
         :raises DomainError: the name breaks a rule, is taken, or nobody sends from the primary domain.
         """
         host, domain = tracking_host(primary, prefix), host_name(primary)
+        if host == self._checker.target:
+            raise DomainError(f"{host} is where tracking domains point to: choose another prefix.")
+        taken = DomainError(f"{host} is taken: it is a tracking domain already.")
         if host in self._configured or self._table.find(host) is not None:
-            raise DomainError(f"{host} is taken: it is a tracking domain already.")
+            raise taken
         known = any(each == domain or each.endswith(f".{domain}") for each in self._senders)
         if not known and not self._table.has_sent(domain):
             cure = "Choose a sender domain that is configured or has sent mail."
             raise DomainError(f"No mail is sent from {domain}. {cure}")
-        self._table.add(self._new(host, by, sender_domains=(domain,)))
+        if not self._table.add(self._new(host, by, sender_domains=(domain,))):
+            raise taken  # a moment ago, by somebody else
         self._in_use.forget()
         return dataclasses.replace(self._found(host), advice=advice(prefix))
 
@@ -211,7 +215,7 @@ class Domains:
         """Check the hosts that are due, each by one machine only, and return how many this one has checked."""
         known = {row.host for row in self._table.rows()}
         for host in sorted(self._configured - known):
-            self._table.note(self._new(host, CONFIGURED))
+            self._table.add(self._new(host, CONFIGURED))
         checked = 0
         for host in self._table.due(now()):
             # By the clock of now, as the hosts before may have taken minutes.
@@ -261,7 +265,7 @@ class Domains:
         row = self._table.find(host)
         if row is None and host in self._configured:
             row = self._new(host, CONFIGURED)
-            self._table.note(row)
+            self._table.add(row)
         if row is None:
             known = [each.host for each in self.list()]
             raise DomainError(f"{host} is not a tracking domain. Known: {', '.join(known) or 'none'}.")

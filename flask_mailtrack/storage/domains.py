@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
@@ -71,17 +72,18 @@ class DomainTable:
         found = self._database.rows(select(*_columns(table)).where(table.c.host == host))
         return _row(found[0]) if found else None
 
-    def add(self, row: DomainRow) -> None:
-        """Add a row; its host must be new."""
-        with self._database.transaction() as connection:
-            table = self._database.domain
-            connection.execute(insert(table).values(_values(row) | self._database.host.values(table, row, {})))
-
-    def note(self, row: DomainRow) -> None:
-        """Add a row, unless another machine just has."""
-        with self._database.transaction() as connection:
-            table = self._database.domain
-            self._database.add(connection, table, [_values(row) | self._database.host.values(table, row, {})])
+    def add(self, row: DomainRow) -> bool:
+        """Add a row, and say whether nobody has added the host before."""
+        table = self._database.domain
+        values = _values(row) | self._database.host.values(table, row, {})
+        try:
+            with self._database.transaction() as connection:
+                connection.execute(insert(table).values(values))
+        except IntegrityError:  # of which there are others
+            if not self._database.rows(select(table.c.host).where(table.c.host == row.host)):
+                raise
+            return False
+        return True
 
     def change(self, host: str, **values: Any) -> None:
         """Change columns of a row."""

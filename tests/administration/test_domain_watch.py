@@ -185,14 +185,18 @@ def test_one_machine_checks_a_host_and_the_others_leave_it(make_site: MakeSite, 
     assert second.domains.watch() == 0
 
 
-def test_two_machines_note_a_host_of_the_configuration_once(make_site: MakeSite, database_url: str) -> None:
+def test_two_machines_note_a_host_of_the_configuration_once(
+    make_site: MakeSite, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who comes second leaves the row as it is."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     at = office(site, Said(OK), configured=("a.vendor.test", "b.vendor.test"))
     row = at.domains._new("a.vendor.test", "configuration")
-    at.table.note(row)
-    at.table.note(row)
+    assert [at.table.add(row), at.table.add(row)] == [True, False]
+    rows = at.table.rows
+    monkeypatch.setattr(at.table, "rows", list)  # seen before the other one came
     assert at.domains.watch() == 2
+    assert [row.host for row in rows()] == ["a.vendor.test", "b.vendor.test"]
 
 
 def test_a_mistake_of_ours_costs_one_host_only(site: Site, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

@@ -252,6 +252,16 @@ def test_the_primary_domain_must_send_mail(site: Site) -> None:
         at.domains.create("EXAMPLE.org", "1AB")
 
 
+def test_two_operators_who_make_one_host_at_once_are_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one gets a sentence, and the first one's row stays."""
+    at = office(site, Said(OK))
+    at.domains.create("customer.test", "click", by="first")
+    monkeypatch.setattr(at.table, "find", lambda host: None)  # looked for before the first one came
+    with pytest.raises(DomainError, match="is taken"):
+        at.domains.create("customer.test", "click", by="second")
+    assert [row.created_by for row in at.table.rows()] == ["first"]
+
+
 def test_an_unknown_domain_is_named_with_the_known_ones(site: Site) -> None:
     """A typing error shows what there is."""
     at = office(site, Said(OK))
