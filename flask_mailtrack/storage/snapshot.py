@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from .disk.spool import keeps_threads
+
 log = logging.getLogger("flask_mailtrack")
 
 FRESH_SECONDS = 4.0
@@ -64,7 +66,7 @@ class Snapshot(Generic[T]):
 
     def renew(self) -> None:
         """Have it read anew, if it is no longer fresh, by a thread of its own: whoever asks a reader's question."""
-        if not self.fresh and not self._reading.locked():
+        if not self.fresh and not self._reading.locked() and keeps_threads():
             threading.Thread(target=self.now, name="mailtrack-snapshot", daemon=True).start()
 
     def forget(self) -> None:

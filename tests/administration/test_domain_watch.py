@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from administration.test_tracking_domains import GONE, HOST, OK, UNSURE, WRONG, Office, Said, office
 from conftest import MakeSite, Site
-from forks import FORKS
+from forks import run_with_fork
 
 from flask_mailtrack.administration import domain_watch
 from flask_mailtrack.administration.domain_check import DomainFinding, DomainReport, DomainStatus
@@ -310,19 +309,35 @@ def test_a_database_that_is_away_is_told_of_once(slow: Any, caplog: pytest.LogCa
     assert [record.getMessage() for record in caplog.records] == ["the tracking domains cannot be watched: OSError"]
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("fork", FORKS)
-def test_a_child_watches_by_itself(slow: Any, ticks: list[float], fork: Callable[[], int]) -> None:
-    """A worker that is forked while its parent looks does not rely on a thread that it does not have."""
-    watch = DomainWatch(slow)
+FORKED = """
+import threading
+from flask_mailtrack.administration.domain_watch import DomainWatch
+
+class Slow:
+    can_check = True
+    begun, over = threading.Event(), threading.Event()
+
+    def watch_if_any(self):
+        self.begun.set()
+        self.over.wait()
+
+watch = DomainWatch(Slow())
+watch.nudge()
+Slow.begun.wait()
+child = fork()
+if child == 0:
+    signal.alarm(10)
+    before = watch._thread
     watch.nudge()
-    assert slow.begun.wait(10)
-    child = fork()
-    if child == 0:
-        slow.over.set()
-        watch.nudge()
-        os._exit(0 if watch._pid == os.getpid() else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os._exit(int(watch._thread is before))
+print(os.waitpid(child, 0)[1])
+Slow.over.set()
+"""
+
+
+def test_a_child_watches_by_itself() -> None:
+    """A worker that is forked while its parent looks does not rely on a thread that it does not have."""
+    assert run_with_fork("os.fork", FORKED) == ["0"]
 
 
 def test_a_slow_name_server_delays_no_drain(make_site: MakeSite, slow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
