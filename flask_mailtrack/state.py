@@ -271,7 +271,14 @@ def _teller(app: Flask) -> Callable[[SettingChange | DomainChange], None]:
             signal = signals.domain_failed
         else:
             return
-        signals.send(reference(), signal, event=change)
+        if (owner := reference()) is None or has_app_context():
+            signals.send(owner, signal, event=change)
+            return
+        try:
+            with owner.app_context():  # a thread of ours has found it out
+                signals.send(owner, signal, event=change)
+        except Exception:  # a teardown function of the host; the change is committed all the same
+            log.exception("the end of the app context fails")
 
     return tell
 

@@ -56,6 +56,15 @@ def host_name(written: str) -> str:
     return name
 
 
+def is_host_name(written: str) -> bool:
+    """Say whether something is a whole host name, and no address and no single label such as ``localhost``."""
+    try:
+        host_name(written)
+    except DomainError:
+        return False
+    return True
+
+
 def tracking_host(primary: str, prefix: str) -> str:
     """Return the tracking domain that *prefix* makes below a primary domain.
 

@@ -15,7 +15,7 @@ from flask_mailtrack.storage.domains import DomainRow, DomainsInUse, DomainTable
 
 from .dns_records import Names, RecordState, installed
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
-from .host_names import Cname, advice, host_name, tracking_host
+from .host_names import Cname, advice, host_name, is_host_name, tracking_host
 from .mail_records import mail_records
 
 log = logging.getLogger("flask_mailtrack.domains")
@@ -80,6 +80,8 @@ class Domains:
         self._in_use = in_use
         self._checker = checker
         self._configured = frozenset(configured)
+        self._named = frozenset(filter(is_host_name, self._configured))
+        """Those of them that can be looked up: an app on a developer's machine is at an address."""
         self._senders = frozenset(senders)
         self._announce = announce
 
@@ -214,7 +216,7 @@ class Domains:
     def watch(self) -> int:
         """Check the hosts that are due, each by one machine only, and return how many this one has checked."""
         known = {row.host for row in self._table.rows()}
-        for host in sorted(self._configured - known):
+        for host in sorted(self._named - known):
             self._table.add(self._new(host, CONFIGURED))
         checked = 0
         for host in self._table.due(now()):
@@ -231,7 +233,7 @@ class Domains:
 
     def watch_if_any(self) -> int:
         """Watch, unless there is no tracking domain: links on the app's own host ask nobody outside."""
-        return self.watch() if len(self._configured) > 1 or self._table.rows() else 0
+        return self.watch() if len(self._named) > 1 or self._table.rows() else 0
 
     def _keep(self, row: DomainRow, report: DomainReport, moment: datetime) -> None:
         """Write down what a check found, with the status that follows from it."""

@@ -54,9 +54,11 @@ class Snapshot(Generic[T]):
 
     def now(self) -> T:
         """Return what stands, read anew if it is no longer fresh: one query at most each few seconds."""
+        if self.fresh:
+            return self.last
         # One thread reads. The others go on with what was known, but for the very first time.
         reading = self._reading
-        if not self.fresh and reading.acquire(blocking=self._read_at is None):
+        if reading.acquire(blocking=self._read_at is None):
             try:
                 if not self.fresh:  # another thread may have read while this one waited
                     self._read()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from administration.test_tracking_domains import GONE, HOST, OK, UNSURE, WRONG, Office, Said, office
 from conftest import MakeSite, Site
+from flask import current_app
 from forks import run_with_fork
 
 from flask_mailtrack.administration import domain_watch
@@ -19,7 +20,7 @@ from flask_mailtrack.administration.domain_check import DomainFinding, DomainRep
 from flask_mailtrack.administration.domain_watch import LOOK_SECONDS, DomainWatch
 from flask_mailtrack.administration.tracking_domains import DAILY, HOURLY, OFTEN, PATIENCE, RECHECK, Domains
 from flask_mailtrack.events import now
-from flask_mailtrack.signals import message_sent
+from flask_mailtrack.signals import domain_verified, message_sent
 
 WATCHED = "flask_mailtrack.administration.tracking_domains.now"
 LOOK = timedelta(seconds=LOOK_SECONDS)
@@ -227,6 +228,32 @@ def test_nobody_outside_is_asked_where_there_is_no_tracking_domain(site: Site) -
     assert office(site, said, configured=("links.vendor.test",)).domains.watch_if_any() == 0
     assert (said.asked, site.rows("Domain")) == ([], [])
     assert office(site, said, configured=("links.vendor.test", "own.customer.test")).domains.watch_if_any() == 2
+
+
+def test_an_address_is_not_looked_up(site: Site) -> None:
+    """The hosts of an app on a developer's machine are used as they are, and no record is missed."""
+    said = Said(OK)
+    at = office(site, said, configured=("127.0.0.1", "localhost", "::1", "links.vendor.test"))
+    assert at.domains.watch_if_any() == 0
+    assert at.domains.watch() == 1
+    assert said.asked == ["links.vendor.test"]
+
+
+def test_a_receiver_hears_of_it_in_a_context_of_the_app(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the watch finds out in a thread of its own is told as if it had been found in a request."""
+    told: list[tuple[str, str]] = []
+
+    def hear(app: Any, event: Any) -> None:
+        told.append((current_app.name, event.host))
+
+    monkeypatch.setattr("flask_mailtrack.administration.domain_check.DomainChecker.check", lambda *_: OK)
+    site.mailtrack.domains.create("example.org", "click")
+    watch = site.mailtrack.state().administration.watch
+    with domain_verified.connected_to(hear, site.app):
+        thread = threading.Thread(target=watch.look)
+        thread.start()
+        thread.join(10)
+    assert told == [("host", "click.example.org"), ("host", "links.example.com")]
 
 
 class Slow:
