@@ -40,7 +40,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def checks(at: Office, clock: Clock, length: timedelta) -> list[timedelta]:
-    """Let time pass, with a look at what is due each minute, and return when HOST was checked."""
+    """Let time pass, with a look at what is due now and then, and return when HOST was checked."""
     found, began = [], clock.moment
     while clock.moment <= began + length:
         if at.domains.watch():
@@ -54,7 +54,7 @@ def checks(at: Office, clock: Clock, length: timedelta) -> list[timedelta]:
 
 
 def gaps(moments: list[timedelta]) -> set[timedelta]:
-    """Return the times between checks, to the minute."""
+    """Return the times between checks."""
     return {later - earlier for earlier, later in pairwise(moments)}
 
 
@@ -295,7 +295,7 @@ def finish(watch: DomainWatch) -> None:
     assert not watch._thread.is_alive()
 
 
-def test_a_look_is_taken_each_minute_by_one_thread(slow: Any, ticks: list[float]) -> None:
+def test_a_look_is_taken_now_and_then_by_one_thread(slow: Any, ticks: list[float]) -> None:
     """A nudge returns while the look goes on, begins no second one, and none before its time."""
     watch = DomainWatch(slow)
     watch.nudge()
