@@ -115,7 +115,7 @@ class _Work:
             "message_id": clean(str(letter.msgId or ""), 998),
             "tag": choice.tag,
             "list_id": choice.list_id,
-            "meta": choice.metadata,
+            "details": choice.metadata,
             "columns": choice.columns,
             "mode": choice.mode,
         }

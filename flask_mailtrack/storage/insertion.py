@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from flask_mailtrack.events import Status
-from flask_mailtrack.models import key_of
+from flask_mailtrack.models import Uuid, key_of
 
 from .arrays import PLAIN, array_of, is_empty, remembering
 
@@ -82,6 +82,8 @@ class Insertion:
         return self._insert(self._dialect.name, self._table)
 
     def _is_plain(self, of: Column[Any]) -> bool:
+        if type(of.type) is Uuid:  # which is one, but of ours
+            return True
         return type(of.type) in PLAIN and not isinstance(of.type.dialect_impl(self._dialect), TypeDecorator)
 
     def _by_sqlalchemy(self, connection: Connection, rows: Sequence[Row]) -> None:
