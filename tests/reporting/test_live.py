@@ -111,8 +111,16 @@ def narrow(status: str, *, cut: bool = False) -> Callable[[Wsgi], Wsgi]:
     return front
 
 
+LED_ASTRAY = answering("302 Found", ("Location", "https://portal.example/"), methods="HEAD")
+
+
 @pytest.mark.parametrize(
-    ("front", "words"), [(narrow("502 Bad Gateway"), "is answered 502"), (narrow("", cut=True), "is answered")]
+    ("front", "words"),
+    [
+        (narrow("502 Bad Gateway"), "is answered 502"),
+        (narrow("", cut=True), "is answered"),
+        (LED_ASTRAY, "is answered 302"),
+    ],
 )
 def test_what_has_no_room_for_our_longest_link_is_named(
     serve: Serve, front: Callable[[Wsgi], Wsgi], words: str
