@@ -335,6 +335,12 @@ UWSGI = [
     "--master",
     "--die-on-term",
 ]
+EXPRESS = Path(sys.executable).with_name("mod_wsgi-express")
+"""Not in the ``test`` extra: pip builds it, for which it needs Apache's headers."""
+APACHE = (
+    "start-server host_app --application-type module --callable-object app --server-root {folder}/apache "
+    "--host 127.0.0.1 --port {port} --processes 2 --threads 4 --log-to-terminal --python-path {folder}"
+)
 HITS = [
     ("GET", "o", 200),
     ("HEAD", "o", 200),
@@ -348,13 +354,17 @@ HITS = [
 ]
 
 
-def command(server: str, port: int) -> list[str]:
+def command(server: str, port: int, folder: Path) -> list[str]:
     """How a server is started."""
-    if server == "uWSGI":
+    if server == "mod_wsgi":
+        if not EXPRESS.exists() or os.getuid() == 0:
+            pytest.skip("pip install mod_wsgi, with apache2-dev, and run this as another user than root")
+        start = [str(EXPRESS), *APACHE.split()]
+    elif server == "uWSGI":
         start = [str(Path(sys.executable).with_name("uwsgi")), *UWSGI, "--enable-threads"]
     else:
         start = [sys.executable, "-m", *MODULES[server]]
-    return [word.format(where=f"127.0.0.1:{port}", port=port) for word in start]
+    return [word.format(where=f"127.0.0.1:{port}", port=port, folder=folder) for word in start]
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, str | None, bytes]:
@@ -371,12 +381,12 @@ def ask(port: int, method: str, path: str) -> tuple[int, str | None, bytes]:
 
 
 @pytest.mark.parametrize("door", ["", "without"], ids=["front door", "without"])
-@pytest.mark.parametrize("server", [*MODULES, "uWSGI"])
+@pytest.mark.parametrize("server", [*MODULES, "uWSGI", "mod_wsgi"])
 def test_every_server_carries_every_answer(host: Path, server: str, door: str) -> None:
     """Each route, good and bad, by GET, HEAD and POST: status and body are right, and each hit is a row, once."""
     (host / "host_asgi.py").write_text(ASGI)
     port = free_port()
-    with running(host, *command(server, port), HOST_WITHOUT_DOOR=door):
+    with running(host, *command(server, port, host), HOST_WITHOUT_DOOR=door):
         until(lambda: reachable(port))
         links = json.loads(fetch(port, "/links")[1])
         for method, letter, status in HITS:
