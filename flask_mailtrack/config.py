@@ -7,6 +7,7 @@ import difflib
 import json
 import logging
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,8 @@ log = logging.getLogger("flask_mailtrack")
 PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16
 QUOTED_PRINTABLE = "quoted-printable"
+NOWHERE = "https://mailtrack.invalid"
+"""Where links lead of an app that is switched off and names no address: RFC 2606 keeps it free."""
 
 
 def _setting(default: Any, check: Check, doc: str) -> Any:
@@ -65,6 +68,9 @@ def _setting(default: Any, check: Check, doc: str) -> Any:
 class Settings:
     """The settings of one app: checked, typed, and never changed after start-up."""
 
+    enabled: bool = _setting(
+        True, boolean, "Off, for test suites: mail leaves as without us, and nothing is served, started or stored."
+    )
     base_url: str = _setting(
         "", base_url, "Public https address of this app, as readers reach it. Required; never taken from a request."
     )
@@ -260,9 +266,13 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug:
     known = {f.name.upper(): f for f in dataclasses.fields(Settings)}
     _refuse_unknown({name: value for name, value in given.items() if name not in known}, list(known))
     values = {f.name: f.metadata["check"](PREFIX + n, given[n]) for n, f in known.items() if n in given}
-    values.setdefault("base_url", "")
+    off = not values.get("enabled", True)
+    if off:  # what it needs to run need not be there
+        config = {"SECRET_KEY": secrets.token_hex()} | {name: value for name, value in config.items() if value}
+        values["sink"] = ""
+    values.setdefault("base_url", NOWHERE if off else "")
     values["base_url"] = base_url(PREFIX + "BASE_URL", values["base_url"])
-    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing, debug)
+    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing or off, debug)
     values["spool_dir"] = values.get("spool_dir") or os.path.join(instance_path, "mailtrack")
     if testing:
         values.setdefault("drain", "inline")

@@ -169,7 +169,7 @@ class SentMessage(NamedTuple):
     status: Status = Status.SENDING
     tag: str = ""
     list_id: str = ""
-    meta: Mapping[str, Any] = MappingProxyType({})
+    details: Mapping[str, Any] = MappingProxyType({})
     error: str = ""
     sent_at: datetime | None = None
     opens: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -13,7 +12,7 @@ from flask import Flask, current_app, has_app_context
 from .commands.domains import domains as domains_commands
 from .commands.settings import settings as settings_commands
 from .commands.tags import tags as tags_commands
-from .config import load
+from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
@@ -34,11 +33,9 @@ from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
-from .state import State, build, counter, known_state, state_of
+from .state import State, build, counter, known_state, stand_aside, state_of
 from .storage.health import Health, health
 from .storage.host_columns import Fill, check
-
-log = logging.getLogger("flask_mailtrack")
 
 KEY = "mailtrack"
 M = TypeVar("M")
@@ -114,17 +111,23 @@ class Mailtrack(Personal, Governed):
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing, debug=app.debug)
-        state = build(app, settings, self._db, self.models, self._consent, self._fill)
+        if settings.enabled:
+            self._set_up(app, settings)
+        else:
+            stand_aside(app, settings, self._db, self.models)
         app.extensions[KEY] = self
+        group = create_commands(self)
+        for command in (settings_commands, domains_commands, tags_commands):
+            group.add_command(command)
+        app.cli.add_command(group)
+
+    def _set_up(self, app: Flask, settings: Settings) -> None:
+        state = build(app, settings, self._db, self.models, self._consent, self._fill)
         self._serve(app, state)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch(app, placeholders.left_in)
-        group = create_commands(self)
-        for command in (settings_commands, domains_commands, tags_commands):
-            group.add_command(command)
-        app.cli.add_command(group)
 
     def track(
         self,

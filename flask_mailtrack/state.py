@@ -26,6 +26,7 @@ from .networks.ranges import Networks
 from .outgoing.ledger import Ledger
 from .outgoing.mail import Office
 from .outgoing.operator import Operator
+from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
 from .privacy import normalise
 from .storage.database import Database
@@ -39,7 +40,7 @@ from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
 from .storage.host_columns import Fill
 from .storage.optouts import OptOuts
-from .storage.own_engine import own_engine
+from .storage.own_engine import own_engine, passing_engine
 from .storage.records import Record
 from .storage.references import References
 from .storage.rights.consent_column import TEMPORARY, answers
@@ -81,14 +82,16 @@ class State:
 
 KEY = "mailtrack-state"
 """In ``app.extensions``: nothing else holds a state, so that an app that is dropped is freed with its own."""
+_LATER = "mailtrack-later"
 
 
 def state_of(app: Flask) -> State:
-    """Return what *app* has.
+    """Return what *app* has; of one that is switched off, it is made when it is first asked for.
 
     :raises NotInitialised: it has not been set up.
     """
-    if (state := known_state(app)) is None:
+    state = known_state(app) or app.extensions.get(_LATER, lambda _: None)(app)
+    if state is None:
         raise NotInitialised(
             f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
         )
@@ -99,6 +102,25 @@ def known_state(app: Flask) -> State | None:
     """Return what *app* has, if it has been set up."""
     found: State | None = app.extensions.get(KEY)
     return found
+
+
+def stand_aside(app: Flask, settings: Settings, db: Any, models: Models) -> None:
+    """Leave an app alone whose config says so: no hook, no route, no thread, no folder, no table.
+
+    Templates of mails work as ever; their placeholders stay. What code of the host's asks is answered from an empty
+    store in memory, which is made when it is first asked.
+    """
+
+    def later(owner: Flask) -> State:
+        state = build(owner, settings, db, models)
+        weakref.finalize(state, state.database.engine.dispose)
+        return state
+
+    app.extensions[_LATER] = later
+    labels = Placeholders(Signer(settings.secret_keys, settings.app_id).labels)
+    app.jinja_env.globals.update(labels.jinja_globals(), tracking_pixel=lambda: "")
+    if not app.testing and not app.debug:
+        log.warning("MAILTRACK_ENABLED is off: opt-outs are not asked for, and links that are out lead nowhere.")
 
 
 def current_state() -> State:
@@ -124,14 +146,13 @@ def build(
     :param fill: who is asked for columns of the host's.
     """
     signer = Signer(settings.secret_keys, settings.app_id)
-    with app.app_context():
-        engines = {key: own_engine(engine) for key, engine in db.engines.items()}
     bind = models.Message.__table__.metadata.info.get("bind_key")
+    engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
     database = Database(engines[bind], models, _filler(app, fill))
     administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
     switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
-    own = "MAILTRACK_SPOOL_DIR" in app.config
+    own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
     passing = (app.testing or database.shared) and not own
     owner = places.Owner(app.name, Path(app.instance_path), settings, signer, database)
     stream = places.meeting(owner)
@@ -169,6 +190,11 @@ def build(
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state
+
+
+def _engines(app: Flask, db: Any) -> dict[str | None, Any]:
+    with app.app_context():
+        return {key: own_engine(engine) for key, engine in db.engines.items()}
 
 
 def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> Callable[[], list[Hit | Suppression]]:

@@ -71,6 +71,7 @@ WRONG: dict[str, list[Any]] = {
     "FOREIGN_HEADERS": [0, "off", None],
     "HONOUR_GPC": [1, "yes", None],
     "INSTANT_SECONDS": [-1, 3601, "3", False, None, float("nan")],
+    "ENABLED": [0, "off", None],
     "FRONT_DOOR": [0, "off", None],
     "GEO_DATABASE": [1, None, b"x.mmdb", "a\0b"],
     "HONEYPOT": [1, "on", None],

@@ -8,7 +8,7 @@ import string
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from flask_mailtrack.destination import refusal
+from flask_mailtrack.destination import can_be_answered, refusal
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LinkStamp, MessageTokens
 
@@ -165,4 +165,4 @@ def with_utm(url: str, utm: tuple[tuple[str, str], ...], name: str = "") -> str:
         return url
     kept = [query.rstrip("&")] if query.strip("&") else []
     longer = f"{path}?{'&'.join([*kept, *added])}{hash_}{fragment}"
-    return longer if refusal(longer) is None else url
+    return longer if refusal(longer) is None and can_be_answered(longer) else url

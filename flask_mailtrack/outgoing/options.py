@@ -238,17 +238,18 @@ def parse(header: str) -> Options:
     """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which is for opens and clicks.
 
     A header may come from far away, so what cannot be read is logged. As it may have asked for less, opens and
-    clicks are then off.
+    clicks are then off, and if it was about ``store``, the mail is not kept.
     """
-    said, readable = _NOTHING, True
+    said, less = _NOTHING, _NOTHING
     for item in filter(None, map(str.strip, header.split(";"))):
         key, _, value = (part.strip() for part in item.partition("="))
         try:
             said = _one(key.lower(), value).within(said)
         except ValueError as error:
             log.warning("%s: %r cannot be read, so opens and clicks are off: %s", HEADER, item[:80], error)
-            readable = False
-    return said if readable else _UNTRACKED.within(said)
+            about_store = difflib.get_close_matches(key.lower(), _KEYS, 1) == ["store"]
+            less = (_UNKEPT if about_store else _UNTRACKED).within(less)
+    return less.within(said)
 
 
 def _lenient(values: Mapping[str, Any] | None) -> Options:
@@ -322,3 +323,4 @@ def _narrower(own: Any, wider: Any) -> Any:
 
 _NOTHING = Options()
 _UNTRACKED = Options(opens=False, clicks=False)
+_UNKEPT = Options(opens=False, clicks=False, store=False)

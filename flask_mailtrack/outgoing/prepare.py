@@ -118,7 +118,7 @@ class _Work:
             "message_id": clean(str(letter.msgId or ""), 998),
             "tag": choice.tag,
             "list_id": choice.list_id,
-            "meta": choice.metadata,
+            "details": choice.metadata,
             "columns": choice.columns,
             "mode": choice.mode,
         }
@@ -365,7 +365,7 @@ class _Work:
         waiting = self._footers[part]
         if waiting is None:  # the host's template makes something of its own of the URL
             return self._preparer.footer(part, links.unsubscribe())
-        return waiting.render(None, self._fill(placeholders.PERSONAL, links))
+        return waiting.render(None, self._fill(waiting.names, links))
 
 
 def _counter(choice: options.Choice, sender: str) -> SentMessage:

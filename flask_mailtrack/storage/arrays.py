@@ -8,7 +8,9 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, DateTime, Integer, String, Text, Uuid
+from sqlalchemy import JSON, Boolean, DateTime, Integer, String, Text
+
+from flask_mailtrack.column_types import UUIDS
 
 
 def array_of(kind: Any) -> Callable[[Sequence[Any]], str | None]:
@@ -60,7 +62,7 @@ _WRITE: dict[type, Callable[[Any], str]] = {
     JSON: remembering(lambda value: _quoted(_to_json(value))),
     String: _quoted,
     Text: _quoted,
-    Uuid: attrgetter("hex"),
+    **dict.fromkeys(UUIDS, attrgetter("hex")),
 }
 
 PLAIN = frozenset(_WRITE)

@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from flask_mailtrack.column_types import Uuid
 from flask_mailtrack.events import Status
 from flask_mailtrack.models import key_of
 
@@ -82,6 +83,8 @@ class Insertion:
         return self._insert(self._dialect.name, self._table)
 
     def _is_plain(self, of: Column[Any]) -> bool:
+        if type(of.type) is Uuid:  # which is one, but of ours
+            return True
         return type(of.type) in PLAIN and not isinstance(of.type.dialect_impl(self._dialect), TypeDecorator)
 
     def _by_sqlalchemy(self, connection: Connection, rows: Sequence[Row]) -> None:
