@@ -25,10 +25,12 @@ from .networks import Networks
 from .outgoing.delivery import Ledger
 from .outgoing.mail import Office
 from .outgoing.options import Operator
+from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
 from .privacy import normalise
 from .storage.drain import recovery
-from .storage.drain.drain import Drain, DrainThread
+from .storage.drain.drain import Drain
+from .storage.drain.drain_thread import DrainThread
 from .storage.drain.shipping import Relay
 from .storage.journal.journal import Journal
 from .storage.journal.signatures import Signatures
@@ -37,7 +39,7 @@ from .storage.records import Record
 from .storage.redis import Stream
 from .storage.tables.database import Database
 from .storage.tables.domains import VERIFIED
-from .storage.tables.engine import own_engine
+from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.enrichment import Enrichment
 from .storage.tables.host_columns import Fill
 from .storage.tables.optouts import OptOuts
@@ -78,14 +80,16 @@ class State:
 
 KEY = "mailtrack-state"
 """In ``app.extensions``: nothing else holds a state, so that an app that is dropped is freed with its own."""
+_LATER = "mailtrack-later"
 
 
 def state_of(app: Flask) -> State:
-    """Return what *app* has.
+    """Return what *app* has; of one that is switched off, it is made when it is first asked for.
 
     :raises NotInitialised: it has not been set up.
     """
-    if (state := known_state(app)) is None:
+    state = known_state(app) or app.extensions.get(_LATER, lambda _: None)(app)
+    if state is None:
         raise NotInitialised(
             f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
         )
@@ -96,6 +100,25 @@ def known_state(app: Flask) -> State | None:
     """Return what *app* has, if it has been set up."""
     found: State | None = app.extensions.get(KEY)
     return found
+
+
+def stand_aside(app: Flask, settings: Settings, db: Any, models: Models) -> None:
+    """Leave an app alone whose config says so: no hook, no route, no thread, no folder, no table.
+
+    Templates of mails work as ever; their placeholders stay. What code of the host's asks is answered from an empty
+    store in memory, which is made when it is first asked.
+    """
+
+    def later(owner: Flask) -> State:
+        state = build(owner, settings, db, models)
+        weakref.finalize(state, state.database.engine.dispose)
+        return state
+
+    app.extensions[_LATER] = later
+    labels = Placeholders(Signer(settings.secret_keys, settings.app_id).labels)
+    app.jinja_env.globals.update(labels.jinja_globals(), tracking_pixel=lambda: "")
+    if not app.testing and not app.debug:
+        log.warning("MAILTRACK_ENABLED is off: opt-outs are not asked for, and links that are out lead nowhere.")
 
 
 def current_state() -> State:
@@ -121,14 +144,13 @@ def build(
     :param fill: who is asked for columns of the host's.
     """
     signer = Signer(settings.secret_keys, settings.app_id)
-    with app.app_context():
-        engines = {key: own_engine(engine) for key, engine in db.engines.items()}
     bind = models.Message.__table__.metadata.info.get("bind_key")
+    engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
     database = Database(engines[bind], models, _filler(app, fill))
     administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
     switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
-    own = "MAILTRACK_SPOOL_DIR" in app.config
+    own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
     passing = (app.testing or database.shared) and not own
     owner = app_folders.Owner(app.name, Path(app.instance_path), settings, signer, database)
     stream = app_folders.meeting(owner)
@@ -149,7 +171,7 @@ def build(
     remember = 0 if app.testing else NOBODY_SECONDS
     optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
     # One for both sides: each has a thread of its own to start.
-    move = _mover(settings, database, drain)
+    move = _mover(settings, database, drain, administration.watch.nudge)
     operator = Operator(settings, switches, administration.in_use)
     references = References(database, found.first)
     ledger = Ledger(spools[0], failed, move, references.note)
@@ -166,6 +188,11 @@ def build(
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state
+
+
+def _engines(app: Flask, db: Any) -> dict[str | None, Any]:
+    with app.app_context():
+        return {key: own_engine(engine) for key, engine in db.engines.items()}
 
 
 def _waiting(choices: Journal, stream: Stream | None, hurried: bool = False) -> Callable[[], list[Hit | Suppression]]:
@@ -228,13 +255,16 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)
 
 
-def _mover(settings: Settings, database: Database, drain: Drain) -> Callable[[], object]:
-    """Return what is called when something is in the spool."""
+def _mover(settings: Settings, database: Database, drain: Drain, after: Callable[[], object]) -> Callable[[], object]:
+    """Return what is called when something is in the spool.
+
+    :param after: called by a thread of ours after each run.
+    """
     if settings.drain == "manual":
         return lambda: None
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
         return lambda: drain.try_run(patient=False)
-    return DrainThread(drain, settings.drain_seconds).ensure
+    return DrainThread(drain, settings.drain_seconds, after).ensure
 
 
 def _announcer(app: Flask) -> Callable[[Record], None]:
@@ -265,7 +295,14 @@ def _teller(app: Flask) -> Callable[[SettingChange | DomainChange], None]:
             signal = signals.domain_failed
         else:
             return
-        signals.send(reference(), signal, event=change)
+        if (owner := reference()) is None or has_app_context():
+            signals.send(owner, signal, event=change)
+            return
+        try:
+            with owner.app_context():  # a thread of ours has found it out
+                signals.send(owner, signal, event=change)
+        except Exception:  # a teardown function of the host; the change is committed all the same
+            log.exception("the end of the app context fails")
 
     return tell
 

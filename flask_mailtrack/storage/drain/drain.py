@@ -4,19 +4,16 @@ JOIN: The drain: moves what the spool holds into the database, in batches, exact
 
 A batch is committed, then announced by signals, then its segment is deleted. A crash in between
 only replays what the primary keys ignore.
-JOIN: The thread of a worker that drains.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import random
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -25,7 +22,7 @@ from typing import Any
 from flask_mailtrack.errors import DatabaseBusy, StreamError
 from flask_mailtrack.storage.journal.backlog import Gauge, Progress, Waiting
 from flask_mailtrack.storage.journal.segment import Segment, chunks, election
-from flask_mailtrack.storage.journal.spool import Spool, keeps_threads
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import Record, encode
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
@@ -298,67 +295,3 @@ def _note(spool: Spool, error: OSError, troubles: list[OSError]) -> None:
 
 def _into(segment: Segment) -> Refuse:
     return lambda body, reason: segment.reject(encode(body), reason)
-
-
-LAST_SECONDS = 5.0
-"""How long the end of a process waits for a last run: a database that hangs must not hold it up."""
-
-
-class DrainThread:
-    """Runs the drain every few seconds, in whichever processes have written something.
-
-    It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
-    """
-
-    def __init__(self, drain: Drain, seconds: float) -> None:
-        self._drain = drain
-        self._seconds = seconds
-        self._pid = 0
-
-    def ensure(self) -> None:
-        """Start the thread if this process does not have one yet; cheap enough for each hit.
-
-        What uWSGI's master has written while it loaded the app is moved by its workers.
-        """
-        if self._pid != os.getpid() and keeps_threads():
-            drain, over = weakref.ref(self._drain), threading.Event()
-            weakref.finalize(self._drain, over.set).atexit = False
-            arguments = (drain, over, self._seconds)
-            thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
-            thread.start()
-            self._pid = os.getpid()
-            _running[thread] = (self._pid, over)
-
-
-_running: weakref.WeakKeyDictionary[threading.Thread, tuple[int, threading.Event]] = weakref.WeakKeyDictionary()
-
-
-def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float) -> None:
-    backoff = Backoff(seconds)
-    wait = seconds
-    while not over.wait(wait):
-        if (went_well := _run_once(drain)) is None:
-            return
-        wait = backoff.after(went_well)
-    _run_once(drain)
-
-
-def _run_once(drain: weakref.ref[Drain]) -> bool | None:
-    """Return whether the run went well; ``None`` if there is nothing to run any more."""
-    if (found := drain()) is None:
-        return None
-    return found.try_run(watched=True) is not None
-
-
-@atexit.register
-def _finish() -> None:
-    """Have each thread of this process make a last run, and wait for all of them, but not for ever.
-
-    In the threads themselves: at this point of its life an interpreter starts no new ones.
-    """
-    until = time.monotonic() + LAST_SECONDS
-    mine = [(thread, over) for thread, (process, over) in list(_running.items()) if process == os.getpid()]
-    for _, over in mine:
-        over.set()
-    for thread, _ in mine:
-        thread.join(max(0.0, until - time.monotonic()))

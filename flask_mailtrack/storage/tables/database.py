@@ -21,7 +21,6 @@ from sqlalchemy import (
     StaticPool,
     Table,
     Text,
-    Uuid,
     any_,
     bindparam,
     case,
@@ -33,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from flask_mailtrack.column_types import UUIDS, Uuid
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.models import Models, by_people, key_of
@@ -351,7 +351,7 @@ def _discreet() -> Iterator[None]:
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two drainers that take locks in the same order do not wait for each other in a circle."""
     keys = key_of(table)
-    if len(keys) > 1 or not isinstance(table.c[keys[0]].type, Uuid):
+    if len(keys) > 1 or not isinstance(table.c[keys[0]].type, UUIDS):
         return sorted(rows, key=lambda row: [row[key] for key in keys])
     return sorted(rows, key=lambda row: row[keys[0]].int)  # in the same order, in a tenth of the time
 

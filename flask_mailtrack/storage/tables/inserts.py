@@ -28,7 +28,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    Uuid,
     bindparam,
     case,
     cast,
@@ -39,6 +38,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from flask_mailtrack.column_types import UUIDS, Uuid
 from flask_mailtrack.events import Status
 from flask_mailtrack.models import key_of
 
@@ -92,7 +92,7 @@ _WRITE: dict[type, Callable[[Any], str]] = {
     JSON: remembering(lambda value: _quoted(_to_json(value))),
     String: _quoted,
     Text: _quoted,
-    Uuid: attrgetter("hex"),
+    **dict.fromkeys(UUIDS, attrgetter("hex")),
 }
 
 PLAIN = frozenset(_WRITE)
@@ -144,6 +144,8 @@ class Insertion:
         return self._insert(self._dialect.name, self._table)
 
     def _is_plain(self, of: Column[Any]) -> bool:
+        if type(of.type) is Uuid:  # which is one, but of ours
+            return True
         return type(of.type) in PLAIN and not isinstance(of.type.dialect_impl(self._dialect), TypeDecorator)
 
     def _by_sqlalchemy(self, connection: Connection, rows: Sequence[Row]) -> None:

@@ -1,0 +1,81 @@
+"""The thread of a worker that drains."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+from flask_mailtrack.storage.journal.spool import keeps_threads
+
+from .drain import Backoff, Drain
+
+LAST_SECONDS = 5.0
+"""How long the end of a process waits for a last run: a database that hangs must not hold it up."""
+
+
+class DrainThread:
+    """Runs the drain every few seconds, in whichever processes have written something.
+
+    It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
+
+    :param after: called after each run; must return at once, not raise, and not hold the drain.
+    """
+
+    def __init__(self, drain: Drain, seconds: float, after: Callable[[], object] = lambda: None) -> None:
+        self._drain = drain
+        self._seconds = seconds
+        self._after = after
+        self._pid = 0
+
+    def ensure(self) -> None:
+        """Start the thread if this process does not have one yet; cheap enough for each hit.
+
+        What uWSGI's master has written while it loaded the app is moved by its workers.
+        """
+        if self._pid != os.getpid() and keeps_threads():
+            drain, over = weakref.ref(self._drain), threading.Event()
+            weakref.finalize(self._drain, over.set).atexit = False
+            arguments = (drain, over, self._seconds, self._after)
+            thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
+            thread.start()
+            self._pid = os.getpid()
+            _running[thread] = (self._pid, over)
+
+
+_running: weakref.WeakKeyDictionary[threading.Thread, tuple[int, threading.Event]] = weakref.WeakKeyDictionary()
+
+
+def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float, after: Callable[[], object]) -> None:
+    backoff = Backoff(seconds)
+    wait = seconds
+    while not over.wait(wait):
+        if (went_well := _run_once(drain)) is None:
+            return
+        wait = backoff.after(went_well)
+        after()
+    _run_once(drain)
+
+
+def _run_once(drain: weakref.ref[Drain]) -> bool | None:
+    """Return whether the run went well; ``None`` if there is nothing to run any more."""
+    if (found := drain()) is None:
+        return None
+    return found.try_run(watched=True) is not None
+
+
+@atexit.register
+def _finish() -> None:
+    """Have each thread of this process make a last run, and wait for all of them, but not for ever.
+
+    In the threads themselves: at this point of its life an interpreter starts no new ones.
+    """
+    until = time.monotonic() + LAST_SECONDS
+    mine = [(thread, over) for thread, (process, over) in list(_running.items()) if process == os.getpid()]
+    for _, over in mine:
+        over.set()
+    for thread, _ in mine:
+        thread.join(max(0.0, until - time.monotonic()))
