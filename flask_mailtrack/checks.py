@@ -230,6 +230,17 @@ def mailing_lists(key: str, value: Any) -> dict[str, dict[str, str]]:
     return {name: dict(about) for name, about in value.items()}
 
 
+def tag_list(key: str, value: Any) -> tuple[str, ...]:
+    """Tags, each as mail carries it."""
+    cure = "Write a list such as ['welcome', 'receipt'], of up to 255 printable characters each."
+    if not isinstance(value, list | tuple):
+        raise bad("E199", key, f"is {value!r}.", cure)
+    for each in value:
+        if not isinstance(each, str) or not each.strip() or not each.isprintable() or len(each) > 255:
+            raise bad("E199", key, f"has {each!r}.", cure)
+    return tuple(dict.fromkeys(value))
+
+
 def utm_parameters(key: str, value: Any) -> dict[str, str]:
     """Names without the prefix ``utm_``, and values."""
     good = isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())

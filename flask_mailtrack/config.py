@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import logging
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +39,7 @@ from .checks import (
     servers,
     sink,
     size_of,
+    tag_list,
     text,
     thresholds,
     utm_parameters,
@@ -50,6 +53,8 @@ log = logging.getLogger("flask_mailtrack")
 PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16
 QUOTED_PRINTABLE = "quoted-printable"
+NOWHERE = "https://mailtrack.invalid"
+"""Where links lead of an app that is switched off and names no address: RFC 2606 keeps it free."""
 
 
 def _setting(default: Any, check: Check, doc: str) -> Any:
@@ -63,6 +68,9 @@ def _setting(default: Any, check: Check, doc: str) -> Any:
 class Settings:
     """The settings of one app: checked, typed, and never changed after start-up."""
 
+    enabled: bool = _setting(
+        True, boolean, "Off, for test suites: mail leaves as without us, and nothing is served, started or stored."
+    )
     base_url: str = _setting(
         "", base_url, "Public https address of this app, as readers reach it. Required; never taken from a request."
     )
@@ -93,6 +101,9 @@ class Settings:
         {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, mode, base_url."
     )
     lists: dict[str, dict[str, str]] = _setting({}, mailing_lists, "Titles and descriptions of lists, for the pages.")
+    tags: tuple[str, ...] = _setting(
+        (), tag_list, "Tags that mail may carry; another one raises UnknownTag. Empty, and none declared: any."
+    )
     footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")
     foreign_placeholders: bool = _setting(True, boolean, "Fill in the unsubscribe placeholders of other services.")
     text_clicks: bool = _setting(False, boolean, "Track links in the plain-text part too.")
@@ -219,6 +230,16 @@ class Settings:
         """Where machines end and people begin."""
         return Thresholds(instant=self.instant_seconds, **self.thresholds)
 
+    @property
+    def app_files(self) -> dict[str, bytes]:
+        """The files that a phone asks tracking hosts for, by path; none where links open no app."""
+        files = {
+            # Apple wants the file without an ending, as JSON, and without a redirect.
+            "/.well-known/apple-app-site-association": self.apple_app_site_association,
+            "/.well-known/assetlinks.json": self.assetlinks,
+        }
+        return {path: json.dumps(content).encode() for path, content in files.items() if content}
+
     def base_urls(self) -> list[str]:
         """Return every base URL that our links may have, the default first."""
         return [self.base_url, *(o["base_url"] for o in self.sender_domains.values() if "base_url" in o)]
@@ -245,9 +266,13 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug:
     known = {f.name.upper(): f for f in dataclasses.fields(Settings)}
     _refuse_unknown({name: value for name, value in given.items() if name not in known}, list(known))
     values = {f.name: f.metadata["check"](PREFIX + n, given[n]) for n, f in known.items() if n in given}
-    values.setdefault("base_url", "")
+    off = not values.get("enabled", True)
+    if off:  # what it needs to run need not be there
+        config = {"SECRET_KEY": secrets.token_hex()} | {name: value for name, value in config.items() if value}
+        values["sink"] = ""
+    values.setdefault("base_url", NOWHERE if off else "")
     values["base_url"] = base_url(PREFIX + "BASE_URL", values["base_url"])
-    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing, debug)
+    values["secret_keys"] = _key_list(values.get("secret_keys", ()), config, testing or off, debug)
     values["spool_dir"] = values.get("spool_dir") or os.path.join(instance_path, "mailtrack")
     if testing:
         values.setdefault("drain", "inline")

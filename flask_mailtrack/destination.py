@@ -17,7 +17,14 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 MAX_LENGTH = 8_000
-"""Bytes of UTF-8. Longer URLs are left alone: Apache and nginx take no request line of more than 8 KB."""
+"""Bytes of UTF-8. Links to longer URLs are not followed: Apache and nginx take no request line of more than 8 KB."""
+
+MAX_LOCATION = 3_500
+"""Characters of a ``Location`` header. Links to URLs that need more are left alone.
+
+nginx reads the headers of an answer into 4,096 bytes, unless it is told otherwise, and answers 502 if they do not fit.
+Our other headers take 250; the rest is for those that the host adds.
+"""
 
 MAX_CARRIED = 600
 """Bytes of UTF-8 that a link carries itself; where a longer URL leads is looked up by reference.
@@ -77,6 +84,11 @@ def _refusal(url: str) -> str | None:
 def is_carried(url: str) -> bool:
     """Say whether a link to *url* carries it; else it goes by reference."""
     return len(url) <= MAX_CARRIED and len(url.encode("utf-8", "surrogatepass")) <= MAX_CARRIED
+
+
+def can_be_answered(url: str) -> bool:
+    """Say whether an answer that leads to *url* gets through the proxies that stand before most apps."""
+    return is_carried(url) or len(quote(url, safe=_PRINTABLE)) <= MAX_LOCATION
 
 
 _remembered = lru_cache(1_024)(_refusal)

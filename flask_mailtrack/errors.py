@@ -12,6 +12,7 @@
     ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
     │   └── StreamFull          it holds as much as it may; rows wait in the spool
     ├── UnknownList             a list that is not in MAILTRACK_LISTS; its message is not sent
+    ├── UnknownTag              a tag that is retired, or not declared where any is; its message is not sent
     ├── SettingError            an operator's setting that does not exist, or cannot have the value; also a ValueError
     ├── DomainError             a tracking domain cannot be made, or not be removed; also a ValueError
     └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
@@ -99,6 +100,23 @@ class UnknownList(MailtrackError, ValueError):
         super().__init__(f"{name!r} is not a list of MAILTRACK_LISTS. {cure}")
         self.name = name
         self.nearest = nearest
+
+
+class UnknownTag(MailtrackError, ValueError):
+    """A tag that is retired, or that nobody has declared where any tag is, so that its figures would be apart.
+
+    :param name: the tag as it was written.
+    :param nearest: the declared tag that is most like it; empty if none is.
+    :param retired: since when and by whom it is retired; empty if it is not.
+    """
+
+    def __init__(self, name: str, nearest: str = "", retired: str = "") -> None:
+        cure = f"Did you mean {nearest!r}?" if nearest else "Write: flask mailtrack tags add, or mend the name."
+        problem = f"is a retired tag, since {retired}." if retired else "is not a declared tag."
+        super().__init__(f"{name!r} {problem} {cure}")
+        self.name = name
+        self.nearest = nearest
+        self.retired = retired
 
 
 class SettingError(MailtrackError, ValueError):

@@ -169,7 +169,7 @@ class SentMessage(NamedTuple):
     status: Status = Status.SENDING
     tag: str = ""
     list_id: str = ""
-    meta: Mapping[str, Any] = MappingProxyType({})
+    details: Mapping[str, Any] = MappingProxyType({})
     error: str = ""
     sent_at: datetime | None = None
     opens: bool = False
@@ -253,9 +253,9 @@ class SettingChange(NamedTuple):
 
     id: uuid.UUID
     scope: str
-    """``account``, ``domain`` or ``sender``."""
+    """``account``, ``domain`` or ``sender``; ``tag`` where a tag is declared (``on``) or retired (``off``)."""
     subject: str
-    """The domain or the address; empty for the account."""
+    """The domain, the address or the tag; empty for the account."""
     key: str
     value: str
     """``on`` or ``off``, or a word of the dimension; empty: unset."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -10,14 +9,14 @@ from typing import Any, Never, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
-from .administration.operator_settings import OperatorSettings
-from .administration.tracking_domains import Domains
 from .commands.domains import domains as domains_commands
 from .commands.settings import settings as settings_commands
-from .config import load
+from .commands.tags import tags as tags_commands
+from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit, new_id, now
+from .governed import Governed
 from .incoming.door import Door
 from .incoming.hits import Recorder
 from .incoming.leftovers import watch
@@ -27,24 +26,22 @@ from .incoming.verdict import Evidence, judge
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing.bodies import Preview
+from .outgoing.explanation import preview_of
 from .outgoing.mail import SendServices, install, is_mail, passers_by
-from .outgoing.options import ATTRIBUTE, Options, block, check_list, choose, refuse
-from .outgoing.text import plain
+from .outgoing.options import ATTRIBUTE, Options, block, check_list, refuse
 from .personal import Personal
 from .privacy import MAX_USER_AGENT, clean, keep_ip
 from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
-from .state import State, build, known_state, shown_to_readers, state_of
+from .state import State, build, known_state, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health, health
 from .storage.tables.host_columns import Fill, check
-
-log = logging.getLogger("flask_mailtrack")
 
 KEY = "mailtrack"
 M = TypeVar("M")
 
 
-class Mailtrack(Personal):
+class Mailtrack(Personal, Governed):
     """Tracks what Flask-Mail sends.
 
     :param app: an app to set up at once; else call :meth:`init_app`.
@@ -114,17 +111,23 @@ class Mailtrack(Personal):
         """
         self._check_order(app)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing, debug=app.debug)
-        state = build(app, settings, self._db, self.models, self._consent, self._fill)
+        if settings.enabled:
+            self._set_up(app, settings)
+        else:
+            stand_aside(app, settings, self._db, self.models)
         app.extensions[KEY] = self
+        group = create_commands(self)
+        for command in (settings_commands, domains_commands, tags_commands):
+            group.add_command(command)
+        app.cli.add_command(group)
+
+    def _set_up(self, app: Flask, settings: Settings) -> None:
+        state = build(app, settings, self._db, self.models, self._consent, self._fill)
         self._serve(app, state)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch(app, placeholders.left_in)
-        group = create_commands(self)
-        for command in (settings_commands, domains_commands):
-            group.add_command(command)
-        app.cli.add_command(group)
 
     def track(
         self,
@@ -164,8 +167,8 @@ class Mailtrack(Personal):
         :raises TypeError: a value of the wrong type, or a name that is no option.
         :raises ValueError: a value that cannot be stored, a column that is not there, or ``transactional`` together
             with ``clicks``, ``unsubscribe`` or a list: such mail is of none.
-        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set. Outside an app context,
-            and for the header, it is raised when the message is sent.
+        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
+            Outside an app context, and for the header, it is raised when the message is sent.
         """
         refuse(wrong)
         options = (
@@ -233,6 +236,7 @@ class Mailtrack(Personal):
             raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
         if has_app_context() and (state := known_state(current_app._get_current_object())):  # type: ignore[attr-defined]
             check_list(state.settings.lists, said.list_id)
+            state.office.preparer.operator.check_tag(said.tag)
         return said
 
     def flush(self) -> int:
@@ -251,18 +255,16 @@ class Mailtrack(Personal):
         database, and raises nothing of its own.
         """
         state = self.state()
-        return health(state.drain, state.journals, state.signatures, state.database)
+        return health(state.drain, state.journals, state.signatures, state.database, state.administration.snapshots)
 
-    def preview(self, html: str, *, list_id: str | None = None) -> Preview:
-        """Return what tracking would change in a body: each link with what becomes of it, and why.
+    def preview(self, html: Any, *, list_id: str | None = None, sender: str = "") -> Preview:
+        """Return what tracking would change in a body, link by link, and what is switched on and off for it, and why.
 
-        :param html: as an author would give it to a message.
-        :param list_id: the list whose mail it is.
+        :param html: as an author would give it to a message; or the whole message, with its options and headers.
+        :param list_id: the list whose mail it is, unless the message says so.
+        :param sender: whose mail it is, likewise; default: anybody's of the account.
         """
-        state = self.state()
-        decided = state.office.preparer.operator.decisions("@")
-        choice = choose(state.settings, "", "", Options(list_id=list_id), operator=decided)
-        return state.office.preparer.bodies.preview(plain(html), choice)
+        return preview_of(self.state().office.preparer, html, list_id, sender)
 
     def classify(
         self,
@@ -347,34 +349,19 @@ class Mailtrack(Personal):
             )
         return state_of(app)
 
-    @property
-    def settings(self) -> OperatorSettings:
-        """The switches that an operator turns while the app runs, of the current app.
-
-        :raises NotInitialised: it has not been set up.
-        """
-        return self.state().administration.settings
-
-    @property
-    def domains(self) -> Domains:
-        """The tracking domains of the current app.
-
-        :raises NotInitialised: it has not been set up.
-        """
-        return self.state().administration.domains
-
     def _serve(self, app: Flask, state: State) -> None:
         """Let *app* answer readers: by the front door, or else by its own routes."""
         settings = state.settings
         recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
         in_use = state.administration.in_use
         hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
-        views, deep_links = Views(recorder, Pages(app, settings, shown_to_readers(state)), hosts), DeepLinks(settings)
+        pages = Pages(app, settings, shown_to_readers(state))
+        views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use.known)
         # With the door, too: for url_for, and flask routes.
         blueprint = create_blueprint(settings, views)
         app.register_blueprint(blueprint)
         if settings.front_door:
-            Door(app, settings, views, deep_links).hang()
+            Door(app, settings, views, deep_links, in_use.may_be_ours).hang()
         else:
             app.register_blueprint(create_deep_links(deep_links))
             exempt_from_csrf(app, blueprint)

@@ -28,15 +28,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    Uuid,
     and_,
     or_,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import MappedColumn, declared_attr, mapped_column
 
+from .column_types import UUIDS, Uuid
 from .errors import ConfigError
-from .events import Verdict
+from .events import Verdict, new_id
 
 ADDRESS = 320  # RFC 3696, erratum 1690: 64 + "@" + 255
 NAME = 255
@@ -94,15 +94,15 @@ class MessageMixin(_Keyed):
     __tablename__ = "mailtrack_message"
     _mailtrack_key = ("id",)
 
-    id = mapped_column(Uuid, primary_key=True)
-    batch_id = mapped_column(Uuid, nullable=False)
+    id = mapped_column(Uuid, primary_key=True, default=new_id)
+    batch_id = mapped_column(Uuid, nullable=False, default=new_id)
     recipient = _text(ADDRESS)
     sender = _text(ADDRESS)
     subject = mapped_column(Text, nullable=False, default="")
     message_id = mapped_column(Text, nullable=False, default="")
     tag = _text(NAME)
     list_id = _text(NAME)
-    meta = mapped_column(JSON, nullable=False, default=dict)
+    details = mapped_column(JSON, nullable=False, default=dict)
     status = _text(16)
     error = mapped_column(Text, nullable=False, default="")
     created_at = mapped_column(_Time, nullable=False)
@@ -139,7 +139,7 @@ class EventMixin(_Keyed):
     __tablename__ = "mailtrack_event"
     _mailtrack_key = ("id",)
 
-    id = mapped_column(Uuid, primary_key=True)
+    id = mapped_column(Uuid, primary_key=True, default=new_id)
     message_id = mapped_column(Uuid, nullable=False)
     type = _text(16)
     occurred_at = mapped_column(_Time, nullable=False)
@@ -211,9 +211,7 @@ class LinkMixin(_Keyed):
     name = _text(NAME)
     part = _text(8)
 
-    @declared_attr.directive
-    def __table_args__(cls) -> Any:
-        return (_CHARSET,)
+    __table_args__ = (_CHARSET,)
 
 
 class AuditMixin(_Keyed):
@@ -226,7 +224,7 @@ class AuditMixin(_Keyed):
     __tablename__ = "mailtrack_audit"
     _mailtrack_key = ("id",)
 
-    id = mapped_column(Uuid, primary_key=True)
+    id = mapped_column(Uuid, primary_key=True, default=new_id)
     ref = mapped_column(String(REF), nullable=False)
     change = _text(16)
     list_id = _text(NAME)
@@ -243,13 +241,14 @@ class AuditMixin(_Keyed):
 class SettingMixin:
     """One row per change that an operator made to a setting; the newest of each is in force.
 
-    ``scope`` is ``account``, ``domain`` or ``sender``, and ``subject`` the domain or address, empty for the account.
+    ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``, and ``subject`` the domain, address or tag,
+    empty for the account. A tag that is ``off`` is retired.
     ``value`` is ``on`` or ``off``, or a word; empty: unset. ``replaced_at`` is NULL as long as the row is in force.
     """
 
     __tablename__ = "mailtrack_setting"
 
-    id = mapped_column(Uuid, primary_key=True)
+    id = mapped_column(Uuid, primary_key=True, default=new_id)
     scope = _text(16)
     subject = _text(ADDRESS)
     key = _text(32)
@@ -291,9 +290,7 @@ class DomainMixin:
     created_by = _text(ADDRESS)
     created_at = mapped_column(_Time, nullable=False)
 
-    @declared_attr.directive
-    def __table_args__(cls) -> Any:
-        return (_CHARSET,)
+    __table_args__ = (_CHARSET,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,12 +331,10 @@ def models_for(db: Any, bind_key: str | None = None, **own: Any) -> Models:
     made: dict[str, Any] = vars(db).setdefault("_mailtrack_models", {}).setdefault(bind_key, {})
     for name, mixin in _MIXINS.items():
         if own.get(name) is None and name not in made:
-            body: dict[str, Any] = {"__module__": __name__}
-            if bind_key is not None:
-                body["__bind_key__"] = bind_key
+            body = {"__module__": __name__} | ({} if bind_key is None else {"__bind_key__": bind_key})
             made[name] = type(f"Mailtrack{name}{bind_key or ''}", (mixin, db.Model), body)
     models = Models(**{name: own.get(name) or made[name] for name in _MIXINS})
-    if not all(isinstance(model.__table__.c.id.type, Uuid) for model in (models.Message, models.Event, models.Audit)):
+    if not all(isinstance(model.__table__.c.id.type, UUIDS) for model in (models.Message, models.Event, models.Audit)):
         cure = "Name the mixin before the base class: class Mailing(MessageMixin, Base)."
         raise ConfigError("E180", "message_model", "or another one has the id of its base class, no UUID.", cure)
     return models

@@ -143,10 +143,19 @@ class Announcer:
         send(self._app(), tracking_failed, reason=reason, error=error)
 
     def changed(self, change: SettingChange | DomainChange) -> None:
-        """Send the signal of a change that has been committed, if there is one. Never raises."""
-        if isinstance(change, SettingChange):
-            send(self._app(), settings_changed, event=change)
-        elif change.status == VERIFIED:
-            send(self._app(), domain_verified, event=change)
-        elif change.before == VERIFIED:
-            send(self._app(), domain_failed, event=change)
+        """Send the signal of a committed change, if there is one, in an app context of its own. Never raises."""
+        if (app := self._app()) is None or (signal := _of_change(change)) is None:
+            return
+        try:
+            with app.app_context():
+                send(app, signal, event=change)
+        except Exception:  # a teardown function of the host; the change is committed all the same
+            log.exception("the end of the app context fails")
+
+
+def _of_change(change: SettingChange | DomainChange) -> NamedSignal | None:
+    if isinstance(change, SettingChange):
+        return settings_changed
+    if change.status == VERIFIED:
+        return domain_verified
+    return domain_failed if change.before == VERIFIED else None

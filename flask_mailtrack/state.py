@@ -22,6 +22,7 @@ from .networks import Networks
 from .outgoing.delivery import Ledger
 from .outgoing.mail import SendServices
 from .outgoing.options import Operator
+from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
 from .privacy import normalise
 from .signals import Announcer
@@ -34,7 +35,7 @@ from .storage.journal.signatures import Signatures
 from .storage.people.people import People
 from .storage.redis import Stream
 from .storage.tables.database import Database
-from .storage.tables.engine import own_engine
+from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.enrichment import Enrichment
 from .storage.tables.host_columns import Fill
 from .storage.tables.optouts import OptOuts
@@ -73,14 +74,16 @@ class State:
 
 KEY = "mailtrack-state"
 """In ``app.extensions``: nothing else holds a state, so that an app that is dropped is freed with its own."""
+_LATER = "mailtrack-later"
 
 
 def state_of(app: Flask) -> State:
-    """Return what *app* has.
+    """Return what *app* has; of one that is switched off, it is made when it is first asked for.
 
     :raises NotInitialised: it has not been set up.
     """
-    if (state := known_state(app)) is None:
+    state = known_state(app) or app.extensions.get(_LATER, lambda _: None)(app)
+    if state is None:
         raise NotInitialised(
             f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
         )
@@ -91,6 +94,25 @@ def known_state(app: Flask) -> State | None:
     """Return what *app* has, if it has been set up."""
     found: State | None = app.extensions.get(KEY)
     return found
+
+
+def stand_aside(app: Flask, settings: Settings, db: Any, models: Models) -> None:
+    """Leave an app alone whose config says so: no hook, no route, no thread, no folder, no table.
+
+    Templates of mails work as ever; their placeholders stay. What code of the host's asks is answered from an empty
+    store in memory, which is made when it is first asked.
+    """
+
+    def later(owner: Flask) -> State:
+        state = build(owner, settings, db, models)
+        weakref.finalize(state, state.database.engine.dispose)
+        return state
+
+    app.extensions[_LATER] = later
+    labels = Placeholders(Signer(settings.secret_keys, settings.app_id).labels)
+    app.jinja_env.globals.update(labels.jinja_globals(), tracking_pixel=lambda: "")
+    if not app.testing and not app.debug:
+        log.warning("MAILTRACK_ENABLED is off: opt-outs are not asked for, and links that are out lead nowhere.")
 
 
 def current_state() -> State:
@@ -116,13 +138,12 @@ def build(
     :param fill: who is asked for columns of the host's.
     """
     signer, announcer = Signer(settings.secret_keys, settings.app_id), Announcer(app)
-    with app.app_context():
-        engines = {key: own_engine(engine) for key, engine in db.engines.items()}
     bind = models.Message.__table__.metadata.info.get("bind_key")
+    engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
     database = Database(engines[bind], models, _filler(app, fill))
     administration = Administration.of(settings, signer, database, announcer, _senders(app))
     # What waits for a database that dies with the process must not wait for the next one.
-    own = "MAILTRACK_SPOOL_DIR" in app.config
+    own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
     passing = (app.testing or database.shared) and not own
     owner = app_folders.Owner(app.name, Path(app.instance_path), settings, signer, database)
     stream = app_folders.meeting(owner)
@@ -140,7 +161,7 @@ def build(
     remember = 0 if app.testing else NOBODY_SECONDS
     optouts = OptOuts(database, signer, PendingChoices(choices, stream, drain), consent, remember)
     # One for both journals: each would have a thread of its own to start.
-    woken = _woken(settings, database, drain)
+    woken = _woken(settings, database, drain, administration.watch)
     for journal, listeners in ((events, woken), (choices, (optouts, *woken))):
         journal.announcer, journal.listeners = announcer, listeners
     references = References(database, found.first)
@@ -167,6 +188,11 @@ def build(
     return state
 
 
+def _engines(app: Flask, db: Any) -> dict[str | None, Any]:
+    with app.app_context():
+        return {key: own_engine(engine) for key, engine in db.engines.items()}
+
+
 def _drain(
     settings: Settings, journals: Sequence[Journal], writer: Writer, announcer: Announcer, stream: Stream | None
 ) -> Drain:
@@ -179,13 +205,13 @@ def _drain(
     return Drain(spools, target, settings.drain_batch, announcer)
 
 
-def _woken(settings: Settings, database: Database, drain: Drain) -> tuple[Listener, ...]:
+def _woken(settings: Settings, database: Database, drain: Drain, watch: Listener) -> tuple[Listener, ...]:
     """Return who drains when something has been written."""
     if settings.drain == "manual":
         return ()
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
         return (InlineDrain(drain),)
-    return (DrainThread(drain, settings.drain_seconds),)
+    return (DrainThread(drain, settings.drain_seconds, watch),)
 
 
 def shown_to_readers(state: State) -> OptOuts:

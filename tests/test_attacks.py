@@ -83,7 +83,7 @@ def test_what_a_database_cannot_hold_never_gets_there(database_url: str, make_si
     site.mailtrack.flush()
     (message,) = site.rows("Message")
     (event,) = site.rows("Event")
-    assert (message.subject, message.tag, message.meta) == (f"Hello {poo}", poo, {"n": 2**70, poo: [poo]})
+    assert (message.subject, message.tag, message.details) == (f"Hello {poo}", poo, {"n": 2**70, poo: [poo]})
     assert "\x00" not in event.user_agent
 
 

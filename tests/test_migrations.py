@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import flask_migrate
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from conftest import MakeSite, Site
 
 from flask_mailtrack.reporting.stats import Tally
@@ -19,6 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning"),
 ]
+CHANGELOG = Path(__file__).parents[1] / "CHANGELOG.md"
 TABLES = {f"mailtrack_{name}" for name in ("audit", "domain", "event", "link", "message", "optout", "setting")}
 
 
@@ -71,6 +77,8 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     flask_migrate.migrate(str(directory))
     (script,) = scripts(directory)
     assert "flask_mailtrack" not in script
+    assert "sqlalchemy_utils" not in script
+    assert script.count("sa.Uuid()") == 7
     assert script.count("op.create_table") == 7
 
 
@@ -98,3 +106,18 @@ def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: Make
     site.db.session.rollback()
     migrate(site, directory, "second")
     assert len(scripts(directory)) == 1
+
+
+def test_the_changelog_says_how_renamed_columns_keep_what_is_in_them(database_url: str, make_site: MakeSite) -> None:
+    """Its lines, in a migration of the host's, bring tables of before to what the models say, with their rows."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    site.send(metadata={"order": 7})
+    with site.db.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE mailtrack_message RENAME COLUMN details TO meta"))
+    lines = re.findall(r"^  ```python\n(.*?)^  ```", CHANGELOG.read_text(), re.DOTALL | re.MULTILINE)
+    with site.db.engine.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
+        exec(textwrap.dedent("".join(lines)), {"op": op, "sa": sa})  # noqa: S102 - as a migration runs them
+    assert [row.details for row in site.rows("Message")] == [{"order": 7}]
+    with site.db.engine.connect() as connection:
+        compared = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(compared, site.db.metadata) == []

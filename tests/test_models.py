@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -140,7 +141,8 @@ def test_the_default_models_work_on_every_base(db: SQLAlchemy, run: Run) -> None
     mailtrack = run(db)
     assert names(db.engine) == TABLES
     message = the_message(db, mailtrack)
-    assert (message.recipient, message.status, message.open_count, message.meta) == ("ada@example.com", "sent", 0, {})
+    assert (message.recipient, message.status) == ("ada@example.com", "sent")
+    assert (message.open_count, message.details) == (0, {})
     assert isinstance(message.id, uuid.UUID)
     (link,) = db.session.execute(sa.select(mailtrack.models.Link)).scalars()
     assert link.url == "https://example.com/"
@@ -266,7 +268,7 @@ def test_the_tables_can_be_made_on_each_database(database_url: str, make_site: M
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     site.send(to="jürgen+😀@example.com", tag="ö😀", metadata={"n": 1})
     (message,) = site.rows("Message")
-    assert (message.tag, message.meta, message.status) == ("ö😀", {"n": 1}, "sent")
+    assert (message.tag, message.details, message.status) == ("ö😀", {"n": 1}, "sent")
     assert names(site.db.engine) == TABLES
 
 
@@ -312,3 +314,28 @@ def test_who_is_a_person_is_one_rule(site: Site, verdict: Verdict, provider: str
     machines = set(Verdict) - {Verdict.HUMAN, Verdict.PROXY}
     assert not by_a_person(Verdict.PROXY, "apple")
     assert not any(by_a_person(each, "google") for each in machines)
+
+
+def test_ids_may_be_given_as_text(database_url: str, make_site: MakeSite) -> None:
+    """What stands in an address or a log finds its row, on each database, and text that is no UUID is refused."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    site.send()
+    message_model, event = site.mailtrack.models.Message, site.mailtrack.models.Event
+    (message,) = site.rows("Message")
+    for text in (str(message.id), message.id.hex, str(message.id).upper()):
+        site.db.session.expunge_all()
+        assert site.db.session.get(message_model, text).id == message.id
+        assert site.db.session.scalar(sa.select(message_model.id).where(message_model.id == text)) == message.id
+        assert site.db.session.scalar(sa.select(message_model.id).where(message_model.id.in_([text]))) == message.id
+    own = event(message_id=str(message.id), type="opened", occurred_at=message.created_at)
+    site.db.session.add(own)
+    site.db.session.commit()
+    assert [(type(row.id), row.message_id) for row in site.rows("Event")] == [(uuid.UUID, message.id)]
+    with pytest.raises(sa.exc.StatementError):
+        site.db.session.get(message_model, "seven")
+
+
+def test_a_column_type_can_be_pickled(site: Site) -> None:
+    """A cache of a host's that keeps its metadata keeps our columns, too."""
+    column = site.mailtrack.models.Event.__table__.c.message_id
+    assert type(pickle.loads(pickle.dumps(column.type))) is type(column.type)  # noqa: S301 - our own bytes

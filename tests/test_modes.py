@@ -134,7 +134,7 @@ def test_a_newsletter_that_is_sent_in_a_loop_has_one_counter(site: Site) -> None
     ]
     assert len({message.html for message in sent}) == 1
     (counter,) = [row for row in site.rows("Message") if row.status == "counter"]
-    told = (counter.recipient, counter.sender, counter.subject, counter.message_id, counter.meta, counter.tag)
+    told = (counter.recipient, counter.sender, counter.subject, counter.message_id, counter.details, counter.tag)
     assert told == ("", "", "", "", {}, "spring")
     assert counter.batch_id == counter.id
     assert (counter.mode, counter.shared, counter.opens, counter.clicks) == ("aggregate", True, False, False)

@@ -317,7 +317,7 @@ def test_the_last_word_about_a_message_holds(site: Site) -> None:
     with site.mail.record_messages() as outbox:
         site.mail.send(message)
     assert CLICK not in outbox[0].html
-    assert [(row.tag, row.clicks, row.meta) for row in site.rows("Message")] == [("last", False, {"a": 1, "b": 2})]
+    assert [(row.tag, row.clicks, row.details) for row in site.rows("Message")] == [("last", False, {"a": 1, "b": 2})]
 
 
 def test_a_message_that_is_never_sent_leaves_nothing(site: Site) -> None:
@@ -332,7 +332,7 @@ def test_metadata_may_be_nested_and_foreign(site: Site) -> None:
     """Cases 30, 76 and 77: metadata of any depth, under keys in any script, is on the row and in no address."""
     metadata = {"größe": {"日本": [1, {"x": None}], "": True}, "😀": "ok"}
     sent = site.send(LINK, metadata=metadata)
-    assert [row.meta for row in site.rows("Message")] == [metadata]
+    assert [row.details for row in site.rows("Message")] == [metadata]
     assert followed(site, hrefs(sent.html)[0]) == "https://example.com/"
 
 

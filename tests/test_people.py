@@ -374,7 +374,7 @@ def test_all_that_is_known_is_handed_over(database_url: str, make_site: MakeSite
     Reader(site.client, sent).open()
     site.client.post(unsubscribe_path(sent), data={"List-Unsubscribe": "One-Click"})
     found = json.loads(json.dumps(site.mailtrack.export("ADA@example.com")))
-    assert [(m["recipient"], m["tag"], m["meta"]) for m in found["messages"]] == [(ADA, "t", {"n": 1})]
+    assert [(m["recipient"], m["tag"], m["details"]) for m in found["messages"]] == [(ADA, "t", {"n": 1})]
     assert [e["type"] for e in found["events"]] == ["opened", "unsubscribed"]
     assert [(o["list_id"], o["method"]) for o in found["optouts"]] == [("news", "one_click")]
     assert [(a["change"], a["source"]) for a in found["audit"]] == [
@@ -607,8 +607,8 @@ def test_an_erasure_finds_an_address_as_the_quarantine_spells_it(site: Site, add
     """Letters and quotes that JSON escapes, once for the record and once for the line, are found."""
     spool = site.mailtrack.state().journals[0].spools[0]
     make(spool.directory)
-    spool.quarantine(encode({"recipient": address, "meta": {"s": {1}}}), "meta")
-    spool.quarantine(encode({"recipient": "bob@example.com"}), "meta")
+    spool.quarantine(encode({"recipient": address, "details": {"s": {1}}}), "details")
+    spool.quarantine(encode({"recipient": "bob@example.com"}), "details")
     assert site.mailtrack.erase(address).quarantined == 1
 
 

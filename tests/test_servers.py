@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +19,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.error import URLError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import pytest
 import sqlalchemy as sa
-from conftest import free_port
+from conftest import free_port, missing
 from waitress.server import create_server
 
+from flask_mailtrack.destination import MAX_CARRIED, MAX_LOCATION
 from flask_mailtrack.testing import BROWSER
 
 HOST = '''
@@ -32,7 +35,7 @@ HOST = '''
 
 import os
 import threading
-from flask import Flask
+from flask import Flask, request
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from flask_mailtrack import Mailtrack
@@ -71,6 +74,13 @@ def threads():
 @app.get("/link")
 def link():
     return sent[0]
+
+
+@app.post("/send")
+def send():
+    with mail.record_messages() as outbox:
+        mail.send_message("Hello", recipients=["ada@example.com"], html='<a href="' + request.form["url"] + '">go</a>')
+    return outbox[0].html.split('"')[1]
 
 
 @app.get("/pid")
@@ -173,12 +183,12 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def running(host: Path, *command: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(host: Path, *command: str, log: str = "log", **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """A running server, which finds the host app; ended by SIGTERM."""
     path = os.pathsep.join([str(host), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": path, "HOME": str(host)} | settings
-    with (host / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, cwd=host, stdout=log, stderr=log)
+    with (host / log).open("wb") as said:
+        server = subprocess.Popen(command, env=environment, cwd=host, stdout=said, stderr=said)
         try:
             yield server
         finally:
@@ -325,6 +335,12 @@ UWSGI = [
     "--master",
     "--die-on-term",
 ]
+EXPRESS = Path(sys.executable).with_name("mod_wsgi-express")
+"""Not in the ``test`` extra: pip builds it, for which it needs Apache's headers."""
+APACHE = (
+    "start-server host_app --application-type module --callable-object app --server-root {folder}/apache "
+    "--host 127.0.0.1 --port {port} --processes 2 --threads 4 --log-to-terminal --python-path {folder}"
+)
 HITS = [
     ("GET", "o", 200),
     ("HEAD", "o", 200),
@@ -338,13 +354,17 @@ HITS = [
 ]
 
 
-def command(server: str, port: int) -> list[str]:
+def command(server: str, port: int, folder: Path) -> list[str]:
     """How a server is started."""
-    if server == "uWSGI":
+    if server == "mod_wsgi":
+        if not EXPRESS.exists() or os.getuid() == 0:
+            pytest.skip("pip install mod_wsgi, with apache2-dev, and run this as another user than root")
+        start = [str(EXPRESS), *APACHE.split()]
+    elif server == "uWSGI":
         start = [str(Path(sys.executable).with_name("uwsgi")), *UWSGI, "--enable-threads"]
     else:
         start = [sys.executable, "-m", *MODULES[server]]
-    return [word.format(where=f"127.0.0.1:{port}", port=port) for word in start]
+    return [word.format(where=f"127.0.0.1:{port}", port=port, folder=folder) for word in start]
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, str | None, bytes]:
@@ -361,12 +381,12 @@ def ask(port: int, method: str, path: str) -> tuple[int, str | None, bytes]:
 
 
 @pytest.mark.parametrize("door", ["", "without"], ids=["front door", "without"])
-@pytest.mark.parametrize("server", [*MODULES, "uWSGI"])
+@pytest.mark.parametrize("server", [*MODULES, "uWSGI", "mod_wsgi"])
 def test_every_server_carries_every_answer(host: Path, server: str, door: str) -> None:
     """Each route, good and bad, by GET, HEAD and POST: status and body are right, and each hit is a row, once."""
     (host / "host_asgi.py").write_text(ASGI)
     port = free_port()
-    with running(host, *command(server, port), HOST_WITHOUT_DOOR=door):
+    with running(host, *command(server, port, host), HOST_WITHOUT_DOOR=door):
         until(lambda: reachable(port))
         links = json.loads(fetch(port, "/links")[1])
         for method, letter, status in HITS:
@@ -378,6 +398,87 @@ def test_every_server_carries_every_answer(host: Path, server: str, door: str) -
         until(lambda: rows(host, "SELECT count(*) FROM mailtrack_event") >= 4)
     query = "SELECT group_concat(type) FROM (SELECT type FROM mailtrack_event ORDER BY type)"
     assert rows(host, query) == "clicked,opened,trapped,unsubscribed"
+
+
+NGINX = """
+daemon off;
+user {user};
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    uwsgi_temp_path {folder}/answers;
+    proxy_temp_path {folder}/proxied;
+    fastcgi_temp_path {folder}/fast;
+    scgi_temp_path {folder}/simple;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ include /etc/nginx/uwsgi_params; uwsgi_pass 127.0.0.1:{behind}; }}
+    }}
+}}
+"""
+CHROME = {
+    "sec-ch-ua": '"Chromium";v="142", "Google Chrome";v="142", "Not_A Brand";v="99"',
+    "sec-ch-ua-mobile": "?0",
+    "sec-ch-ua-platform": '"Windows"',
+    "Upgrade-Insecure-Requests": "1",
+    "User-Agent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/142.0.0.0 Safari/537.36",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+    "application/signed-exchange;v=b3;q=0.7",
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-User": "?1",
+    "Sec-Fetch-Dest": "document",
+    "Referer": "https://mail.example.com/",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Accept-Language": "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7",
+    "Cookie": "_ga=GA1.1.1234567890.1764230400; session=" + "e" * 500,
+}
+"""A click in a web mail, by somebody who is logged in at the host."""
+
+
+def follow(port: int, path: str) -> tuple[int, str | None]:
+    """Status and Location of what Chrome gets."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path, headers=CHROME)
+    answer = connection.getresponse()
+    connection.close()
+    return answer.status, answer.getheader("Location")
+
+
+def written(port: int, url: str) -> str:
+    """The path of our link to *url* in a mail that the host sends."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/send", urlencode({"url": url}), form)
+    link = connection.getresponse().read().decode()
+    connection.close()
+    assert link.startswith("https://links.example.com/m/c/"), link
+    return urlsplit(link).path
+
+
+def test_no_link_is_too_long_for_nginx_and_uwsgi_as_they_come(host: Path) -> None:
+    """With uwsgi_pass and uWSGI's 4,096 bytes, Chrome gets through with destinations of any length that we track."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None or not Path("/etc/nginx/uwsgi_params").exists():
+        missing("nginx")
+    port, behind = free_port(), free_port()
+    (host / "nginx.conf").write_text(NGINX.format(folder=host, port=port, behind=behind, user=getpass.getuser()))
+    front = [str(nginx), "-p", str(host), "-e", "stderr", "-c", str(host / "nginx.conf")]
+    served = [f"127.0.0.1:{behind}" if word == "{where}" else word for word in UWSGI]
+    served[served.index("--http-socket")] = "--socket"
+    program = str(Path(sys.executable).with_name("uwsgi"))
+    with running(host, program, *served, "--enable-threads"), running(host, *front, log="nginx.log"):
+        until(lambda: reachable(port))
+        for length in (599, MAX_CARRIED, MAX_CARRIED + 1, 900, 1_400, 2_000, MAX_LOCATION):
+            url = "https://example.com/".ljust(length, "a")
+            path = written(port, url)
+            assert follow(port, path) == (302, url), (length, len(path))
+        # The limit is there: a link that carried all of its destination would be lost.
+        assert follow(port, "/m/c/" + "a" * 1_900)[0] == 502
 
 
 HANGING = """

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.declared_tags import DeclaredTags
 from flask_mailtrack.storage.tables.domains import DomainsInUse, DomainTable
+from flask_mailtrack.storage.tables.snapshot import Snapshot
 from flask_mailtrack.storage.tables.switches import Switches
 from flask_mailtrack.tokens import Signer
 
 from .domain_check import DomainChecker
+from .domain_watch import DomainWatch
 from .operator_settings import OperatorSettings
+from .tags import Tags
 from .tracking_domains import Domains
 
 
@@ -26,6 +31,13 @@ class Administration:
     settings: OperatorSettings
     in_use: DomainsInUse
     domains: Domains
+    tags: Tags
+    watch: DomainWatch
+
+    @property
+    def snapshots(self) -> tuple[Snapshot[Any], ...]:
+        """What was read last of the settings and the domains."""
+        return self.switches.snapshot, self.in_use.snapshot
 
     @classmethod
     def of(
@@ -51,7 +63,11 @@ class Administration:
             settings.dns_servers,
             settings.allow_private_hosts,
             settings.https,
+            settings.app_files,
         )
         known = senders | settings.sender_domains.keys()
         domains = Domains(table, in_use, checker, configured, known, announcer)
-        return cls(switches, OperatorSettings(switches, settings, announcer), in_use, domains)
+        tags = Tags(DeclaredTags(settings.tags, switches), switches, announcer)
+        return cls(
+            switches, OperatorSettings(switches, settings, announcer), in_use, domains, tags, DomainWatch(domains)
+        )

@@ -52,12 +52,17 @@ class Records:
     addresses: tuple[str, ...] = ()
 
 
+def installed() -> bool:
+    """Say whether dnspython is there."""
+    return dns is not None
+
+
 def require() -> None:
     """Raise unless dnspython is there.
 
     :raises ConfigError: it is not; the error says how to install it.
     """
-    if dns is None:
+    if not installed():
         cure = "Write: pip install 'flask-mailtrack[domains]'."
         raise ConfigError("E200", "domains", "need the package dnspython.", cure)
 

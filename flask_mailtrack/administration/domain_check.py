@@ -6,22 +6,23 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException
 from secrets import token_hex
 
 from flask_mailtrack.events import DOMAIN_PATH
+from flask_mailtrack.storage.tables.domains import urgency
 from flask_mailtrack.tokens import Signer
 
-from . import certificates
+from . import app_links, certificates
 from .certificates import Certificate, connected
 from .dns_records import Names, Records, RecordState
-from .host_names import is_public
+from .host_names import has_route, is_public
 
 ALL_SECONDS = 8.0
 LONGEST_ANSWER = 4_096
@@ -52,7 +53,7 @@ def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, cont
     nonce = token_hex(16)
     path = f"{prefix}/{DOMAIN_PATH}/{nonce}"
     try:
-        status, headers, body = _get(host, address, port, path, context)
+        status, headers, body = fetch(host, address, port, path, context)
     except ssl.SSLError as error:
         return Reached(
             False, True, f"{host} could not be asked over TLS ({error.reason}).", "Mend the certificate first."
@@ -85,10 +86,16 @@ def _otherwise(host: str, status: int, headers: dict[str, str], body: str) -> Re
     return Reached(False, True, f"{host} reaches another app (status {status}).{cached}", serve)
 
 
-def _get(
-    host: str, address: str, port: int, path: str, context: ssl.SSLContext | None
+def fetch(
+    host: str, address: str, port: int, path: str, context: ssl.SSLContext | None, longest: int = LONGEST_ANSWER
 ) -> tuple[int, dict[str, str], str]:
-    """Return status, headers and the beginning of the body, in a bounded time."""
+    """Return status, headers and the beginning of the body, in a bounded time; no redirect is followed.
+
+    :param context: of TLS; ``None``: plain HTTP.
+    :param longest: octets of the body that are read.
+    :raises OSError: nobody answered in time, or the certificate is bad.
+    :raises HTTPException: what came is no answer.
+    """
     plain = connected(address, port)
     with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
         # Each wait is bounded by the socket; all of them together are not, and a server may drip.
@@ -101,7 +108,7 @@ def _get(
             talk.sock = connection
             talk.request("GET", path, headers={"User-Agent": "flask-mailtrack domain check", "Connection": "close"})
             response = talk.getresponse()
-            body = response.read(LONGEST_ANSWER).decode("latin-1")
+            body = response.read(longest).decode("latin-1")
         finally:
             end.cancel()
         if late.is_set():
@@ -115,8 +122,8 @@ def _cut(connection: socket.socket, late: threading.Event) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-WARN_DAYS = (21, 7)
-"""Days before the end of a certificate from which on the finding says so, and then says that it is urgent."""
+MOST_ADDRESSES = 4
+"""Of one host that are asked: each may take until its time-outs."""
 
 
 class DomainStatus(StrEnum):
@@ -134,7 +141,7 @@ class DomainStatus(StrEnum):
 class DomainFinding:
     """What one of the checks found.
 
-    :param check: ``dns``, ``tls`` or ``http``.
+    :param check: ``dns``, ``tls``, ``http`` or ``app``.
     :param level: ``ok``, ``warning``, ``error``, or ``unknown`` where nobody answered.
     :param text: the finding, as a sentence.
     :param cure: what to do about the finding; empty where there is nothing to do.
@@ -163,7 +170,7 @@ class DomainReport:
 
 @dataclass(frozen=True)
 class DomainChecker:
-    """Checks hosts that an operator has named; no page and no key reaches the last four fields.
+    """Checks hosts that an operator has named; no page and no key reaches the last two fields.
 
     :param signer: of the app.
     :param target: the name that tracking domains point to.
@@ -171,6 +178,7 @@ class DomainChecker:
     :param servers: see :class:`~.dns_records.Names`.
     :param allow_private: check hosts with private addresses, too.
     :param secure: links are https; else no certificate is looked at.
+    :param app_files: what phones ask a host for whose links open an app, by path; most often nothing.
     :param port: where the host is asked; default: 443, or 80 for plain HTTP.
     :param context: of TLS, with the authorities to trust.
     """
@@ -181,6 +189,7 @@ class DomainChecker:
     servers: Sequence[str] = ()
     allow_private: bool = False
     secure: bool = True
+    app_files: Mapping[str, bytes] = field(default_factory=dict)
     port: int | None = None
     context: ssl.SSLContext | None = None
 
@@ -194,19 +203,24 @@ class DomainChecker:
             return DomainReport(status, records.found != RecordState.UNSURE, (named,))
         if (refusal := self._refusal(host, records)) is not None:
             return DomainReport(DomainStatus.PENDING, True, (named, refusal))
-        shown = self._certificates(host, records.addresses)
+        # That this machine has no IPv6 says nothing of the host; if none can be reached, that is what is found.
+        addresses = ([each for each in records.addresses if has_route(each)] or records.addresses)[:MOST_ADDRESSES]
+        shown = self._certificates(host, addresses)
         ends = min((each.ends for each in shown if each.ends), default=None)
         secured = [_secured(each) for each in _worst(shown)]
         if any(not each.good for each in shown):
             definite = all(each.definite for each in shown if not each.good)
             return DomainReport(DomainStatus.PENDING, definite, (named, *secured), ends)
-        reached = [self._ask(host, address) for address in records.addresses]
+        reached = [self._ask(host, address) for address in addresses]
         bad = [each for each in reached if not each.good]
         worst = (bad or reached)[0]
         level = "ok" if worst.good else "error" if worst.definite else "unknown"
         answered = DomainFinding("http", level, worst.text, worst.cure)
-        status = DomainStatus.PENDING if bad else DomainStatus.VERIFIED
-        return DomainReport(status, all(each.definite for each in bad), (named, *secured, answered), ends)
+        if bad:
+            definite = all(each.definite for each in bad)
+            return DomainReport(DomainStatus.PENDING, definite, (named, *secured, answered), ends)
+        opened = [self._app_links(host, address) for address in addresses] if self.app_files else []
+        return DomainReport(DomainStatus.VERIFIED, True, (named, *secured, answered, *_opened(opened)), ends)
 
     def _refusal(self, host: str, records: Records) -> DomainFinding | None:
         if not records.addresses:
@@ -221,13 +235,21 @@ class DomainChecker:
     def _certificates(self, host: str, addresses: Sequence[str]) -> list[Certificate]:
         if not self.secure:
             return []
-        port = self.port or 443
-        return [certificates.look_at(host, address, port, self.context) for address in addresses]
+        return [certificates.look_at(host, address, self._port, self.context) for address in addresses]
+
+    def _app_links(self, host: str, address: str) -> Reached:
+        return app_links.look_at(self.app_files, host, address, port=self._port, context=self._trusted)
+
+    @property
+    def _port(self) -> int:
+        return self.port or (443 if self.secure else 80)
+
+    @property
+    def _trusted(self) -> ssl.SSLContext | None:
+        return (self.context or ssl.create_default_context()) if self.secure else None
 
     def _ask(self, host: str, address: str) -> Reached:
-        context = (self.context or ssl.create_default_context()) if self.secure else None
-        port = self.port or (443 if self.secure else 80)
-        return ask(self.signer, host, address, self.prefix, port=port, context=context)
+        return ask(self.signer, host, address, self.prefix, port=self._port, context=self._trusted)
 
 
 def _level(found: RecordState) -> str:
@@ -239,12 +261,17 @@ def _worst(shown: Sequence[Certificate]) -> list[Certificate]:
     return [each for each in shown if not each.good] or list(shown[:1])
 
 
+def _opened(looked: Sequence[Reached]) -> list[DomainFinding]:
+    """Return the finding about app links: at worst a warning, as such a link leads in a browser, too."""
+    worst = next((each for each in looked if not each.good), looked[0] if looked else None)
+    return [DomainFinding("app", "ok" if worst.good else "warning", worst.text, worst.cure)] if worst else []
+
+
 def _secured(shown: Certificate) -> DomainFinding:
     if not shown.good:
         return DomainFinding("tls", "error" if shown.definite else "unknown", shown.text, shown.cure)
-    left = shown.ends - datetime.now(UTC) if shown.ends else None
-    if left is not None and left < timedelta(days=WARN_DAYS[0]):
-        urgent = "at once" if left < timedelta(days=WARN_DAYS[1]) else "soon"
-        text = f"{shown.text.rstrip('.')}, which is in {max(0, left.days)} days."
-        return DomainFinding("tls", "warning", text, f"Renew the certificate {urgent}.")
+    moment = datetime.now(UTC)
+    if shown.ends and (urgent := urgency(shown.ends, moment)):
+        text = f"{shown.text.rstrip('.')}, which is in {max(0, (shown.ends - moment).days)} days."
+        return DomainFinding("tls", "warning", text, f"Renew the certificate {'at once' if urgent > 1 else 'soon'}.")
     return DomainFinding("tls", "ok", shown.text)

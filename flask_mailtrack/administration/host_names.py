@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from flask_mailtrack.errors import DomainError
@@ -30,6 +32,17 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
+
+
+def has_route(address: str) -> bool:
+    """Say whether packets for *address* can leave this machine at all: many have IPv4 alone. Nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 443))
+    except OSError:
+        return False
+    return True
 
 
 def is_public(address: str) -> bool:
@@ -96,6 +109,15 @@ def host_name(written: str) -> str:
     return name
 
 
+def is_host_name(written: str) -> bool:
+    """Say whether something is a whole host name, and no address and no single label such as ``localhost``."""
+    try:
+        host_name(written)
+    except DomainError:
+        return False
+    return True
+
+
 def tracking_host(primary: str, prefix: str) -> str:
     """Return the tracking domain that *prefix* makes below a primary domain.
 
@@ -123,21 +145,24 @@ def advice(prefix: str) -> str:
     return "" if prefix[:1].isalpha() else ADVICE
 
 
-def nginx_block(host: str, prefixes: tuple[str, ...], upstream: str = "http://127.0.0.1:8000") -> str:
+def nginx_block(
+    host: str, prefixes: tuple[str, ...], upstream: str = "http://127.0.0.1:8000", files: Collection[str] = ()
+) -> str:
     """Return the server block by which nginx serves *host*, and only our paths on it.
 
     :param prefixes: the paths under which the public routes live, such as ``("/m",)``.
+    :param files: what phones ask for where links open an app, such as ``("/.well-known/assetlinks.json",)``.
     :param upstream: where the app listens.
     """
     places = "".join(
         f"""
-    location {prefix}/ {{
+    location {place} {{
         proxy_pass {upstream};
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;
     }}"""
-        for prefix in prefixes
+        for place in (*(f"{prefix}/" for prefix in prefixes), *(f"= {path}" for path in files))
     )
     return f"""server {{
     listen 443 ssl;
@@ -154,12 +179,15 @@ def nginx_block(host: str, prefixes: tuple[str, ...], upstream: str = "http://12
 """
 
 
-def caddy_block(host: str, prefixes: tuple[str, ...], ask: str, upstream: str = "127.0.0.1:8000") -> str:
+def caddy_block(
+    host: str, prefixes: tuple[str, ...], ask: str, upstream: str = "127.0.0.1:8000", files: Collection[str] = ()
+) -> str:
     """Return the Caddyfile by which Caddy serves *host*, and fetches the certificate when it is first needed.
 
     :param ask: the address that Caddy asks whether a name is ours; it answers 200 for a known one, else 404.
+    :param files: as in :func:`nginx_block`.
     """
-    paths = " ".join(f"{prefix}/*" for prefix in prefixes)
+    paths = " ".join((*(f"{prefix}/*" for prefix in prefixes), *files))
     return f"""{{
     on_demand_tls {{
         ask {ask}

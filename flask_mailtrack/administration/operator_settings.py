@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import difflib
 import getpass
-from dataclasses import dataclass
-from typing import Any
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, new_id, now
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.signals import Announcer
-from flask_mailtrack.storage.tables.switches import (
-    DIMENSION,
-    PAUSE,
-    SWITCHES,
-    Decision,
-    Dimension,
-    Scope,
-    Switch,
-    Switches,
-)
+from flask_mailtrack.storage.tables.switch_status import SwitchStatus, status_of
+from flask_mailtrack.storage.tables.switches import DIMENSION, PAUSE, SWITCHES, Dimension, Scope, Switches
 
 from .host_names import host_name
 
 LONGEST_NAME = 320
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchStatus:
-    """What holds for one switch of one scope, and why.
-
-    :param key: ``opens``, ``clicks`` or ``unsubscribe``.
-    :param enabled: whether mail that says nothing of its own has it.
-    :param text: the same in words: ``Enabled`` or ``Not enabled``, and why.
-    """
-
-    key: str
-    enabled: bool
-    text: str
 
 
 class OperatorSettings:
@@ -124,8 +100,14 @@ class OperatorSettings:
         :raises SettingError: the domain or the sender is none.
         """
         _, subject = self._scope("opens", domain, sender)
-        asked = subject if sender else f"@{subject}"
-        return [self._status(key, self._switches.now().decide(key, asked), asked) for key in SWITCHES]
+        return self._statuses(subject if sender else f"@{subject}")
+
+    def overview(self) -> dict[str, list[SwitchStatus]]:
+        """Return the same for each scope that has a setting of its own, by its name; ``account`` first."""
+        found = {"account": self._statuses("@")}
+        for scope, subject in self._switches.now().scopes():
+            found[subject] = self._statuses(subject if scope == Scope.SENDER else f"@{subject}")
+        return found
 
     def history(self, *, key: str = "", domain: str = "", sender: str = "", limit: int = 100) -> list[SettingChange]:
         """Return the changes, newest first; those of all scopes if none is named.
@@ -137,8 +119,12 @@ class OperatorSettings:
         return self._switches.history(key, scope, subject)[:limit]
 
     def _change(self, scope: Scope, subject: str, key: str, value: str, by: str) -> None:
-        change = SettingChange(new_id(), scope, subject, key, value, (by or _user())[:LONGEST_NAME], now())
+        change = SettingChange(new_id(), scope, subject, key, value, by_whom(by), now())
         self._announcer.changed(self._switches.change(change))
+
+    def _statuses(self, asked: str) -> list[SwitchStatus]:
+        in_force, domain = self._switches.now(), asked.rpartition("@")[2]
+        return [status_of(self._settings, key, in_force.decide(key, asked), domain) for key in SWITCHES]
 
     def _scope(self, key: str, domain: str, sender: str) -> tuple[Scope, str]:
         if key not in (*SWITCHES, PAUSE):
@@ -159,34 +145,6 @@ class OperatorSettings:
                 raise SettingError(str(error)) from None
         return Scope.ACCOUNT, ""
 
-    def _status(self, key: str, decision: Decision, asked: str) -> SwitchStatus:
-        if decision.switch is not None:
-            enabled = bool(decision.value)
-            return SwitchStatus(key, enabled, f"{_word(enabled)}: {_reason(decision.switch)}")
-        if decision.value is False:
-            text = "Not enabled: nothing is set, and the dimension 'domain' tracks only what has a setting of its own"
-            return SwitchStatus(key, False, text)
-        enabled, where = self._configured(key, asked.rpartition("@")[2])
-        return SwitchStatus(key, enabled, f"{_word(enabled)}: by the configuration ({where})")
-
-    def _configured(self, key: str, domain: str) -> tuple[bool, str]:
-        options: dict[str, Any] = self._settings.sender_domains.get(domain, {})
-        if key in options:
-            return bool(options[key]), f"MAILTRACK_SENDER_DOMAINS[{domain!r}]"
-        return bool(getattr(self._settings, key)), f"MAILTRACK_{key.upper()}"
-
-
-def _reason(switch: Switch) -> str:
-    what = "paused" if switch.key == PAUSE else switch.value
-    about = {Scope.ACCOUNT: "for the account", Scope.DOMAIN: f"for {switch.subject}"}.get(
-        switch.scope, "for the sender"
-    )
-    return f"{what} {about} since {switch.at:%Y-%m-%d %H:%M} by {switch.by or 'nobody named'}"
-
-
-def _word(enabled: bool) -> str:
-    return "Enabled" if enabled else "Not enabled"
-
 
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(str(word).lower(), known, 1)
@@ -197,6 +155,11 @@ def _mailbox(sender: str) -> str:
     if "@" not in sender.strip("@"):
         raise ValueError("an address has a mailbox and a domain")
     return sender
+
+
+def by_whom(given: str) -> str:
+    """Return the name under which a change is kept: the given one, or that of the user of the operating system."""
+    return (given or _user())[:LONGEST_NAME]
 
 
 def _user() -> str:

@@ -12,11 +12,11 @@ from typing import Any
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
 from flask_mailtrack.signals import Announcer
-from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable
+from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable, urgency
 
-from .dns_records import Names, RecordState
+from .dns_records import Names, RecordState, installed
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
-from .host_names import Cname, advice, host_name, tracking_host
+from .host_names import Cname, advice, host_name, is_host_name, tracking_host
 from .mail_records import mail_records
 
 log = logging.getLogger("flask_mailtrack.domains")
@@ -81,6 +81,8 @@ class Domains:
         self._in_use = in_use
         self._checker = checker
         self._configured = frozenset(configured)
+        self._named = frozenset(filter(is_host_name, self._configured))
+        """Those of them that can be looked up: an app on a developer's machine is at an address."""
         self._senders = frozenset(senders)
         self._announcer = announcer
 
@@ -96,13 +98,17 @@ class Domains:
         :raises DomainError: the name breaks a rule, is taken, or nobody sends from the primary domain.
         """
         host, domain = tracking_host(primary, prefix), host_name(primary)
+        if host == self._checker.target:
+            raise DomainError(f"{host} is where tracking domains point to: choose another prefix.")
+        taken = DomainError(f"{host} is taken: it is a tracking domain already.")
         if host in self._configured or self._table.find(host) is not None:
-            raise DomainError(f"{host} is taken: it is a tracking domain already.")
+            raise taken
         known = any(each == domain or each.endswith(f".{domain}") for each in self._senders)
         if not known and not self._table.has_sent(domain):
             cure = "Choose a sender domain that is configured or has sent mail."
             raise DomainError(f"No mail is sent from {domain}. {cure}")
-        self._table.add(self._new(host, by, sender_domains=(domain,)))
+        if not self._table.add(self._new(host, by, sender_domains=(domain,))):
+            raise taken  # a moment ago, by somebody else
         self._in_use.forget()
         return dataclasses.replace(self._found(host), advice=advice(prefix))
 
@@ -203,18 +209,32 @@ class Domains:
         self._table.remove(row.host)
         self._in_use.forget()
 
+    @property
+    def can_check(self) -> bool:
+        """Whether dnspython is installed, without which no host can be checked."""
+        return installed()
+
     def watch(self) -> int:
         """Check the hosts that are due, each by one machine only, and return how many this one has checked."""
-        moment = now()
         known = {row.host for row in self._table.rows()}
-        for host in sorted(self._configured - known):
+        for host in sorted(self._named - known):
             self._table.add(self._new(host, CONFIGURED))
         checked = 0
-        for host in self._table.due(moment):
-            if self._table.lease(host, moment) and (row := self._table.find(host)) is not None:
-                self._keep(row, self._checker.check(host), now())
-                checked += 1
+        for host in self._table.due(now()):
+            # By the clock of now, as the hosts before may have taken minutes.
+            if self._table.lease(host, now()) and (row := self._table.find(host)) is not None:
+                try:
+                    report = self._checker.check(host)
+                except Exception:  # a mistake of ours: the other hosts are checked all the same, this one later
+                    log.exception("tracking domain %s cannot be checked", host)
+                else:
+                    self._keep(row, report, now())
+                    checked += 1
         return checked
+
+    def watch_if_any(self) -> int:
+        """Watch, unless there is no tracking domain: links on the app's own host ask nobody outside."""
+        return self.watch() if len(self._named) > 1 or self._table.rows() else 0
 
     def _keep(self, row: DomainRow, report: DomainReport, moment: datetime) -> None:
         """Write down what a check found, with the status that follows from it."""
@@ -229,6 +249,7 @@ class Domains:
             lease_until=None,
         )
         self._in_use.forget()
+        _warn(row, report.certificate_ends, moment)
         status = after.get("status", row.status)
         if status == row.status:
             return
@@ -306,7 +327,8 @@ def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting:
 
     :param lasting: the host is of the configuration, so it is reported at once: it is used all the same.
     """
-    worst = next((each for each in report.findings if each.level in ("error", "unknown")), None)
+    levels = ("error", "unknown") if report.status != DomainStatus.VERIFIED else ("warning",)
+    worst = next((each for each in report.findings if each.level in levels), None)
     reason = worst.text if worst else "Every check passed."
     if report.status == DomainStatus.VERIFIED:
         good = {"failing_since": None, "definite_since": None, "check_at": moment + DAILY}
@@ -323,6 +345,14 @@ def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting:
         return gone | _status(row, report.status, reason, moment)
     soon = RECHECK if report.definite else OFTEN
     return {"failing_since": since, "definite_since": definite, "check_at": moment + soon}
+
+
+def _warn(row: DomainRow, ends: datetime | None, moment: datetime) -> None:
+    """Say in the log, once for each limit that it passes, that a certificate ends soon."""
+    before = urgency(row.certificate_ends, row.checked_at) if row.checked_at else 0
+    if ends and (after := urgency(ends, moment)) > before:
+        when = "at once" if after > 1 else "soon"
+        log.warning("the certificate of %s ends on %s: renew it %s", row.host, f"{ends:%Y-%m-%d}", when)
 
 
 def _status(row: DomainRow, status: DomainStatus, reason: str, moment: datetime) -> dict[str, Any]:

@@ -56,8 +56,9 @@ def add(primary: str, prefix: str, by: str) -> None:
         click.secho(made.advice, fg="yellow", err=True)
     prefixes = state.settings.url_prefix.every
     click.echo(f"Set this record:\n\n{made.record.zone_line}\n")
-    click.echo(f"For nginx:\n\n{nginx_block(made.host, prefixes)}")
-    click.echo(f"For Caddy:\n\n{caddy_block(made.host, prefixes, f'http://127.0.0.1:8000{prefixes[0]}/d/ask')}")
+    files, ask = tuple(state.settings.app_files), f"http://127.0.0.1:8000{prefixes[0]}/d/ask"
+    click.echo(f"For nginx:\n\n{nginx_block(made.host, prefixes, files=files)}")
+    click.echo(f"For Caddy:\n\n{caddy_block(made.host, prefixes, ask, files=files)}")
     click.echo(f"Then run: flask mailtrack domains check {made.host}")
 
 

@@ -34,20 +34,27 @@ def _scoped(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--domain", default="", help="As mail of this sender domain has it.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show(sender: str, domain: str, as_json: bool) -> None:
-    """Say what holds for the account, a sender domain or a sender, and why.
+    """Say what holds for the account, a sender domain or a sender, and why; without one, for all that have a setting.
 
     Example: flask mailtrack settings show --domain news.example.com
     """
     desk = current_state().administration.settings
     with mistakes_told():
         rows = desk.status(domain=domain, sender=sender)
+    others = {} if domain or sender else {name: each for name, each in desk.overview().items() if name != "account"}
     if as_json:
-        about = {"dimension": desk.dimension, "paused": desk.paused}
-        click.echo(json.dumps(about | {"switches": [dataclasses.asdict(row) for row in rows]}))
+        about: dict[str, Any] = {"dimension": desk.dimension, "paused": desk.paused}
+        about["switches"] = [dataclasses.asdict(row) for row in rows]
+        about["others"] = {name: [dataclasses.asdict(row) for row in each] for name, each in others.items()}
+        click.echo(json.dumps(about))
         return
     click.echo(f"{'dimension':14}{desk.dimension}{', paused' if desk.paused else ''}")
     for row in rows:
         click.echo(f"{row.key:14}{row.text}")
+    for name, each in others.items():
+        click.echo(name)
+        for row in each:
+            click.echo(f"  {row.key:12}{row.text}")
 
 
 @settings.command("set")

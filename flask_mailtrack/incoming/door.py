@@ -20,7 +20,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
-from flask_mailtrack.events import NOTICE
+from flask_mailtrack.events import DOMAIN_PATH, NOTICE
 
 from . import answer
 from .own_hosts import DeepLinks
@@ -60,15 +60,26 @@ class Answered:
 
 
 class Door:
-    """Stands in front of *app*; see :meth:`hang`."""
+    """Stands in front of *app*; see :meth:`hang`.
 
-    def __init__(self, app: Flask, settings: Settings, views: Views, deep_links: DeepLinks) -> None:
+    :param may_be_ours: says whether a link may stand on a host that the configuration does not name; must not wait.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        views: Views,
+        deep_links: DeepLinks,
+        may_be_ours: Callable[[str], bool],
+    ) -> None:
         self._app = app
         self._request_context: Callable[..., Any] = app.request_context
         self._test_request_context: Callable[..., Any] = app.test_request_context
         self._full_dispatch_request: Callable[..., Any] = app.full_dispatch_request
         self._views = views
         self._deep_links = deep_links
+        self._may_be_ours = may_be_ours
         self._own_hosts = frozenset(map(host_of, settings.base_urls()))
         self._files = {path.name: answer.file(path) for path in _FOLDER.iterdir() if path.is_file()}
         prefixes = "|".join(prefix.strip("/").replace("/", "/+") for prefix in settings.url_prefix.every)
@@ -86,7 +97,11 @@ class Door:
         """Return the answer to one of our paths, else what the host makes of a request."""
         path = environ.get("PATH_INFO", "")
         found = self._ours.fullmatch(path)
-        if (found is None and path not in self._deep_links.bodies) or _HOSTS in environ or not self._trusted(environ):
+        if (found is None and path not in self._deep_links.bodies) or _HOSTS in environ:
+            return self._request_context(environ)
+        # A host that has just been made must prove at once that it leads here, and proves nothing of any other.
+        proving = found is not None and found[1].lower() == DOMAIN_PATH
+        if not proving and not self._trusted(environ):
             return self._request_context(environ)
         try:
             given = (
@@ -131,4 +146,5 @@ class Door:
         if (trusted := self._app.config.get("TRUSTED_HOSTS")) is None:
             return True
         host = environ.get("HTTP_HOST", "")
-        return host_of(f"http://{host}") in self._own_hosts or host_is_trusted(host, trusted)
+        name = host_of(f"http://{host}")
+        return name in self._own_hosts or host_is_trusted(host, trusted) or self._may_be_ours(name)

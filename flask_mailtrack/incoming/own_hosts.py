@@ -7,7 +7,6 @@ app. The check of a tracking domain asks whether the name reaches this app. A we
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -30,21 +29,22 @@ class DeepLinks:
     """The files that are configured, on tracking hosts only.
 
     On any other host the same paths may be the app's own, so they are not routes of ours.
+
+    :param known: says whether a host is a tracking domain; may ask the database now and then.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, known: Callable[[str], bool]) -> None:
         self._hosts = frozenset(map(host_of, settings.base_urls()))
-        files = {
-            # Apple wants the file without an ending, as JSON, and without a redirect.
-            "/.well-known/apple-app-site-association": settings.apple_app_site_association,
-            "/.well-known/assetlinks.json": settings.assetlinks,
-        }
-        self.bodies = {path: json.dumps(content).encode() for path, content in files.items() if content}
+        self._known = known
+        self.bodies = settings.app_files
 
     def answer(self, environ: Mapping[str, Any]) -> Reply | None:
         """Return the file that is asked for, if this is a tracking host."""
         body = self.bodies.get(environ.get("PATH_INFO", ""))
-        if body is None or host_of(f"http://{get_host(dict(environ))}") not in self._hosts:
+        if body is None:
+            return None
+        host = host_of(f"http://{get_host(dict(environ))}")
+        if host not in self._hosts and not self._known(host):
             return None
         return kept(body, "application/json")
 

@@ -20,6 +20,7 @@ from flask import Blueprint, Flask, render_template
 from flask.ctx import RequestContext
 from flask.sessions import SecureCookieSession
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
+from werkzeug.sansio.utils import host_is_trusted
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
@@ -73,6 +74,9 @@ def _apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callabl
     home = app.subdomain_matching and app.config.get("SERVER_NAME")
     if home and not host_of(f"http://{seen.get('HTTP_HOST', '')}").endswith(host_of(f"http://{home}")):
         seen["HTTP_HOST"] = home  # Flask knows no other, and warns each time
+    trusted = app.config.get("TRUSTED_HOSTS")
+    if trusted and not host_is_trusted(seen.get("HTTP_HOST", ""), trusted):
+        seen["HTTP_HOST"] = trusted[0].lstrip(".")  # a tracking host is ours, and none to Flask: url_for would fail
     try:
         app.app_context().push()
         PageContext(app, seen, endpoint).push()

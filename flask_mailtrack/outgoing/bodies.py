@@ -22,6 +22,7 @@ from flask_mailtrack.destination import host_of, is_carried, is_public, is_well_
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, new_id
 from flask_mailtrack.privacy import clean
+from flask_mailtrack.storage.tables.switch_status import SwitchStatus
 from flask_mailtrack.tokens import LinkStamp, Signer
 
 from . import placeholders, text
@@ -349,6 +350,8 @@ class Preview:
     """The placeholders that would reach the reader as they are."""
     dead_end: bool = False
     """It is a list mail, and no link in it leads out of the list."""
+    switches: tuple[SwitchStatus, ...] = ()
+    """What is switched on and off for it, and by whom."""
 
 
 def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iterator[Change]:

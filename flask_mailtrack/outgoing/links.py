@@ -18,7 +18,7 @@ from itertools import pairwise
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.destination import host_of, is_carried, refusal
+from flask_mailtrack.destination import can_be_answered, host_of, is_carried, refusal
 from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import APP_PATH, PATHS, Kind
 from flask_mailtrack.tokens import LENGTH, LinkStamp, MessageTokens, Signer
@@ -125,7 +125,8 @@ class Policy:
     def refuse(self, url: str) -> str | None:
         """Say why *url* is not tracked, or ``None``.
 
-        :return: ``opted_out``: it has Postal's scheme; a word of :func:`~flask_mailtrack.destination.refusal`;
+        :return: ``opted_out``: it has Postal's scheme; a word of :func:`~flask_mailtrack.destination.refusal`, of which
+            ``too_long`` stands for URLs of more than :data:`~flask_mailtrack.destination.MAX_LOCATION` characters, too;
             ``own_link``: it is one of ours; ``one_time``: it works once, and a redirect would spend or leak it.
         """
         return self._remembered(url) if is_carried(url) else self._refuse(url)
@@ -138,6 +139,8 @@ class Policy:
         if url.lower().startswith(self._roots) or self._is_signed(url):
             return "own_link"
         # Not in refusal(), which links that are out are asked, too.
+        if not can_be_answered(url):
+            return "too_long"
         if _RELAY_VARIABLE.search(url):
             return "placeholder"
         return "one_time" if self._works_once(url) else None
@@ -334,4 +337,4 @@ def with_utm(url: str, utm: tuple[tuple[str, str], ...], name: str = "") -> str:
         return url
     kept = [query.rstrip("&")] if query.strip("&") else []
     longer = f"{path}?{'&'.join([*kept, *added])}{hash_}{fragment}"
-    return longer if refusal(longer) is None else url
+    return longer if refusal(longer) is None and can_be_answered(longer) else url

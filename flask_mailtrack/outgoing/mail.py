@@ -26,7 +26,7 @@ from flask import Flask, current_app, has_app_context
 from flask_mail import BadHeaderError, Connection, Mail, Message, _MailMixin
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
-from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList
+from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList, UnknownTag
 
 from . import headers, options, prepare
 from .copies import Copy, Mailing, is_bare, name_and_address
@@ -201,6 +201,7 @@ class TrackedConnection(Connection):
         :param args: with *kwargs* what the host's own ``send`` takes; Flask-Mail's takes ``envelope_from``.
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
         :raises UnknownList: it names a list that is not in ``MAILTRACK_LISTS``.
+        :raises UnknownTag: it has a tag that is retired, or not declared where any is.
         :raises BadHeaderError: a header of it would break out of its line.
         :raises smtplib.SMTPException: as without us: all recipients were refused, or the server
             failed; then too every copy that can still be sent has been.
@@ -217,7 +218,7 @@ class TrackedConnection(Connection):
         try:
             message = _with_plain_bodies(message)
             batch = office.preparer.prepare(message)
-        except (OptOutsUnavailable, UnknownList):
+        except (OptOutsUnavailable, UnknownList, UnknownTag):
             raise
         except Exception as error:
             if options.names_a_list(message):

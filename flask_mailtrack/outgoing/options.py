@@ -20,8 +20,9 @@ from flask_mailtrack.errors import UnknownList
 from flask_mailtrack.lists import folded, nearest
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.records import is_deeper
+from flask_mailtrack.storage.tables.declared_tags import DeclaredTags
 from flask_mailtrack.storage.tables.domains import DomainsInUse
-from flask_mailtrack.storage.tables.switches import SWITCHES, Switches
+from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, Switches
 
 from .text import plain
 
@@ -175,10 +176,8 @@ def choose(
     if "unsubscribe" in decided:
         domain.pop("unsubscribe", None)
     said = Options(utm=settings.utm, **domain) if settings.utm or domain else _NOTHING
-    theirs, written = _lenient(foreign) if foreign else None, parse(header) if header else None
-    for narrower in (_block.get(), theirs, written, own):
-        if narrower:
-            said = narrower if said is _NOTHING else narrower.within(said)
+    for _, narrower in places(header, own, foreign):
+        said = narrower if said is _NOTHING else narrower.within(said)
     check_list(settings.lists, said.list_id)
     if said.transactional and said.list_id:
         log.info("transactional mail is of no list: %r, which another place names, does not count", said.list_id[:80])
@@ -209,6 +208,20 @@ def choose(
     )
 
 
+def places(header: str, own: Options | None, foreign: Mapping[str, Any] | None = None) -> list[tuple[str, Options]]:
+    """Return who else says something of a message, from the widest place to the narrowest, with what is said there.
+
+    Takes what :func:`choose` takes.
+    """
+    found = (
+        ("the block", _block.get()),
+        ("a header of another service", _lenient(foreign) if foreign else None),
+        (f"the header {HEADER}", parse(header) if header else None),
+        ("the message", own),
+    )
+    return [(place, said) for place, said in found if said]
+
+
 def check_list(lists: Collection[str], name: str | None) -> None:
     """Refuse the name of a list that is not among *lists*, if there are any.
 
@@ -231,17 +244,18 @@ def parse(header: str) -> Options:
     """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which is for opens and clicks.
 
     A header may come from far away, so what cannot be read is logged. As it may have asked for less, opens and
-    clicks are then off.
+    clicks are then off, and if it was about ``store``, the mail is not kept.
     """
-    said, readable = _NOTHING, True
+    said, less = _NOTHING, _NOTHING
     for item in filter(None, map(str.strip, header.split(";"))):
         key, _, value = (part.strip() for part in item.partition("="))
         try:
             said = _one(key.lower(), value).within(said)
         except ValueError as error:
             log.warning("%s: %r cannot be read, so opens and clicks are off: %s", HEADER, item[:80], error)
-            readable = False
-    return said if readable else _UNTRACKED.within(said)
+            about_store = difflib.get_close_matches(key.lower(), _KEYS, 1) == ["store"]
+            less = (_UNKEPT if about_store else _UNTRACKED).within(less)
+    return less.within(said)
 
 
 def _lenient(values: Mapping[str, Any] | None) -> Options:
@@ -315,6 +329,7 @@ def _narrower(own: Any, wider: Any) -> Any:
 
 _NOTHING = Options()
 _UNTRACKED = Options(opens=False, clicks=False)
+_UNKEPT = Options(opens=False, clicks=False, store=False)
 
 
 class Operator:
@@ -329,15 +344,20 @@ class Operator:
         self._settings = settings
         self._switches = switches
         self._domains = domains
+        self.check_tag = DeclaredTags(settings.tags, switches).check
 
     def decisions(self, sender: str) -> dict[str, bool]:
         """Return what is on or off for mail of *sender*; what is left to the configuration is not there.
 
         :param sender: a normalised address.
         """
+        said = self.explained(sender)
+        return {key: each.value for key, each in said.items() if each.value is not None}
+
+    def explained(self, sender: str) -> dict[str, Decision]:
+        """Return the same for every switch, with the setting that decided."""
         in_force = self._switches.now()
-        said = {key: in_force.decide(key, sender).value for key in SWITCHES}
-        return {key: value for key, value in said.items() if value is not None}
+        return {key: in_force.decide(key, sender) for key in SWITCHES}
 
     def base_url(self, sender: str) -> str:
         """Return where the links of a mail stand: the narrowest host that works.

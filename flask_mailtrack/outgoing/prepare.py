@@ -59,6 +59,8 @@ class Preparer:
         """Return the copies of *letter*, which itself stays as it is.
 
         :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
+        :raises UnknownList: it names a list that is not in ``MAILTRACK_LISTS``.
+        :raises UnknownTag: it has a tag that is retired, or not declared.
         """
         given = dict(letter.extra_headers or {})
         header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
@@ -67,6 +69,7 @@ class Preparer:
         sender = compared(letter.sender)
         decided = self.operator.decisions(sender)
         choice = options.choose(self.settings, sender.rpartition("@")[2], header, own, foreign, decided)
+        self.operator.check_tag(choice.tag)
         choice = replace(choice, base_url=self.operator.base_url(sender))
         given |= headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()
@@ -117,7 +120,7 @@ class _Work:
             "message_id": clean(str(letter.msgId or ""), 998),
             "tag": choice.tag,
             "list_id": choice.list_id,
-            "meta": choice.metadata,
+            "details": choice.metadata,
             "columns": choice.columns,
             "mode": choice.mode,
         }
@@ -364,7 +367,7 @@ class _Work:
         waiting = self._footers[part]
         if waiting is None:  # the host's template makes something of its own of the URL
             return self._preparer.footer(part, links.unsubscribe())
-        return waiting.render(None, self._fill(placeholders.PERSONAL, links))
+        return waiting.render(None, self._fill(waiting.names, links))
 
 
 def _counter(choice: options.Tracking, sender: str) -> SentMessage:

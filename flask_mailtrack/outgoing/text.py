@@ -265,6 +265,11 @@ class AsWritten:
         return "".join(parts)
 
     @property
+    def names(self) -> frozenset[str]:
+        """What the slots stand for."""
+        return frozenset(self._parts[1::2])
+
+    @property
     def rest(self) -> str:
         """What is the same in every copy."""
         return "".join(self._parts[::2])

@@ -63,6 +63,9 @@ def findings(
 
     :param unwatched: returns the classes of connections whose mail is not tracked.
     """
+    if not settings.enabled:
+        yield Finding("C44", "warning", "MAILTRACK_ENABLED is off: nothing is tracked, and no link of ours answers")
+        return
     yield from _links(settings)
     yield _guarded("C13", lambda: _mail(unwatched()))
     yield from _spool(app, spools)

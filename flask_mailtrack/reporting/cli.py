@@ -16,6 +16,7 @@ from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import Kind, born
 
 from .check import findings
+from .decisions import decided
 from .live import live_findings
 from .people_commands import audit_command, erase_command, export_command, purge_command
 from .spool_commands import drain_command, recover_command, status_command
@@ -84,7 +85,7 @@ def _check_command(extension: Any) -> click.Command:
         app = current_app._get_current_object()  # type: ignore[attr-defined]
         failed = False
         found = findings(app, state.settings, state.database, state.journals, state.stream, extension.unwatched)
-        for finding in chain(found, live_findings(state.settings) if live else ()):
+        for finding in chain(found, decided(state), live_findings(state.settings) if live else ()):
             click.secho(f"{finding.level:8}", fg=_COLOURS[finding.level], nl=False)
             click.echo(f"{finding.code}  {finding.text}")
             failed |= finding.level == "error"
@@ -129,10 +130,11 @@ def _preview_command(extension: Any) -> click.Command:
     @click.command("preview")
     @click.argument("file", type=click.File("r", encoding="utf-8"))
     @click.option("--list", "list_id", help="The list whose mail it is.")
-    def command(file: Any, list_id: str | None) -> None:
+    @click.option("--sender", default="", help="Whose mail it is; default: anybody's of the account.")
+    def command(file: Any, list_id: str | None, sender: str) -> None:
         """Show what tracking would change in an HTML FILE ("-": standard input); exit code 1 if it would not."""
         # Line ends as they are: what is shown is what would be sent.
-        found = extension.preview(file.read(), list_id=list_id)
+        found = extension.preview(file.read(), list_id=list_id, sender=sender)
         for change in found.changes:
             click.echo(f"line {change.line}")
             if change.reason:
@@ -152,6 +154,8 @@ def _preview_command(extension: Any) -> click.Command:
         tracked = sum(not change.reason for change in found.changes)
         pixel = "a pixel" if found.pixel else "no pixel"
         click.echo(f"{tracked} links tracked, {len(found.changes) - tracked} left alone, {pixel}; nothing else changes")
+        for switch in found.switches:
+            click.echo(printable(f"{switch.key:14}{switch.text}"))
 
     return command
 

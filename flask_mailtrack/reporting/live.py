@@ -37,7 +37,7 @@ def live_findings(settings: Settings) -> Iterator[Finding]:
 
     Nothing is recorded by it. Makes network requests, each of at most ten seconds.
     """
-    for base_url in settings.base_urls():
+    for base_url in settings.base_urls() if settings.enabled else ():
         routes = f"{base_url}{settings.url_prefix}"
         try:
             yield _pixel(routes)

@@ -23,6 +23,8 @@ from flask_mailtrack.storage.drain.recovery import Recovered, recover, recover_q
 from flask_mailtrack.storage.journal.directory import bad_files
 from flask_mailtrack.storage.journal.signatures import CAUSE
 
+from .decisions import decided
+
 
 def drain_command(extension: Any) -> click.Command:
     """Return ``flask mailtrack drain``."""
@@ -77,14 +79,19 @@ def status_command(extension: Any) -> click.Command:
     @click.command("status")
     @click.option("--json", "as_json", is_flag=True, help="For machines.")
     def command(as_json: bool) -> None:
-        """Show what waits in the spool, and how the drain goes; exit code 1 if that is not well."""
+        """Show what waits, how the drain goes, and what operators have decided; exit code 1 if that is not well."""
+        # First: what cannot be read is then known to the health.
+        found = list(decided(extension.state()))
         health: Health = extension.health()
         figures = dataclasses.asdict(health) | {"ok": health.ok}
         if as_json:
+            figures |= {"decided": [dataclasses.asdict(each) for each in found]}
             click.echo(json.dumps(figures, default=datetime.isoformat))
         else:
             for name, value in figures.items():
                 click.echo(f"{name.replace('_', ' '):16}{_shown(value)}")
+            for each in found:
+                click.echo(f"{'decided':16}{_printable(each.text)}")
             if health.bad_signatures:
                 click.echo(CAUSE)
         click.get_current_context().exit(0 if health.ok else 1)
@@ -127,6 +134,7 @@ def _watch(state: Any, over: threading.Event) -> None:
         elif moved is None and silent:
             click.secho(f"the database does not take them: {state.drain.progress.read().error}", fg="red", err=True)
         silent = moved is not None
+        state.administration.watch.wake()
         if over.wait(backoff.after(moved is not None)):
             return
 

@@ -87,6 +87,18 @@ def test_a_host_that_is_right_is_verified(server: NameServer, authority: trustme
     assert report.certificate_ends > datetime.now(UTC)
 
 
+def test_an_address_that_this_machine_has_no_way_to_is_not_asked(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with IPv6 is verified, and stays so, by a machine that has IPv4 alone."""
+    monkeypatch.setattr(domain_check, "has_route", lambda address: ":" not in address)
+    vendor = "track IN A 127.0.0.1\ntrack IN AAAA 2001:db8::1\n"
+    with name_server() as server, web_server(app, context_of(authority.issue_cert(HOST))) as port:
+        server.serve({"customer.test": "click IN CNAME track.vendor.test.\n", "vendor.test": vendor})
+        report = checker(server, authority, port).check(HOST)
+    assert report.status == DomainStatus.VERIFIED
+
+
 def test_a_host_without_a_record_is_not_verified(server: NameServer, authority: trustme.CA) -> None:
     """Nothing but the missing record is told, with the record to set."""
     report = checker(server, authority, 1).check("nothing.customer.test")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from flask_mailtrack.administration.operator_settings import OperatorSettings
 from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, now
-from flask_mailtrack.storage.tables.switches import FRESH_SECONDS, Dimension, InForce, Scope, Switch, Switches
+from flask_mailtrack.storage.tables.snapshot import FRESH_SECONDS
+from flask_mailtrack.storage.tables.switches import Dimension, InForce, Scope, Switch, Switches
 
 
 @dataclasses.dataclass
@@ -125,7 +126,7 @@ def test_another_process_obeys_within_five_seconds(
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     here, there = desk(site), desk(site)
     clock = [0.0]
-    monkeypatch.setattr("flask_mailtrack.storage.tables.switches.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("flask_mailtrack.storage.tables.snapshot.time.monotonic", lambda: clock[0])
     queries: list[str] = []
     sa.event.listen(site.db.engine, "before_cursor_execute", lambda *a: queries.append(a[2]))
     assert there.decide("clicks", SENDER) is None
@@ -145,14 +146,14 @@ def test_a_database_that_is_away_changes_nothing(make_site: MakeSite, monkeypatc
     """What was known last holds; what was never known leaves the configuration; nothing is raised."""
     bare = desk(make_site(tables=False))
     assert bare.decide("opens", SENDER) is None
-    assert bare.switches.error
+    assert bare.switches.snapshot.error
     at = desk(make_site())
     at.settings.set("opens", False, by="ops")
     assert at.decide("opens", SENDER) is False
     monkeypatch.setattr(at.switches, "_rows", lambda: (_ for _ in ()).throw(OSError("away")))
-    at.switches.forget()
+    at.switches.snapshot.forget()
     assert at.decide("opens", SENDER) is False
-    assert at.switches.error == "OSError"
+    assert at.switches.snapshot.error == "OSError"
 
 
 def test_pause_stops_what_is_tracked_and_nothing_else(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_mailtrack.administration.host_names import is_public
+from flask_mailtrack.administration.host_names import has_route, is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:2800:220:1::1", "2a00::1", "::ffff:8.8.8.8"])
@@ -25,3 +25,8 @@ INSIDE = [
 def test_the_inside_is_never_asked(address: str) -> None:
     """Loopback, private, link-local, multicast and wrapped addresses are not public; nor is what is no address."""
     assert not is_public(address)
+
+
+def test_an_address_of_this_machine_has_a_route() -> None:
+    """Nothing is sent to find that out."""
+    assert has_route("127.0.0.1")

@@ -192,7 +192,7 @@ def test_two_machines_do_not_check_one_host_at_once(make_site: MakeSite, databas
     assert not DomainTable(site.mailtrack.state().database).lease(HOST, moment)
     assert one.table.due(moment) == []
     assert one.domains.watch() == 0
-    assert one.table.lease(HOST, moment + timedelta(minutes=6))
+    assert one.table.lease(HOST, moment + timedelta(minutes=11))
 
 
 def test_the_watch_checks_what_is_due(site: Site) -> None:
@@ -252,6 +252,16 @@ def test_the_primary_domain_must_send_mail(site: Site) -> None:
         at.domains.create("EXAMPLE.org", "1AB")
 
 
+def test_two_operators_who_make_one_host_at_once_are_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one gets a sentence, and the first one's row stays."""
+    at = office(site, Said(OK))
+    at.domains.create("customer.test", "click", by="first")
+    monkeypatch.setattr(at.table, "find", lambda host: None)  # looked for before the first one came
+    with pytest.raises(DomainError, match="is taken"):
+        at.domains.create("customer.test", "click", by="second")
+    assert [row.created_by for row in at.table.rows()] == ["first"]
+
+
 def test_an_unknown_domain_is_named_with_the_known_ones(site: Site) -> None:
     """A typing error shows what there is."""
     at = office(site, Said(OK))
@@ -281,6 +291,6 @@ def test_what_was_known_last_holds_while_the_database_is_away(site: Site, monkey
     assert at.in_force() == HOST
     monkeypatch.setattr(at.table, "rows", lambda: (_ for _ in ()).throw(OSError("away")))
     assert at.in_force() == HOST
-    assert at.in_use.error == "OSError"
+    assert at.in_use.snapshot.error == "OSError"
     assert at.in_use.known(HOST)
     assert not at.in_use.known("x.customer.test")

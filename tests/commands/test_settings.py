@@ -38,6 +38,21 @@ def test_machines_get_json(site: Site) -> None:
     assert json.loads(run(site, "history", "--json").output)[0]["key"] == "pause"
 
 
+def test_every_scope_with_a_setting_is_shown(site: Site) -> None:
+    """Without a scope, the account comes first, and then each domain and sender that has a setting of its own."""
+    run(site, "set", "opens", "off", "--domain", "news.example.com", "--by", "ops")
+    run(site, "set", "clicks", "off", "--sender", "ada@example.com", "--by", "ops")
+    shown = run(site, "show").output
+    account, _, narrower = shown.partition("\nnews.example.com\n")
+    domain, _, sender = narrower.partition("\nada@example.com\n")
+    assert "Not enabled" not in account
+    assert "  opens       Not enabled: off for news.example.com since" in domain
+    assert "  clicks      Not enabled: off for the sender since" in sender
+    others = json.loads(run(site, "show", "--json").output)["others"]
+    assert [row["enabled"] for row in others["ada@example.com"]] == [True, False, True]
+    assert json.loads(run(site, "show", "--domain", "news.example.com", "--json").output)["others"] == {}
+
+
 def test_the_dimension_is_shown_and_set(site: Site) -> None:
     """Without a word the command says what holds."""
     assert run(site, "dimension").output == "both\n"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import smtplib
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site
-from flask_mail import Message
+from conftest import MakeSite, Site
+from flask_mail import Connection, Message
+
+from flask_mailtrack import signals
 
 HTML = '<p><a href="https://example.com/">go</a></p>'
 
@@ -49,6 +53,57 @@ def test_a_list_can_be_left_from_mail_that_is_not_kept(site: Site) -> None:
     assert site.send(HTML, ["ada@example.com"], list_id="news") == []
 
 
+@pytest.mark.parametrize("mode", ["individual", "aggregate", "deliverability"])
+@pytest.mark.parametrize("parts", [{"html": HTML, "body": "Hi"}, {"html": None, "body": "https://example.com/"}])
+def test_no_mode_and_no_part_keeps_something_of_it(make_site: MakeSite, mode: str, parts: dict[str, Any]) -> None:
+    """Neither a counter, nor a link out of the text, nor a signal that names the person."""
+    site = make_site(MAILTRACK_MODE=mode, MAILTRACK_TEXT_CLICKS=True, MAILTRACK_HONEYPOT=True)
+    heard: list[Any] = []
+    with signals.message_sent.connected_to(lambda app, event: heard.append(event)):
+        (sent,) = site.send(to=["ada@example.com"], store=False, tag="t", metadata={"n": 1}, **parts)
+        site.mailtrack.flush()
+    assert (sent.html, sent.body) == (parts["html"], parts["body"])
+    assert (site.rows("Message"), site.rows("Link"), heard) == ([], [], [])
+
+
+def test_mail_that_is_not_kept_and_carries_nothing_leaves_as_one(site: Site) -> None:
+    """It is no reason to make copies; what carries a way out of its own is one person's all the same."""
+    assert len(site.send(HTML, ["ada@example.com", "bob@example.com"], store=False)) == 1
+    assert len(site.send(HTML, ["ada@example.com", "bob@example.com"], store=False, list_id="news")) == 2
+
+
+def test_the_narrowest_place_says_whether_it_is_kept(site: Site) -> None:
+    """A message may be kept inside a block that keeps none, and the other way round."""
+    with site.mailtrack.options(store=False):
+        site.send(HTML, store=True, tag="kept")
+    with site.mailtrack.options(store=True):
+        site.send(HTML, store=False, tag="not kept")
+        site.send(HTML, extra_headers={"X-Mailtrack": "store=off"})
+    assert [row.tag for row in site.rows("Message")] == ["kept"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_disk_does_not_see_it_either(
+    make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """No line of the journal names the person or the subject, also if the server refuses the mail."""
+
+    def refuse(*_: Any) -> None:
+        raise smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"ada@example.com: no")})
+
+    site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_SPOOL_DIR=str(tmp_path / "spool"))
+    if refused:
+        monkeypatch.setattr(Connection, "send", refuse)
+    message = Message("A secret subject", ["ada@example.com"], html=HTML)
+    for kept in (False, True):
+        try:
+            site.mail.send(site.mailtrack.track(message, store=kept))
+        except smtplib.SMTPRecipientsRefused:
+            assert refused
+        written = b"".join(path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file())
+        assert (b"ada@example.com" in written, b"secret subject" in written) == (kept, kept)
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"), [("list", "list_id"), ("open", "opens"), ("Clicks", "clicks"), ("zzz", "Write one of opens")]
 )
@@ -64,6 +119,22 @@ def test_a_misspelt_option_is_told_with_the_nearest(site: Site, name: str, neare
 def test_a_misspelt_header_does_not_go_out_tracked(site: Site) -> None:
     """A library that asks for less, and misspells it, is not given more."""
     assert site.send(HTML, extra_headers={"X-Mailtrack": "open=off"}).html == HTML
+
+
+@pytest.mark.parametrize("said", ["stor=off", "store=of", "Store = perhaps"])
+def test_a_header_that_misspells_store_keeps_nothing(site: Site, said: str) -> None:
+    """Whoever writes about keeping asks that it is not done."""
+    assert site.send(HTML, extra_headers={"X-Mailtrack": said}).html == HTML
+    assert site.rows("Message") == []
+
+
+@pytest.mark.parametrize("name", ["X-Mailtrack", "x-mailtrack", "X-MAILTRACK"])
+@pytest.mark.parametrize("said", ["off", "store=off", "open=off", "", " ; ", "tag=t; opens=on"])
+def test_the_header_never_leaves(site: Site, name: str, said: str) -> None:
+    """However it is written and whatever it says, readers do not get it; and two of them are one."""
+    sent = site.send(HTML, extra_headers={name: said, "X-mailTrack": "clicks=off", "X-Own": "1"})
+    assert sent.extra_headers == {"X-Own": "1"}
+    assert "https://example.com/" in sent.html
 
 
 def test_one_call_that_contradicts_itself_is_refused(site: Site) -> None:

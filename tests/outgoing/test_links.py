@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.destination import MAX_CARRIED, MAX_LENGTH, refusal
+from flask_mailtrack.destination import MAX_CARRIED, MAX_LOCATION, refusal
 from flask_mailtrack.events import Kind
 from flask_mailtrack.outgoing.links import PATHS, Links, with_utm
 from flask_mailtrack.tokens import Signer
@@ -114,7 +114,7 @@ def test_without_parameters_nothing_changes() -> None:
 
 def test_a_link_is_never_made_too_long() -> None:
     """A link that the parameters would make too long to follow goes without them."""
-    url = "https://e.org/" + "a" * (MAX_LENGTH - 20)
+    url = "https://e.org/" + "a" * (MAX_LOCATION - 20)
     assert with_utm(url, UTM) == url
     assert with_utm(url[:-20], UTM) == f"{url[:-20]}?utm_source=news"
 

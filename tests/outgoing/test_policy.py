@@ -10,7 +10,7 @@ from conftest import BASE_URL, PREFERENCES, UNSUBSCRIBE, MakeSite, Site
 
 from flask_mailtrack import signals
 from flask_mailtrack.config import load
-from flask_mailtrack.destination import MAX_LENGTH, refusal
+from flask_mailtrack.destination import MAX_LENGTH, MAX_LOCATION, refusal
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.links import Policy
 from flask_mailtrack.outgoing.rewriting import rewrite
@@ -53,11 +53,27 @@ def test_which_urls_are_left_alone(url: str, reason: str | None) -> None:
     assert policy().refuse(url) == reason
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://example.com/".ljust(MAX_LOCATION, "a"), None),
+        ("https://example.com/".ljust(MAX_LOCATION + 1, "a"), "too_long"),
+        ("https://example.com/" + "é" * 580, None),
+        ("https://example.com/" + "é" * 581, "too_long"),  # an answer writes each as %C3%A9
+    ],
+)
+def test_a_url_that_no_answer_can_carry_is_left_alone(url: str, reason: str | None) -> None:
+    """A proxy as it comes takes 4 KB of headers of an answer, so a longer link of ours would lead nowhere."""
+    assert policy().refuse(url) == reason
+    assert refusal(url) is None
+
+
 def test_only_what_may_be_a_destination_is_remembered() -> None:
     """Large addresses, such as a picture written into a link, do not fill the memory of the host."""
     judge = policy()
     for url in ("https://example.com/", "https://example.com/" + "a" * MAX_LENGTH, "data:" + "a" * MAX_LENGTH):
         assert judge.refuse(url) == judge.refuse(url) == refusal(url)
+    assert judge.refuse("https://example.com/".ljust(2_000, "a")) is None
     assert judge._remembered.cache_info().currsize == 1
     before = _remembered_url.cache_info().misses
     assert browser_url("data:" + "b" * 2_000) == "data:" + "b" * 2_000

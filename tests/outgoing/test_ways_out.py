@@ -12,6 +12,8 @@ from conftest import BASE_URL, PLACEHOLDERS, PREFERENCES, UNSUBSCRIBE, MakeSite,
 from flask import render_template_string
 from jinja2 import DictLoader
 
+from flask_mailtrack.outgoing.links import Links
+
 PERSONAL = re.compile(r"/m/[up]/")
 EVIL = "https://evil.example/?u="
 MAIL: dict[str, dict[str, Any]] = {
@@ -134,6 +136,16 @@ def test_the_footer_is_rendered_once_per_body(site: Site, monkeypatch: pytest.Mo
     assert parts == ["html", "txt"]
     assert len({re.search(r"/m/u/\w+", copy.html)[0] for copy in sent}) == 5
     assert len({re.search(r"/m/u/\w+", copy.body)[0] for copy in sent}) == 5
+
+
+def test_a_footer_costs_the_links_that_are_in_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours has a link to leave, so no link to the preferences is signed for each recipient."""
+    made: list[str] = []
+    monkeypatch.setattr(Links, "preferences", lambda links: made.append("preferences") or "")
+    sent = site.send("<p>x</p>", body="x", list_id="news")
+    assert "/m/u/" in sent.html
+    assert "/m/u/" in sent.body
+    assert made == []
 
 
 @pytest.mark.parametrize("use", ["{{ unsubscribe_url }}?lang=de", "{{ unsubscribe_url|urlencode }}"])

@@ -102,6 +102,7 @@ def test_check_finds_nothing(site: Site) -> None:
         ("ok", "C42"),
         ("ok", "C43"),
         ("ok", "C50"),
+        ("ok", "C63"),
     ]
     assert site.rows("Event") == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,6 +91,53 @@ def test_what_stands_in_the_way_is_named(serve: Serve, front: Callable[[Wsgi], W
     code, output = check(serve(front))
     assert code == 1
     assert words in output
+
+
+def narrow(status: str, *, cut: bool = False) -> Callable[[Wsgi], Wsgi]:
+    """A proxy that has no room for a path of 800 characters, as uWSGI's buffer has none, or that cuts one off."""
+
+    def front(app: Wsgi) -> Wsgi:
+        def inside(environ: Any, start: Any) -> Any:
+            path = environ["PATH_INFO"]
+            if len(path) <= 800:
+                return app(environ, start)
+            if cut:
+                return app(environ | {"PATH_INFO": path[:800]}, start)
+            start(status, [("Content-Type", "text/html")])
+            return [b""]
+
+        return inside
+
+    return front
+
+
+LED_ASTRAY = answering("302 Found", ("Location", "https://portal.example/"), methods="HEAD")
+
+
+@pytest.mark.parametrize(
+    ("front", "words"),
+    [
+        (narrow("502 Bad Gateway"), "is answered 502"),
+        (narrow("", cut=True), "is answered"),
+        (LED_ASTRAY, "is answered 302"),
+    ],
+)
+def test_what_has_no_room_for_our_longest_link_is_named(
+    serve: Serve, front: Callable[[Wsgi], Wsgi], words: str
+) -> None:
+    """A proxy that refuses long paths, or cuts them, loses such clicks: an error (C62) that names uWSGI's setting."""
+    code, output = check(serve(front))
+    (line,) = [line for line in output.splitlines() if "C62" in line]
+    assert (code, words in line, "buffer-size = 8192" in line) == (1, True, True)
+
+
+def test_the_longest_link_leads_where_it_should(serve: Serve) -> None:
+    """Where there is room, the check says how long a link may be, and keeps nothing of it."""
+    site = serve()
+    code, output = check(site)
+    assert code == 0
+    assert re.search(r"C62 .*the longest link, of \d{3,} characters, leads where it should", output)
+    assert site.rows("Event") == []
 
 
 def test_an_address_that_nobody_answers_is_named(make_site: MakeSite) -> None:

@@ -47,7 +47,7 @@ def message(**values: Any) -> dict[str, Any]:
     row = dict.fromkeys(("recipient", "sender", "subject", "message_id", "tag", "list_id", "error"), "")
     counts = dict.fromkeys(("open_count", "click_count", "machine_count"), 0)
     flags = dict.fromkeys(("opens", "clicks", "shared"), False)
-    given = {"id": uuid.uuid4(), "batch_id": uuid.uuid4(), "status": "sent", "meta": {"a": [1, "ö"]}}
+    given = {"id": uuid.uuid4(), "batch_id": uuid.uuid4(), "status": "sent", "details": {"a": [1, "ö"]}}
     return row | counts | flags | given | {"created_at": START, "sent_at": None} | values
 
 
@@ -201,7 +201,7 @@ def test_in_memory_the_hosts_transaction_is_left_alone(memory: Database) -> None
         assert notes(memory) == 1
         assert memory.link_url("it's:x%") == "https://example.com/?a=':b%c"
         about = memory.message_about(row["id"])
-        assert (about["id"], about["meta"], about["opens"]) == (row["id"], row["meta"], False)
+        assert (about["id"], about["details"], about["opens"]) == (row["id"], row["details"], False)
         assert about["sent_at"] == about["created_at"] == START.replace(tzinfo=None)
         assert missing_tables(memory) == []
         host.rollback()

@@ -176,7 +176,7 @@ def _lite(tmp_path: Path) -> Iterator[Store]:
 
 def day(store: Store) -> list[Record]:
     """What a few mails bring: two messages, their fates, links, opens, clicks and an opt-out."""
-    first, second = store.message(tag="a"), store.message(recipient="bob@example.com", meta={"n": 1, "word": "ö😀"})
+    first, second = store.message(tag="a"), store.message(recipient="bob@example.com", details={"n": 1, "word": "ö😀"})
     link = LinkTarget("l" * 16, "https://example.com/ö😀", "hero")
     return [
         link,
@@ -207,7 +207,7 @@ def test_all_that_is_spooled_arrives(store: Store) -> None:
     assert store.drain.run() == len(records)
     assert not store.waiting()
     assert store.rows("link") == [("l" * 16, "https://example.com/ö😀", "hero", "html")]
-    assert store.rows("message", "recipient", "status", "tag", "meta", "error") == [
+    assert store.rows("message", "recipient", "status", "tag", "details", "error") == [
         (ADA, "sent", "a", {}, ""),
         ("bob@example.com", "failed", "", {"n": 1, "word": "ö😀"}, "550 no 😀"),
     ]

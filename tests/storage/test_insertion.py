@@ -145,13 +145,13 @@ def test_what_is_there_already_stays(database: Database) -> None:
 
 def test_an_open_fate_is_settled_and_a_settled_one_stays(database: Database) -> None:
     """Also when it comes in another batch than the message."""
-    start = SentMessage(new_id(), new_id(), "ada@example.com", "", "", "", MOMENT, meta={"n": [1, None, "é"]})
+    start = SentMessage(new_id(), new_id(), "ada@example.com", "", "", "", MOMENT, details={"n": [1, None, "é"]})
     for status in (Status.SENDING, Status.FAILED, Status.SENT):
         with database.transaction() as connection:
             told = {name: getattr(start, name) for name in SentMessage._fields} | {"status": status}
             Batch(database, connection).write([SentMessage(**told)])
     row = database.message_about(start.id)
-    assert (row["status"], row["meta"], row["open_count"]) == ("failed", {"n": [1, None, "é"]}, 0)
+    assert (row["status"], row["details"], row["open_count"]) == ("failed", {"n": [1, None, "é"]}, 0)
     assert set(MESSAGE_COLUMNS) < set(row)
 
 

@@ -143,7 +143,7 @@ def test_an_opt_out_is_never_only_in_the_log(tmp_path: Path, caplog: pytest.LogC
 def test_what_is_no_record_is_not_tried_elsewhere(journal: Journal) -> None:
     """A record that cannot be written as JSON is the caller's mistake, not the directory's."""
     with pytest.raises(SpoolError):
-        journal.append({"meta": {(1, 2): 3}})
+        journal.append({"details": {(1, 2): 3}})
     journal.append({"n": 1})
     assert drained(journal.spools[0]) == [{"n": 1}]
     assert (journal.fallbacks, journal.lost) == (0, 0)

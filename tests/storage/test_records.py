@@ -31,7 +31,7 @@ MESSAGES = st.builds(
     created_at=MOMENTS,
     sent_at=st.none() | MOMENTS,
     status=st.sampled_from(Status),
-    meta=st.dictionaries(st.text(), JSON, max_size=3),
+    details=st.dictionaries(st.text(), JSON, max_size=3),
     columns=st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.dates() | st.uuids(), max_size=3),
 )
 HITS = st.builds(
@@ -155,9 +155,9 @@ def test_what_is_at_its_default_takes_no_room() -> None:
 
 def test_metadata_is_what_a_database_takes() -> None:
     """Any mapping is stored, and what JSON has no word for becomes null rather than a refused row."""
-    meta: Any = MappingProxyType({"n": float("nan"), "i": float("inf"), 1: "one"})
+    details: Any = MappingProxyType({"n": float("nan"), "i": float("inf"), 1: "one"})
     id_ = uuid.uuid4()
-    message = SentMessage(id_, id_, "a@b", "", "", "", datetime.now(UTC), meta=meta)
+    message = SentMessage(id_, id_, "a@b", "", "", "", datetime.now(UTC), details=details)
     again = from_json(decode(encode(to_json(message))))
     assert isinstance(again, SentMessage)
-    assert again.meta == {"n": None, "i": None, "1": "one"}
+    assert again.details == {"n": None, "i": None, "1": "one"}

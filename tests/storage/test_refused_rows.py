@@ -104,7 +104,7 @@ def test_a_row_that_a_trigger_or_a_check_refuses_costs_itself(
 
 def test_json_that_the_database_finds_too_deep_costs_its_row(host: Site) -> None:
     """MariaDB takes no JSON of 32 levels; the rows behind such a one arrive."""
-    put(host, message(), message(meta={"deep": nested(60)}), message())
+    put(host, message(), message(details={"deep": nested(60)}), message())
     mariadb = host.db.engine.dialect.name == "mysql"
     assert host.mailtrack.flush() == (2 if mariadb else 3)
     assert len(bad(host)) == mariadb
@@ -124,8 +124,8 @@ def _narrow(host: Site) -> Iterator[Site]:
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 def test_what_is_longer_than_a_packet_costs_its_row(narrow: Site) -> None:
     """A batch that is too long for one statement is cut, and a row that is too long alone is put aside."""
-    long = [message(meta={"text": "x" * 60_000}) for _ in range(8)]
-    put(narrow, *long, message(meta={"text": "x" * 300_000}), message())
+    long = [message(details={"text": "x" * 60_000}) for _ in range(8)]
+    put(narrow, *long, message(details={"text": "x" * 300_000}), message())
     assert narrow.mailtrack.flush() == 9
     assert len(bad(narrow)) == 1
 
@@ -145,7 +145,7 @@ def test_no_other_row_holds_an_opt_out_up(lite: Site) -> None:
 def test_a_record_that_raises_costs_itself(lite: Site) -> None:
     """Metadata deeper than Python can follow, and a suppression without references, are put aside."""
     deep = {"deep": nested(700)}
-    put(lite, message(), message(meta=deep), message())
+    put(lite, message(), message(details=deep), message())
     put(lite, Suppression(new_id(), "bob@example.com", now()), stream=1)
     lite.mailtrack.suppress(ADA, "news")
     assert lite.mailtrack.flush() == 3
@@ -179,7 +179,7 @@ class _Answer(Exception):
 @pytest.mark.parametrize(
     ("error", "costs"),
     [
-        (OperationalError("", {}, _Answer(4025, "CONSTRAINT `meta` failed")), True),
+        (OperationalError("", {}, _Answer(4025, "CONSTRAINT `details` failed")), True),
         (OperationalError("", {}, _Answer(1364, "Field 'tenant_id' doesn't have a default value")), True),
         (OperationalError("", {}, _Answer(1644, "no")), True),
         (OperationalError("", {}, _Answer(1153, "Got a packet bigger than 'max_allowed_packet' bytes")), True),

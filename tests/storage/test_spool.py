@@ -406,7 +406,7 @@ def test_a_directory_that_cannot_be_made_raises_spool_error(tmp_path: Path) -> N
 def test_what_is_no_json_raises_spool_error(spool: Spool) -> None:
     """A record that cannot be written as JSON is refused like any other, so that no mail fails of it."""
     with pytest.raises(SpoolError):
-        spool.append({"meta": {(1, 2): 3}})
+        spool.append({"details": {(1, 2): 3}})
     assert drained(spool) == []
 
 

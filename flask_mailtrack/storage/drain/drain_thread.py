@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 
+from flask_mailtrack.storage.journal.journal import Listener
 from flask_mailtrack.storage.journal.spool import keeps_threads
 
 from .drain import Backoff, Drain
@@ -20,11 +21,14 @@ class DrainThread:
     """Runs the drain every few seconds, in whichever processes have written something.
 
     It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
+
+    :param then: woken after each run.
     """
 
-    def __init__(self, drain: Drain, seconds: float) -> None:
+    def __init__(self, drain: Drain, seconds: float, then: Listener | None = None) -> None:
         self._drain = drain
         self._seconds = seconds
+        self._then = then
         self._pid = 0
 
     def wake(self) -> None:
@@ -35,7 +39,7 @@ class DrainThread:
         if self._pid != os.getpid() and keeps_threads():
             drain, over = weakref.ref(self._drain), threading.Event()
             weakref.finalize(self._drain, over.set).atexit = False
-            arguments = (drain, over, self._seconds)
+            arguments = (drain, over, self._seconds, self._then)
             thread = threading.Thread(target=_loop, args=arguments, name="mailtrack-drain", daemon=True)
             thread.start()
             self._pid = os.getpid()
@@ -56,13 +60,15 @@ class InlineDrain:
 _running: weakref.WeakKeyDictionary[threading.Thread, tuple[int, threading.Event]] = weakref.WeakKeyDictionary()
 
 
-def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float) -> None:
+def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float, then: Listener | None) -> None:
     backoff = Backoff(seconds)
     wait = seconds
     while not over.wait(wait):
         if (went_well := _run_once(drain)) is None:
             return
         wait = backoff.after(went_well)
+        if then is not None:
+            then.wake()
     _run_once(drain)
 
 

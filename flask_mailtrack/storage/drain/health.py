@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import Signatures
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.snapshot import Snapshot
 
 from .drain import Drain
 
@@ -44,7 +46,7 @@ class Health:
     """Links of our own form, in the last hour, that none of our keys has signed; 0 if there were few."""
 
     problems: tuple[str, ...] = ()
-    """What keeps rows from being stored, or choices from being honoured, in words."""
+    """What keeps rows from being stored, or choices and switches from being honoured, in words."""
 
     @property
     def ok(self) -> bool:
@@ -54,14 +56,20 @@ class Health:
 
 
 def health(
-    drain: Drain, journals: Sequence[Journal], signatures: Signatures, database: Database | None = None
+    drain: Drain,
+    journals: Sequence[Journal],
+    signatures: Signatures,
+    database: Database | None = None,
+    snapshots: Sequence[Snapshot[Any]] = (),
 ) -> Health:
     """Return how things are. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises.
 
     :param database: is looked at from outside only.
+    :param snapshots: of what operators have decided; said is how the last reading of each went.
     """
     waiting, runs = drain.waiting(), drain.progress.read()
     unknown = (f"{place} holds rows, and nothing says of which app" for place in journals[0].doubtful)
+    old = filter(None, (each.trouble() for each in snapshots))
     gone = [database.file.vanished] if database is not None and database.file.vanished else []
     return Health(
         rows=waiting.rows,
@@ -76,5 +84,5 @@ def health(
         last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
         streamed=waiting.streamed,
         bad_signatures=signatures.read(),
-        problems=(*waiting.troubles, *unknown, *gone),
+        problems=(*waiting.troubles, *unknown, *gone, *old),
     )

@@ -92,7 +92,7 @@ def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], 
         "recipient": "",
         "subject": "",
         "message_id": "",
-        "meta": {},
+        "details": {},
         "error": "",
         "seen_on": None,
     }

@@ -41,10 +41,10 @@ log = logging.getLogger("flask_mailtrack.drain")
 
 _COUNTS = ("open_count", "click_count", "machine_count")
 _FIRST = ("first_verdict", "first_reasons")
-_IN_MESSAGE = [name for name in SentMessage._fields if name not in ("meta", "columns")]
+_IN_MESSAGE = [name for name in SentMessage._fields if name not in ("details", "columns")]
 _IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording", "lifts")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
-MESSAGE_COLUMNS = (*_IN_MESSAGE, "meta", *_COUNTS)
+MESSAGE_COLUMNS = (*_IN_MESSAGE, "details", *_COUNTS)
 EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
 
 _LOOKED_BACK = 200
@@ -117,7 +117,7 @@ class Batch:
         for message in messages:  # the first fate is final, here as in the table
             if message.id not in told or told[message.id].status == Status.SENDING:
                 told[message.id] = message
-        rows = [(*_of_message(m), dict(m.meta), 0, 0, 0) for m in told.values()]
+        rows = [(*_of_message(m), dict(m.details), 0, 0, 0) for m in told.values()]
         self._pour(self._database.message, MESSAGE_COLUMNS, rows, list(told.values()))
 
     def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     StaticPool,
     Table,
     Text,
-    Uuid,
     any_,
     bindparam,
     case,
@@ -32,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from flask_mailtrack.column_types import UUIDS
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.models import Models, by_people, key_of
@@ -344,7 +344,7 @@ def _discreet() -> Iterator[None]:
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two drainers that take locks in the same order do not wait for each other in a circle."""
     first, *others = key_of(table)
-    if others or not isinstance(table.c[first].type, Uuid):
+    if others or not isinstance(table.c[first].type, UUIDS):
         return sorted(rows, key=lambda row: [row[key] for key in (first, *others)])
     return sorted(rows, key=lambda row: row[first].int)  # in the same order, in a tenth of the time
 

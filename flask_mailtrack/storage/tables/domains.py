@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from flask_mailtrack.events import VERIFIED
 
 from .database import Database
-from .switches import FRESH_SECONDS, aware
+from .snapshot import FRESH_SECONDS, Snapshot
+from .switches import aware
 
-log = logging.getLogger("flask_mailtrack.domains")
-
-LEASE = timedelta(minutes=5)
-"""How long one machine has for the check of a host before another may take it over."""
+LEASE = timedelta(minutes=10)
+"""How long one machine has for the check of a host, all time-outs in it, before another may take it over."""
+WARN_DAYS = (21, 7)
+"""Days before the end of a certificate from which on it is told of, and then is urgent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,11 @@ class DomainRow:
 _COLUMNS = tuple(DomainRow.__dataclass_fields__)
 
 
+def urgency(ends: datetime | None, moment: datetime) -> int:
+    """Return how many of :data:`WARN_DAYS` a certificate has passed: 0, 1 (renew it soon) or 2 (at once)."""
+    return sum(ends - moment < timedelta(days=days) for days in WARN_DAYS) if ends else 0
+
+
 class DomainTable:
     """Reads and writes the rows. Everything raises ``SQLAlchemyError`` if the database cannot do it now."""
 
@@ -69,11 +73,18 @@ class DomainTable:
         found = self._database.rows(select(*_columns(table)).where(table.c.host == host))
         return _row(found[0]) if found else None
 
-    def add(self, row: DomainRow) -> None:
-        """Add a row; its host must be new."""
-        with self._database.transaction() as connection:
-            table = self._database.domain
-            connection.execute(insert(table).values(_values(row) | self._database.host.values(table, row, {})))
+    def add(self, row: DomainRow) -> bool:
+        """Add a row, and say whether nobody has added the host before."""
+        table = self._database.domain
+        values = _values(row) | self._database.host.values(table, row, {})
+        try:
+            with self._database.transaction() as connection:
+                connection.execute(insert(table).values(values))
+        except IntegrityError:  # of which there are others
+            if not self._database.rows(select(table.c.host).where(table.c.host == row.host)):
+                raise
+            return False
+        return True
 
     def change(self, host: str, **values: Any) -> None:
         """Change columns of a row."""
@@ -88,21 +99,21 @@ class DomainTable:
             connection.execute(delete(table).where(table.c.host == host))
 
     def due(self, moment: datetime) -> list[str]:
-        """Return the hosts whose next check is due."""
-        table = self._database.domain
-        free = or_(table.c.lease_until.is_(None), table.c.lease_until < moment)
-        late = or_(table.c.check_at.is_(None), table.c.check_at <= moment)
-        return [str(row[0]) for row in self._database.rows(select(table.c.host).where(free, late))]
+        """Return the hosts whose next check is due, and which nobody checks just now."""
+        query = select(self._database.domain.c.host).where(*self._due(moment))
+        return [str(row[0]) for row in self._database.rows(query.order_by(self._database.domain.c.check_at))]
 
     def lease(self, host: str, moment: datetime) -> bool:
-        """Take the check of *host* for this machine, and say whether no other has it."""
+        """Take the check of *host* for this machine, and say whether no other has it, or has just made it."""
+        table = self._database.domain
+        mine = update(table).where(table.c.host == host, *self._due(moment)).values(lease_until=moment + LEASE)
+        with self._database.transaction() as connection:
+            return bool(connection.execute(mine).rowcount)
+
+    def _due(self, moment: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         table = self._database.domain
         free = or_(table.c.lease_until.is_(None), table.c.lease_until < moment)
-        with self._database.transaction() as connection:
-            taken = connection.execute(
-                update(table).where(table.c.host == host, free).values(lease_until=moment + LEASE)
-            )
-            return bool(taken.rowcount)
+        return free, or_(table.c.check_at.is_(None), table.c.check_at <= moment)
 
     def has_sent(self, domain: str) -> bool:
         """Say whether mail of a sender domain, or of one below it, has been sent."""
@@ -122,21 +133,22 @@ class DomainTable:
 
 
 class DomainsInUse:
-    """The hosts that carry links now; read now and then, and never in a redirect.
-
-    Never raises: while the database cannot be asked, what was read last holds.
+    """The hosts that carry links now; never asked of the database while a reader waits.
 
     :param table: where the domains are.
     """
 
     def __init__(self, table: DomainTable, fresh_seconds: float = FRESH_SECONDS) -> None:
-        self._table = table
-        self._fresh_seconds = fresh_seconds
-        self._reading = threading.Lock()
-        self._read_at: float | None = None
-        self._rows: tuple[DomainRow, ...] = ()
-        self.error = ""
-        """Why the last reading failed; empty if it went well."""
+        rows: tuple[DomainRow, ...] = ()
+        self.snapshot = Snapshot("tracking domains", lambda: tuple(table.rows()), rows, fresh_seconds)
+
+    def now(self) -> tuple[DomainRow, ...]:
+        """Return all rows. Never raises: before the first reading there are none."""
+        return self.snapshot.now()
+
+    def forget(self) -> None:
+        """Read anew at the next question."""
+        self.snapshot.forget()
 
     def host_for(self, sender_domain: str) -> str:
         """Return the verified host of exactly this sender domain; empty if there is none.
@@ -152,32 +164,21 @@ class DomainsInUse:
 
     def known(self, host: str) -> bool:
         """Say whether *host* is one of the tracking domains, verified or not: for a server that wants a certificate."""
-        return any(row.host == host for row in self._rows or self.now())
+        return self._remembers(host) or any(row.host == host for row in self.now())
 
-    def now(self) -> Sequence[DomainRow]:
-        """Return the rows, read anew if they are no longer fresh."""
-        moment = time.monotonic()
-        stale = self._read_at is None or moment - self._read_at >= self._fresh_seconds
-        if stale and self._reading.acquire(blocking=self._read_at is None):
-            try:
-                self._read(moment)
-            finally:
-                self._reading.release()
-        return self._rows
+    def may_be_ours(self, host: str) -> bool:
+        """Say whether a reader may have come by a link on *host*; from memory, as no reader waits for a database.
 
-    def forget(self) -> None:
-        """Read anew at the next question."""
-        self._read_at = None
+        As long as nobody can say that *host* is not ours, it may be: a link that is out must lead.
+        """
+        if self._remembers(host):
+            return True
+        sure = self.snapshot.sure
+        self.snapshot.renew()
+        return not sure
 
-    def _read(self, moment: float) -> None:
-        try:
-            self._rows = tuple(self._table.rows())
-            self.error = ""
-        except Exception as error:
-            if not self.error:
-                log.warning("the tracking domains cannot be read, so the last known hold (%s)", type(error).__name__)
-            self.error = type(error).__name__
-        self._read_at = moment
+    def _remembers(self, host: str) -> bool:
+        return any(row.host == host for row in self.snapshot.last)
 
 
 def _columns(table: Any) -> Iterator[Any]:

@@ -9,10 +9,11 @@ SQLite file that is gone, or that is another one now, goes on writing into nothi
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, StaticPool, Table, create_engine, event
 from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.pool import AssertionPool, Pool, QueuePool
@@ -69,6 +70,13 @@ def own_engine(engine: Engine) -> Engine:
     """
     bounded = isinstance(engine.pool, QueuePool | AssertionPool)
     return _OwnEngine(engine) if bounded and not _in_memory(engine) else engine
+
+
+def passing_engine(tables: Sequence[Table]) -> Engine:
+    """Return a database in memory with *tables* in it, which is gone with its engine."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    tables[0].metadata.create_all(engine, tables=tables)
+    return engine
 
 
 def _in_memory(engine: Engine) -> bool:

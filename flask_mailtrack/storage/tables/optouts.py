@@ -312,9 +312,10 @@ _COLUMNS = ("recipient", "list_id", "kind", "method", "created_at", "message_id"
 def held(row: Any) -> dict[str, str]:
     """Return the refusals that make a row of the table stand: how each came, by its id.
 
-    A row of before refusals were kept by id is one refusal, whose id is made of the row.
+    A row of before refusals were kept by id, or one that somebody has written by hand, is one refusal, whose id is
+    made of the row.
     """
-    if row.refusals is not None:
+    if row.refusals:  # empty is what Flask-Admin makes of NULL
         return dict(row.refusals)
     since = _aware(row.created_at).isoformat()
     return {uuid.uuid5(_ROWS, f"{row.list_id}\0{row.kind}\0{since}\0{row.message_id}").hex: row.method}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,11 +13,7 @@ from sqlalchemy import insert, select, update
 from flask_mailtrack.events import SettingChange
 
 from .database import Database
-
-log = logging.getLogger("flask_mailtrack.settings")
-
-FRESH_SECONDS = 4.0
-"""How long what was read is believed: a switch is promised to be in force everywhere within five seconds."""
+from .snapshot import FRESH_SECONDS, Snapshot
 
 
 class Scope(StrEnum):
@@ -29,6 +22,8 @@ class Scope(StrEnum):
     ACCOUNT = "account"
     DOMAIN = "domain"
     SENDER = "sender"
+    TAG = "tag"
+    """No scope of switches: the subject is a tag, which is on, or off when it is retired."""
 
 
 class Dimension(StrEnum):
@@ -44,7 +39,8 @@ class Dimension(StrEnum):
 
 TRACKED = ("opens", "clicks")
 SWITCHES = (*TRACKED, "unsubscribe")
-PAUSE, DIMENSION = "pause", "dimension"
+PAUSE, DIMENSION, TAG = "pause", "dimension", "tag"
+_NARROW = (Scope.DOMAIN, Scope.SENDER)
 _COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
 
 
@@ -85,10 +81,16 @@ class InForce:
         self.dimension = Dimension(said.value) if said else Dimension.BOTH
         pause = switches.get((Scope.ACCOUNT, "", PAUSE))
         self.paused = pause is not None and pause.value == "on"
+        self.tags = {each.subject: each for each in switches.values() if each.scope == Scope.TAG}
+        """What operators have said of tags."""
 
     def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
         """Return the setting of exactly this scope, if it is set."""
         return self._switches.get((scope, subject, key))
+
+    def scopes(self) -> list[tuple[Scope, str]]:
+        """Return the domains and senders that have a setting of their own, in order."""
+        return sorted({(each.scope, each.subject) for each in self._switches.values() if each.scope in _NARROW})
 
     def decide(self, key: str, sender: str) -> Decision:
         """Return what holds for mail of *sender*: the narrowest setting that the dimension admits.
@@ -117,43 +119,22 @@ class InForce:
 
 
 class Switches:
-    """Reads the settings in force, now and then.
-
-    Never raises: if the database cannot be asked, what was read last holds, and before the first reading nothing is
-    set, so that the configuration holds.
+    """The settings in force, and the changes that brought them about.
 
     :param database: where the settings are.
-    :param fresh_seconds: see :data:`FRESH_SECONDS`.
     """
 
     def __init__(self, database: Database, fresh_seconds: float = FRESH_SECONDS) -> None:
         self._database = database
-        self._fresh_seconds = fresh_seconds
-        self._reading = threading.Lock()
-        self._read_at: float | None = None
-        self._in_force = InForce({})
-        self.error = ""
-        """Why the last reading failed; empty if it went well."""
+        self.snapshot = Snapshot("operator's settings", self._read, InForce({}), fresh_seconds)
 
     def now(self) -> InForce:
-        """Return the settings in force, read anew if they are no longer fresh: one query at most each few seconds."""
-        moment = time.monotonic()
-        stale = self._read_at is None or moment - self._read_at >= self._fresh_seconds
-        # One thread reads. The others go on with what was known, but for the very first time.
-        if stale and self._reading.acquire(blocking=self._read_at is None):
-            try:
-                self._read(moment)
-            finally:
-                self._reading.release()
-        return self._in_force
+        """Return the settings in force. Never raises: before the first reading nothing is set."""
+        return self.snapshot.now()
 
     def paused(self) -> bool:
         """Say whether the kill switch is on."""
         return self.now().paused
-
-    def forget(self) -> None:
-        """Read anew at the next question: a setting has just been changed here."""
-        self._read_at = None
 
     def change(self, change: SettingChange) -> SettingChange:
         """Write a change down, so that it is in force, and return it with what it has replaced.
@@ -169,7 +150,7 @@ class Switches:
             row = {name: getattr(change, name) for name in _COLUMNS} | self._database.host.values(table, change, {})
             # What is unset is in force no more; the row is there for the history.
             connection.execute(insert(table).values(**row, replaced_at=None if change.value else change.changed_at))
-        self.forget()
+        self.snapshot.forget()
         return change._replace(before=before or "")
 
     def history(self, key: str = "", scope: str = "", subject: str = "") -> list[SettingChange]:
@@ -191,18 +172,8 @@ class Switches:
             found.append(change._replace(changed_at=aware(change.changed_at)))
         return found
 
-    def _read(self, moment: float) -> None:
-        try:
-            self._in_force = InForce({(s.scope, s.subject, s.key): s for s in self._rows()})
-        except Exception as error:
-            if not self.error:
-                log.warning("the operator's settings cannot be read, so the last known hold (%s)", type(error).__name__)
-            self.error = type(error).__name__
-        else:
-            if self.error:
-                log.info("the operator's settings can be read again")
-            self.error = ""
-        self._read_at = moment
+    def _read(self) -> InForce:
+        return InForce({(each.scope, each.subject, each.key): each for each in self._rows()})
 
     def _rows(self) -> Iterator[Switch]:
         table = self._database.setting
