@@ -153,17 +153,12 @@ def build(
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     # The drain asks what stands, too, but must not be asked to run meanwhile.
     asked_late = OptOuts(database, signer, PendingChoices(choices, stream, hurried=True), consent)
-    keep_days = settings.keep_days.get("events", 0)
-    silence = Silence(database, asked_late, consent, keep_days, administration.switches)
+    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence, announcer)
-    drain = _drain(settings, journals, writer, announcer, stream)
+    drain = _drain(settings, journals, Writer(database, enrichment, hindsight, silence, announcer), announcer, stream)
     remember = 0 if app.testing else NOBODY_SECONDS
     optouts = OptOuts(database, signer, PendingChoices(choices, stream, drain), consent, remember)
-    # One for both journals: each would have a thread of its own to start.
-    woken = _woken(settings, database, drain, administration.watch)
-    for journal, listeners in ((events, woken), (choices, (optouts, *woken))):
-        journal.announcer, journal.listeners = announcer, listeners
+    _listen(journals, announcer, optouts, _woken(settings, database, drain, administration.watch))
     references = References(database, found.first)
     ledger = Ledger(events, references)
     operator = Operator(settings, administration.switches, administration.in_use)
@@ -212,6 +207,18 @@ def _woken(settings: Settings, database: Database, drain: Drain, watch: Listener
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
         return (InlineDrain(drain),)
     return (DrainThread(drain, settings.drain_seconds, watch),)
+
+
+def _listen(
+    journals: tuple[Journal, Journal],
+    announcer: Announcer,
+    optouts: OptOuts,
+    woken: tuple[Listener, ...],
+) -> None:
+    """Have both journals wake one drain: each would have a thread of its own to start."""
+    events, choices = journals
+    events.announcer = choices.announcer = announcer
+    events.listeners, choices.listeners = woken, (optouts, *woken)
 
 
 def shown_to_readers(state: State) -> OptOuts:
