@@ -73,8 +73,8 @@ def _settings(environment: Mapping[str, str]) -> dict[str, Any]:
         "SQLALCHEMY_DATABASE_URI": "sqlite:///example.sqlite3",
         "MAILTRACK_BASE_URL": environment.get("MAILTRACK_BASE_URL") or "http://127.0.0.1:5000",
         "MAILTRACK_DRAIN": "inline",  # events are there at once; a busy site leaves it to the thread
-        "MAILTRACK_INSTANT_SECONDS": 0.5,  # whoever tries this out opens a mail sooner than any customer
-        "MAILTRACK_THRESHOLDS": {"burst": 1},  # and clicks faster
+        # Whoever tries this out opens a mail sooner than any customer, and clicks faster.
+        "MAILTRACK_THRESHOLDS": {"instant": 0.5, "burst": 1},
         "MAILTRACK_LISTS": LISTS,
         "MAIL_SUPPRESS_SEND": not server,
         "MAIL_SERVER": server or "127.0.0.1",

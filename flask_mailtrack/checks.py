@@ -136,7 +136,7 @@ def integer(low: int, high: int) -> Check:
 
 def thresholds(key: str, value: Any) -> dict[str, float]:
     """Some of :class:`~.thresholds.Thresholds` by name; the others stay as they are."""
-    known = [field.name for field in fields(Thresholds) if field.name != "instant"]
+    known = [field.name for field in fields(Thresholds)]
     if not isinstance(value, Mapping):
         raise bad("E116", key, f"is {value!r}.", "Write {'burst': 5, 'shadow': 0}.")
     for name in value:

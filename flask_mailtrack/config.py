@@ -149,7 +149,6 @@ class Settings:
     blocked: tuple[str, ...] = _setting(
         (), blocked_list, "Where links lead no more (410): hosts with all below them, URLs, ids of messages."
     )
-    clip_bytes: int = _setting(102_000, integer(0, 100_000_000), "Warn of HTML longer than this, as Gmail cuts it.")
     track_when_unknown: bool = _setting(
         True, boolean, "Measure people of whom Mailtrack(consent=...) knows nothing. Without it, everybody is measured."
     )
@@ -183,13 +182,10 @@ class Settings:
         "Who moves the journal to the database: a thread, each hit and send itself (default under TESTING), or you.",
     )
     drain_seconds: float = _setting(2, number(0.05, 3600), "Seconds between two runs of the drain thread.")
-    instant_seconds: float = _setting(
-        3, number(0, 3600), "A hit sooner than this after sending is a machine's. 0 under TESTING."
-    )
     thresholds: dict[str, float] = _setting(
         {},
         thresholds,
-        "Of the other verdicts, to change one by one: {'open_window': 60, 'click_window': 30, 'probable': 600, "
+        "Of the verdicts, to change one by one: {'instant': 3, 'open_window': 60, 'click_window': 30, 'probable': 600, "
         "'burst': 5, 'sweep': 10, 'honeypot': 10, 'shadow': 60} seconds, {'min_chrome': 100}; 0: off. "
         "burst, sweep and shadow are 0 under TESTING.",
     )
@@ -207,7 +203,6 @@ class Settings:
     geo_database: str = _setting(
         "", with_extra(directory, "maxminddb", "geo"), "A country database in MaxMind's format (.mmdb)."
     )
-    drain_batch: int = _setting(1_000, integer(1, 10_000), "Rows in one database transaction.")
     sink: str = _setting(
         "", sink, "Redis through which the rows of many boxes go: redis://, rediss:// or unix://. Empty: none."
     )
@@ -215,8 +210,6 @@ class Settings:
         1_000_000, integer(1, 1_000_000_000), "Entries in Redis from which on rows wait in the journal."
     )
     sink_volatile: bool = _setting(False, boolean, "Take a Redis that has no append-only file, or that evicts keys.")
-    max_html_bytes: int = _setting(2_000_000, integer(1_000, 100_000_000), "Longer bodies go out untracked.")
-    max_links: int = _setting(2_000, integer(1, 100_000), "Bodies with more links go out untracked.")
 
     max_seconds: float = _setting(2, number(0.05, 60), "Bodies that take longer to prepare go out untracked.")
 
@@ -228,7 +221,7 @@ class Settings:
     @property
     def limits(self) -> Thresholds:
         """Where machines end and people begin."""
-        return Thresholds(instant=self.instant_seconds, **self.thresholds)
+        return Thresholds(**self.thresholds)
 
     @property
     def app_files(self) -> dict[str, bytes]:
@@ -276,9 +269,8 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug:
     values["spool_dir"] = values.get("spool_dir") or os.path.join(instance_path, "mailtrack")
     if testing:
         values.setdefault("drain", "inline")
-        values.setdefault("instant_seconds", 0)
         # A test clicks all the links of a mail at once, from one address, and is a person all the same.
-        values["thresholds"] = {"burst": 0, "sweep": 0, "shadow": 0} | values.get("thresholds", {})
+        values["thresholds"] = {"instant": 0, "burst": 0, "sweep": 0, "shadow": 0} | values.get("thresholds", {})
     return Settings(**values)
 
 

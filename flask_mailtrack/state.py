@@ -155,7 +155,7 @@ def build(
     asked_late = OptOuts(database, signer, PendingChoices(choices, stream, hurried=True), consent)
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    drain = _drain(settings, journals, Writer(database, enrichment, hindsight, silence, announcer), announcer, stream)
+    drain = _drain(journals, Writer(database, enrichment, hindsight, silence, announcer), announcer, stream)
     remember = 0 if app.testing else NOBODY_SECONDS
     optouts = OptOuts(database, signer, PendingChoices(choices, stream, drain), consent, remember)
     _listen(journals, announcer, optouts, _woken(settings, database, drain, administration.watch))
@@ -188,16 +188,14 @@ def _engines(app: Flask, db: Any) -> dict[str | None, Any]:
         return {key: own_engine(engine) for key, engine in db.engines.items()}
 
 
-def _drain(
-    settings: Settings, journals: Sequence[Journal], writer: Writer, announcer: Announcer, stream: Stream | None
-) -> Drain:
+def _drain(journals: Sequence[Journal], writer: Writer, announcer: Announcer, stream: Stream | None) -> Drain:
     """Return what moves records to the tables: straight, or by way of Redis, if many machines meet there."""
     target: Target = Tables(writer, announcer)
     if stream is not None:
-        consumer = Consumer(stream, writer, settings.drain_batch, announcer)
+        consumer = Consumer(stream, writer, announcer)
         target = RedisThenTables(Tables(writer, announcer), stream, consumer)
     spools = [spool for journal in journals for spool in journal.spools]
-    return Drain(spools, target, settings.drain_batch, announcer)
+    return Drain(spools, target, announcer)
 
 
 def _woken(settings: Settings, database: Database, drain: Drain, watch: Listener) -> tuple[Listener, ...]:

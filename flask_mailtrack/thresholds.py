@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What ``MAILTRACK_THRESHOLDS`` may change, and ``MAILTRACK_INSTANT_SECONDS``. Zero switches a sign off.
+    """What ``MAILTRACK_THRESHOLDS`` may change. Zero switches a sign off.
 
     All are seconds, but for :attr:`min_chrome`. The defaults are those of scanners that were watched at
     work; https://github.com/warmbly/warmbly/issues/410 and mautic's issues 9798 and 16263 tell of some.

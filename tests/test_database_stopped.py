@@ -67,13 +67,16 @@ def test_a_stopped_database_stops_no_reader(server: Server, make_site: MakeSite)
     assert host.send(HTML, to="bob@example.com", list_id="news") != []
 
 
-def test_a_database_that_stops_in_a_drain_loses_nothing(server: Server, make_site: MakeSite) -> None:
+def test_a_database_that_stops_in_a_drain_loses_nothing(
+    server: Server, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that goes away between two batches leaves the rest in the spool, and nothing comes twice."""
-    host = make_site(SQLALCHEMY_DATABASE_URI=server.url, MAILTRACK_DRAIN="manual", MAILTRACK_DRAIN_BATCH=4)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.BATCH", 4)
+    host = make_site(SQLALCHEMY_DATABASE_URI=server.url, MAILTRACK_DRAIN="manual")
     reader = Reader(host.client, host.send(HTML))
     for _ in range(10):
         reader.open()
-    writer = host.mailtrack.state().drain._writer
+    writer = host.mailtrack.state().drain._target._writer
     write, batches = writer._write, []
 
     def stopping(*arguments: object) -> object:
@@ -98,7 +101,7 @@ def test_a_database_that_hangs_stops_no_reader(server: Server, make_site: MakeSi
     host = make_site(**config)
     drain = host.mailtrack.state().drain
     hanging = threading.Event()
-    store = drain._writer.store
+    store = drain._target._writer.store
 
     def watched(*arguments: object, **options: object) -> object:
         hanging.set()
@@ -107,7 +110,7 @@ def test_a_database_that_hangs_stops_no_reader(server: Server, make_site: MakeSi
     reader = Reader(host.client, host.send(HTML))
     host.mailtrack.flush()
     with server.hung():
-        drain._writer.store = watched  # type: ignore[method-assign,assignment]
+        drain._target._writer.store = watched  # type: ignore[method-assign,assignment]
         began = time.monotonic()
         assert reader.click("go").status_code == 302
         assert hanging.wait(30)

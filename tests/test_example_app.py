@@ -36,7 +36,7 @@ def _make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     contexts = contextlib.ExitStack()
 
     def make(folder: str = "instance", **config: Any) -> Flask:
-        given = {"TESTING": True, "MAILTRACK_INSTANT_SECONDS": 0} | config
+        given = {"TESTING": True, "MAILTRACK_THRESHOLDS": {"instant": 0}} | config
         app = create_app(given, instance_path=str(tmp_path / folder))
         with app.app_context():
             engine = db.engine

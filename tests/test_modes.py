@@ -401,7 +401,7 @@ def test_one_mail_to_many_shows_nobodys_day(make_site: MakeSite) -> None:
 
 def test_a_counter_is_as_old_as_nothing(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is begun at midnight, which says nothing of when a mail was sent: nobody is too fast for it."""
-    site = make_site(MAILTRACK_INSTANT_SECONDS=3)
+    site = make_site(MAILTRACK_THRESHOLDS={"instant": 3})
     monkeypatch.setattr("flask_mailtrack.incoming.hits.born", lambda identifier: now() - timedelta(seconds=1))
     read(site, site.send(HTML, mode="aggregate"))
     read(site, site.send(HTML, mode="individual"))

@@ -26,7 +26,12 @@ def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Make apps as they run in production, with a temporary folder of their own."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    given = {"TESTING": False, "MAIL_SUPPRESS_SEND": True, "MAILTRACK_DRAIN": "manual", "MAILTRACK_INSTANT_SECONDS": 0}
+    given = {
+        "TESTING": False,
+        "MAIL_SUPPRESS_SEND": True,
+        "MAILTRACK_DRAIN": "manual",
+        "MAILTRACK_THRESHOLDS": {"instant": 0},
+    }
     return lambda **config: make_site(**(given | config))
 
 

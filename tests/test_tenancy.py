@@ -35,7 +35,7 @@ def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "TESTING": False,
         "MAIL_SUPPRESS_SEND": True,
         "MAILTRACK_DRAIN": "manual",
-        "MAILTRACK_INSTANT_SECONDS": 0,
+        "MAILTRACK_THRESHOLDS": {"instant": 0},
         "MAILTRACK_SPOOL_DIR": tmp_path / "spool",
     }
     return lambda **config: make_site(**(given | config))

@@ -246,7 +246,7 @@ class Bodies:
             refuse=functools.partial(self._refuse, plan=plan),
             refuse_text=functools.partial(self._policy.refuse_text, base_url=plan.base_url),
             slots=[slot[:3] for slot in slots],
-            limits=rewrite.Limits(settings.max_html_bytes, settings.max_links, settings.max_seconds),
+            limits=rewrite.Limits(max_seconds=settings.max_seconds),
             start=start,
             attribute=RELAYS[settings.downstream].attribute,
         )

@@ -28,6 +28,10 @@ from .text import is_sealed
 log = logging.getLogger("flask_mailtrack.send")
 
 
+CLIPPED_FROM = 102_000
+"""Characters of HTML that Gmail shows; it cuts what follows, and with it a pixel at the bottom."""
+
+
 class Preparer:
     """Turns messages into batches.
 
@@ -280,10 +284,9 @@ class _Work:
 
     def _clipped(self, length: int) -> list[RewriteError]:
         """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
-        limit = self._settings.clip_bytes
-        if self._settings.pixel != "bottom" or not 0 < limit < length:
+        if self._settings.pixel != "bottom" or length <= CLIPPED_FROM:
             return []
-        return [RewriteError("clipped", f"{length} characters of HTML, Gmail shows {limit}")]
+        return [RewriteError("clipped", f"{length} characters of HTML, Gmail shows {CLIPPED_FROM}")]
 
     def _headers(self, links: Links) -> dict[str, str]:
         if not self._choice.unsubscribe:

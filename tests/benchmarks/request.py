@@ -123,7 +123,7 @@ def tracked(folder: Path, sync: str, drain: str = "manual") -> tuple[Flask, list
         MAILTRACK_SPOOL_DIR=str(folder / "spool"),
         MAILTRACK_SPOOL_SYNC=sync,
         MAILTRACK_DRAIN=drain,
-        MAILTRACK_INSTANT_SECONDS=0,
+        MAILTRACK_THRESHOLDS={"instant": 0},
     )
     db, mail = SQLAlchemy(app), Mail(app)
     mailtrack = Mailtrack(app, mail=mail, db=db)

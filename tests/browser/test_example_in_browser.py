@@ -50,7 +50,7 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, lambda *_: [], threaded=True)
     address = f"http://127.0.0.1:{server.server_port}"
     # A browser that is driven opens a mail sooner than any hand could.
-    config = {"MAILTRACK_BASE_URL": address, "MAILTRACK_INSTANT_SECONDS": 0, "MAIL_SUPPRESS_SEND": True}
+    config = {"MAILTRACK_BASE_URL": address, "MAILTRACK_THRESHOLDS": {"instant": 0}, "MAIL_SUPPRESS_SEND": True}
     app = create_app(config, instance_path=str(tmp_path_factory.mktemp("example")))
     server.app = app
     thread = threading.Thread(target=server.serve_forever)

@@ -240,7 +240,7 @@ def test_machines_are_kept_and_labelled(
 
 def test_a_scanner_right_after_sending_is_labelled(make_site: MakeSite) -> None:
     """s38: outside of tests, what fetches within seconds of sending is taken for a machine, and still served."""
-    site = make_site(MAILTRACK_INSTANT_SECONDS=3)
+    site = make_site(MAILTRACK_THRESHOLDS={"instant": 3})
     assert site.client.get(pixel_path(site), headers=BROWSER).status_code == 200
     (event,) = site.rows("Event")
     assert (event.verdict, event.reasons) == ("scanner", ["timing_instant"])

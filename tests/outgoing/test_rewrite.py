@@ -565,7 +565,7 @@ def test_limits_are_kept() -> None:
     assert reason(html, limits=Limits(max_bytes=len(html) - 1)) == "too_big"
     assert reason(html, limits=Limits(max_links=1)) == "too_many_links"
     assert reason(html, limits=Limits(max_bytes=len(html), max_links=2)) == ""
-    assert Limits() == Limits(Settings.max_html_bytes, Settings.max_links, Settings.max_seconds)
+    assert Limits() == Limits(max_seconds=Settings.max_seconds)
 
 
 def test_mistake_in_the_policy_declines_the_body() -> None:

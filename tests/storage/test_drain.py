@@ -90,7 +90,7 @@ class Store:
         spools = self.spools
         if directory is not None:
             spools = [Spool(directory, spool.stream, "off") for spool in self.spools]
-        return Drain(spools, Tables(Writer(database or self.database), self.told), batch)
+        return Drain(spools, Tables(Writer(database or self.database), self.told), batch=batch)
 
     def put(self, *records: Record) -> None:
         """Append *records*, each to the stream it belongs to."""
@@ -625,7 +625,7 @@ def test_signals_come_after_the_commit(store: Store) -> None:
             seen.append(bool(other.rows(sa.select(other.event.c.id).where(other.event.c.id == record.id))))
 
     store.put(*day(store))
-    Drain(store.spools, Tables(Writer(store.database), Told(announce)), 2).run()
+    Drain(store.spools, Tables(Writer(store.database), Told(announce))).run()
     assert seen == [True] * 8
 
 
@@ -637,7 +637,7 @@ def test_signals_come_again_rather_than_never(lite: Store) -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        Drain(lite.spools, Tables(Writer(lite.database), Told(announce)), 500).run()
+        Drain(lite.spools, Tables(Writer(lite.database), Told(announce)), batch=500).run()
     lite.drain.run()
     assert len(lite.told.records) == 13
 
@@ -827,7 +827,7 @@ def test_a_receiver_that_asks_for_a_drain_is_not_in_its_way(lite: Store) -> None
     """A signal receiver that flushes, or sends a mail, neither waits for itself nor drains twice."""
     moved: list[int] = []
     lite.put(*day(lite))
-    drain = Drain(lite.spools, Tables(Writer(lite.database), Told(lambda record: moved.append(drain.run()))), 2)
+    drain = Drain(lite.spools, Tables(Writer(lite.database), Told(lambda record: moved.append(drain.run()))), batch=2)
     assert drain.run() == 13
     assert moved == [0] * 13
 
@@ -842,7 +842,7 @@ def test_a_receiver_that_sends_a_mail_sees_the_last_opt_outs(lite: Store) -> Non
         lite.drain = drain
         seen.append(lite.refused())
 
-    drain = Drain(lite.spools, Tables(Writer(lite.database), Told(follow_up)), 1)
+    drain = Drain(lite.spools, Tables(Writer(lite.database), Told(follow_up)), batch=1)
     drain.run()
     assert seen == [{ADA: {OptOutKind.UNSUBSCRIBE}}] * 3
     assert lite.rows("event", "type") == ["clicked", "unsubscribed"]
@@ -859,7 +859,9 @@ def test_one_drain_at_a_time(lite: Store) -> None:
 def test_the_thread_drains_and_ends_with_the_drain(lite: Store) -> None:
     """Rows arrive without anybody asking, and a dropped app takes its thread with it."""
     arrived = threading.Event()
-    drain: Drain | None = Drain(lite.spools, Tables(Writer(lite.database), Told(lambda record: arrived.set())), 500)
+    drain: Drain | None = Drain(
+        lite.spools, Tables(Writer(lite.database), Told(lambda record: arrived.set())), batch=500
+    )
     lite.put(lite.message())
     assert drain is not None
     thread: DrainThread | None = DrainThread(drain, 0.01)
@@ -890,7 +892,9 @@ def test_a_child_has_a_thread_of_its_own(lite: Store) -> None:
 def places(lite: Store, tmp_path: Path) -> tuple[list[Spool], Drain]:
     """Spools of two more directories beside the first, and a drain over all of them."""
     more = [Spool(tmp_path / name, stream, "off") for stream in ("events", "optouts") for name in ("second", "older")]
-    return more, Drain([*lite.spools[:1], *more[:2], lite.spools[1], *more[2:]], Tables(Writer(lite.database)), 500)
+    return more, Drain(
+        [*lite.spools[:1], *more[:2], lite.spools[1], *more[2:]], Tables(Writer(lite.database)), batch=500
+    )
 
 
 def test_every_directory_is_emptied(lite: Store, tmp_path: Path) -> None:

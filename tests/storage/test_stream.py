@@ -303,7 +303,8 @@ def test_a_full_stream_holds_rows_up_but_no_opt_out(
     make_box: MakeBox, ship: Callable[[Box], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above the limit rows wait in the journal, and a box that can make room in Redis does so, whatever it has."""
-    host = make_box(MAILTRACK_SINK_MAX=3, MAILTRACK_DRAIN_BATCH=2)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.BATCH", 2)
+    host = make_box(MAILTRACK_SINK_MAX=3)
     reader = Reader(host.client, host.send(HTML, list_id="news"))
     for _ in range(9):
         reader.open()

@@ -61,7 +61,8 @@ def test_a_redis_that_is_killed_under_load_loses_nothing(
 ) -> None:
     """While opens come in and are shipped, Redis is killed again and again; each open is a row, exactly once."""
     monkeypatch.setattr(shipping, "AWAY_SECONDS", 0)
-    host = box(make_site, server, MAILTRACK_DRAIN_BATCH=20)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.BATCH", 20)
+    host = box(make_site, server)
     reader = Reader(host.client, host.send(HTML))
     over, opens = threading.Event(), []
     consume = Consumer.run
@@ -111,7 +112,8 @@ def test_killed_consumers_store_each_row_once(
 ) -> None:
     """However often a consumer is killed between its commit and its acknowledgement, rows and counts are right."""
     monkeypatch.setattr(redis, "CLAIM_SECONDS", 0)  # the next one does not wait a minute
-    host = box(make_site, server, MAILTRACK_DRAIN_BATCH=5)
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.BATCH", 5)
+    host = box(make_site, server)
     reader = Reader(host.client, host.send(HTML))
     hits = 5 * 2 * KILLS
     for _ in range(hits):
@@ -158,10 +160,8 @@ def test_two_boxes_and_two_consumers_count_right(
     database_url: str, server: RedisServer, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opens of the same mails that arrive on two machines, and are moved by both at once, are counted once each."""
-    sites = [
-        box(make_site, server, SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_DRAIN_BATCH=7, MAILTRACK_SPLIT=True)
-        for _ in range(2)
-    ]
+    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.BATCH", 7)
+    sites = [box(make_site, server, SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_SPLIT=True) for _ in range(2)]
     with sites[0].app.app_context():
         copies = sites[0].send(HTML, to=[f"r{n}@example.com" for n in range(5)])
     for n in range(200):

@@ -34,6 +34,8 @@ Bodies = Sequence[dict[str, Any]]
 LONGEST_SECONDS = 60.0
 EVERY_SECONDS = 300.0
 HUNG_SECONDS = 30.0
+BATCH = 1_000
+"""Rows in one transaction: more take no less time each, and a lock is held for longer."""
 
 
 def named(error: Exception) -> str:
@@ -215,21 +217,22 @@ class Drain:
     :param spools: in the order in which they are emptied: messages before opt-outs. Those of the stream
         that is named last are emptied last.
     :param target: where the records go.
-    :param batch: rows in one transaction.
     :param announcer: tells the host, now and then, that the database takes nothing.
+    :param batch: rows in one transaction; default: :data:`BATCH`.
     """
 
     def __init__(
         self,
         spools: Sequence[Spool],
         target: Target,
-        batch: int,
         announcer: Announcer | None = None,
+        *,
+        batch: int | None = None,
     ) -> None:
         self._spools = spools
         self._late = [spool for spool in spools if spool.stream == spools[-1].stream]
         self._target = target
-        self._batch = batch
+        self._batch = batch or BATCH
         self._running = (0, 0)
         self.gauge = Gauge(spools)
         self.progress = Progress(spools[0].directory)

@@ -28,6 +28,7 @@ from flask_mailtrack.storage.redis import CLAIM_SECONDS, EVENTS, OPTOUTS, Entry,
 from flask_mailtrack.storage.tables.optouts import OPT_OUTS
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
+from . import drain
 from .drain import Bodies, Tables
 
 log = logging.getLogger("flask_mailtrack.drain")
@@ -41,14 +42,12 @@ class Consumer:
 
     :param stream: to read.
     :param writer: of the database.
-    :param batch: rows in one transaction.
     :param announcer: tells the host of each record after it is committed.
     """
 
-    def __init__(self, stream: Stream, writer: Writer, batch: int, announcer: Announcer) -> None:
+    def __init__(self, stream: Stream, writer: Writer, announcer: Announcer) -> None:
         self._stream = stream
         self._writer = writer
-        self._batch = batch
         self._announcer = announcer
         self._warned = False
 
@@ -80,7 +79,7 @@ class Consumer:
 
     def _run(self, stream: Stream, patient: bool) -> int:
         moved, waiting = 0, stream.length(EVENTS)
-        while waiting > 0 and (entries := stream.take(self._batch)):
+        while waiting > 0 and (entries := stream.take(drain.BATCH)):
             moved += self._move(stream, entries, patient)
             waiting -= len(entries)
         return moved
@@ -140,7 +139,7 @@ class Consumer:
         def refuse(body: Mapping[str, Any], reason: str) -> None:
             bad.append((encode(body), reason))
 
-        batches = chunks(bodies, self._batch)
+        batches = chunks(bodies, drain.BATCH)
         return [record for batch in batches for record in self._writer.store(batch, refuse, patient=patient)]
 
 
