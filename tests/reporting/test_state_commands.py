@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from conftest import MakeSite, Site
-from test_people import unsubscribe_path
 
 from flask_mailtrack.events import first_id, now
 from flask_mailtrack.storage.tables import counts
 from flask_mailtrack.testing import Reader
+from tests.storage.people.test_people import unsubscribe_path
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'
 STATE = ("opened_at", "clicked_at", "unsubscribed_at", "open_count", "click_count", "machine_count")

@@ -22,7 +22,7 @@ from flask_mailtrack.outgoing.rewriting.rewrite import Limits, Link, Skipped, Te
 from flask_mailtrack.outgoing.rewriting.scan import Attribute, LinkTag, ScannedHtml, scan
 from flask_mailtrack.outgoing.rewriting.syntax import browser_url
 from flask_mailtrack.outgoing.rewriting.template import END, Cut, added_attribute
-from tests.outgoing.html5_oracle import ADDED, assert_invariants, links, refuse, tree_links
+from tests.outgoing.rewriting.html5_oracle import ADDED, assert_invariants, links, refuse, tree_links
 
 SLOTS = re.compile(
     r"(?P<unsubscribe>https://unsubscribe\.mailtrack\.invalid/)"

@@ -220,4 +220,4 @@ def test_nothing_is_imported_unless_asked_for() -> None:
         "import sys; from flask_mailtrack.storage.tables.enrichment import Enrichment; Enrichment();"
         "sys.exit(any(name.startswith(('ua_parser', 'maxminddb')) for name in sys.modules))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CASES = {"peers.tsv": 159, "security.tsv": 113}
 """How many each list began with. Later lines, of what running the package against the world has shown, have a name."""
-TABLES = {name: (ROOT / "tests" / name).read_text(encoding="utf-8").splitlines() for name in CASES}
+TABLES = {name: (ROOT / "tests" / "repository" / name).read_text(encoding="utf-8").splitlines() for name in CASES}
 LINES = [line for table in TABLES.values() for line in table]
 NODE = re.compile(r"tests/[\w/]+\.py(?:::\w+)+")
 

@@ -15,8 +15,8 @@ from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
 from flask_mailtrack.outgoing.rewriting.syntax import browser_url
 from flask_mailtrack.outgoing.rewriting.template import END, START, Cut, in_order, split
-from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
-from tests.outgoing.html5_oracle import links as html5_links
+from tests.outgoing.rewriting.html5_oracle import ADDED, assert_invariants, refuse
+from tests.outgoing.rewriting.html5_oracle import links as html5_links
 
 LINKS = [
     '<a href="https://one.test/?a=1&amp;b=2">one</a>',

@@ -13,9 +13,9 @@ import pytest
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
-from tests.outgoing.html5_oracle import ADDED, assert_invariants, refuse
+from tests.outgoing.rewriting.html5_oracle import ADDED, assert_invariants, refuse
 
-CORPUS = Path(os.environ.get("MAILTRACK_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
+CORPUS = Path(os.environ.get("MAILTRACK_CORPUS") or Path(__file__).parents[4] / "shared" / "corpus")
 
 pytestmark = pytest.mark.skipif(
     not (CORPUS / "MANIFEST.tsv").is_file(),

@@ -10,7 +10,7 @@ from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting.link_picker import LOOK_AHEAD, link_text
 from flask_mailtrack.outgoing.rewriting.rewrite import Link, Skipped, compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
-from tests.outgoing.html5_oracle import refuse
+from tests.outgoing.rewriting.html5_oracle import refuse
 
 TEXTS = {
     "plain": ("<a href=https://x.test/>Buy now</a> later", "Buy now"),

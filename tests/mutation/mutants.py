@@ -1,6 +1,6 @@
 """Would the tests notice? Change the code in one small way at a time, and show what no test fails on.
 
-Run by hand at the root of the checkout, on a system that can fork: ``python tests/benchmarks/mutants.py``
+Run by hand at the root of the checkout, on a system that can fork: ``python tests/mutation/mutants.py``
 for every module of :data:`TESTS`, or with ``--help``. It works on a copy in the temporary folder, and
 a seed chooses the sample, so a run can be repeated. A first run without a mutant loads every library
 and times the tests; each mutant then gets a fork of that process, where the tests that noticed most
@@ -38,20 +38,20 @@ from mutations import mutants
 
 REWRITE = "test_rewrite.py test_rewrite_properties.py"
 REWRITING = {
-    **dict.fromkeys(("cuts", "deadline", "judge", "marks", "places", "rewrite", "template"), REWRITE),
-    **dict.fromkeys(("choice", "link_text"), f"{REWRITE} test_link_text.py"),
-    **dict.fromkeys(("attributes", "scan", "syntax"), f"{REWRITE} test_link_text.py test_scan.py"),
+    **dict.fromkeys(("marks", "proof", "rewrite", "template"), REWRITE),
+    "link_picker": f"{REWRITE} test_link_picker.py",
+    **dict.fromkeys(("scan", "syntax"), f"{REWRITE} test_link_picker.py test_scan.py"),
 }
-BODIES = "bodies links placeholders services review policy options text"
+BODIES = "bodies links placeholders services review links_worth_tracking options text"
 TESTS = {
     "tokens": ["tests/test_tokens.py", "tests/test_golden.py"],
     "destination": ["tests/test_destination.py"],
     **{
-        f"outgoing/rewriting/{name}": [f"tests/outgoing/{k}" for k in tests.split()]
+        f"outgoing/rewriting/{name}": [f"tests/outgoing/rewriting/{k}" for k in tests.split()]
         for name, tests in REWRITING.items()
     },
     "outgoing/bodies": [f"tests/outgoing/test_{k}.py" for k in BODIES.split()],
-    "outgoing/text_links": ["tests/outgoing/test_text_links.py", "tests/outgoing/test_text.py"],
+    "outgoing/text": ["tests/outgoing/test_text_links.py", "tests/outgoing/test_text.py"],
 }
 """Which tests a module has to answer to."""
 

@@ -15,7 +15,7 @@ import flask_mailtrack
 from flask_mailtrack import signals
 from flask_mailtrack.config import keys
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
