@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from .storage.optouts import OptOuts
 from .storage.own_engine import own_engine, passing_engine
 from .storage.records import Record
 from .storage.references import References
+from .storage.refused import Refused
 from .storage.rights.consent_column import TEMPORARY, answers
 from .storage.rights.people import People
 from .storage.rights.silence import Silence
@@ -150,7 +152,6 @@ def build(
     engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
     database = Database(engines[bind], models, _filler(app, fill))
     administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
-    switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
     passing = (app.testing or database.shared) and not own
@@ -162,19 +163,20 @@ def build(
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
     # The drain asks what stands, too, but must not be asked to run meanwhile.
     refs = signer.recipient_refs
-    asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
-    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), switches.paused)
+    remember = 0 if app.testing else NOBODY_SECONDS
+    question = partial(OptOuts, database, refs, consent=consent, refused=Refused(database, remember))
+    late, keep_days = question(_waiting(spools[1], stream, hurried=True)), settings.keep_days.get("events", 0)
+    silence = Silence(database, late, consent, keep_days, administration.switches.paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
-    hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
+    judge = Hindsight(settings.limits if settings.verdicts else None)
+    writer = Writer(database, enrichment, judge, silence.over, lambda error: failed("quarantine", error))
     every = [spool for journal in spools for spool in journal.spools]
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
-    remember = 0 if app.testing else NOBODY_SECONDS
-    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
+    optouts = question(_waiting(spools[1], stream), catch_up=_catcher(drain, spools[1]), remember=remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain, administration.watch.nudge)
-    operator = Operator(settings, switches, administration.in_use)
+    operator = Operator(settings, administration.switches, administration.in_use)
     references = References(database, found.first)
     ledger = Ledger(spools[0], failed, move, references.note)
     office = Office(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
@@ -253,7 +255,8 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     signer, stream, choices = state.signer, state.stream, state.spools[1]
     others = (lambda: search.told(stream, hurried=True)) if stream else list
     # A page waits for Redis no longer than a reader does for a page, and says so where it matters.
-    shown = OptOuts(state.database, signer.recipient_refs, _waiting(choices, None), elsewhere=others)
+    refused, refs = Refused(state.database), signer.recipient_refs
+    shown = OptOuts(state.database, refs, _waiting(choices, None), elsewhere=others, refused=refused)
     return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)
 
 

@@ -32,8 +32,9 @@ from flask_mailtrack.lists import folded
 from . import tally
 from .database import Database, chunked
 from .hindsight import LOOKED_AT, Hindsight, Visit
-from .optouts import OPT_OUTS, REF, mark
+from .optouts import mark
 from .records import Record
+from .refused import OPT_OUTS, REF
 from .rights import audit, last_seen, suppression
 from .rights.register import Register
 

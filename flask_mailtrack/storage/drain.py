@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,10 @@ class Drain:
         for record in stored:
             self._announce(record)
         return len(stored)
+
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have it known that those records are stored which the database had refused before."""
+        self._writer.stored_after_all(ids)
 
     def _pending(self) -> bool:
         try:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from flask_mailtrack.errors import DatabaseBusy
+from flask_mailtrack.events import Hit, Suppression
 
 from .batch import Batch
 from .database import Database
@@ -17,6 +21,7 @@ from .enrichment import Enrichment
 from .fault import column_of, of_the_record
 from .hindsight import Hindsight
 from .records import Record, encode, from_json
+from .refused import OPT_OUTS, Refused, refuses
 
 log = logging.getLogger("flask_mailtrack.drain")
 
@@ -55,6 +60,7 @@ class Writer:
         self._hindsight = hindsight or Hindsight()
         self._admit = admit
         self._quarantined = quarantined
+        self._refused = Refused(database)
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
         """Store *bodies* in one transaction, and return what is stored.
@@ -84,9 +90,31 @@ class Writer:
                 raise
             if len(pairs) == 1:
                 self._put_aside(pairs[0][0], refuse, error)
+                self._tell_others(pairs[0][1], patient)
                 return []
         middle = len(pairs) // 2
         return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
+
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have other machines forget what was refused once; it does no harm if they do not."""
+        try:
+            self._refused.stored(ids)
+        except (SQLAlchemyError, DatabaseBusy) as error:
+            log.debug("refusals that are stored now are noted still: %s", type(error).__name__)
+
+    def _tell_others(self, record: Record, patient: bool) -> None:
+        """Have other machines know of a refusal that was put aside here, if the database lets us."""
+        if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
+            if not refuses(record):
+                return
+            try:
+                self._refused.keep(record, patient)
+            except Exception as error:  # also of the host's function
+                log.error(  # no traceback, which may hold a row
+                    "machines without a common Redis do not know of it: %s takes no row for it, either (%s)",
+                    self._database.setting.fullname,
+                    type(error).__name__,
+                )
 
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
         if not records:

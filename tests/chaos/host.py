@@ -33,8 +33,9 @@ from flask_mailtrack.storage.disk import search, spool
 from flask_mailtrack.storage.disk.journal import Journal
 from flask_mailtrack.storage.disk.segment import Segment
 from flask_mailtrack.storage.disk.spool import Spool
-from flask_mailtrack.storage.optouts import OPT_OUTS, held
+from flask_mailtrack.storage.optouts import held
 from flask_mailtrack.storage.records import Record
+from flask_mailtrack.storage.refused import OPT_OUTS
 
 AIM = "aim"
 """The name of a file: as long as it is there, the next process that has committed a segment dies."""

@@ -13,8 +13,9 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_mailtrack.events import EventType, Hit, OptOutKind, SentMessage, Suppression, new_id
 from flask_mailtrack.models import models_for
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import Change, OptOuts
+from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import decode, encode, from_json, to_json
+from flask_mailtrack.storage.refused import Change
 from flask_mailtrack.storage.rights.register import MOST
 from flask_mailtrack.storage.writer import Writer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -83,6 +84,8 @@ def _store(drain: Drain, batch: list[Found], result: Recovered) -> None:
     drain.store([each.body for each in batch if each.body is not None], refuse)
     result.refused += refused.items()
     result.stored += [number for number in numbers.values() if number not in refused]
+    stored = [each.body for each in batch if each.body is not None and each.number not in refused]
+    drain.stored_after_all([uuid.UUID(body["id"]) for body in stored if "id" in body])
 
 
 def _rewrite(path: Path, lines: list[bytes]) -> None:

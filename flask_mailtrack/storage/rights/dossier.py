@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Table, or_, select
 
 from flask_mailtrack.events import now
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import MARKED, REF
+from flask_mailtrack.storage.optouts import MARKED
+from flask_mailtrack.storage.refused import REF
 
 from . import audit
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +24,8 @@ from flask_mailtrack.events import first_id
 from flask_mailtrack.storage.database import Database, chunked
 from flask_mailtrack.storage.disk import search
 from flask_mailtrack.storage.disk.spool import Spool
-from flask_mailtrack.storage.optouts import REF, held
+from flask_mailtrack.storage.optouts import held
+from flask_mailtrack.storage.refused import REF, bare
 from flask_mailtrack.storage.sink.stream import Stream
 
 from . import audit
@@ -59,6 +61,7 @@ def erase(
     :param stream: likewise.
     """
     done, spellings = Erased(), _spellings(recipient)
+    left = partial(bare, recipient=recipient, ref=refs[0])
     with database.transaction() as connection:
         done += Erased(links=_links(database, connection, spellings))
     forgotten: list[str] = [recipient, *refs]
@@ -76,7 +79,7 @@ def erase(
                 break
             done += Erased(len(ids), _messages(database, connection, ids, spellings))
             forgotten += map(str, ids)
-    return done + Erased(quarantined=search.forget(spools, forgotten, stream))
+    return done + Erased(quarantined=search.forget(spools, forgotten, left, stream))
 
 
 def named(recipient: str) -> re.Pattern[str]:

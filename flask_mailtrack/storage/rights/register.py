@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, Connection, bindparam, false, select, upda
 from flask_mailtrack.events import BY_LINK
 from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import MARKED, Change, held, marks_on
+from flask_mailtrack.storage.optouts import MARKED, held, marks_on
+from flask_mailtrack.storage.refused import Change
 
 MOST = 16
 """Refusals of one way, by link or by the host, that one row remembers; each of them made the row stand anew."""

@@ -18,8 +18,9 @@ from flask_mailtrack.consent import Consent, Purpose
 from flask_mailtrack.events import EventType, Hit, SentMessage, born, first_id, now
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import OPT_OUTS, OptOuts
+from flask_mailtrack.storage.optouts import OptOuts
 from flask_mailtrack.storage.records import Record
+from flask_mailtrack.storage.refused import OPT_OUTS
 
 _PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK, EventType.TRAPPED: Purpose.CLICK}
 _CHUNK = 1_000

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, select
 from flask_mailtrack.events import BY_LINK, Suppression
 from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.database import Database
-from flask_mailtrack.storage.optouts import REF, mark
+from flask_mailtrack.storage.optouts import mark
+from flask_mailtrack.storage.refused import REF
 
 from . import audit
 from .register import Register

@@ -20,8 +20,8 @@ from flask_mailtrack.storage.disk.gauge import Waiting
 from flask_mailtrack.storage.disk.segment import Segment
 from flask_mailtrack.storage.disk.spool import Spool
 from flask_mailtrack.storage.drain import Drain, taken
-from flask_mailtrack.storage.optouts import OPT_OUTS
 from flask_mailtrack.storage.records import Record
+from flask_mailtrack.storage.refused import OPT_OUTS
 from flask_mailtrack.storage.writer import Refuse, Writer
 
 from .consumer import Consumer
