@@ -39,7 +39,7 @@ from .storage.drain import Drain
 from .storage.drain_thread import DrainThread
 from .storage.enrichment import Enrichment
 from .storage.hindsight import Hindsight
-from .storage.host_columns import Fill
+from .storage.host_columns import CURE, UNFILLED, Fill
 from .storage.optouts import OptOuts
 from .storage.own_engine import own_engine, passing_engine
 from .storage.records import Record
@@ -150,7 +150,7 @@ def build(
     signer = Signer(settings.secret_keys, settings.app_id)
     bind = models.Message.__table__.metadata.info.get("bind_key")
     engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
-    database = Database(engines[bind], models, _filler(app, fill))
+    database = _looked_at(Database(engines[bind], models, _filler(app, fill)))
     administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
@@ -343,6 +343,13 @@ def _consulted(
             return ask(addresses, purpose)
 
     return consulted
+
+
+def _looked_at(database: Database) -> Database:
+    """Say at once that rows will be refused, rather than when somebody has left a list."""
+    for column in database.host.unfilled()[0]:
+        log.warning("%s: %s: %s", column, UNFILLED, CURE)
+    return database
 
 
 def _filler(app: Flask, fill: Fill | None) -> Fill | None:
