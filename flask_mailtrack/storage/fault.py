@@ -70,10 +70,11 @@ def _of_a_row(error: DBAPIError) -> bool:
         return True
     if (result := getattr(cause, "sqlite_errorcode", None)) is not None:
         return result & 0xFF not in _RESULTS and not (result & 0xFF == 1 and _NO_SUCH.search(str(cause)))
-    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
-        return not str(state).startswith(_STATES) or (state == "42501" and _ROW_SECURITY in str(cause))
+    # The number first: MySQL's state for most of them, a full disk and a lock among them, is HY000, which says nothing.
     number = next(iter(getattr(cause, "args", ())), None)
     if isinstance(number, int) and number:
         return number not in _NUMBERS and not 2000 <= number < 3000
+    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
+        return not str(state).startswith(_STATES) or (state == "42501" and _ROW_SECURITY in str(cause))
     # A driver that cannot put a value on the wire asks no server.
     return isinstance(error, ProgrammingError)
