@@ -169,7 +169,7 @@ def build(
     silence = Silence(database, late, consent, keep_days, administration.switches.paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     judge = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, judge, silence.over, lambda error: failed("quarantine", error))
+    writer = Writer(database, enrichment, judge, silence.over, lambda error: failed("quarantine", error), refs)
     every = [spool for journal in spools for spool in journal.spools]
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)

@@ -6,9 +6,9 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -28,6 +28,7 @@ log = logging.getLogger("flask_mailtrack.drain")
 Refuse = Callable[[Mapping[str, Any], str], None]
 """Called with the body of a record that will never fit, and why."""
 
+T = TypeVar("T")
 Pair = tuple[Mapping[str, Any], Record]
 
 _PAUSE = 0.03  # seconds
@@ -45,6 +46,7 @@ class Writer:
     :param hindsight: judges hits once more, by what else happened to their message.
     :param admit: returns what may be stored of the records of a batch; the rest is forgotten.
     :param quarantined: told of each record that is put aside; must not raise.
+    :param refs: returns the references of an address under each signing key.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Writer:
         hindsight: Hindsight | None = None,
         admit: Callable[[Sequence[Record]], list[Record]] = list,
         quarantined: Callable[[Exception], object] = lambda error: None,
+        refs: Callable[[str], Iterable[str]] = lambda address: (),
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
         self._hindsight = hindsight or Hindsight()
         self._admit = admit
         self._quarantined = quarantined
+        self._refs = refs
         self._refused = Refused(database)
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
@@ -104,26 +108,30 @@ class Writer:
 
     def _tell_others(self, record: Record, patient: bool) -> None:
         """Have other machines know of a refusal that was put aside here, if the database lets us."""
-        if isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS):
-            if not refuses(record):
-                return
-            try:
-                self._refused.keep(record, patient)
-            except Exception as error:  # also of the host's function
-                log.error(  # no traceback, which may hold a row
-                    "machines without a common Redis do not know of it: %s takes no row for it, either (%s)",
-                    self._database.setting.fullname,
-                    type(error).__name__,
-                )
+        if not _chosen(record) or not refuses(record):
+            return
+        try:
+            self._refused.keep(record, patient)
+        except Exception as error:  # also of the host's function; no traceback, which may hold a row
+            text = "machines without a common Redis do not know of it: %s takes no row for it, either (%s)"
+            log.error(text, self._database.setting.fullname, type(error).__name__)
 
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
         if not records:
             return []
+        stored = self._tried(lambda batch: batch.write(records), patient)
+        # SQLite has one writer at a time.
+        if self._database.engine.dialect.name != "sqlite" and any(map(_chosen, records)):
+            self._tried(lambda batch: batch.agree(records), patient)
+        return stored
+
+    def _tried(self, work: Callable[[Batch], T], patient: bool) -> T:
+        """Do something in a transaction, again and again as long as it clashes with others."""
         until = time.monotonic() + (_PATIENCE if patient else _HURRY)
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    return Batch(self._database, connection, self._hindsight).write(records)
+                    return work(Batch(self._database, connection, self._hindsight, self._refs))
             except DBAPIError as error:
                 # The server has closed a connection that lay in the pool: all others of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:
@@ -150,3 +158,7 @@ class Writer:
         where = f" for {column}" if column else ""
         log.error("a record (%s) was quarantined%s: %s", body.get("k"), where, type(error).__name__)
         self._quarantined(error)
+
+
+def _chosen(record: Record) -> TypeGuard[Hit | Suppression]:
+    return isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS)

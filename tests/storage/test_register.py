@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -16,9 +17,10 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.events import EventType, Hit, OptOutKind, SentMessage, Suppression, new_id
 from flask_mailtrack.models import models_for
+from flask_mailtrack.storage.batch import Batch
 from flask_mailtrack.storage.database import Database
 from flask_mailtrack.storage.optouts import OptOuts
-from flask_mailtrack.storage.records import decode, encode, from_json, to_json
+from flask_mailtrack.storage.records import Record, decode, encode, from_json, to_json
 from flask_mailtrack.storage.refused import Change
 from flask_mailtrack.storage.rights.register import MOST
 from flask_mailtrack.storage.writer import Writer
@@ -136,6 +138,36 @@ def life(number: int, draw: random.Random) -> tuple[list[SentMessage], list[Chan
     by_link, by_host = ({each.id for some in several for each in some} for several in (undone, lifted))
     stands = {each.id for each in links} - by_link - by_host | {each.id for each in hard} - by_host
     return mails, [*every, *said], {each.hex for each in stands}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("by_host", [False, True])
+@pytest.mark.parametrize("undo_first", [False, True])
+def test_an_undo_and_what_it_lifts_are_written_at_the_same_moment(
+    database_url: str, by_host: bool, undo_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines are in a transaction each, and neither sees what the other writes: in the end the undo holds."""
+    machines = [Database(sa.create_engine(database_url), MODELS) for _ in range(2)]
+    Base.metadata.create_all(machines[0].engine)
+    other = MAIL._replace(id=new_id())
+    store(machines[0], MAIL, other)
+    refusal: Change = host(True) if by_host else leave()
+    taken_back: Change = host(False, refusal) if by_host else undo(refusal)._replace(message_id=other.id)
+    outer, inner = (taken_back, refusal) if undo_first else (refusal, taken_back)
+    meanwhile, write = [inner], Batch.write
+
+    def interrupted(self: Batch, records: Sequence[Record]) -> list[Record]:
+        written = write(self, records)
+        if meanwhile:
+            store(machines[1], meanwhile.pop())
+        return written
+
+    monkeypatch.setattr(Batch, "write", interrupted)
+    store(machines[0], outer)
+    assert meanwhile == []
+    assert not off(machines[0])
+    for machine in machines:
+        machine.engine.dispose()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

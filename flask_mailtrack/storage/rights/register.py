@@ -158,6 +158,11 @@ class Register:
             self._connection.execute(update(table).where(*own).values(new), rows)
 
 
+def about_list(list_id: str) -> Callable[[Any], bool]:
+    """Return what says of a row whether it is about a list."""
+    return lambda row: folded(row.list_id) == list_id
+
+
 def _joined(before: Mapping[str, str], refusal: str, method: str) -> dict[str, str]:
     """Return *before* with one more. The oldest of its way goes first: whoever lifts the newest has seen it."""
     alike = [name for name, way in before.items() if (way in BY_LINK) == (method in BY_LINK)]

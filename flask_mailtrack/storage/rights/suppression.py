@@ -17,7 +17,7 @@ from flask_mailtrack.storage.optouts import mark
 from flask_mailtrack.storage.refused import REF
 
 from . import audit
-from .register import Register
+from .register import Register, about_list
 
 log = logging.getLogger("flask_mailtrack.drain")
 
@@ -64,6 +64,18 @@ def write(
     proofs = database.host.complete(database.audit, list(map(audit.of_suppression, news)), news, {})
     database.add(connection, database.audit, proofs)
     return news
+
+
+def agree(database: Database, register: Register, changes: Sequence[Suppression]) -> None:
+    """Let what lifts and what refuses find each other that was written at the same moment: see :meth:`.Batch.agree`."""
+    table = database.optout
+    for change in changes:
+        on = folded(change.list_id)
+        if not change.out and change.lifts:
+            _lift(database, register, change)
+        elif change.out and register.is_lifted(change, on):
+            mine = (table.c.recipient == change.recipient) & (table.c.kind == change.kind)
+            register.lift(mine, [change.id.hex], about_list(on), by_host=True)
 
 
 def _write(
@@ -124,7 +136,7 @@ def _lift(database: Database, register: Register, change: Suppression) -> bool:
     table, on = database.optout, folded(change.list_id)
     names = [change.recipient, *(REF + ref for ref in change.refs)]
     rows = table.c.recipient.in_(names) & (table.c.kind == change.kind)
-    gone = register.lift(rows, change.lifts, lambda row: folded(row.list_id) == on, by_host=True)
+    gone = register.lift(rows, change.lifts, about_list(on), by_host=True)
     for ref in change.refs:
         marks = [mark(name, ref, True, change.kind, on) for name in register.unseen(change.lifts)]
         register.mark(marks, change, ref, {})
