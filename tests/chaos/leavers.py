@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 OUT, BACK, NOTED = "You are unsubscribed", "You are subscribed again", "Your wish has been noted"
 THREADS = 3
 _TIMEOUT = 10
-_CHANGES = 3  # of one person, one after the other
+_CHANGES = (2, 3)  # of one person, one after the other
 _WAYS = 3  # letters whose links somebody keeps, the oldest first
 _UNDO = re.compile(r'name="shown" value="([0-9a-f ]*)">\s*<button name="action" value="(undo|undo_all)"')
 Reply = tuple[int, str]
@@ -115,10 +115,12 @@ class Leavers:
         for person in itertools.cycle(people):
             if self._over.wait(max(0, due - time.monotonic())):
                 break
-            due = max(due + _CHANGES * THREADS / self.rate, time.monotonic() - 1)
+            due = max(due + sum(_CHANGES) / len(_CHANGES) * THREADS / self.rate, time.monotonic() - 1)
             self._send(lines, person, draw.randrange(2))  # what they were told last time has come to the database
             first = draw.randrange(2)
-            for turn in range(_CHANGES):  # at once, so that machines drain in another order than people choose
+            for turn in range(
+                draw.choice(_CHANGES)
+            ):  # at once, so that machines drain in another order than people choose
                 self._change(lines, person, (first + turn) % 2, draw)
                 if draw.random() < 0.3:  # not each time: a send drains its machine before
                     self._send(lines, person, draw.randrange(2))
