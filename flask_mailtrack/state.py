@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ from .storage.tables.database import Database
 from .storage.tables.domains import VERIFIED
 from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.enrichment import Enrichment
-from .storage.tables.host_columns import Fill
+from .storage.tables.host_columns import CURE, UNFILLED, Fill
 from .storage.tables.optouts import OptOuts
 from .storage.tables.references import References
+from .storage.tables.refused import Refused
 from .storage.tables.second_look import Hindsight
 from .storage.tables.unwanted import TEMPORARY, Silence, answers
 from .storage.tables.writer import Writer
@@ -146,9 +148,8 @@ def build(
     signer = Signer(settings.secret_keys, settings.app_id)
     bind = models.Message.__table__.metadata.info.get("bind_key")
     engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
-    database = Database(engines[bind], models, _filler(app, fill))
+    database = _looked_at(Database(engines[bind], models, _filler(app, fill)))
     administration = Administration.of(settings, signer, database, _teller(app), _senders(app))
-    switches = administration.switches
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
     passing = (app.testing or database.shared) and not own
@@ -160,19 +161,20 @@ def build(
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
     # The drain asks what stands, too, but must not be asked to run meanwhile.
     refs = signer.recipient_refs
-    asked_late = OptOuts(database, refs, _waiting(spools[1], stream, hurried=True), consent)
-    silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), switches.paused)
+    remember = 0 if app.testing else NOBODY_SECONDS
+    question = partial(OptOuts, database, refs, consent=consent, refused=Refused(database, remember))
+    late, keep_days = question(_waiting(spools[1], stream, hurried=True)), settings.keep_days.get("events", 0)
+    silence = Silence(database, late, consent, keep_days, administration.switches.paused)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
-    hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence.over, lambda error: failed("quarantine", error))
+    judge = Hindsight(settings.limits if settings.verdicts else None)
+    writer = Writer(database, enrichment, judge, silence.over, lambda error: failed("quarantine", error), refs)
     every = [spool for journal in spools for spool in journal.spools]
     parts = (every, writer, settings.drain_batch, announce, lambda error: failed("drain", error))
     drain = Relay(*parts, stream=stream) if stream else Drain(*parts)
-    remember = 0 if app.testing else NOBODY_SECONDS
-    optouts = OptOuts(database, refs, _waiting(spools[1], stream), consent, _catcher(drain, spools[1]), remember)
+    optouts = question(_waiting(spools[1], stream), catch_up=_catcher(drain, spools[1]), remember=remember)
     # One for both sides: each has a thread of its own to start.
     move = _mover(settings, database, drain, administration.watch.nudge)
-    operator = Operator(settings, switches, administration.in_use)
+    operator = Operator(settings, administration.switches, administration.in_use)
     references = References(database, found.first)
     ledger = Ledger(spools[0], failed, move, references.note)
     office = Office(Preparer(settings, signer, optouts, _footer, ledger.keep, operator), ledger, failed)
@@ -251,7 +253,8 @@ def counter(app: Flask, state: State) -> tuple[Recorder, Callable[..., Any]]:
     signer, stream, choices = state.signer, state.stream, state.spools[1]
     others = (lambda: recovery.told(stream, hurried=True)) if stream else list
     # A page waits for Redis no longer than a reader does for a page, and says so where it matters.
-    shown = OptOuts(state.database, signer.recipient_refs, _waiting(choices, None), elsewhere=others)
+    refused, refs = Refused(state.database), signer.recipient_refs
+    shown = OptOuts(state.database, refs, _waiting(choices, None), elsewhere=others, refused=refused)
     return recorder, lambda token: shown.standing(token.message_id, token.ref, token.list_id)
 
 
@@ -338,6 +341,13 @@ def _consulted(
             return ask(addresses, purpose)
 
     return consulted
+
+
+def _looked_at(database: Database) -> Database:
+    """Say at once that rows will be refused, rather than when somebody has left a list."""
+    for column in database.host.unfilled()[0]:
+        log.warning("%s: %s: %s", column, UNFILLED, CURE)
+    return database
 
 
 def _filler(app: Flask, fill: Fill | None) -> Fill | None:

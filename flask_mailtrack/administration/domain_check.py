@@ -1,10 +1,12 @@
 """The proof that a host reaches this app, with this key: a question that nobody else can answer.
 
+JOIN: Whether phones can open an app from links on a host: they ask the host itself for the files that say so.
 JOIN: The check of one tracking domain: name, certificate, and the proof that this app answers behind it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
@@ -22,7 +24,7 @@ from flask_mailtrack.events import DOMAIN_PATH
 from flask_mailtrack.storage.tables.domains import urgency
 from flask_mailtrack.tokens import Signer
 
-from . import app_links, certificates
+from . import certificates
 from .certificates import Certificate, connected
 from .dns_records import Names, Records, RecordState
 from .host_names import has_route, is_public
@@ -123,6 +125,57 @@ def _cut(connection: socket.socket, late: threading.Event) -> None:
     late.set()
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+LONGEST_FILE = 131_072
+"""Octets that Apple reads of such a file; what is longer is none."""
+_BROWSER = "Until then links there open in the browser."
+
+
+def look_at(
+    files: Mapping[str, bytes], host: str, address: str, *, port: int, context: ssl.SSLContext | None
+) -> Reached:
+    """Return what *host* at *address* makes of the files; the first that is wrong is told of.
+
+    :param files: as they must be, by path; at least one.
+    :param context: of TLS; ``None``: plain HTTP.
+    """
+    for path, wanted in files.items():
+        found = _one(path, wanted, host, address, port, context)
+        if not found.good:
+            return found
+    return Reached(True, True, f"{host} says which links an app opens.")
+
+
+def _one(path: str, wanted: bytes, host: str, address: str, port: int, context: ssl.SSLContext | None) -> Reached:
+    serve = f"Have the web server pass {path} on {host} to this app. {_BROWSER}"
+    try:
+        status, headers, body = fetch(host, address, port, path, context, LONGEST_FILE)
+    except (OSError, HTTPException, ValueError) as error:
+        text = f"{host} did not answer for {path} ({type(error).__name__})."
+        return Reached(False, False, text, f"Look at the web server and the firewall, and check again. {_BROWSER}")
+    if 300 <= status < 400:
+        text = f"{host} redirects {path} to {headers.get('location', '')[:200]}, which phones do not follow."
+        return Reached(False, True, text, serve)
+    if status != 200:
+        return Reached(False, True, f"{host} answers {status} for {path}.", serve)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        return Reached(
+            False, True, f"{host} serves {path} as {kind[:80] or 'nothing'}, not as application/json.", serve
+        )
+    if not _same(body, wanted):
+        return Reached(False, True, f"{host} serves another {path} than this app: a cache, or a file there.", serve)
+    return Reached(True, True, f"{host} serves {path}.")
+
+
+def _same(body: str, wanted: bytes) -> bool:
+    """Compare what the files say, as something on the way may have written them otherwise."""
+    try:
+        said = json.loads(body.encode("latin-1"))
+    except (ValueError, RecursionError):
+        return False
+    return bool(said == json.loads(wanted))
 
 
 MOST_ADDRESSES = 4
@@ -241,7 +294,7 @@ class DomainChecker:
         return [certificates.look_at(host, address, self._port, self.context) for address in addresses]
 
     def _app_links(self, host: str, address: str) -> Reached:
-        return app_links.look_at(self.app_files, host, address, port=self._port, context=self._trusted)
+        return look_at(self.app_files, host, address, port=self._port, context=self._trusted)
 
     @property
     def _port(self) -> int:

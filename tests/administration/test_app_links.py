@@ -15,7 +15,7 @@ from conftest import MakeSite, Site
 from dns_server import NameServer, name_server
 from tls_server import Answer, web_server
 
-from flask_mailtrack.administration import app_links, domain_check
+from flask_mailtrack.administration import domain_check
 from flask_mailtrack.administration.domain_check import DomainStatus
 
 APPLE, ANDROID = "/.well-known/apple-app-site-association", "/.well-known/assetlinks.json"
@@ -125,7 +125,7 @@ def test_a_file_that_does_not_come_proves_nothing(
     server: NameServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence is told as that, in a bounded time."""
-    monkeypatch.setattr(app_links, "fetch", lambda *_: (_ for _ in ()).throw(TimeoutError))
+    monkeypatch.setattr(domain_check, "fetch", lambda *_: (_ for _ in ()).throw(TimeoutError))
     found = report(server, authority, good, FILES)
     assert found.status == DomainStatus.VERIFIED
     assert texts(found, "app").startswith(f"warning: {HOST} did not answer for {APPLE} (TimeoutError).")

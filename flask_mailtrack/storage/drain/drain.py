@@ -14,7 +14,8 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,10 @@ class Drain:
         for record in stored:
             self._announce(record)
         return len(stored)
+
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have it known that those records are stored which the database had refused before."""
+        self._writer.stored_after_all(ids)
 
     def _pending(self) -> bool:
         try:

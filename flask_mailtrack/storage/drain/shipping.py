@@ -29,7 +29,7 @@ from flask_mailtrack.storage.journal.segment import Segment, chunks
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import Record, decode, encode
 from flask_mailtrack.storage.redis import CLAIM_SECONDS, EVENTS, OPTOUTS, Entry, Refused, Stream
-from flask_mailtrack.storage.tables.optouts import OPT_OUTS
+from flask_mailtrack.storage.tables.refused import OPT_OUTS
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
 from .drain import Drain, taken

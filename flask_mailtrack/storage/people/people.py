@@ -21,8 +21,9 @@ from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.optouts import MARKED, REF
+from flask_mailtrack.storage.tables.optouts import MARKED
 from flask_mailtrack.storage.tables.references import References
+from flask_mailtrack.storage.tables.refused import REF
 
 from . import erasure
 from .erasure import Erased
