@@ -68,11 +68,16 @@ class _Keyed:
 
     @classmethod
     def __table_cls__(cls, name: str, metadata: MetaData, *args: Any, **kwargs: Any) -> Any:
-        """Make the table; a key of the host's takes the place of ours, which becomes a unique constraint."""
+        """Make the table; a key of the host's takes the place of ours, which becomes a unique constraint.
+
+        Where ours is the key there is none beside it: PostgreSQL makes one of both, and a migration would add
+        the other for ever.
+        """
         columns = [arg for arg in args if isinstance(arg, Column)]
-        if any(column.primary_key and column.name not in cls._mailtrack_key for column in columns):
+        if theirs := [column for column in columns if column.primary_key and column.name not in cls._mailtrack_key]:
+            alone = any(map(_numbers_rows, theirs))
             for column in columns:
-                column.primary_key = column.primary_key and column.name not in cls._mailtrack_key
+                column.primary_key = column.primary_key and not (alone and column.name in cls._mailtrack_key)
             args = (*args, UniqueConstraint(*cls._mailtrack_key))
         # Flask-SQLAlchemy has one, too, on the base or on its metaclass.
         usual = getattr(super(), "__table_cls__", None)
@@ -82,6 +87,15 @@ class _Keyed:
         if table is not None:
             table.info[KEY] = cls._mailtrack_key
         return table
+
+
+def _numbers_rows(column: Column[Any]) -> bool:
+    """Say whether a key of the host's tells rows apart by itself; else, like a tenant's, it is a part of a key."""
+    if column.foreign_keys:
+        return False
+    if column.default is not None:
+        return not column.default.is_scalar
+    return column.server_default is not None or (isinstance(column.type, Integer) and column.autoincrement is not False)
 
 
 class MessageMixin(_Keyed):

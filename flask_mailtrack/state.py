@@ -7,6 +7,7 @@ import shutil
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ from .storage.redis import Stream
 from .storage.tables.database import Database
 from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.enrichment import Enrichment
-from .storage.tables.host_columns import Fill
+from .storage.tables.host_columns import CURE, UNFILLED, Fill
 from .storage.tables.optouts import OptOuts
 from .storage.tables.references import References
+from .storage.tables.refused import Refused
 from .storage.tables.second_look import Hindsight
 from .storage.tables.unwanted import TEMPORARY, Silence, answers
 from .storage.tables.writer import Writer
@@ -140,7 +142,7 @@ def build(
     signer, announcer = Signer(settings.secret_keys, settings.app_id), Announcer(app)
     bind = models.Message.__table__.metadata.info.get("bind_key")
     engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
-    database = Database(engines[bind], models, _filler(app, fill))
+    database = _looked_at(Database(engines[bind], models, _filler(app, fill)))
     administration = Administration.of(settings, signer, database, announcer, _senders(app))
     # What waits for a database that dies with the process must not wait for the next one.
     own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
@@ -151,13 +153,15 @@ def build(
     journals = events, choices = app_folders.journals(found, settings.spool_sync, stream)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
+    remember = 0 if app.testing else NOBODY_SECONDS
+    question = partial(OptOuts, database, signer, consent=consent, refused=Refused(database, remember))
     # The drain asks what stands, too, but must not be asked to run meanwhile.
-    asked_late = OptOuts(database, signer, PendingChoices(choices, stream, hurried=True), consent)
+    asked_late = question(PendingChoices(choices, stream, hurried=True))
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    drain = _drain(journals, Writer(database, enrichment, hindsight, silence, announcer), announcer, stream)
-    remember = 0 if app.testing else NOBODY_SECONDS
-    optouts = OptOuts(database, signer, PendingChoices(choices, stream, drain), consent, remember)
+    writer = Writer(database, enrichment, hindsight, silence, announcer, signer)
+    drain = _drain(journals, writer, announcer, stream)
+    optouts = question(PendingChoices(choices, stream, drain), remember=remember)
     _listen(journals, announcer, optouts, _woken(settings, database, drain, administration.watch))
     references = References(database, found.first)
     ledger = Ledger(events, references)
@@ -221,7 +225,8 @@ def _listen(
 
 def shown_to_readers(state: State) -> OptOuts:
     """Return the opt-outs as the pages ask for them, which wait for no other machine."""
-    return OptOuts(state.database, state.signer, PendingChoices(state.journals[1], state.stream, apart=True))
+    pending = PendingChoices(state.journals[1], state.stream, apart=True)
+    return OptOuts(state.database, state.signer, pending, refused=Refused(state.database))
 
 
 def _networks(settings: Settings) -> Networks:
@@ -258,6 +263,13 @@ def _consulted(
             return ask(addresses, purpose)
 
     return consulted
+
+
+def _looked_at(database: Database) -> Database:
+    """Say at once that rows will be refused, rather than when somebody has left a list."""
+    for column in database.host.unfilled()[0]:
+        log.warning("%s: %s: %s", column, UNFILLED, CURE)
+    return database
 
 
 def _filler(app: Flask, fill: Fill | None) -> Fill | None:

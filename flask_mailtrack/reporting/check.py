@@ -26,6 +26,8 @@ from flask_mailtrack.storage.journal.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, REFUSED, Stream
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.enrichment import Enrichment
+from flask_mailtrack.storage.tables.host_columns import CURE as FILL
+from flask_mailtrack.storage.tables.host_columns import UNFILLED, UNFILLED_WITHOUT_MAIL
 from flask_mailtrack.storage.tables.schema import missing_columns, missing_tables, try_to_write
 from flask_mailtrack.tokens import Signer
 
@@ -72,6 +74,7 @@ def findings(
     if stream is not None:
         yield _guarded("C25", lambda: _stream(stream, settings.sink_max))
     yield _guarded("C30", lambda: _tables(database))
+    yield from _columns(database)
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
     yield _guarded("C42", lambda: _front_door(app, settings))
@@ -169,6 +172,14 @@ def _tables(database: Database) -> Finding:
         return Finding("C30", "error", f"no column {', '.join(missing)}: run a migration")
     try_to_write(database)
     return Finding("C30", "ok", "the tables are there, and take rows")
+
+
+def _columns(database: Database) -> Iterator[Finding]:
+    never, with_mail = database.host.unfilled()
+    if never:
+        yield Finding("C31", "error", f"{', '.join(never)}: {UNFILLED}: {FILL}")
+    if with_mail:
+        yield Finding("C32", "warning", f"{', '.join(with_mail)}: {UNFILLED_WITHOUT_MAIL}: {FILL}")
 
 
 def _ask(app: Flask, settings: Settings, method: str, path: str, **more: Any) -> TestResponse:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from importlib import import_module
@@ -174,10 +174,7 @@ class Stream:
         return list(self._merged(found).values()), list(filter(self.is_for_us, refused.values()))
 
     def copy(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Tell the other machines of choices that a journal holds here; 100 ms at most if Redis is away. Never raises.
-
-        The journal keeps the originals; the copies are there because the very next send of any machine has to know.
-        """
+        """Tell the next send of any machine of choices that a journal holds here, in 100 ms at most. Never raises."""
         with suppress(StreamError):
             self.tell({str(record["id"]): self.line(record) for record in records if "id" in record})
 
@@ -229,22 +226,37 @@ class Stream:
             with self._errors():
                 self._patient.xdel(self._key(BAD), *(entry_id for entry_id, _ in entries))
 
-    def forget(self, named: re.Pattern[str]) -> int:
+    def forget(self, named: re.Pattern[str], left: Callable[[bytes], bytes]) -> int:
         """Delete what is bad, and copies of opt-outs, in which *named* is found, and return how much it was.
 
+        :param left: returns what stays of a line: a refusal that no database took stands until one has.
         :raises StreamError: Redis is away.
         """
-        older = self.former.forget(named) if self.former else 0
-        bad, optouts = self._key(BAD), self._key(OPTOUTS)
+        older = self.former.forget(named, left) if self.former else 0
+        bad, optouts, refused = (self._key(name) for name in (BAD, OPTOUTS, REFUSED))
+
+        def mine(*values: bytes) -> bool:
+            return any(named.search(value.decode("utf-8", "replace")) for value in values)
+
         with self._errors():
-            kept, copies = self._patient.xrange(bad), self._patient.hgetall(optouts)
-            copies |= self._patient.hgetall(self._key(REFUSED))
-            mine = [i for i, fields in kept if any(named.search(v.decode("utf-8", "replace")) for v in fields.values())]
-            told = [i for i, line in copies.items() if named.search(line.decode("utf-8", "replace"))]
+            entries = [each for each in self._patient.xrange(bad) if mine(*each[1].values())]
+            copies = {i: line for i, line in self._patient.hgetall(refused).items() if mine(line)}
+            told = [i for i, line in self._patient.hgetall(optouts).items() if mine(line)]
+            pipeline, gone = self._patient.pipeline(transaction=False), set(told)
+            for i, line in copies.items():
+                if (kept := left(line)) != line:
+                    gone.add(i)
+                    pipeline.hset(refused, i, kept) if kept else pipeline.hdel(refused, i)
+            for entry_id, fields in entries:
+                if (kept := left(fields.get(_LINE, b""))) and kept != fields.get(_LINE):
+                    pipeline.xadd(bad, {_LINE: kept, _REASON: ""})
+                if kept != fields.get(_LINE) or not kept:
+                    pipeline.xdel(bad, entry_id)
+                    gone.add(entry_id)
             if told:
-                self._patient.hdel(self._key(REFUSED), *told)
-            gone = self._patient.xdel(bad, *mine) if mine else 0
-            return older + gone + (self._patient.hdel(optouts, *told) if told else 0)
+                pipeline.hdel(optouts, *told)
+            pipeline.execute()
+        return older + len(gone)
 
     def refusal(self) -> str:
         """Say why this Redis must not be trusted with rows that are nowhere else; empty if it may.

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.host import AIM
+from chaos.leavers import Machine
 from postgresql_server import Server, children
 
 SETTLE_SECONDS = 0.5
@@ -96,14 +97,13 @@ class Limit:
 class Faults:
     """Plays a run: quiet and hung in turns, to compare them; then everything at once.
 
-    :param master: process id of gunicorn's master.
+    :param machines: the servers whose workers are killed, each in its turn.
     :param seconds: of the whole run.
     """
 
     database: Server
     disk: Tmpfs | Limit
-    master: int
-    folder: Path
+    machines: Sequence[Machine]
     seconds: float
     kills: int
     draw: random.Random
@@ -115,7 +115,7 @@ class Faults:
     def play(self) -> None:
         """Play the whole run; return when its time is over."""
         end = time.monotonic() + self.seconds
-        window = max(1.0, self.seconds * 0.04)
+        window = max(0.3, self.seconds * 0.04)
         time.sleep(SETTLE_SECONDS)
         for _ in range(4):  # in short turns, so that neighbours on the machine disturb both alike
             with self._period("quiet"):
@@ -149,15 +149,16 @@ class Faults:
         """Kill a worker now and then; one in four at the worst moment, between commit and delete."""
         pause = (end - time.monotonic()) / max(1, self.kills)
         for number in range(self.kills):
+            machine = self.machines[number // 4 % len(self.machines)]
             if self._over.wait(self.draw.uniform(0.5, 1.5) * pause * 0.9):
                 return
             if number % 4 == 3:
-                self.folder.joinpath(AIM).touch()
+                machine.folder.joinpath(AIM).touch()
                 self.aimed += 1
                 continue
-            workers = children(self.master)
+            workers = children(machine.pid)
             while not workers and not self._over.wait(0.05):
-                workers = children(self.master)
+                workers = children(machine.pid)
             with suppress(ProcessLookupError, IndexError):
                 os.kill(self.draw.choice(workers), signal.SIGKILL)
                 self.killed += 1

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from chaos.client import Answer
 from chaos.faults import Period
+from chaos.leavers import Leavers
 
 from flask_mailtrack.storage.journal import journal
 
@@ -43,6 +44,8 @@ class Verdict:
     rows: int
     logged: int
     """Hits that only the log has, from when the disk was full."""
+    leavers: dict[str, int]
+    """What those did who changed their minds, and what came of it."""
     latency_ms: dict[str, float]
     wrong: dict[str, int]
     """What must not be, by kind; empty if all is well."""
@@ -53,7 +56,9 @@ def read_rows(mailtrack: Any, engine: sa.Engine, logs: Iterable[str]) -> Kept:
     """Read from the database and the log what was kept."""
     message, event, optout = (getattr(mailtrack.models, n).__table__ for n in ("Message", "Event", "OptOut"))
     with engine.connect() as connection:
-        rows = Counter(connection.execute(sa.select(event.c.user_agent)).scalars())
+        # A choice that another machine has drained before the row of its mail: nobody's name is kept with it.
+        named = sa.select(event.c.user_agent).where(event.c.user_agent != "")
+        rows = Counter(connection.execute(named).scalars())
         left = set(connection.execute(sa.select(optout.c.recipient)).scalars())
         told = {
             row.id: row.open_count + row.click_count + row.machine_count
@@ -68,17 +73,18 @@ def read_rows(mailtrack: Any, engine: sa.Engine, logs: Iterable[str]) -> Kept:
 def logged_hits(lines: Iterable[str]) -> Iterable[str]:
     """Yield the names of hits that could be written nowhere but to the log, as ``recover`` finds them."""
     for found in journal.find(line.encode() for line in lines):
-        if found.body is not None:
+        if found.body is not None and found.body["k"] == "hit":
             yield found.body["user_agent"]
 
 
-def judge(answers: list[Answer], kept: Kept, periods: list[Period], hung_ms: float) -> Verdict:
+def judge(answers: list[Answer], leavers: Leavers, kept: Kept, periods: list[Period], hung_ms: float) -> Verdict:
     """Compare what readers were told with what is there.
 
+    :param leavers: judged already, by who is mailed in the end.
     :param hung_ms: by how many milliseconds the slowest in a hundred redirects may be slower while
         the database hangs.
     """
-    wrong: dict[str, list[str]] = {}
+    wrong: dict[str, list[str]] = dict(leavers.wrong)
     full = [p for p in periods if p.name == "disk"]
     refused = 0
 
@@ -101,7 +107,7 @@ def judge(answers: list[Answer], kept: Kept, periods: list[Period], hung_ms: flo
             blame("lost", answer)
         elif answer.kind == "unsubscribed" and answer.recipient not in kept.left:
             blame("opt-out not in force", answer)
-    asked = {answer.name for answer in answers}
+    asked = {answer.name for answer in answers} | leavers.names
     for name, count in kept.rows.items():
         if count > 1:
             blame("duplicate", name)
@@ -121,6 +127,7 @@ def judge(answers: list[Answer], kept: Kept, periods: list[Period], hung_ms: flo
         refused=refused,
         rows=kept.rows.total(),
         logged=len(kept.logged),
+        leavers=dict(sorted(leavers.figures.items())),
         latency_ms=latency,
         wrong={kind: len(found) for kind, found in wrong.items()},
         examples=[found[0] for found in wrong.values()],

@@ -556,6 +556,18 @@ def test_an_undo_lifts_what_its_page_has_shown(site: Site, path: str) -> None:
     assert len(site.send(LINK, to=["ada@example.com"], list_id="news")) == 1
 
 
+def test_an_undo_of_everything_does_not_deny_that_the_list_was_left(site: Site, path: str) -> None:
+    """Who leaves the list while their page shows "everything" only is told that the undo of that is noted."""
+    press(site, path, "unsubscribe_all")
+    page = site.client.get(path, headers=BROWSER).text
+    site.client.post(path, data=ONE_CLICK)
+    answer = site.client.post(path, data=form_of(page, "undo_all"), headers=BROWSER).text
+    assert "<h1>Your wish has been noted</h1>" in answer
+    assert "<h1>You are unsubscribed</h1>" not in answer
+    assert "You will get no more mails from" in answer
+    assert site.send(LINK, to=["ada@example.com"], list_id="news") == []
+
+
 def test_an_unsubscribe_link_is_about_its_own_list(site: Site, path: str) -> None:
     """Whoever holds it, as in a forwarded mail, sees and lifts nothing of another list, also by the page behind it."""
     other = unsubscribe_path(site.send(LINK, list_id="offers"))

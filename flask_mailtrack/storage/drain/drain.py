@@ -13,7 +13,8 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -155,6 +156,10 @@ class Target(Protocol):
         """Have one batch take effect, and tell of nothing: it is met again."""
         ...
 
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have it known that those records are stored which the database had refused before."""
+        ...
+
     def finish(self, patient: bool) -> int:
         """Move what is on its way to the tables, and return the number of records moved."""
         ...
@@ -198,6 +203,10 @@ class Tables:
     def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
         """Store one batch."""
         self._writer.store(bodies, refuse, patient=patient)
+
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have the writer forget that the database had refused them."""
+        self._writer.stored_after_all(ids)
 
     def finish(self, patient: bool) -> int:
         """Do nothing: nothing is on its way."""
@@ -311,6 +320,10 @@ class Drain:
         :raises SQLAlchemyError: the database did not take it.
         """
         return self._target.store(bodies, refuse, patient=True)
+
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have it known that those records are stored which the database had refused before."""
+        self._target.stored_after_all(ids)
 
     def _pending(self) -> bool:
         try:

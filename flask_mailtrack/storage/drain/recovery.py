@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -24,11 +25,14 @@ from flask_mailtrack.storage.journal.directory import BAD, SUFFIX, bad_files, fo
 from flask_mailtrack.storage.journal.journal import Found, Journal, find
 from flask_mailtrack.storage.journal.segment import election, to_disk
 from flask_mailtrack.storage.journal.spool import Spool
-from flask_mailtrack.storage.records import decode, from_json
+from flask_mailtrack.storage.records import decode, encode, from_json
 from flask_mailtrack.storage.redis import Stream
-from flask_mailtrack.storage.tables.optouts import OPT_OUTS
+from flask_mailtrack.storage.tables.refused import OPT_OUTS, refuses
 
 from .drain import Drain
+
+Bare = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""Returns what may stay of a record when somebody is forgotten."""
 
 
 class PendingChoices:
@@ -104,23 +108,31 @@ def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
     :raises StreamError: it cannot be asked.
     """
     told, refused = stream.choices(hurried)
-    return [*filter(_refuses, _choices(_decoded(refused))), *_choices(_decoded(told))]
+    return [*filter(refuses, _choices(_decoded(refused))), *_choices(_decoded(told))]
 
 
-def forget(spools: Sequence[Spool], words: Iterable[str], stream: Stream | None = None) -> int:
+def forget(spools: Sequence[Spool], words: Iterable[str], bare: Bare, stream: Stream | None = None) -> int:
     """Take the lines out of the quarantine in which one of *words* stands, and return how many.
 
-    :param stream: where there are bad lines, too, and copies of opt-outs.
-
     :param words: addresses, references and ids.
+    :param bare: returns what stays of a record, if anything: a refusal stands until it is stored.
+    :param stream: where there are bad lines, too, and copies of opt-outs.
     """
+
+    def left(line: bytes) -> bytes:
+        try:
+            kept = bare(decode(line))
+        except ValueError:
+            return b""
+        return encode(kept) if kept is not None else b""
+
     named = mention({spelling for word in words for spelling in (word, json.dumps(word)[1:-1], _twice(word))})
     gone = 0
     for directory in sorted({spool.directory for spool in spools}):
         with election(directory, True):  # nobody may add to it meanwhile
             bad = [p for p in sorted(directory.glob("bad-*.jsonl")) if p.is_file() and not p.is_symlink()]
-            gone += sum(_without(path, named) for path in bad)
-    return gone + (stream.forget(named) if stream else 0)
+            gone += sum(_without(path, named, left) for path in bad)
+    return gone + (stream.forget(named, left) if stream else 0)
 
 
 def mention(words: Iterable[str]) -> re.Pattern[str]:
@@ -149,11 +161,7 @@ def _kept(path: Path) -> list[Hit | Suppression]:
 def _kept_in(path: Path, *version: int) -> list[Hit | Suppression]:
     """Read each version of a file once: it stays until somebody mends the table, and each send asks."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
-        return list(filter(_refuses, _choices(found.body for found in find(lines) if found.body is not None)))
-
-
-def _refuses(change: Hit | Suppression) -> bool:
-    return change.out if isinstance(change, Suppression) else OPT_OUTS[change.type][1]
+        return list(filter(refuses, _choices(found.body for found in find(lines) if found.body is not None)))
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -172,18 +180,25 @@ def _choices(bodies: Iterable[dict[str, Any]]) -> list[Hit | Suppression]:
     return found
 
 
-def _without(path: Path, named: re.Pattern[str]) -> int:
+def _without(path: Path, named: re.Pattern[str], left: Callable[[bytes], bytes]) -> int:
     lines = path.read_text("utf-8", "backslashreplace").splitlines(keepends=True)
-    kept = [line for line in lines if not named.search(line)]
-    if len(kept) < len(lines):
+    after = [_left_of(line, left) if named.search(line) else line for line in lines]
+    if after != lines:
         new = path.with_suffix(".new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(kept)
+            file.writelines(after)
             file.flush()
             to_disk(file.fileno())
         new.replace(path)
-    return len(lines) - len(kept)
+    return sum(old != new for old, new in zip(lines, after, strict=True))
+
+
+def _left_of(line: str, left: Callable[[bytes], bytes]) -> str:
+    """Return what stays of a line of the quarantine: the reason, too, may name somebody."""
+    found = next(find([line.encode()]), None)
+    kept = left(encode(found.body)) if found is not None and found.body is not None else b""
+    return json.dumps({"reason": "", "line": kept.decode()}) + "\n" if kept else ""
 
 
 def _twice(word: str) -> str:
@@ -256,6 +271,8 @@ def _store(drain: Drain, batch: list[Found], result: Recovered) -> None:
     drain.store([each.body for each in batch if each.body is not None], refuse)
     result.refused += refused.items()
     result.stored += [number for number in numbers.values() if number not in refused]
+    stored = [each.body for each in batch if each.body is not None and each.number not in refused]
+    drain.stored_after_all([uuid.UUID(body["id"]) for body in stored if "id" in body])
 
 
 def _rewrite(path: Path, lines: list[bytes]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from flask_mailtrack.storage.journal.backlog import Waiting
 from flask_mailtrack.storage.journal.segment import chunks
 from flask_mailtrack.storage.records import Record, decode, encode
 from flask_mailtrack.storage.redis import CLAIM_SECONDS, EVENTS, OPTOUTS, Entry, Refused, Stream
-from flask_mailtrack.storage.tables.optouts import OPT_OUTS
+from flask_mailtrack.storage.tables.refused import OPT_OUTS
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
 from . import drain
@@ -209,6 +209,10 @@ class RedisThenTables:
     def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
         """Store one batch."""
         self._tables.apply(bodies, refuse, patient)
+
+    def stored_after_all(self, ids: Collection[UUID]) -> None:
+        """Have the tables forget that they had refused them."""
+        self._tables.stored_after_all(ids)
 
     def finish(self, patient: bool) -> int:
         """Move what is in Redis to the tables.

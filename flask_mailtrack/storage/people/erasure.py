@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +26,8 @@ from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.database import Database, chunked
-from flask_mailtrack.storage.tables.optouts import REF, held
+from flask_mailtrack.storage.tables.optouts import held
+from flask_mailtrack.storage.tables.refused import REF, bare
 from flask_mailtrack.storage.tables.unwanted import PERSONAL
 
 _CHUNK = 500
@@ -58,6 +60,7 @@ def erase(
     :param stream: likewise.
     """
     done, spellings = Erased(), _spellings(recipient)
+    left = partial(bare, recipient=recipient, ref=refs[0])
     with database.transaction() as connection:
         done += Erased(links=_links(database, connection, spellings))
     forgotten: list[str] = [recipient, *refs]
@@ -75,7 +78,7 @@ def erase(
                 break
             done += Erased(len(ids), _messages(database, connection, ids, spellings))
             forgotten += map(str, ids)
-    return done + Erased(quarantined=recovery.forget(spools, forgotten, stream))
+    return done + Erased(quarantined=recovery.forget(spools, forgotten, left, stream))
 
 
 def named(recipient: str) -> re.Pattern[str]:

@@ -18,8 +18,9 @@ from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.optouts import MARKED, REF, OptOuts
+from flask_mailtrack.storage.tables.optouts import MARKED, OptOuts
 from flask_mailtrack.storage.tables.references import References
+from flask_mailtrack.storage.tables.refused import REF
 from flask_mailtrack.tokens import Signer
 
 from . import erasure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 from functools import cached_property
 from operator import attrgetter
@@ -32,8 +32,9 @@ from flask_mailtrack.storage.records import Record
 
 from . import counts, register
 from .database import Database, chunked
-from .optouts import OPT_OUTS, REF, mark
-from .register import Register
+from .optouts import mark
+from .refused import OPT_OUTS, REF
+from .register import Register, about_list
 from .second_look import LOOKED_AT, Hindsight, Visit
 from .unwanted import is_sight, note
 
@@ -55,9 +56,17 @@ class Batch:
     """Writes one batch inside one transaction.
 
     :param hindsight: corrects the verdicts of the batch, and of what came before it.
+    :param refs: returns the references of an address under each signing key.
     """
 
-    def __init__(self, database: Database, connection: Connection, hindsight: Hindsight | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        hindsight: Hindsight | None = None,
+        refs: Callable[[str], Iterable[str]] = lambda address: (),
+    ) -> None:
+        self._refs = refs
         self._database = database
         self._connection = connection
         self._hindsight = hindsight or Hindsight()
@@ -97,6 +106,26 @@ class Batch:
         # After the hits: what the host says is the stronger word.
         changed = register.write(self._database, self._connection, changes) if changes else []
         return [*links, *messages, *stored, *changed]
+
+    def agree(self, records: Sequence[Record]) -> None:
+        """Let undos and refusals find each other that two machines have written at the same moment.
+
+        Neither of two transactions sees the other: an undo marks what it does not find, while that is entered. So
+        both look again, in a transaction that begins after what they have written is committed.
+        """
+        hits = [record for record in records if isinstance(record, Hit) and record.type in OPT_OUTS]
+        sent = self._rows(self._database.message.c.id, {hit.message_id for hit in hits})
+        self._theirs = self._database.host.of_messages(self._connection, hits, self._database.audit)
+        for asked in hits:
+            hit, table = _resolved(asked, sent, {}), self._database.optout
+            kind, out = OPT_OUTS[hit.type]
+            recipient, nameless = _whose(hit, sent.get(hit.message_id))
+            if not out and hit.lifts:
+                self._undo(hit, kind, recipient, nameless, asked.list_id)
+            elif out and self._register.is_lifted(asked, hit.list_id):
+                mine = (table.c.recipient == recipient) & (table.c.kind == kind)
+                self._register.lift(mine, [hit.id.hex], about_list(hit.list_id))
+        register.agree(self._database, self._register, [r for r in records if isinstance(r, Suppression)])
 
     def _thin(self, hits: list[Hit], several: Mapping[uuid.UUID, Any]) -> set[uuid.UUID]:
         """Return the messages of which few events are known; of one without a row, nobody knows how many."""
@@ -224,9 +253,7 @@ class Batch:
         kind, out = OPT_OUTS[hit.type]
         if self._register.seen([hit.id]):
             return False
-        # Purged, or of an erased person: the reference is what is left of them.
-        recipient = (message is not None and message.recipient) or REF + hit.ref
-        nameless = recipient == REF + hit.ref
+        recipient, nameless = _whose(hit, message)
         if not out:
             return self._undo(hit, kind, recipient, nameless, asked)
         if self._register.is_lifted(hit._replace(list_id=asked), hit.list_id):
@@ -246,14 +273,17 @@ class Batch:
         if not hit.lifts:
             log.warning("an undo names no refusal, so it lifts none: an old record, or an old page of the host")
             return False
-        whose = {recipient, REF + hit.ref}
+        # What stands may be under the reference of an older key, or of a newer one than the link's.
+        refs = [hit.ref] if nameless else sorted({hit.ref, *self._refs(recipient)})
+        early = {REF + ref for ref in refs}
+        whose = {recipient, *early}
 
         def about(row: Any) -> bool:
             on = folded(row.list_id)
             if row.recipient in whose and on == hit.list_id:
                 return True
             # An opt-out that came before the message row is under the reference, and about everything.
-            if row.recipient == REF + hit.ref and not on:
+            if row.recipient in early and not on:
                 return True
             # The list is not known any more, but what this very link has done is.
             mine = on == hit.list_id or (asked != EVERYTHING and row.message_id == hit.message_id)
@@ -263,10 +293,10 @@ class Batch:
         rows = or_(table.c.recipient.in_(sorted(whose)), table.c.ref == hit.ref if nameless else false())
         gone = self._register.lift(rows & (table.c.kind == kind), hit.lifts, about)
         scopes = [hit.list_id] if asked else [hit.list_id, f"message:{hit.message_id}"]
-        marks = [
-            mark(name, hit.ref, False, kind, scope) for name in self._register.unseen(hit.lifts) for scope in scopes
-        ]
-        self._register.mark(marks, hit, hit.ref, self._theirs)
+        unseen = self._register.unseen(hit.lifts)
+        for ref in refs if unseen else ():
+            marks = [mark(name, ref, False, kind, scope) for name in unseen for scope in scopes]
+            self._register.mark(marks, hit, ref, self._theirs)
         return gone
 
     def _explain(self, stands: Any, reason: dict[str, str], kind: EventType) -> None:
@@ -282,6 +312,12 @@ class Batch:
             return {}
         rows = self._connection.execute(select(column.table).where(column.in_(wanted)))
         return {getattr(row, column.key): row for row in rows}
+
+
+def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
+    """Return under which name a choice stands, and whether that is a hash: all that is left of who is gone."""
+    nameless = message is None or not message.recipient
+    return REF + hit.ref if nameless else message.recipient, nameless
 
 
 def event_row(hit: Hit) -> tuple[Any, ...]:

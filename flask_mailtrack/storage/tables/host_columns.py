@@ -25,6 +25,14 @@ _KEPT = (str, int, float, bool, type(None), uuid.UUID, date, Decimal)
 _WIDER: dict[type, tuple[type, ...]] = {float: (int, Decimal), Decimal: (int, float), bool: (), int: ()}
 
 
+UNFILLED = "NOT NULL, and filled by nobody, so no row is stored"
+UNFILLED_WITHOUT_MAIL = (
+    "NOT NULL, and filled only by track(message, columns=...), so rows of other mail, of an import and of "
+    "mailtrack.suppress() are not stored"
+)
+CURE = "give the column a default or a server_default, or name it in Mailtrack(..., fill=function)"
+
+
 class HostColumns:
     """Knows the columns of the host's on each of our tables.
 
@@ -44,6 +52,19 @@ class HostColumns:
     def has(self, table: Table) -> bool:
         """Say whether the host has added anything to *table*."""
         return bool(self._all[table])
+
+    def unfilled(self) -> tuple[list[str], list[str]]:
+        """Return the NOT NULL columns that nobody gives a value, and those that have one only where a mail brings it.
+
+        The host's function may give all of them.
+        """
+        never: list[str] = []
+        with_mail: list[str] = []
+        for table, columns in self._needed.items() if self._fill is None else ():
+            for name in sorted(columns):
+                brought = table is self._message or name in self._shared[table]
+                (with_mail if brought else never).append(f"{table.fullname}.{name}")
+        return never, with_mail
 
     def of_messages(self, connection: Connection, records: Iterable[Any], *tables: Table) -> dict[uuid.UUID, Any]:
         """Return what stands on the messages of hits in columns that *tables* have, too, by message."""

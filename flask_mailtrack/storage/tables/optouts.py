@@ -13,27 +13,16 @@ from sqlalchemy import or_, select
 
 from flask_mailtrack.consent import Consent, Purpose
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
-from flask_mailtrack.events import BY_LINK, EVERYTHING, EventType, Hit, OptOutKind, Standing, Suppression
+from flask_mailtrack.events import BY_LINK, EVERYTHING, Hit, OptOutKind, Standing, Suppression
 from flask_mailtrack.lists import folded
 from flask_mailtrack.tokens import Signer
 
 from .database import Database
+from .refused import OPT_OUTS, REF, Change, Refused
 from .schema import missing_tables
-
-REF = "ref:"
-"""Prefix of an opt-out whose message row is gone, so that only the token's reference is left."""
-
-OPT_OUTS = {
-    EventType.UNSUBSCRIBED: (OptOutKind.UNSUBSCRIBE, True),
-    EventType.SUBSCRIBED: (OptOutKind.UNSUBSCRIBE, False),
-    EventType.DECLINED: (OptOutKind.TRACKING, True),
-    EventType.ACCEPTED: (OptOutKind.TRACKING, False),
-}
 
 # One statement for ten thousand people under two keys. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 _CHUNK = 30_000
-
-Change = Hit | Suppression
 
 MARKED = "lifted"
 """In the audit: no change, but the mark that a refusal is lifted, for when it arrives, or arrives again."""
@@ -90,6 +79,7 @@ class OptOuts:
     :param signer: makes the references of an address under each signing key.
     :param pending: the choices that are in a journal still.
     :param consent: what the host knows of consent.
+    :param refused: knows the refusals that the database has not taken as they are.
     :param remember: seconds for which :meth:`silent` remembers that nobody at all has declined.
     """
 
@@ -100,12 +90,14 @@ class OptOuts:
         pending: Pending = _NOTHING,
         consent: Consent | None = None,
         remember: float = 0,
+        refused: Refused | None = None,
     ) -> None:
         self._database = database
         self._refs = signer.recipient_refs
         self._pending = pending
         self._consent = consent or Consent(None, True)
         self._remember = remember
+        self._refused = refused
         self._nobody_until = 0.0
 
     def among(self, addresses: Collection[str], list_id: str) -> dict[str, set[OptOutKind]]:
@@ -188,7 +180,7 @@ class OptOuts:
         found: _Standing = {}
         owners = dict.fromkeys((*names, *(row[0] for row in rows)), "")
         _read(rows, owners, found, by_id=True)
-        self._add(pending, owners, found)
+        self._add(self._with_refused(pending, owners), owners, found)
         refused = {(about, kind): refusals for (_, about, kind), refusals in found.items()}
         here = [refused.get((about, OptOutKind.UNSUBSCRIBE), {}) for about in (list_id, "")]
         return Standing(
@@ -225,6 +217,13 @@ class OptOuts:
             others, sure = [], False
         return list({change.id: change for change in (*others, *self._pending.read())}.values()), sure
 
+    def _with_refused(self, pending: Sequence[Change], names: Iterable[str]) -> Sequence[Change]:
+        """Return *pending* with what the database has refused of those people, of whatever machine."""
+        if self._refused is None:
+            return pending
+        more = self._refused.of(name.removeprefix(REF) for name in names if name.startswith(REF))
+        return list({change.id: change for change in (*more, *pending)}.values()) if more else pending
+
     def _with_consent(
         self, addresses: Collection[str], refused: dict[str, set[OptOutKind]]
     ) -> dict[str, set[OptOutKind]]:
@@ -236,7 +235,8 @@ class OptOuts:
         if pending:
             return True
         table = self._database.optout
-        return bool(self._database.rows(select(table.c.recipient).where(table.c.kind == OptOutKind.TRACKING).limit(1)))
+        declined = select(table.c.recipient).where(table.c.kind == OptOutKind.TRACKING).limit(1)
+        return bool(self._database.rows(declined) or (self._refused is not None and self._refused.any()))
 
     def _declined(self, addresses: Collection[str], pending: Sequence[Change]) -> dict[str, datetime]:
         standing = self._standing(addresses, pending)
@@ -254,6 +254,7 @@ class OptOuts:
         table = self._database.optout
         owners = {a: a for a in addresses} | {REF + ref: a for a in addresses for ref in self._refs(a)}
         spellings = list(owners)
+        pending = self._with_refused(pending, spellings)
         found: _Standing = {}
         by_id = by_id or bool(pending)
         columns = [table.c[name] for name in (_COLUMNS if by_id else _COLUMNS[:5])]

@@ -22,7 +22,8 @@ from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppress
 from flask_mailtrack.lists import folded
 
 from .database import Database, chunked
-from .optouts import MARKED, REF, Change, held, mark, marks_on
+from .optouts import MARKED, held, mark, marks_on
+from .refused import REF, Change
 
 CHANGES = {
     (OptOutKind.UNSUBSCRIBE, True): EventType.UNSUBSCRIBED,
@@ -217,6 +218,11 @@ class Register:
             self._connection.execute(update(table).where(*own).values(new), rows)
 
 
+def about_list(list_id: str) -> Callable[[Any], bool]:
+    """Return what says of a row whether it is about a list."""
+    return lambda row: folded(row.list_id) == list_id
+
+
 def _joined(before: Mapping[str, str], refusal: str, method: str) -> dict[str, str]:
     """Return *before* with one more. The oldest of its way goes first: whoever lifts the newest has seen it."""
     alike = [name for name, way in before.items() if (way in BY_LINK) == (method in BY_LINK)]
@@ -269,6 +275,18 @@ def write(
     proofs = database.host.complete(database.audit, list(map(of_suppression, news)), news, {})
     database.add(connection, database.audit, proofs)
     return news
+
+
+def agree(database: Database, register: Register, changes: Sequence[Suppression]) -> None:
+    """Let what lifts and what refuses find each other that was written at the same moment: see :meth:`.Batch.agree`."""
+    table = database.optout
+    for change in changes:
+        on = folded(change.list_id)
+        if not change.out and change.lifts:
+            _lift(database, register, change)
+        elif change.out and register.is_lifted(change, on):
+            mine = (table.c.recipient == change.recipient) & (table.c.kind == change.kind)
+            register.lift(mine, [change.id.hex], about_list(on), by_host=True)
 
 
 def _write(
@@ -329,7 +347,7 @@ def _lift(database: Database, register: Register, change: Suppression) -> bool:
     table, on = database.optout, folded(change.list_id)
     names = [change.recipient, *(REF + ref for ref in change.refs)]
     rows = table.c.recipient.in_(names) & (table.c.kind == change.kind)
-    gone = register.lift(rows, change.lifts, lambda row: folded(row.list_id) == on, by_host=True)
+    gone = register.lift(rows, change.lifts, about_list(on), by_host=True)
     for ref in change.refs:
         marks = [mark(name, ref, True, change.kind, on) for name in register.unseen(change.lifts)]
         register.mark(marks, change, ref, {})

@@ -156,7 +156,8 @@ class Switches:
     def history(self, key: str = "", scope: str = "", subject: str = "") -> list[SettingChange]:
         """Return the changes of a key, of a scope, or all of them, newest first."""
         table = self._database.setting
-        query = select(*(table.c[name] for name in _COLUMNS)).order_by(table.c.id.desc())
+        columns = (table.c[name] for name in _COLUMNS)
+        query = select(*columns).where(table.c.scope.in_(list(Scope))).order_by(table.c.id.desc())
         if key:
             query = query.where(table.c.key == key)
         if scope:

@@ -25,7 +25,8 @@ from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.records import Record
 
 from .database import Database, chunked
-from .optouts import OPT_OUTS, OptOuts
+from .optouts import OptOuts
+from .refused import OPT_OUTS
 from .switches import Switches
 
 _KINDS = (EventType.OPENED, EventType.CLICKED)

@@ -12,19 +12,23 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 
-from flask_mailtrack.errors import MailtrackError
+from flask_mailtrack.errors import DatabaseBusy, MailtrackError
+from flask_mailtrack.events import Hit, Suppression
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.records import Record, encode, from_json
+from flask_mailtrack.tokens import Signer
 
 from .batch import Batch
 from .database import Database
 from .enrichment import Enrichment
+from .refused import OPT_OUTS, Refused, refuses
 from .second_look import Hindsight
 from .unwanted import Silence
 
@@ -84,11 +88,12 @@ def _of_a_row(error: DBAPIError) -> bool:
         return True
     if (result := getattr(cause, "sqlite_errorcode", None)) is not None:
         return result & 0xFF not in _RESULTS and not (result & 0xFF == 1 and _NO_SUCH.search(str(cause)))
-    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
-        return not str(state).startswith(_STATES) or (state == "42501" and _ROW_SECURITY in str(cause))
+    # The number first: MySQL's state for most of them, a full disk and a lock among them, is HY000, which says nothing.
     number = next(iter(getattr(cause, "args", ())), None)
     if isinstance(number, int) and number:
         return number not in _NUMBERS and not 2000 <= number < 3000
+    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
+        return not str(state).startswith(_STATES) or (state == "42501" and _ROW_SECURITY in str(cause))
     # A driver that cannot put a value on the wire asks no server.
     return isinstance(error, ProgrammingError)
 
@@ -98,6 +103,7 @@ log = logging.getLogger("flask_mailtrack.drain")
 Refuse = Callable[[Mapping[str, Any], str], None]
 """Called with the body of a record that will never fit, and why."""
 
+T = TypeVar("T")
 Pair = tuple[Mapping[str, Any], Record]
 
 _PAUSE = 0.03  # seconds
@@ -115,6 +121,7 @@ class Writer:
     :param hindsight: judges hits once more, by what else happened to their message.
     :param silence: says what may be stored of the records of a batch; the rest is forgotten.
     :param announcer: tells the host of each record that is put aside.
+    :param signer: makes the references of an address under each signing key.
     """
 
     def __init__(
@@ -124,12 +131,15 @@ class Writer:
         hindsight: Hindsight | None = None,
         silence: Silence | None = None,
         announcer: Announcer | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
         self._hindsight = hindsight or Hindsight()
         self._silence = silence
         self._announcer = announcer
+        self._references = signer.recipient_refs if signer else _no_references
+        self._refused = Refused(database)
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
         """Store *bodies* in one transaction, and return what is stored.
@@ -160,18 +170,44 @@ class Writer:
                 raise
             if len(pairs) == 1:
                 self._put_aside(pairs[0][0], refuse, error)
+                self._tell_others(pairs[0][1], patient)
                 return []
         middle = len(pairs) // 2
         return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
 
+    def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
+        """Have other machines forget what was refused once; it does no harm if they do not."""
+        try:
+            self._refused.stored(ids)
+        except (SQLAlchemyError, DatabaseBusy) as error:
+            log.debug("refusals that are stored now are noted still: %s", type(error).__name__)
+
+    def _tell_others(self, record: Record, patient: bool) -> None:
+        """Have other machines know of a refusal that was put aside here, if the database lets us."""
+        if not _chosen(record) or not refuses(record):
+            return
+        try:
+            self._refused.keep(record, patient)
+        except Exception as error:  # also of the host's function; no traceback, which may hold a row
+            text = "machines without a common Redis do not know of it: %s takes no row for it, either (%s)"
+            log.error(text, self._database.setting.fullname, type(error).__name__)
+
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
         if not records:
             return []
+        stored = self._tried(lambda batch: batch.write(records), patient)
+        # SQLite has one writer at a time.
+        if self._database.engine.dialect.name != "sqlite" and any(map(_chosen, records)):
+            self._tried(lambda batch: batch.agree(records), patient)
+        return stored
+
+    def _tried(self, work: Callable[[Batch], T], patient: bool) -> T:
+        """Do something in a transaction, again and again as long as it clashes with others."""
         until = time.monotonic() + (_PATIENCE if patient else _HURRY)
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    return Batch(self._database, connection, self._hindsight).write(records)
+                    return work(Batch(self._database, connection, self._hindsight, self._references))
             except DBAPIError as error:
                 # The server has closed a connection that lay in the pool: all others of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:
@@ -199,3 +235,11 @@ class Writer:
         log.error("a record (%s) was quarantined%s: %s", body.get("k"), where, type(error).__name__)
         if self._announcer is not None:
             self._announcer.failed("quarantine", error)
+
+
+def _chosen(record: Record) -> TypeGuard[Hit | Suppression]:
+    return isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS)
+
+
+def _no_references(address: str) -> list[str]:
+    return []

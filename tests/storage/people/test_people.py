@@ -589,6 +589,32 @@ def test_s66_what_is_erased_stays_out_after_a_rotation(make_site: MakeSite, data
     assert later.send(HTML, list_id="news") != []
 
 
+def test_a_newer_link_lifts_what_stands_under_an_older_key(database_url: str, make_site: MakeSite) -> None:
+    """Left by a link of before a rotation, whose mail is purged: the page of a newer mail undoes it for good."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    older = unsubscribe_path(site.send(HTML, list_id="news"))
+    site.mailtrack.flush()
+    with site.db.engine.begin() as connection:
+        connection.execute(sa.delete(site.mailtrack.models.Message))
+    later = make_site(
+        SQLALCHEMY_DATABASE_URI=database_url,
+        SECRET_KEY="a newer secret that is long enough",
+        SECRET_KEY_FALLBACKS=[site.app.config["SECRET_KEY"]],
+    )
+    newer = unsubscribe_path(later.send(HTML, list_id="news"))
+    later.client.post(older, data={"List-Unsubscribe": "One-Click"})
+    later.mailtrack.flush()
+    assert [row.recipient[:4] for row in later.rows("OptOut")] == ["ref:"]
+    assert later.send(HTML, list_id="news") == []
+    page = later.client.get(newer).text
+    shown = page.partition('name="shown" value="')[2].partition('"')[0]
+    answer = later.client.post(newer, data={"action": "undo_all", "shown": shown}, headers={"Accept-Language": "en"})
+    assert "You are subscribed again" in answer.text
+    later.mailtrack.flush()
+    assert later.rows("OptOut") == []
+    assert later.send(HTML, list_id="news") != []
+
+
 def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path: Path) -> None:
     """s106: A file that somebody has put into the directory under our name is neither read nor replaced."""
     spool = site.mailtrack.state().journals[0].spools[0]

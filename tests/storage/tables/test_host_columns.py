@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.errors import ConfigError
-from flask_mailtrack.models import AuditMixin, EventMixin, LinkMixin, MessageMixin, OptOutMixin
+from flask_mailtrack.models import AuditMixin, EventMixin, LinkMixin, MessageMixin, OptOutMixin, key_of
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'
@@ -89,6 +89,35 @@ def test_a_base_class_with_a_key_of_its_own_works(make_host: MakeHost) -> None:
     assert site.mailtrack.health().bad == 0
     assert [len(site.rows(name)) for name in ("Message", "OptOut", "Link")] == [2, 1, 1]
     assert sorted(row.type for row in site.rows("Event")) == ["clicked", "unsubscribed"]
+
+
+def by_number() -> Any:
+    """A key of the host's that counts the rows."""
+    return mapped_column(sa.Integer, primary_key=True)
+
+
+def by_tenant() -> Any:
+    """A part of a key, which many rows share."""
+    return mapped_column(sa.Integer, primary_key=True, default=3)
+
+
+@pytest.mark.parametrize("key", [None, by_number, by_tenant])
+def test_the_database_itself_tells_our_rows_apart(make_host: MakeHost, key: Callable[[], Any] | None) -> None:
+    """Whatever the host makes of the key: the columns that our inserts name are unique, and several rows fit in."""
+    site = make_host(lambda db: models(db, key, "optout_model", "link_model") if key else {})
+    looked = sa.inspect(site.db.engine)
+    for name in ("OptOut", "Link"):
+        table = getattr(site.mailtrack.models, name).__table__
+        unique = [looked.get_pk_constraint(table.name)["constrained_columns"]]
+        unique += [each["column_names"] for each in looked.get_unique_constraints(table.name)]
+        assert set(key_of(table)) in map(set, unique)
+    for address in ("ada@example.com", "bob@example.com"):
+        Reader(site.client, site.send(HTML.replace("com/", f"com/{address[0]}"), to=address)).click("go")
+        site.mailtrack.suppress(address, "news")
+        site.mailtrack.suppress(address, "news")
+    site.mailtrack.flush()
+    assert site.mailtrack.health().bad == 0
+    assert [len(site.rows(name)) for name in ("OptOut", "Link")] == [2, 2]
 
 
 def test_a_key_that_hides_ours_stops_the_start(tmp_path: Path) -> None:
@@ -186,3 +215,50 @@ def test_a_column_that_nobody_fills_is_named_and_the_opt_out_honoured(
     assert not site.send(list_id="news")
     assert not site.mailtrack.health().ok
     assert "tenant_id" in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_check_names_columns_that_nobody_fills(make_host: MakeHost, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start and in ``check``: table, column and cure, before anybody has left a list in vain."""
+    site = make_host(lambda db: models(db, needed, "optout_model", "link_model"))
+    cure = "give the column a default or a server_default, or name it in Mailtrack(..., fill=function)"
+    start = f"mailtrack_optout.tenant_id: NOT NULL, and filled by nobody, so no row is stored: {cure}"
+    assert start in caplog.messages
+    checked = site.app.test_cli_runner().invoke(args=["mailtrack", "check"])
+    assert checked.exit_code == 1
+    assert (
+        "error   C31  mailtrack_optout.tenant_id, mailtrack_link.tenant_id: NOT NULL, and filled by" in checked.output
+    )
+    assert cure in checked.output
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_check_names_columns_that_only_a_mail_brings(make_host: MakeHost, caplog: pytest.LogCaptureFixture) -> None:
+    """A column that ``track(columns=...)`` may bring is a warning: what comes without a mail is not stored."""
+    site = make_host(lambda db: models(db, needed, "message_model", "optout_model"))
+    checked = site.app.test_cli_runner().invoke(args=["mailtrack", "check"])
+    assert "C31" not in checked.output
+    assert "warning C32  mailtrack_message.tenant_id, mailtrack_optout.tenant_id: NOT NULL, and filled only by" in (
+        checked.output
+    )
+    assert "NOT NULL" not in caplog.text
+
+
+FILLED: list[tuple[Callable[[], Any], dict[str, Any]]] = [
+    (lambda: mapped_column(sa.Integer, nullable=False, default=1), {}),
+    (lambda: mapped_column(sa.Integer, nullable=False, server_default="1"), {}),
+    (lambda: mapped_column(sa.Integer), {}),
+    (needed, {"fill": lambda model_name, record: {"tenant_id": 1}}),
+]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("column", "given"), FILLED)
+def test_check_says_nothing_of_columns_that_are_filled(
+    make_host: MakeHost, column: Callable[[], Any], given: dict[str, Any]
+) -> None:
+    """A default, the database's, no need of a value, or the host's function: all is well."""
+    site = make_host(lambda db: models(db, column), **given)
+    output = site.app.test_cli_runner().invoke(args=["mailtrack", "check"]).output
+    assert "C31" not in output
+    assert "C32" not in output

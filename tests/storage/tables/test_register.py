@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import threading
 import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -13,9 +18,11 @@ from sqlalchemy.orm import DeclarativeBase
 
 from flask_mailtrack.events import EventType, Hit, OptOutKind, SentMessage, Suppression, new_id
 from flask_mailtrack.models import models_for
-from flask_mailtrack.storage.records import decode, encode, from_json, to_json
+from flask_mailtrack.storage.records import Record, decode, encode, from_json, to_json
+from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.optouts import Change, OptOuts
+from flask_mailtrack.storage.tables.optouts import OptOuts
+from flask_mailtrack.storage.tables.refused import Change
 from flask_mailtrack.storage.tables.register import MOST
 from flask_mailtrack.storage.tables.writer import Writer
 
@@ -116,6 +123,84 @@ def test_the_order_of_the_records_decides_nothing(data: st.DataObject) -> None:
     for change in shuffled[cut:]:
         store(database, change)
     assert off(database) == bool(stands)
+
+
+def life(number: int, draw: random.Random) -> tuple[list[SentMessage], list[Change], set[str]]:
+    """A person's mails, what they and the host say in some order, and the ids of what stands in the end."""
+    ref, address = str(number) * 16, f"r{number}@example.com"
+    mails = [MAIL._replace(id=new_id(), recipient=address) for _ in range(6)]
+
+    def by(change: Hit) -> Hit:  # any of the mails: what locks one of them does not lock the person
+        return change._replace(message_id=draw.choice(mails).id, ref=ref)
+
+    links = [by(leave(draw.randint(-90, 90))) for _ in range(12)]
+    hard = [host(True)._replace(recipient=address, refs=(ref,)) for _ in range(draw.choice([0, 6]))]
+    every = [*links, *hard]
+    undone = [draw.sample(every, len(every) // 3) for _ in range(4)]
+    lifted = [draw.sample(every, len(every) // 4) for _ in range(2 if hard else 0)]
+    said: list[Change] = [by(undo(*some, clock=draw.randint(-90, 90))) for some in undone]
+    said += [host(False, *some)._replace(recipient=address, refs=(ref,)) for some in lifted]
+    by_link, by_host = ({each.id for some in several for each in some} for several in (undone, lifted))
+    stands = {each.id for each in links} - by_link - by_host | {each.id for each in hard} - by_host
+    return mails, [*every, *said], {each.hex for each in stands}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("by_host", [False, True])
+@pytest.mark.parametrize("undo_first", [False, True])
+def test_an_undo_and_what_it_lifts_are_written_at_the_same_moment(
+    database_url: str, by_host: bool, undo_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines are in a transaction each, and neither sees what the other writes: in the end the undo holds."""
+    machines = [Database(sa.create_engine(database_url), MODELS) for _ in range(2)]
+    Base.metadata.create_all(machines[0].engine)
+    other = MAIL._replace(id=new_id())
+    store(machines[0], MAIL, other)
+    refusal: Change = host(True) if by_host else leave()
+    taken_back: Change = host(False, refusal) if by_host else undo(refusal)._replace(message_id=other.id)
+    outer, inner = (taken_back, refusal) if undo_first else (refusal, taken_back)
+    meanwhile, write = [inner], Batch.write
+
+    def interrupted(self: Batch, records: Sequence[Record]) -> list[Record]:
+        written = write(self, records)
+        if meanwhile:
+            store(machines[1], meanwhile.pop())
+        return written
+
+    monkeypatch.setattr(Batch, "write", interrupted)
+    store(machines[0], outer)
+    assert meanwhile == []
+    assert not off(machines[0])
+    for machine in machines:
+        machine.engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("seed", range(4))
+def test_several_drainers_at_once_agree(database_url: str, seed: int) -> None:
+    """Four machines write the choices of the same people at once, and twice: just what was not lifted stands."""
+    draw, drainers = random.Random(seed), 4
+    lives = [life(number, draw) for number in range(3)]
+    once = [change for _, said, _ in lives for change in said]
+    changes = [*once, *draw.sample(once, len(once) // 2)]
+    draw.shuffle(changes)
+    machines = [Database(sa.create_engine(database_url), MODELS) for _ in range(drainers)]
+    Base.metadata.create_all(machines[0].engine)
+    store(machines[0], *(mail for mails, _, _ in lives for mail in mails))
+    together = threading.Barrier(drainers)
+
+    def drain(number: int) -> None:
+        for start in range(0, len(changes), 3 * drainers):
+            together.wait(60)
+            store(machines[number], *changes[start + number : start + 3 * drainers : drainers])
+
+    with ThreadPoolExecutor(drainers) as pool:
+        list(pool.map(drain, range(drainers)))
+    table = machines[0].optout
+    stand = {row[0]: set(row[1]) for row in machines[0].rows(sa.select(table.c.recipient, table.c.refusals))}
+    assert stand == {mails[0].recipient: stands for mails, _, stands in lives if stands}
+    for machine in machines:
+        machine.engine.dispose()
 
 
 def fresh_with_mail() -> Database:

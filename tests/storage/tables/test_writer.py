@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from conftest import MakeSite, Site
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -18,6 +19,7 @@ from flask_mailtrack.signals import tracking_failed
 from flask_mailtrack.storage.journal.directory import bad_files
 from flask_mailtrack.storage.records import Record, to_json
 from flask_mailtrack.storage.tables.writer import column_of, of_the_record
+from flask_mailtrack.testing import Reader
 
 ADA = "ada@example.com"
 REFUSALS = {
@@ -168,6 +170,22 @@ def test_a_quarantined_record_is_told_of(lite: Site) -> None:
     assert told == ["quarantine: OverflowError"]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_lock_of_somebody_elses_costs_no_row(database_url: str, make_site: MakeSite) -> None:
+    """Whatever the driver calls it, rows wait for a lock, and are stored when it is gone."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_DRAIN="manual")
+    sent = site.send()
+    site.mailtrack.flush()
+    Reader(site.client, sent).open()
+    with site.db.engine.connect() as other:
+        other.execute(sa.select(site.mailtrack.models.Message.id).with_for_update()).all()
+        assert site.mailtrack.state().drain.try_run(patient=False) is None
+        other.rollback()
+    assert site.mailtrack.health().bad == 0
+    site.mailtrack.flush()
+    assert len(site.rows("Event")) == 1
+
+
 class _Answer(Exception):
     """What a driver raises, with the code of its server."""
 
@@ -185,6 +203,11 @@ class _Answer(Exception):
         (OperationalError("", {}, _Answer(1153, "Got a packet bigger than 'max_allowed_packet' bytes")), True),
         (OperationalError("", {}, _Answer(1205, "Lock wait timeout exceeded")), False),
         (OperationalError("", {}, _Answer(1290, "read-only")), False),
+        # PyMySQL from 1.2 on tells the state, too.
+        (OperationalError("", {}, _Answer(1205, "Lock wait timeout exceeded", sqlstate="HY000")), False),
+        (OperationalError("", {}, _Answer(1114, "The table is full", sqlstate="HY000")), False),
+        (OperationalError("", {}, _Answer(1290, "read-only", sqlstate="HY000")), False),
+        (OperationalError("", {}, _Answer(1644, "no", sqlstate="45000")), True),
         (OperationalError("", {}, _Answer(2006, "gone away")), False),
         (OperationalError("", {}, _Answer(1054, "Unknown column")), False),
         (OperationalError("", {}, _Answer(sqlstate="P0001")), True),
