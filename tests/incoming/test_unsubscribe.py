@@ -301,7 +301,7 @@ def test_an_answer_is_data(site: Site, path: str, fields: dict[str, str], reason
     assert [(row.reason, row.comment) for row in site.rows("OptOut")] == [(reason, comment)]
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "{{ 7*7 }}", '"><img src=x onerror=alert(1)>'])
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "{{ 7777*7777 }}", '"><img src=x onerror=alert(1)>'])
 def test_titles_and_addresses_are_escaped(make_site: MakeSite, name: str) -> None:
     """s76: what the host or a mail says is text on the page."""
     site = make_site(MAILTRACK_LISTS={"news": {"title": name, "description": name}})
@@ -311,7 +311,7 @@ def test_titles_and_addresses_are_escaped(make_site: MakeSite, name: str) -> Non
         assert "<script" not in page
         assert "<img" not in page
         assert "<b>" not in page
-        assert "49" not in page
+        assert "60481729" not in page
 
 
 def test_the_next_send_keeps_to_it(site: Site, path: str) -> None:
