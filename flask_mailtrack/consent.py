@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+__all__ = ["Answer", "ConsentColumn", "Purpose", "consent_from"]
+
 log = logging.getLogger("flask_mailtrack.consent")
 
 

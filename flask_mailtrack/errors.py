@@ -20,6 +20,23 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "ConfigError",
+    "DatabaseBusy",
+    "DomainError",
+    "MailtrackError",
+    "NotInitialised",
+    "OptOutsUnavailable",
+    "RewriteError",
+    "SettingError",
+    "SpoolError",
+    "StreamError",
+    "StreamFull",
+    "TokenError",
+    "UnknownList",
+    "UnknownTag",
+]
+
 
 class MailtrackError(Exception):
     """The root: catch this to catch everything of ours."""

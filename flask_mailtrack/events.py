@@ -18,6 +18,18 @@ from typing import Any, NamedTuple
 
 from .modes import Mode
 
+__all__ = [
+    "DomainChange",
+    "EventType",
+    "Hit",
+    "OptOutKind",
+    "SentMessage",
+    "SettingChange",
+    "Status",
+    "Suppression",
+    "Verdict",
+]
+
 
 class Kind(StrEnum):
     """What a link is for; part of what its token signs."""

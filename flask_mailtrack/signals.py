@@ -16,6 +16,21 @@ from blinker import NamedSignal, Namespace
 
 from .events import VERIFIED, DomainChange, EventType, Hit, SentMessage, SettingChange, Status, Suppression
 
+__all__ = [
+    "domain_failed",
+    "domain_verified",
+    "link_clicked",
+    "message_failed",
+    "message_opened",
+    "message_sent",
+    "recipient_resubscribed",
+    "recipient_suppressed",
+    "recipient_unsubscribed",
+    "settings_changed",
+    "suppression_lifted",
+    "tracking_failed",
+]
+
 log = logging.getLogger("flask_mailtrack.signals")
 
 _signals = Namespace()

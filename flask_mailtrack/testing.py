@@ -28,6 +28,8 @@ from werkzeug.test import TestResponse
 
 from .errors import TokenError
 
+__all__ = ["APPLE", "BROWSER", "GMAIL", "SCANNER", "FoundLink", "Reader"]
+
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept-Language": "en",
