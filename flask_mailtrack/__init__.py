@@ -2,11 +2,11 @@
 
 try:
     import fcntl  # noqa: F401 - before the modules that need its locks, which would say so less clearly
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "flask_mailtrack runs on Linux, macOS and other POSIX systems, as its journal needs their file locks. "
         "On Windows, run the app in WSL 2 or in a container."
-    ) from error
+    ) from _error
 
 from .extension import Mailtrack
 

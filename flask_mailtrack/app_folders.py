@@ -23,7 +23,7 @@ from .storage.redis import Stream
 from .storage.tables.database import Database
 from .tokens import Signer
 
-log = logging.getLogger("flask_mailtrack")
+log: logging.Logger = logging.getLogger("flask_mailtrack")
 
 _NAMED = re.compile(r"(?:mailtrack-(?:\d+-)?)?[0-9a-f]{12}(?:-second)?")
 """The folder of one app, as any version calls it."""

@@ -48,7 +48,7 @@ from .checks import (
 from .modes import Mode
 from .thresholds import Thresholds
 
-log = logging.getLogger("flask_mailtrack")
+log: logging.Logger = logging.getLogger("flask_mailtrack")
 
 PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16

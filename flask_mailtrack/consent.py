@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["Answer", "ConsentColumn", "Purpose", "consent_from"]
 
-log = logging.getLogger("flask_mailtrack.consent")
+log: logging.Logger = logging.getLogger("flask_mailtrack.consent")
 
 
 class Purpose(StrEnum):

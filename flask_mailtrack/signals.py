@@ -31,46 +31,46 @@ __all__ = [
     "tracking_failed",
 ]
 
-log = logging.getLogger("flask_mailtrack.signals")
+log: logging.Logger = logging.getLogger("flask_mailtrack.signals")
 
 _signals = Namespace()
 
-message_sent = _signals.signal("message-sent")
+message_sent: NamedSignal = _signals.signal("message-sent")
 """A server accepted a copy. ``event``: :class:`~flask_mailtrack.events.SentMessage`."""
 
-message_failed = _signals.signal("message-failed")
+message_failed: NamedSignal = _signals.signal("message-failed")
 """A copy was refused, lost, or its fate is unknown. ``event``: ``SentMessage`` with ``error``."""
 
-message_opened = _signals.signal("message-opened")
+message_opened: NamedSignal = _signals.signal("message-opened")
 """A pixel was fetched, by a person or a machine. ``event``: :class:`~flask_mailtrack.events.Hit`."""
 
-link_clicked = _signals.signal("link-clicked")
+link_clicked: NamedSignal = _signals.signal("link-clicked")
 """A link was followed, by a person or a machine. ``event``: ``Hit``."""
 
-recipient_unsubscribed = _signals.signal("recipient-unsubscribed")
+recipient_unsubscribed: NamedSignal = _signals.signal("recipient-unsubscribed")
 """A person unsubscribed. ``event``: ``Hit`` with ``list_id``, ``method``, ``reason`` and ``comment``."""
 
-recipient_resubscribed = _signals.signal("recipient-resubscribed")
+recipient_resubscribed: NamedSignal = _signals.signal("recipient-resubscribed")
 """A person took an unsubscribe back. ``event``: ``Hit``."""
 
-recipient_suppressed = _signals.signal("recipient-suppressed")
+recipient_suppressed: NamedSignal = _signals.signal("recipient-suppressed")
 """The host has suppressed somebody. ``event``: :class:`~flask_mailtrack.events.Suppression`. Imports are silent."""
 
-suppression_lifted = _signals.signal("suppression-lifted")
+suppression_lifted: NamedSignal = _signals.signal("suppression-lifted")
 """The host has lifted what stood against somebody. ``event``: ``Suppression``."""
 
-settings_changed = _signals.signal("settings-changed")
+settings_changed: NamedSignal = _signals.signal("settings-changed")
 """An operator has changed a setting. ``event``: :class:`~flask_mailtrack.events.SettingChange`."""
 
-domain_verified = _signals.signal("domain-verified")
+domain_verified: NamedSignal = _signals.signal("domain-verified")
 """A tracking domain passed its check, so links may stand on it.
 
 ``event``: :class:`~flask_mailtrack.events.DomainChange`."""
 
-domain_failed = _signals.signal("domain-failed")
+domain_failed: NamedSignal = _signals.signal("domain-failed")
 """A tracking domain that was verified does not pass its check. ``event``: ``DomainChange``."""
 
-tracking_failed = _signals.signal("tracking-failed")
+tracking_failed: NamedSignal = _signals.signal("tracking-failed")
 """Tracking is worth less than it should be. ``error``: the exception; ``reason``: one of
 
 ``prepare``

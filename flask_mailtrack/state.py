@@ -47,7 +47,7 @@ from .storage.tables.unwanted import TEMPORARY, Silence, answers
 from .storage.tables.writer import Writer
 from .tokens import Signer
 
-log = logging.getLogger("flask_mailtrack")
+log: logging.Logger = logging.getLogger("flask_mailtrack")
 
 NOBODY_SECONDS = 5
 

@@ -70,7 +70,7 @@ class Reader:
     def __init__(self, client: FlaskClient, message: Any, headers: dict[str, str] | None = None) -> None:
         self.client = client
         self.message = message
-        self.headers = BROWSER if headers is None else headers
+        self.headers: dict[str, str] = BROWSER if headers is None else headers
         html, text = _bodies(message)
         self._page = _Page(html)
         self._text = text

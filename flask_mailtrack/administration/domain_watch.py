@@ -9,7 +9,7 @@ import time
 
 from .tracking_domains import Domains
 
-log = logging.getLogger("flask_mailtrack.domains")
+log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
 
 LOOK_SECONDS = 30.0
 """How often it is asked whether a check is due: a domain that fails for certain is promised to be left in ten minutes,

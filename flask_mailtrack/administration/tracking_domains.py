@@ -19,7 +19,7 @@ from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStat
 from .host_names import Cname, advice, host_name, is_host_name, tracking_host
 from .mail_records import mail_records
 
-log = logging.getLogger("flask_mailtrack.domains")
+log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
 
 RECHECK = timedelta(minutes=9)
 """When a definite failure is looked at again; if it lasts, the domain is left. Promised: ten minutes."""

@@ -17,7 +17,7 @@ from flask_mailtrack.state import current_state
 
 from .terminal import mistakes_told
 
-domains = AppGroup("domains", help="Host names of your own for links: make, check, use and remove them.")
+domains: AppGroup = AppGroup("domains", help="Host names of your own for links: make, check, use and remove them.")
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "yellow"}
 _COLUMNS = ("host", "status", "sender_domains", "account_default", "target", "reason", "certificate_ends", "checked_at")

@@ -14,7 +14,9 @@ from flask_mailtrack.state import current_state
 
 from .terminal import mistakes_told
 
-settings = AppGroup("settings", help="Switches for the account, a sender domain or a sender, in force in seconds.")
+settings: AppGroup = AppGroup(
+    "settings", help="Switches for the account, a sender domain or a sender, in force in seconds."
+)
 
 _VALUES = {"on": True, "off": False}
 

@@ -13,7 +13,7 @@ from flask_mailtrack.state import current_state
 
 from .terminal import mistakes_told
 
-tags = AppGroup("tags", help="Tags that mail may carry: where any is declared, another one is refused.")
+tags: AppGroup = AppGroup("tags", help="Tags that mail may carry: where any is declared, another one is refused.")
 
 _BY = click.option("--by", default="", help="Who says so; default: your user name.")
 

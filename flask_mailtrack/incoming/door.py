@@ -26,7 +26,7 @@ from . import answer
 from .own_hosts import DeepLinks
 from .views import Views
 
-log = logging.getLogger("flask_mailtrack.hit")
+log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
 _HOSTS = "flask_mailtrack.hosts"
 _STATIC = "static"

@@ -120,7 +120,7 @@ def agent_kept(user_agent: str, mode: str) -> str:
     return identify(user_agent).name if mode == "family" else ""
 
 
-log = logging.getLogger("flask_mailtrack.hit")
+log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
 R = TypeVar("R")
 

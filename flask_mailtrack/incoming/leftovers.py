@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, request
 
 from flask_mailtrack.errors import ConfigError
 
-log = logging.getLogger("flask_mailtrack.hit")
+log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml", "application/xhtml+xml")
 _PROBLEM = "holds a placeholder, which is filled in only in a mail."

@@ -36,7 +36,7 @@ class DeepLinks:
     def __init__(self, settings: Settings, known: Callable[[str], bool]) -> None:
         self._hosts = frozenset(map(host_of, settings.base_urls()))
         self._known = known
-        self.bodies = settings.app_files
+        self.bodies: dict[str, bytes] = settings.app_files
 
     def answer(self, environ: Mapping[str, Any]) -> Reply | None:
         """Return the file that is asked for, if this is a tracking host."""

@@ -35,7 +35,7 @@ from .choices import OWN, REASONS, Wish, after, doubtful
 from .hits import is_narrow
 from .translations import Words, accepted, spoken, words
 
-log = logging.getLogger("flask_mailtrack.hit")
+log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
 T = TypeVar("T")
 
@@ -179,7 +179,9 @@ class Pages:
         self._root = f"{urlsplit(settings.base_url).path}{settings.url_prefix}"
         # The other names have a meaning of their own in a choice.
         lists = {folded(name): about for name, about in settings.lists.items()}
-        self.lists = {name: about for name, about in lists.items() if name not in (OWN, EVERYTHING)}
+        self.lists: dict[str, dict[str, str]] = {
+            name: about for name, about in lists.items() if name not in (OWN, EVERYTHING)
+        }
 
     def inside(self, view: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
         """Call *build*, which renders for a *view*, where the templates of the app find what they need.

@@ -37,7 +37,7 @@ from .hits import HEADERS_READ, Recorder, Visitor
 from .own_hosts import OwnHosts
 from .pages import NAME, PackageBlueprint, Pages
 
-log = logging.getLogger("flask_mailtrack.hit")
+log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
 SECONDS = 60
 

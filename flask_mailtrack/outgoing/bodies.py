@@ -50,7 +50,7 @@ class Memory(Generic[V]):
         self._make, self._limit, self._count = make, limit, count
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
-        self.bytes = 0
+        self.bytes: int = 0
 
     def __call__(self, *key: Hashable) -> V:
         """Return the value for *key*, the arguments of ``make``."""
@@ -175,7 +175,7 @@ class Bodies:
     """Prepares bodies; a newsletter has one, and many recipients."""
 
     def __init__(self, settings: Settings, signer: Signer) -> None:
-        self.placeholders = placeholders.Placeholders(signer.labels)
+        self.placeholders: placeholders.Placeholders = placeholders.Placeholders(signer.labels)
         self._example = Links(
             settings.base_url + settings.url_prefix, signer.message(new_id()), signer.labels("")[0][:16]
         )
@@ -184,8 +184,8 @@ class Bodies:
         self._signer = signer
         self._policy = Policy(settings, signer)
         self._remembered = Memory(self._html, HTML_BYTES, REMEMBERED)
-        self.text = Memory(self._text, TEXT_BYTES, REMEMBERED)
-        self.alternative = Memory(self._alternative, TEXT_BYTES, REMEMBERED)
+        self.text: Memory[Body] = Memory(self._text, TEXT_BYTES, REMEMBERED)
+        self.alternative: Memory[Body] = Memory(self._alternative, TEXT_BYTES, REMEMBERED)
 
     def html(self, source: str, plan: Plan) -> Body:
         """Return an HTML body, prepared now or before."""

@@ -23,7 +23,7 @@ from flask_mailtrack.storage.tables.references import References
 
 from .copies import Copy
 
-log = logging.getLogger("flask_mailtrack.send")
+log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 _REMEMBERED = 10_000
 

@@ -36,7 +36,7 @@ from .text import plain
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # PEP 383
 
-log = logging.getLogger("flask_mailtrack.send")
+log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, Switches
 
 from .text import plain
 
-log = logging.getLogger("flask_mailtrack.send")
+log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 HEADER = "X-Mailtrack"
 ATTRIBUTE = "_mailtrack_options"
@@ -344,7 +344,14 @@ class Operator:
         self._settings = settings
         self._switches = switches
         self._domains = domains
-        self.check_tag = DeclaredTags(settings.tags, switches).check
+        self._tags = DeclaredTags(settings.tags, switches)
+
+    def check_tag(self, name: str | None) -> None:
+        """Refuse a tag that is not declared, where any is.
+
+        :raises UnknownTag: it is not, or has been retired.
+        """
+        self._tags.check(name)
 
     def decisions(self, sender: str) -> dict[str, bool]:
         """Return what is on or off for mail of *sender*; what is left to the configuration is not there.

@@ -135,20 +135,20 @@ class Placeholders:
 
     def __init__(self, labels: Callable[[str], Sequence[str]]) -> None:
         hosts = {slot: [f"{word}-{label}.{_HOST}" for label in labels(word)] for slot, word in WORDS.items()}
-        self.urls = {slot: f"https://{names[0]}/" for slot, names in hosts.items()}
+        self.urls: dict[str, str] = {slot: f"https://{names[0]}/" for slot, names in hosts.items()}
         """By slot."""
-        self.pixel = f'<img src="{self.urls["pixel"]}" width="1" height="1" alt="">'
+        self.pixel: str = f'<img src="{self.urls["pixel"]}" width="1" height="1" alt="">'
         """Markup, so it is the one that escaping changes; it is found escaped, too."""
         self._hosts = [host.encode() for names in hosts.values() for host in names]
         either = "|".join(f"(?P<{slot}>{'|'.join(map(re.escape, names))})" for slot, names in hosts.items())
         # Neither a longer host nor a longer name; a full stop behind it ends the sentence.
         end = rf"(?![a-z0-9-]|\.[a-z0-9])(?:{_spelled('/', percent=False)})?"
         own = rf"https?{_spelled('://', percent=False)}(?:{either}){end}"
-        self.own = re.compile(own, re.IGNORECASE)
+        self.own: re.Pattern[str] = re.compile(own, re.IGNORECASE)
         """Finds our placeholders; the name of the matching group says which."""
-        self.every = re.compile(rf"{own}|{_OTHERS}", re.IGNORECASE)
+        self.every: re.Pattern[str] = re.compile(rf"{own}|{_OTHERS}", re.IGNORECASE)
         """Finds ours and those of other services (group :data:`FOREIGN`)."""
-        self.images = _images("|".join(map(re.escape, hosts["pixel"])) + end)
+        self.images: re.Pattern[str] = _images("|".join(map(re.escape, hosts["pixel"])) + end)
         """Finds the markup of the pixel where it is text: as it is, and escaped."""
 
     def left_in(self, page: bytes | str) -> bool:

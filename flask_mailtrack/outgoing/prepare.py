@@ -25,7 +25,7 @@ from .links import Links
 from .options import Operator
 from .text import is_sealed
 
-log = logging.getLogger("flask_mailtrack.send")
+log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 
 CLIPPED_FROM = 102_000
@@ -57,7 +57,7 @@ class Preparer:
         self.optouts = optouts
         self.ledger = ledger
         self.footer = footer
-        self.bodies = Bodies(settings, signer)
+        self.bodies: Bodies = Bodies(settings, signer)
 
     def prepare(self, letter: Letter) -> Mailing:
         """Return the copies of *letter*, which itself stays as it is.

@@ -74,11 +74,11 @@ class Stream:
         except ImportError:
             cure = "pip install 'flask-mailtrack[redis]'."
             raise ConfigError("E208", "MAILTRACK_SINK", "needs redis-py, which is not installed.", cure) from None
-        self.name = f"mailtrack:{name}"
+        self.name: str = f"mailtrack:{name}"
         self._marks = list(marks)
         self._database = database
         parts = urlsplit(url)
-        self.where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        self.where: str = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
         self._limit = limit
         self._volatile = volatile
         self._patient = self._client(url, PATIENCE_SECONDS)

@@ -27,7 +27,7 @@ from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import encode
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
-log = logging.getLogger("flask_mailtrack.drain")
+log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 Bodies = Sequence[dict[str, Any]]
 """Records as they stand in a spool."""
@@ -243,9 +243,9 @@ class Drain:
         self._target = target
         self._batch = batch or BATCH
         self._running = (0, 0)
-        self.gauge = Gauge(spools)
-        self.progress = Progress(spools[0].directory)
-        self.alarm = Alarm(announcer, self.gauge)
+        self.gauge: Gauge = Gauge(spools)
+        self.progress: Progress = Progress(spools[0].directory)
+        self.alarm: Alarm = Alarm(announcer, self.gauge)
 
     def run(self, *, wait: bool = True, patient: bool = True) -> int:
         """Move everything that is in the spools now.

@@ -31,7 +31,7 @@ from flask_mailtrack.storage.tables.writer import Refuse, Writer
 from . import drain
 from .drain import Bodies, Tables
 
-log = logging.getLogger("flask_mailtrack.drain")
+log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 CURE = "give each app that shares this Redis a MAILTRACK_APP_ID, then: flask mailtrack recover --quarantine"
 FOREIGN = "it is of an app with another key or database"

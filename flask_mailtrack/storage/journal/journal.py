@@ -24,7 +24,7 @@ from flask_mailtrack.storage.records import decode, encode
 
 from .spool import Spool
 
-last_log = logging.getLogger("flask_mailtrack.spool.lost")
+last_log: logging.Logger = logging.getLogger("flask_mailtrack.spool.lost")
 
 _MARK = '{"mailtrack":"lost"'
 _MARKED = re.compile(re.escape(_MARK))
@@ -103,7 +103,7 @@ def _quarantined(text: str) -> bytes:
         return b""
 
 
-log = logging.getLogger("flask_mailtrack.spool")
+log: logging.Logger = logging.getLogger("flask_mailtrack.spool")
 
 LONGEST_SECONDS = 60.0
 
@@ -146,9 +146,9 @@ class Journal:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spools: tuple[Spool, ...] = (first, second, *older)
-        self.fallbacks = 0
+        self.fallbacks: int = 0
         """Records that the first directory did not take, since this process began."""
-        self.lost = 0
+        self.lost: int = 0
         """Records that are only in the log, since this process began."""
         self.doubtful: Sequence[Path] = ()
         """Directories with rows of which nothing says whose they are."""

@@ -86,7 +86,7 @@ def taken(fd: int, until: float) -> bool:
             return True
 
 
-log = logging.getLogger("flask_mailtrack.spool")
+log: logging.Logger = logging.getLogger("flask_mailtrack.spool")
 
 SEALED = 0o400
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .directory import SIGNATURES
 
-log = logging.getLogger("flask_mailtrack.hit")
+log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
 MANY = 20
 SECONDS = 3_600

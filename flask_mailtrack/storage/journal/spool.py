@@ -57,7 +57,7 @@ class Spool:
     """
 
     def __init__(self, directory: str | Path, stream: str, sync: str = "group") -> None:
-        self.directory = Path(directory)
+        self.directory: Path = Path(directory)
         self.stream = stream
         self._sync = sync
         self._fd = -1

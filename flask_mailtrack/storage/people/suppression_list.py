@@ -66,14 +66,14 @@ class SuppressionFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.encoding = _encoding(self.path)
+        self.path: Path = Path(path)
+        self.encoding: str = _encoding(self.path)
         with self._open() as file:
             first = file.readline()
         self._delimiter = max(_DELIMITERS, key=first.count)
-        self.header = next(csv.reader([first], delimiter=self._delimiter), [])
-        self.columns = _columns(self.header)
-        self.headless = "address" not in self.columns
+        self.header: list[str] = next(csv.reader([first], delimiter=self._delimiter), [])
+        self.columns: dict[str, int] = _columns(self.header)
+        self.headless: bool = "address" not in self.columns
         if self.headless:
             self.columns = {"address": _first_address(self.header)}
 
@@ -228,7 +228,7 @@ class Rejected:
     """The rows that could not be used, beside the file: mended there, they can be imported from there."""
 
     def __init__(self, file: SuppressionFile, resumed: bool) -> None:
-        self.path = Path(f"{file.path}.rejected.csv")
+        self.path: Path = Path(f"{file.path}.rejected.csv")
         self._header = [] if file.headless else file.header
         self._mode = "a" if resumed else "w"
         self._stack = ExitStack()

@@ -38,7 +38,7 @@ from .register import Register, about_list
 from .second_look import LOOKED_AT, Hindsight, Visit
 from .unwanted import is_sight, note
 
-log = logging.getLogger("flask_mailtrack.drain")
+log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _COUNTS = ("open_count", "click_count", "machine_count")
 _FIRST = ("first_verdict", "first_reasons")

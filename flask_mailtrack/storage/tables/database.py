@@ -69,10 +69,10 @@ class Database:
         self.optout: Table = models.OptOut.__table__
         self.link: Table = models.Link.__table__
         self.audit: Table = models.Audit.__table__
-        self.host = HostColumns(models, fill)
+        self.host: HostColumns = HostColumns(models, fill)
         self.setting: Table = models.Setting.__table__
         self.domain: Table = models.Domain.__table__
-        self.file = SqliteFile(engine)
+        self.file: SqliteFile = SqliteFile(engine)
 
     @property
     def shared(self) -> bool:

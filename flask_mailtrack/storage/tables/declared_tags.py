@@ -18,7 +18,7 @@ class DeclaredTags:
     """
 
     def __init__(self, configured: Collection[str], switches: Switches) -> None:
-        self.configured = frozenset(configured)
+        self.configured: frozenset[str] = frozenset(configured)
         self._switches = switches
 
     def said(self) -> dict[str, Switch]:

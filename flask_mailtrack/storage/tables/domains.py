@@ -140,7 +140,9 @@ class DomainsInUse:
 
     def __init__(self, table: DomainTable, fresh_seconds: float = FRESH_SECONDS) -> None:
         rows: tuple[DomainRow, ...] = ()
-        self.snapshot = Snapshot("tracking domains", lambda: tuple(table.rows()), rows, fresh_seconds)
+        self.snapshot: Snapshot[tuple[DomainRow, ...]] = Snapshot(
+            "tracking domains", lambda: tuple(table.rows()), rows, fresh_seconds
+        )
 
     def now(self) -> tuple[DomainRow, ...]:
         """Return all rows. Never raises: before the first reading there are none."""

@@ -14,7 +14,7 @@ from typing import Any
 from flask_mailtrack.agents import Agent, Client, identify, recognise
 from flask_mailtrack.events import EventType, Hit, Verdict
 
-log = logging.getLogger("flask_mailtrack.drain")
+log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _ASKED = ("type", "verdict", "user_agent", "client", "os", "device", "ip", "country")
 _VISITS = {EventType.OPENED, EventType.CLICKED}

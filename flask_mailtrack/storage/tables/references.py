@@ -26,7 +26,7 @@ from flask_mailtrack.storage.journal.directory import SHELF, make
 
 from .database import Database
 
-log = logging.getLogger("flask_mailtrack.spool")
+log: logging.Logger = logging.getLogger("flask_mailtrack.spool")
 
 KEPT = 100_000
 """Links; the oldest go first. The database keeps all."""

@@ -230,7 +230,7 @@ def _joined(before: Mapping[str, str], refusal: str, method: str) -> dict[str, s
     return {name: way for name, way in before.items() if name not in spare} | {refusal: method}
 
 
-log = logging.getLogger("flask_mailtrack.drain")
+log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _PAGE = 10_000
 

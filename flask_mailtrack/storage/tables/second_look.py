@@ -51,7 +51,7 @@ class Hindsight:
     def __init__(self, thresholds: Thresholds | None = None) -> None:
         self._thresholds = thresholds or Thresholds(burst=0, sweep=0, honeypot=0, shadow=0)
         used = (self._thresholds.burst, self._thresholds.sweep, self._thresholds.honeypot, self._thresholds.shadow)
-        self.reach = timedelta(seconds=max(used))
+        self.reach: timedelta = timedelta(seconds=max(used))
         """How far apart two events can be and still say something of each other; zero: all rules are off."""
 
     def judge(self, visits: Iterable[Visit], links: int | None) -> dict[uuid.UUID, str]:

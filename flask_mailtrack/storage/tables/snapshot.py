@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from flask_mailtrack.storage.journal.spool import keeps_threads
 
-log = logging.getLogger("flask_mailtrack")
+log: logging.Logger = logging.getLogger("flask_mailtrack")
 
 FRESH_SECONDS = 4.0
 """How long what was read is believed: a switch is promised to be in force everywhere within five seconds."""
@@ -35,11 +35,11 @@ class Snapshot(Generic[T]):
         self._lock, self._pid = threading.Lock(), os.getpid()
         self._read_at: float | None = None
         self._forgotten = 0
-        self.last = first
+        self.last: T = first
         """What was read last, without a look at the database."""
-        self.known = False
+        self.known: bool = False
         """Whether it has ever been read."""
-        self.error = ""
+        self.error: str = ""
         """Why the last reading failed; empty if it went well."""
 
     @property

@@ -78,10 +78,10 @@ class InForce:
     def __init__(self, switches: Mapping[tuple[str, str, str], Switch]) -> None:
         self._switches = switches
         said = switches.get((Scope.ACCOUNT, "", DIMENSION))
-        self.dimension = Dimension(said.value) if said else Dimension.BOTH
+        self.dimension: Dimension = Dimension(said.value) if said else Dimension.BOTH
         pause = switches.get((Scope.ACCOUNT, "", PAUSE))
-        self.paused = pause is not None and pause.value == "on"
-        self.tags = {each.subject: each for each in switches.values() if each.scope == Scope.TAG}
+        self.paused: bool = pause is not None and pause.value == "on"
+        self.tags: dict[str, Switch] = {each.subject: each for each in switches.values() if each.scope == Scope.TAG}
         """What operators have said of tags."""
 
     def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
@@ -126,7 +126,7 @@ class Switches:
 
     def __init__(self, database: Database, fresh_seconds: float = FRESH_SECONDS) -> None:
         self._database = database
-        self.snapshot = Snapshot("operator's settings", self._read, InForce({}), fresh_seconds)
+        self.snapshot: Snapshot[InForce] = Snapshot("operator's settings", self._read, InForce({}), fresh_seconds)
 
     def now(self) -> InForce:
         """Return the settings in force. Never raises: before the first reading nothing is set."""

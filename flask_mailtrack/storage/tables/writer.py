@@ -98,7 +98,7 @@ def _of_a_row(error: DBAPIError) -> bool:
     return isinstance(error, ProgrammingError)
 
 
-log = logging.getLogger("flask_mailtrack.drain")
+log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 Refuse = Callable[[Mapping[str, Any], str], None]
 """Called with the body of a record that will never fit, and why."""
