@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from flask_mailtrack.errors import ConfigError
 
 from .host_names import is_public
 
-try:
+_LACKING = find_spec("dns") is None
+if TYPE_CHECKING or not _LACKING:  # without the extra "domains", nothing here is called before require() has said so
     import dns.exception
     import dns.name
     import dns.nameserver
     import dns.resolver
-except ImportError:  # the extra "domains" is not installed: nothing here is called before require() has said so
-    dns = None  # type: ignore[assignment]
 
 LONGEST_CHAIN = 8
 TRY_SECONDS, ALL_SECONDS = 2.0, 5.0
@@ -54,7 +54,7 @@ class Records:
 
 def installed() -> bool:
     """Say whether dnspython is there."""
-    return dns is not None
+    return not _LACKING
 
 
 def require() -> None:

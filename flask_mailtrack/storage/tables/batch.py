@@ -316,8 +316,9 @@ class Batch:
 
 def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
     """Return under which name a choice stands, and whether that is a hash: all that is left of who is gone."""
-    nameless = message is None or not message.recipient
-    return REF + hit.ref if nameless else message.recipient, nameless
+    if message is None or not message.recipient:
+        return REF + hit.ref, True
+    return message.recipient, False
 
 
 def event_row(hit: Hit) -> tuple[Any, ...]:
