@@ -43,3 +43,23 @@ def test_every_test_says_what_it_is_about(path: Path) -> None:
     """Every test has a sentence for its reader."""
     nameless = [f.name for f in functions(path) if f.name.startswith("test_") and not ast.get_docstring(f)]
     assert nameless == []
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A name means one thing, wherever somebody meets it."""
+    classes = [
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(name for name in set(classes) if classes.count(name) > 1) == []
+
+
+def test_the_words_are_few() -> None:
+    """The glossary has at most twelve words, and each of them is used in the code."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Words\n")[1].split("\n## ")[0]
+    words = re.findall(r"^\| ([\w-]+) \| ", table, re.M)[1:]
+    assert len(words) <= 12
+    code = "".join(path.read_text(encoding="utf-8") for path in MODULES)
+    assert [word for word in words if word not in code] == []
