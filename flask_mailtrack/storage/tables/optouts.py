@@ -51,7 +51,7 @@ class Pending(Protocol):
         """Return those that only other machines have, for the pages."""
         ...
 
-    def catch_up(self) -> None:
+    def catch_up(self) -> object:
         """Try to move what people have just asked for to the database."""
         ...
 
@@ -63,10 +63,7 @@ class NothingPending:
         """Return nothing."""
         return ()
 
-    elsewhere = read
-
-    def catch_up(self) -> None:
-        """Do nothing."""
+    elsewhere = catch_up = read
 
 
 _NOTHING = NothingPending()
@@ -110,7 +107,7 @@ class OptOuts:
             self._pending.catch_up()
             standing = self._standing(addresses, self._pending.read())
         except Exception as error:
-            raise OptOutsUnavailable(f"the opt-outs of list {list_id!r} cannot be read{self._cure()}") from error
+            raise OptOutsUnavailable(f"the opt-outs of list {list_id!r} cannot be read{self._cure(error)}") from error
         refused: dict[str, set[OptOutKind]] = {}
         for address, found, kind in standing:
             if found in ("", folded(list_id)):
@@ -137,7 +134,7 @@ class OptOuts:
                 else:
                     self._nobody_until = time.monotonic() + self._remember
         except Exception as error:
-            raise OptOutsUnavailable(f"who does not want to be measured cannot be read{self._cure()}") from error
+            raise OptOutsUnavailable(f"who does not want to be measured cannot be read{self._cure(error)}") from error
         return self._with_consent(addresses, refused)
 
     def declined(self, addresses: Collection[str]) -> dict[str, datetime]:
@@ -149,8 +146,10 @@ class OptOuts:
         pending = self._pending.read()
         return self._declined(addresses, pending) if self._anybody(pending) else {}
 
-    def _cure(self) -> str:
-        """Return what to do, if it is only that nobody has made the tables yet."""
+    def _cure(self, error: Exception) -> str:
+        """Return what to do, if it is only that nobody has made the tables yet: a database that hangs is not asked."""
+        if not any(word in str(getattr(error, "orig", "")) for word in ("no such table", "exist")):
+            return ""
         try:
             missing = missing_tables(self._database)
         except Exception:  # the database is away

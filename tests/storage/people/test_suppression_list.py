@@ -149,7 +149,7 @@ def test_an_import_that_stops_can_go_on(site: Site, file: Path, monkeypatch: pyt
     """What was committed stays, the command says where to go on, and nothing is lost or doubled."""
     monkeypatch.setattr(suppression_list, "BATCH", 10)
     file.write_text("email\n" + "".join(f"a{n}@example.com\n" for n in range(50)) + "bad\n")
-    write, calls = suppression_list.suppression.write, []
+    write, calls = suppression_list.register.write, []
 
     def failing(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -157,7 +157,7 @@ def test_an_import_that_stops_can_go_on(site: Site, file: Path, monkeypatch: pyt
             raise sa.exc.OperationalError("", {}, Exception("gone"))
         return write(*args, **options)
 
-    monkeypatch.setattr(suppression_list.suppression, "write", failing)
+    monkeypatch.setattr(suppression_list.register, "write", failing)
     assert "--from-line 22" in run(site, "import", str(file)).output
     assert len(site.rows("OptOut")) == 20
     assert "30 added, 0 stood already, 1 rejected" in run(site, "import", str(file), "--from-line", "22").output

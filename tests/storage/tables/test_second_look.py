@@ -163,7 +163,7 @@ def steps(work: Callable[[], object]) -> int:
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         nonlocal count
-        if frame.f_code.co_filename.endswith("hindsight.py"):
+        if frame.f_code.co_filename.endswith("second_look.py"):
             count += event == "line"
             return trace
         return None
