@@ -88,7 +88,7 @@ def timeline(message: Any) -> list[Line]:
 def _line(event: Any, person: bool) -> Line:
     facts = {
         "Verdict": event.verdict,
-        "Reasons": ", ".join(event.reasons),
+        "Reasons": ", ".join(event.verdict_reasons),
         "Provider": event.provider,
         "Link": event.url,
         "Name of the link": event.link_name,
@@ -106,7 +106,7 @@ def _line(event: Any, person: bool) -> Line:
 
 
 def _machine(event: Any) -> str:
-    known = next((MACHINES[reason] for reason in event.reasons if reason in MACHINES), "")
+    known = next((MACHINES[reason] for reason in event.verdict_reasons if reason in MACHINES), "")
     if known and event.provider not in ("", "apple"):
         known = f"{known} ({event.provider.title()})"
     return known

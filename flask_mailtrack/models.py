@@ -99,7 +99,7 @@ class MessageMixin(_Keyed):
     recipient = _text(ADDRESS)
     sender = _text(ADDRESS)
     subject = mapped_column(Text, nullable=False, default="")
-    message_id = mapped_column(Text, nullable=False, default="")
+    header_message_id = mapped_column(Text, nullable=False, default="")
     tag = _text(NAME)
     list_id = _text(NAME)
     details = mapped_column(JSON, nullable=False, default=dict)
@@ -107,9 +107,9 @@ class MessageMixin(_Keyed):
     error = mapped_column(Text, nullable=False, default="")
     created_at = mapped_column(_Time, nullable=False)
     sent_at = mapped_column(_Time)
-    opens = mapped_column(Boolean, nullable=False, default=False)
-    clicks = mapped_column(Boolean, nullable=False, default=False)
-    links = mapped_column(Integer)
+    tracks_opens = mapped_column(Boolean, nullable=False, default=False)
+    tracks_clicks = mapped_column(Boolean, nullable=False, default=False)
+    link_count = mapped_column(Integer)
     shared = mapped_column(Boolean, nullable=False, default=False)
     mode = mapped_column(String(16))
     seen_on = mapped_column(Date)
@@ -133,7 +133,7 @@ class MessageMixin(_Keyed):
 class EventMixin(_Keyed):
     """One row per hit, with its verdict; nothing is ever dropped for being a machine's.
 
-    ``first_verdict`` and ``first_reasons`` are set where the verdict was corrected by what came later.
+    ``first_verdict`` and ``first_verdict_reasons`` are set where the verdict was corrected by what came later.
     """
 
     __tablename__ = "mailtrack_event"
@@ -154,9 +154,9 @@ class EventMixin(_Keyed):
     device = _text(16)
     country = _text(2)
     verdict = _text(16)
-    reasons = mapped_column(JSON, nullable=False, default=list)
+    verdict_reasons = mapped_column(JSON, nullable=False, default=list)
     first_verdict = mapped_column(String(16))
-    first_reasons = mapped_column(JSON(none_as_null=True))
+    first_verdict_reasons = mapped_column(JSON(none_as_null=True))
     provider = _text(32)
     list_id = _text(NAME)
     method = _text(16)

@@ -82,7 +82,10 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     assert script.count("op.create_table") == 7
 
 
-ADDED = {"mailtrack_message": ["links", "mode", "seen_on"], "mailtrack_event": ["first_verdict", "first_reasons"]}
+ADDED = {
+    "mailtrack_message": ["link_count", "mode", "seen_on"],
+    "mailtrack_event": ["first_verdict", "first_verdict_reasons"],
+}
 
 
 def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: MakeSite, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ MODELS = models_for(_Host())
 
 def message(**values: Any) -> dict[str, Any]:
     """A message row."""
-    row = dict.fromkeys(("recipient", "sender", "subject", "message_id", "tag", "list_id", "error"), "")
+    row = dict.fromkeys(("recipient", "sender", "subject", "header_message_id", "tag", "list_id", "error"), "")
     counts = dict.fromkeys(("open_count", "click_count", "machine_count"), 0)
     flags = dict.fromkeys(("opens", "clicks", "shared"), False)
     given = {"id": uuid.uuid4(), "batch_id": uuid.uuid4(), "status": "sent", "details": {"a": [1, "ö"]}}

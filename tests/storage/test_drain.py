@@ -105,7 +105,13 @@ class Store:
 
     def message(self, **values: Any) -> SentMessage:
         """A new message to Ada on the list ``news``."""
-        given: dict[str, Any] = {"recipient": ADA, "sender": "", "subject": "", "message_id": "", "list_id": "news"}
+        given: dict[str, Any] = {
+            "recipient": ADA,
+            "sender": "",
+            "subject": "",
+            "header_message_id": "",
+            "list_id": "news",
+        }
         return SentMessage(self.id(), self.id(), created_at=START, **(given | values))
 
     def hit(self, message: SentMessage | UUID, kind: EventType = EventType.OPENED, **values: Any) -> Hit:
@@ -184,7 +190,7 @@ def day(store: Store) -> list[Record]:
         second,
         first._replace(status=Status.SENT, sent_at=START),
         second._replace(status=Status.FAILED, error="550 no 😀"),
-        store.hit(first, verdict=Verdict.PREFETCH, reasons=("instant",)),
+        store.hit(first, verdict=Verdict.PREFETCH, verdict_reasons=("instant",)),
         store.hit(first),
         store.hit(first, EventType.CLICKED, ref=link.ref, link=0, url="https://example.com/x"),
         store.hit(first),
@@ -211,7 +217,7 @@ def test_all_that_is_spooled_arrives(store: Store) -> None:
         (ADA, "sent", "a", {}, ""),
         ("bob@example.com", "failed", "", {"n": 1, "word": "ö😀"}, "550 no 😀"),
     ]
-    events = store.rows("event", "type", "verdict", "reasons", "link_name", "part", "url", "list_id")
+    events = store.rows("event", "type", "verdict", "verdict_reasons", "link_name", "part", "url", "list_id")
     assert events[0] == ("opened", "prefetch", ["instant"], "", "", "", "")
     assert events[2] == ("clicked", "human", [], "hero", "html", "https://example.com/x", "")
     assert events[4] == ("clicked", "scanner", [], "hero", "html", "https://example.com/ö😀", "")
@@ -799,7 +805,7 @@ def test_counting_again_changes_nothing(store: Store) -> None:
 
 def test_a_message_with_many_events_is_added_to(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hits on a link that was followed hundreds of times are counted once each, as a rebuild counts them."""
-    message = store.message(clicks=True, links=3)
+    message = store.message(tracks_clicks=True, link_count=3)
     store.put(message)
     first = [store.hit(message, EventType.CLICKED, link=0) for _ in range(300)]
     store.put(*first)

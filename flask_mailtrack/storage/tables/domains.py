@@ -124,7 +124,7 @@ class DomainTable:
     def mails_since(self, row: DomainRow) -> int:
         """Return how many tracked mails may have links on a host: those of its sender domains since it was made."""
         message = self._database.message
-        tracked = or_(message.c.opens, message.c.clicks)
+        tracked = or_(message.c.tracks_opens, message.c.tracks_clicks)
         query = select(func.count()).where(message.c.created_at >= row.created_at, tracked)
         if not row.account_default:
             ends = [message.c.sender.endswith(f"@{domain}", autoescape=True) for domain in row.sender_domains]
