@@ -76,7 +76,7 @@ class Line:
 def timeline(message: Any) -> list[Line]:
     """Return all that is known of a message row, oldest first."""
     event = mailtrack.models.Event
-    query = select(event, by_people(event.__table__)).where(event.message_id == message.id)
+    query = select(event, by_people(event)).where(event.message_id == message.id)
     found = db.session.execute(query.order_by(event.occurred_at, event.id))
     verb, evidence = SENT[message.status]
     if message.status == "sent" and not current_app.config["MAIL_SUPPRESS_SEND"]:

@@ -76,9 +76,9 @@ def stats(
     if list_id is not None:
         conditions.append(table.c.list_id == folded(list_id))
     if since is not None:
-        conditions.append(table.c.created_at >= _utc(since))
+        conditions.append(table.c.created_at >= since)
     if until is not None:
-        conditions.append(table.c.created_at < _utc(until))
+        conditions.append(table.c.created_at < until)
     names = [column.name for column in _columns(table)]
     row = dict(zip(names, database.rows(select(*_columns(table)).where(*conditions))[0], strict=True))
     found = {name: int(value or 0) for name, value in row.items()}
@@ -144,7 +144,3 @@ def _columns(table: Table) -> list[Any]:
         func.sum(table.c.click_count).label("click_total"),
         func.sum(table.c.machine_count).label("machine"),
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

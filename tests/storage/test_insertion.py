@@ -82,8 +82,7 @@ def pour(database: Database, table: sa.Table, *hits: Hit) -> None:
 def stored(database: Database, table: sa.Table, key: Any) -> dict[str, Any]:
     """The row, by column."""
     (row,) = database.rows(sa.select(table).where(table.c.id == key))
-    found = dict(zip((c.name for c in table.columns), row, strict=True))
-    return found | {"occurred_at": found["occurred_at"].replace(tzinfo=UTC)}
+    return dict(zip((c.name for c in table.columns), row, strict=True))
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)

@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -301,8 +300,7 @@ def event_row(hit: Hit) -> tuple[Any, ...]:
 
 
 def _visit(seen: Any) -> Visit:
-    moment = seen.occurred_at if seen.occurred_at.tzinfo else seen.occurred_at.replace(tzinfo=UTC)
-    return Visit(seen.id, seen.type, moment, seen.link, seen.ip, seen.os, seen.verdict)
+    return Visit(seen.id, seen.type, seen.occurred_at, seen.link, seen.ip, seen.os, seen.verdict)
 
 
 def _corrected(row: Any, reason: str) -> dict[str, Any]:

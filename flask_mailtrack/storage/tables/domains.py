@@ -14,7 +14,6 @@ from flask_mailtrack.events import VERIFIED
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
-from .switches import aware
 
 LEASE = timedelta(minutes=10)
 """How long one machine has for the check of a host, all time-outs in it, before another may take it over."""
@@ -192,6 +191,5 @@ def _values(row: DomainRow) -> dict[str, Any]:
 
 def _row(values: Sequence[Any]) -> DomainRow:
     given = dict(zip(_COLUMNS, values, strict=True))
-    moments = {name: aware(value) for name, value in given.items() if isinstance(value, datetime)}
     lists = {name: tuple(given[name] or ()) for name in ("sender_domains", "findings")}
-    return DomainRow(**{**given, **moments, **lists})
+    return DomainRow(**{**given, **lists})
