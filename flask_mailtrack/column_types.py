@@ -68,17 +68,14 @@ class DateTime(TypeDecorator[datetime]):
         """Convert to UTC."""
         if value is None:
             return None
-        if value.tzinfo is not None and value.tzinfo is not UTC:
-            value = value.astimezone(UTC)
+        if value.tzinfo is not UTC:
+            value = _in_utc(value)
         # Where the database keeps no zones, a driver might make something of the one that it is given.
-        return value.replace(tzinfo=UTC if dialect.name not in _WITHOUT_ZONES else None)
+        return value.replace(tzinfo=None) if dialect.name in _WITHOUT_ZONES else value
 
     def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
         """Say that it is UTC; PostgreSQL gives it in the zone of the session."""
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return None if value is None else _in_utc(value)
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         """Return this type for moments; what is added to one or taken from it has a type of its own."""
@@ -97,6 +94,10 @@ class DATETIME(DateTime):
 
     def __init__(self) -> None:
         super().__init__(fsp=6)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 _WITHOUT_ZONES = ("sqlite", "mysql", "mariadb")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text, UniqueConstraint
 from sqlalchemy.orm import mapped_column
@@ -74,11 +74,21 @@ def for_checkers_only(mixin: _Mixin) -> _Mixin:
     return mixin
 
 
+class OnBase:
+    """What the base class of the host's gives a model, for type checkers."""
+
+    if TYPE_CHECKING:
+        __table__: ClassVar[Any]
+        __mapper__: ClassVar[Any]
+
+        def __init__(self, **columns: Any) -> None: ...
+
+
 KEY = "mailtrack_key"
 """In the ``info`` of a table: see :func:`key_of`."""
 
 
-class Keyed:
+class Keyed(OnBase):
     """A table whose rows are told apart by columns of ours, whatever key the host's base class brings."""
 
     _mailtrack_key: ClassVar[tuple[str, ...]]

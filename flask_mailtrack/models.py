@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, foreign, mapped_column, relationship
 
 from .column_types import UUIDS, Uuid
-from .columns import Keyed, an_id, count, flag, for_checkers_only, moment, related, text, word
+from .columns import Keyed, OnBase, an_id, count, flag, for_checkers_only, moment, related, text, word
 from .errors import ConfigError
 from .events import Verdict, new_id
 
@@ -231,7 +231,7 @@ class AuditMixin(Keyed):
 
 
 @for_checkers_only
-class SettingMixin:
+class SettingMixin(OnBase):
     """One row per change that an operator made to a setting; the newest of each is in force.
 
     ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``, and ``subject`` the domain, address or tag,
@@ -256,7 +256,7 @@ class SettingMixin:
 
 
 @for_checkers_only
-class DomainMixin:
+class DomainMixin(OnBase):
     """A tracking domain: a host name of a customer's own under which links may stand.
 
     ``sender_domains`` are those whose mail carries links on the host; ``account_default`` has it carry the links of
@@ -295,13 +295,13 @@ class DomainMixin:
 class Models:
     """The model classes that one Mailtrack object uses."""
 
-    Message: Any
-    Event: Any
-    OptOut: Any
-    Link: Any
-    Audit: Any
-    Setting: Any
-    Domain: Any
+    Message: type[MessageMixin]
+    Event: type[EventMixin]
+    OptOut: type[OptOutMixin]
+    Link: type[LinkMixin]
+    Audit: type[AuditMixin]
+    Setting: type[SettingMixin]
+    Domain: type[DomainMixin]
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.Message, self.Event, self.OptOut, self.Link, self.Audit, self.Setting, self.Domain))
