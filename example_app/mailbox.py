@@ -27,7 +27,7 @@ def install(app: Flask) -> None:
 def keep(app: Flask, message: Message) -> None:
     """Put what was just sent into the inbox, and drop what is too old."""
     for recipient in message.send_to:
-        letter = Letter(recipient=str(recipient), message_id=message.msgId, raw=message.as_bytes())
+        letter = Letter(recipient=str(recipient), header_message_id=message.msgId, raw=message.as_bytes())
         db.session.add(letter)
         db.session.flush()
         db.session.execute(delete(Letter).where(Letter.id <= letter.id - KEPT))
@@ -37,7 +37,9 @@ def keep(app: Flask, message: Message) -> None:
 def row_of(letter: Letter) -> Any:
     """Return the message row that mailtrack keeps of *letter*."""
     model = mailtrack.models.Message
-    query = select(model).where(model.message_id == letter.message_id, model.recipient == letter.recipient)
+    query = select(model).where(
+        model.header_message_id == letter.header_message_id, model.recipient == letter.recipient
+    )
     return db.session.scalars(query).first()
 
 
@@ -69,7 +71,7 @@ ACTS = {"scan": scan, "apple": open_as_apple, "unsubscribe": unsubscribe}
 
 def _has_pixel(letter: Letter) -> bool:
     row = row_of(letter)
-    return row is not None and bool(row.opens)
+    return row is not None and bool(row.tracks_opens)
 
 
 def _base_url() -> str:

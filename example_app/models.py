@@ -25,7 +25,7 @@ class Letter(db.Model):  # type: ignore[name-defined, misc]
     id: Mapped[int] = mapped_column(primary_key=True)
     received_at: Mapped[datetime] = mapped_column(default=now)
     recipient: Mapped[str]
-    message_id: Mapped[str]
+    header_message_id: Mapped[str]
     raw: Mapped[bytes]
 
     @property

@@ -94,21 +94,26 @@ class _Story:
             recipient=recipient,
             sender="hello@teashop.example",
             subject=campaign.subject,
-            message_id=f"<{batch}@teashop.example>",
+            header_message_id=f"<{batch}@teashop.example>",
             tag=campaign.tag,
             list_id=campaign.list_id,
             status="sent",
             created_at=at,
             sent_at=at,
-            opens=True,
-            clicks=True,
+            tracks_opens=True,
+            tracks_clicks=True,
             open_count=0,
             click_count=0,
             machine_count=0,
         )
         self.rows.append(message)
         if (recipient, campaign.list_id) in self.left:
-            message.status, message.sent_at, message.opens, message.clicks = "suppressed", None, False, False
+            message.status, message.sent_at, message.tracks_opens, message.tracks_clicks = (
+                "suppressed",
+                None,
+                False,
+                False,
+            )
         elif self.random.random() < 0.015:
             message.status, message.sent_at, message.error = "failed", None, "550 5.1.1 No such user here"
         else:
@@ -161,7 +166,7 @@ class _Story:
             client=program.client,
             os=program.os,
             verdict=program.verdict,
-            reasons=[program.reason],
+            verdict_reasons=[program.reason],
             provider=program.provider,
             ip="" if program.verdict == "proxy" else f"198.51.{self.random.randrange(256)}.0",
             **about,

@@ -118,7 +118,7 @@ def compose() -> str | tuple[str, int] | AnyResponse:
         sent = composing.send(draft)
     except composing.Unsendable as error:
         return _compose(draft, error), 422
-    rows = _messages(composing.MOST, message_id=sent.msgId)
+    rows = _messages(composing.MOST, header_message_id=sent.msgId)
     if len(rows) > 1:
         return redirect(url_for(".messages", batch_id=rows[0].batch_id), 303)
     kept = db.session.scalars(select(Letter).where(_is_of(rows[0]))).first()
@@ -206,4 +206,4 @@ def _message(key: uuid.UUID) -> Any:
 
 
 def _is_of(model: Any) -> Any:
-    return and_(Letter.message_id == model.message_id, Letter.recipient == model.recipient)
+    return and_(Letter.header_message_id == model.header_message_id, Letter.recipient == model.recipient)

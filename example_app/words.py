@@ -76,7 +76,7 @@ class Line:
 def timeline(message: Any) -> list[Line]:
     """Return all that is known of a message row, oldest first."""
     event = mailtrack.models.Event
-    query = select(event, by_people(event.__table__)).where(event.message_id == message.id)
+    query = select(event, by_people(event)).where(event.message_id == message.id)
     found = db.session.execute(query.order_by(event.occurred_at, event.id))
     verb, evidence = SENT[message.status]
     if message.status == "sent" and not current_app.config["MAIL_SUPPRESS_SEND"]:
@@ -88,7 +88,7 @@ def timeline(message: Any) -> list[Line]:
 def _line(event: Any, person: bool) -> Line:
     facts = {
         "Verdict": event.verdict,
-        "Reasons": ", ".join(event.reasons),
+        "Reasons": ", ".join(event.verdict_reasons),
         "Provider": event.provider,
         "Link": event.url,
         "Name of the link": event.link_name,
@@ -106,7 +106,7 @@ def _line(event: Any, person: bool) -> Line:
 
 
 def _machine(event: Any) -> str:
-    known = next((MACHINES[reason] for reason in event.reasons if reason in MACHINES), "")
+    known = next((MACHINES[reason] for reason in event.verdict_reasons if reason in MACHINES), "")
     if known and event.provider not in ("", "apple"):
         known = f"{known} ({event.provider.title()})"
     return known

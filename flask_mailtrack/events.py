@@ -175,7 +175,7 @@ class SentMessage(NamedTuple):
     recipient: str
     sender: str
     subject: str
-    message_id: str
+    header_message_id: str
     """The Message-ID header."""
     created_at: datetime
     status: Status = Status.SENDING
@@ -184,13 +184,13 @@ class SentMessage(NamedTuple):
     details: Mapping[str, Any] = MappingProxyType({})
     error: str = ""
     sent_at: datetime | None = None
-    opens: bool = False
+    tracks_opens: bool = False
     """Whether an open pixel went out with it: the denominator of the open rate."""
-    clicks: bool = False
+    tracks_clicks: bool = False
     """Whether tracked links went out with it."""
     shared: bool = False
     """Several people got the same copy, so its events cannot be told apart."""
-    links: int | None = None
+    link_count: int | None = None
     """How many links are tracked in its longest part; ``None`` in rows of before that was counted."""
     mode: Mode = Mode.INDIVIDUAL
     columns: Mapping[str, Any] = MappingProxyType({})
@@ -217,10 +217,10 @@ class Hit(NamedTuple):
     device: str = ""
     country: str = ""
     verdict: Verdict = Verdict.UNKNOWN
-    reasons: tuple[str, ...] = ()
+    verdict_reasons: tuple[str, ...] = ()
     first_verdict: str = ""
     """What the request itself was taken for, if what happened later made that a mistake; else empty."""
-    first_reasons: tuple[str, ...] = ()
+    first_verdict_reasons: tuple[str, ...] = ()
     provider: str = ""
     list_id: str = ""
     """Of an opt-out: the list; ``*`` until stored means everything, empty means the message's list."""

@@ -292,7 +292,7 @@ class Mailtrack(Personal, Governed):
             ip=keep_ip(ip, settings.ip, b"", now().date()),
             user_agent=clean(user_agent, MAX_USER_AGENT),
             verdict=verdict.verdict,
-            reasons=verdict.reasons,
+            verdict_reasons=verdict.reasons,
             provider=verdict.provider,
         )
         return state.enrichment.enrich(hit)

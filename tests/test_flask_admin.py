@@ -24,8 +24,8 @@ BY_HAND = {"OptOut": ("recipient", "list_id", "kind"), "Link": ("ref",), "Domain
 MOMENT = "2026-11-27 09:00:00"
 PERSON = str(uuid.UUID(int=7 << 76))
 FILLED = {
-    "Message": {"recipient": "bob@example.com", "created_at": MOMENT, "details": '{"order": 7}', "opens": "y"},
-    "Event": {"message_id": PERSON, "type": "clicked", "occurred_at": MOMENT, "reasons": '["ua_browser"]'},
+    "Message": {"recipient": "bob@example.com", "created_at": MOMENT, "details": '{"order": 7}', "tracks_opens": "y"},
+    "Event": {"message_id": PERSON, "type": "clicked", "occurred_at": MOMENT, "verdict_reasons": '["ua_browser"]'},
     "OptOut": {"recipient": "bob@example.com", "list_id": "news", "kind": "unsubscribe", "created_at": MOMENT},
     "Link": {"ref": "abcdefghijklmnop", "url": "https://example.com/"},
     "Audit": {"ref": "abcdefghijklmnop", "change": "unsubscribed", "occurred_at": MOMENT},

@@ -55,9 +55,9 @@ def test_what_was_clicked_beside_it_was_a_machines(first: str, trapping: Site) -
         reader.click()
     assert (answer.status_code, answer.data, "Set-Cookie" in answer.headers) == (204, b"", False)
     events = {event.type: event for event in trapping.rows("Event")}
-    assert (events["trapped"].verdict, events["trapped"].reasons) == ("scanner", ["honeypot"])
-    assert (events["clicked"].verdict, events["clicked"].reasons) == ("scanner", ["honeypot"])
-    assert (events["clicked"].first_verdict, events["clicked"].first_reasons) == ("human", ["ua_browser"])
+    assert (events["trapped"].verdict, events["trapped"].verdict_reasons) == ("scanner", ["honeypot"])
+    assert (events["clicked"].verdict, events["clicked"].verdict_reasons) == ("scanner", ["honeypot"])
+    assert (events["clicked"].first_verdict, events["clicked"].first_verdict_reasons) == ("human", ["ua_browser"])
     (message,) = trapping.rows("Message")
     assert (message.clicked_at, message.click_count, message.machine_count) == (None, 0, 1)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import flask_migrate
@@ -16,6 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from conftest import MakeSite, Site
 
+from flask_mailtrack.events import new_id
 from flask_mailtrack.reporting.stats import Tally
 from flask_mailtrack.testing import Reader
 
@@ -60,7 +62,12 @@ def test_the_second_migration_is_empty(database_url: str, make_site: MakeSite, t
     migrate(site, directory, "first")
     assert set(sa.inspect(site.db.engine).get_table_names()) == TABLES | {"alembic_version"}
     site.send(tag="welcome")
-    assert [message.tag for message in site.rows("Message")] == ["welcome"]
+    (message,) = site.rows("Message")
+    assert (message.tag, message.created_at.tzinfo) == ("welcome", UTC)
+    message.sent_at = datetime(2026, 7, 1, 12, 0, 0, 123456)  # a naive one is UTC
+    site.db.session.commit()
+    (message,) = site.rows("Message")
+    assert message.sent_at == datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=UTC)
     site.db.session.rollback()
     migrate(site, directory, "second")
     assert len(scripts(directory)) == 1
@@ -79,10 +86,21 @@ def test_a_generated_migration_stands_by_itself(make_site: MakeSite, tmp_path: P
     assert "flask_mailtrack" not in script
     assert "sqlalchemy_utils" not in script
     assert script.count("sa.Uuid()") == 7
+    # Whole, whichever database it was written on: MariaDB's own default drops the fractions of seconds.
+    moments = [line for line in script.splitlines() if "sa.DateTime" in line]
+    assert len(moments) == 18
+    whole = "sa.DateTime(timezone=True)" + "".join(
+        f".with_variant(mysql.DATETIME(fsp=6), '{name}')" for name in ("mariadb", "mysql")
+    )
+    assert all(whole in line for line in moments)
+    assert "from sqlalchemy.dialects import mysql" in script
     assert script.count("op.create_table") == 7
 
 
-ADDED = {"mailtrack_message": ["links", "mode", "seen_on"], "mailtrack_event": ["first_verdict", "first_reasons"]}
+ADDED = {
+    "mailtrack_message": ["link_count", "mode", "seen_on"],
+    "mailtrack_event": ["first_verdict", "first_verdict_reasons"],
+}
 
 
 def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: MakeSite, tmp_path: Path) -> None:
@@ -108,16 +126,107 @@ def test_tables_with_rows_get_the_new_columns(database_url: str, make_site: Make
     assert len(scripts(directory)) == 1
 
 
-def test_the_changelog_says_how_renamed_columns_keep_what_is_in_them(database_url: str, make_site: MakeSite) -> None:
+RENAMED = {
+    "mailtrack_message": {
+        "details": "meta",
+        "header_message_id": "message_id",
+        "tracks_opens": "opens",
+        "tracks_clicks": "clicks",
+        "link_count": "links",
+    },
+    "mailtrack_event": {"verdict_reasons": "reasons", "first_verdict_reasons": "first_reasons"},
+}
+
+
+@pytest.fixture(name="upgrade")
+def _upgrade(database_url: str, make_site: MakeSite) -> Callable[[Callable[[Site], object]], Site]:
+    """Fills tables, names their columns as before, and runs what the changelog writes out."""
+
+    def upgrade(fill: Callable[[Site], object]) -> Site:
+        site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+        fill(site)
+        site.db.session.rollback()
+        with site.db.engine.begin() as connection:
+            for table, columns in RENAMED.items():
+                for now, before in columns.items():
+                    connection.execute(sa.text(f"ALTER TABLE {table} RENAME COLUMN {now} TO {before}"))
+        lines = re.findall(r"^  ```python\n(.*?)^  ```", CHANGELOG.read_text(), re.DOTALL | re.MULTILINE)
+        with site.db.engine.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
+            exec(textwrap.dedent("".join(lines)), {"op": op, "sa": sa})  # noqa: S102 - as a migration runs them
+        return site
+
+    return upgrade
+
+
+Upgrade = Callable[[Callable[[Site], object]], Site]
+
+
+def test_the_changelog_says_how_renamed_columns_keep_what_is_in_them(upgrade: Upgrade) -> None:
     """Its lines, in a migration of the host's, bring tables of before to what the models say, with their rows."""
-    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
-    site.send(metadata={"order": 7})
-    with site.db.engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE mailtrack_message RENAME COLUMN details TO meta"))
-    lines = re.findall(r"^  ```python\n(.*?)^  ```", CHANGELOG.read_text(), re.DOTALL | re.MULTILINE)
-    with site.db.engine.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
-        exec(textwrap.dedent("".join(lines)), {"op": op, "sa": sa})  # noqa: S102 - as a migration runs them
-    assert [row.details for row in site.rows("Message")] == [{"order": 7}]
+
+    def fill(site: Site) -> None:
+        reader = Reader(site.client, site.send('<p><a href="https://example.com/">a</a></p>', metadata={"order": 7}))
+        reader.click()
+        site.mailtrack.flush()
+
+    site = upgrade(fill)
+    (message,), (event,) = site.rows("Message"), site.rows("Event")
+    assert (message.details, message.link_count) == ({"order": 7}, 1)
+    assert (message.tracks_opens, message.tracks_clicks, event.verdict_reasons) == (True, True, ["ua_browser"])
+    assert message.header_message_id.startswith("<")
+    assert (event.first_verdict_reasons, message.events) == (None, [event])
     with site.db.engine.connect() as connection:
         compared = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(compared, site.db.metadata) == []
+    site.db.session.rollback()
+    Reader(site.client, site.send('<p><a href="https://example.com/">a</a></p>', to="bob@example.com")).click()
+    assert len(site.rows("Event")) == 2
+
+
+EARLY, LATE = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+PAGE = {"5b0c1c5e6f0f5c0e9d9b3c9d0f2f6f11": "page"}
+# Recipient, list, method, since when, and refusals, as they stood; and what stands afterwards.
+STOOD = [
+    ("ada@example.com", "news", "page", LATE, PAGE),
+    ("ada@example.com.", "News ", "api", EARLY, None),
+    ('"ada"@example.com', "NEWS", "one_click", LATE, None),
+    ("bob@example.com.", "", "page", EARLY, None),
+    ("cy@example.com", "Stra\u00dfe", "cli", EARLY, None),
+    ("ref:AbCdEfGhIjKlMnOp", "News", "page", EARLY, PAGE),
+    ("dan@example.com", "news ", "page", EARLY, None),  # which MariaDB takes for "news"
+]
+STANDS = {
+    ("ada@example.com", "news"): ("api", EARLY, ["api", "one_click", "page"]),
+    ("bob@example.com", ""): ("page", EARLY, []),
+    ("cy@example.com", "strasse"): ("cli", EARLY, []),
+    ("ref:AbCdEfGhIjKlMnOp", "news"): ("page", EARLY, ["page"]),
+    ("dan@example.com", "news"): ("page", EARLY, []),
+}
+
+
+def test_the_changelog_folds_lists_and_addresses(upgrade: Upgrade) -> None:
+    """Names of lists and spellings of an address become one; of opt-outs that meet, the refusal and the host's stay."""
+
+    def fill(site: Site) -> None:
+        models = site.mailtrack.models
+        for recipient, list_id, method, since, refusals in STOOD:
+            row = models.OptOut(recipient=recipient, list_id=list_id, kind="unsubscribe", method=method)
+            row.created_at, row.refusals = since, refusals
+            site.db.session.add(row)
+        for number, list_id in enumerate(("News ", "news", "")):
+            message = models.Message(recipient=f"p{number}@Example.com.", list_id=list_id, created_at=EARLY)
+            site.db.session.add_all([message, models.Event(message_id=new_id(), list_id=list_id, occurred_at=EARLY)])
+        site.db.session.commit()
+
+    site = upgrade(fill)
+    found = site.rows("OptOut")
+    assert len(found) == len(STANDS)
+    for row in found:
+        method, since, ways = STANDS[row.recipient, row.list_id]
+        assert (row.method, row.created_at, sorted((row.refusals or {}).values())) == (method, since, ways)
+    assert [row.list_id for row in site.rows("Message")] == [row.list_id for row in site.rows("Event")]
+    assert sorted(row.list_id for row in site.rows("Message")) == ["", "news", "news"]
+    assert sorted(row.recipient for row in site.rows("Message")) == [f"p{number}@example.com" for number in range(3)]
+    assert [row.created_at for row in site.rows("Message")] == [EARLY] * 3
+    assert not site.send(to=["ada@example.com"], list_id="news")
+    assert not site.send(to=["bob@example.com"], list_id="news")

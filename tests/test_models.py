@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import gc
-import pickle
+import inspect
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,16 @@ from conftest import BASE_URL, SECRET, MakeSite, Site
 from flask import Flask
 from flask_mail import Mail, Message
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import DeclarativeBase, DeclarativeBaseNoMeta, MappedAsDataclass, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    DeclarativeBaseNoMeta,
+    MappedAsDataclass,
+    MappedColumn,
+    aliased,
+    mapped_column,
+    relationship,
+    selectinload,
+)
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import Verdict
@@ -32,6 +43,9 @@ from flask_mailtrack.models import (
     by_people,
     models_for,
 )
+from flask_mailtrack.testing import Reader
+
+START = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 TABLES = [f"mailtrack_{name}" for name in ("audit", "domain", "event", "link", "message", "optout", "setting")]
 
@@ -335,7 +349,130 @@ def test_ids_may_be_given_as_text(database_url: str, make_site: MakeSite) -> Non
         site.db.session.get(message_model, "seven")
 
 
-def test_a_column_type_can_be_pickled(site: Site) -> None:
-    """A cache of a host's that keeps its metadata keeps our columns, too."""
-    column = site.mailtrack.models.Event.__table__.c.message_id
-    assert type(pickle.loads(pickle.dumps(column.type))) is type(column.type)  # noqa: S301 - our own bytes
+def by_default(db: SQLAlchemy) -> dict[str, Any]:
+    """No model of the host's."""
+    return {}
+
+
+def own_message(db: SQLAlchemy) -> dict[str, Any]:
+    """A message model of the host's, which names a class that is made later; the event model is ours."""
+
+    class Mailing(MessageMixin, db.Model):  # type: ignore[name-defined,misc]
+        user_id = mapped_column(sa.ForeignKey("user.id"))
+        user = relationship("User")
+
+    return {"message_model": Mailing}
+
+
+def own_both(db: SQLAlchemy) -> dict[str, Any]:
+    """Both models of the host's."""
+
+    class Mailing(MessageMixin, db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "mailing"
+
+    class Visit(EventMixin, db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "visit"
+
+    return {"message_model": Mailing, "event_model": Visit}
+
+
+@pytest.mark.parametrize("own", [by_default, own_message, own_both])
+@pytest.mark.parametrize("bind_key", [None, "mails"])
+def test_messages_and_events_know_each_other(db: SQLAlchemy, run: Run, own: Any, bind_key: Any, tmp_path: Path) -> None:
+    """Events in order of time, and the message of each, on every base, with models of the host's and in other binds."""
+    bind = {"bind_key": bind_key} if bind_key and own is by_default else {}
+    models = own(db)
+    made = Mailtrack(mail=Mail(), db=db, **models, **bind).models
+
+    class User(db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "user"
+        id = mapped_column(sa.Integer, primary_key=True)
+
+    mails = {"SQLALCHEMY_BINDS": {"mails": f"sqlite:///{tmp_path / 'mails.sqlite3'}"}}
+    mailtrack = run(db, config=mails, **models, **bind)
+    message_model, event_model = mailtrack.models.Message, mailtrack.models.Event
+    assert (made.Message, made.Event) == (message_model, event_model)
+    message = the_message(db, mailtrack)
+    assert message.events == []
+    db.session.rollback()
+    for second, kind in ((5, "clicked"), (1, "opened"), (3, "clicked")):  # in the index, by type first
+        event = event_model()
+        event.message_id, event.type, event.url = message.id, kind, str(second)
+        event.occurred_at = START + timedelta(seconds=second)
+        db.session.add(event)
+    stray = event_model()
+    stray.message_id, stray.type, stray.occurred_at = uuid.uuid4(), "clicked", START
+    db.session.add(stray)
+    db.session.commit()
+    assert [event.url for event in message.events] == ["1", "3", "5"]
+    assert all(event.message is message for event in message.events)
+    assert stray.message is None
+    joined = sa.select(message_model).join(message_model.events).where(event_model.url == "3")
+    assert db.session.scalars(joined).one() is message
+    query = sa.select(message_model).options(selectinload(message_model.events))
+    db.session.expunge_all()
+    assert len(db.session.scalars(query).one().events) == 3
+    other = aliased(event_model)
+    assert len(db.session.execute(sa.select(other).join(other.message)).all()) == 3
+
+
+def test_a_relationship_that_is_not_used_asks_nothing(site: Site) -> None:
+    """A message is read and changed with one statement each; its events are left where they are."""
+    site.send()
+    message_model = site.mailtrack.models.Message
+    seen: list[str] = []
+    sa.event.listen(site.db.engine, "before_cursor_execute", lambda *about: seen.append(about[2]))
+    message = site.db.session.scalars(sa.select(message_model)).one()
+    message.tag = "x"
+    site.db.session.commit()
+    site.db.session.delete(message)
+    site.db.session.commit()
+    assert not any("mailtrack_event" in statement for statement in seen)
+
+
+def test_people_are_asked_of_a_model(site: Site) -> None:
+    """The condition takes the model, an alias of it, and its table."""
+    reader = Reader(site.client, site.send('<a href="https://example.com/">go</a>'))
+    reader.click()
+    reader.as_scanner().click("go")
+    site.mailtrack.flush()
+    event = site.mailtrack.models.Event
+    other = aliased(event)
+    assert len(site.rows("Event")) > 1
+    for query in (
+        sa.select(event.verdict).where(by_people(event)),
+        sa.select(other.verdict).where(by_people(other)),
+        sa.select(event.__table__.c.verdict).where(by_people(event.__table__)),
+        sa.select(event.verdict).join(event.message).where(by_people(event)),
+    ):
+        assert site.db.session.scalars(query).all() == ["human"]
+
+
+@pytest.mark.parametrize("name", ["Message", "Event", "OptOut", "Link", "Audit", "Setting", "Domain"])
+def test_each_column_says_what_it_holds(name: str) -> None:
+    """Every column has a short sentence, which tools show beside it."""
+    table = getattr(models_for(SQLAlchemy()), name).__table__
+    assert [c.name for c in table.columns if not (c.doc and c.doc.endswith(".") and len(c.doc) <= 100)] == []
+
+
+@pytest.mark.parametrize(
+    "mixin", [MessageMixin, EventMixin, OptOutMixin, LinkMixin, AuditMixin, SettingMixin, DomainMixin]
+)
+def test_each_column_has_the_type_that_checkers_read(mixin: Any) -> None:
+    """What a checker reads of a column is what the column gives, and whether that may be nothing."""
+    source = ast.parse(inspect.getsource(mixin)).body[0]
+    assert isinstance(source, ast.ClassDef)
+    said = {
+        line.target.id: ast.unparse(line.annotation).removeprefix("Mapped[").removesuffix("]")
+        for line in source.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    }
+    columns = {name: value.column for name, value in vars(mixin).items() if isinstance(value, MappedColumn)}
+    assert columns.keys() == said.keys() - {"events", "message"}
+    for name, column in columns.items():
+        plain = said[name].removesuffix(" | None")
+        assert (plain != said[name]) == column.nullable, name
+        if isinstance(column.type, sa.JSON):
+            assert plain.startswith(("dict[", "list[")), name
+        else:
+            assert plain.rpartition(".")[2] == column.type.python_type.__name__, name

@@ -134,10 +134,15 @@ def test_a_newsletter_that_is_sent_in_a_loop_has_one_counter(site: Site) -> None
     ]
     assert len({message.html for message in sent}) == 1
     (counter,) = [row for row in site.rows("Message") if row.status == "counter"]
-    told = (counter.recipient, counter.sender, counter.subject, counter.message_id, counter.details, counter.tag)
+    told = (counter.recipient, counter.sender, counter.subject, counter.header_message_id, counter.details, counter.tag)
     assert told == ("", "", "", "", {}, "spring")
     assert counter.batch_id == counter.id
-    assert (counter.mode, counter.shared, counter.opens, counter.clicks) == ("aggregate", True, False, False)
+    assert (counter.mode, counter.shared, counter.tracks_opens, counter.tracks_clicks) == (
+        "aggregate",
+        True,
+        False,
+        False,
+    )
     assert {row.mode for row in people(site).values()} == {"aggregate"}
 
 
@@ -156,7 +161,7 @@ def test_what_is_counted_is_nobodys(database_url: str, make_site: MakeSite) -> N
     assert {e.message_id for e in events} == {row.id for row in site.rows("Message") if row.status == "counter"}
     for row in people(site).values():
         assert (row.opened_at, row.clicked_at, row.open_count, row.click_count) == (None, None, 0, 0)
-        assert (row.opens, row.clicks, row.status) == (True, True, "sent")
+        assert (row.tracks_opens, row.tracks_clicks, row.status) == (True, True, "sent")
     stats = site.mailtrack.stats(tag="spring")
     assert (stats.sent, stats.unsubscribed.of, stats.machine) == (2, 2, 1)
     assert stats.opened == stats.clicked == Tally(total=3, unique=0, of=0, aggregate=3, aggregate_of=2)

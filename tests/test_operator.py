@@ -27,7 +27,7 @@ def test_a_switch_turned_off_is_seen_in_the_next_mail(site: Site) -> None:
     site.mailtrack.settings.set("opens", False, domain=DOMAIN, by="ops")
     assert seen(site.send(HTML)) == (False, True, False)
     assert seen(site.send(HTML, sender="a@elsewhere.example")) == (True, True, False)
-    assert [row.opens for row in site.rows("Message")] == [False, True]
+    assert [row.tracks_opens for row in site.rows("Message")] == [False, True]
     site.mailtrack.settings.unset("opens", domain=DOMAIN, by="ops")
     assert seen(site.send(HTML)) == (True, True, False)
 
@@ -82,7 +82,7 @@ def test_a_campaign_under_way_obeys(site: Site) -> None:
     with email_dispatched.connected_to(turn, site.app):
         sent = site.send(HTML, to=[f"{name}@example.com" for name in "abcd"])
     assert [seen(each)[1] for each in sent] == [True, True, False, False]
-    assert [row.clicks for row in site.rows("Message")] == [True, True, False, False]
+    assert [row.tracks_clicks for row in site.rows("Message")] == [True, True, False, False]
 
 
 def test_a_pause_throws_hits_away_and_breaks_nothing(site: Site) -> None:

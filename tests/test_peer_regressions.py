@@ -254,7 +254,7 @@ def test_pixel_and_links_are_independent(real: Site, smtp: Inbox, opens: bool, c
         not clicks,
         "mailto:ada@example.com",
     )
-    assert [(row.opens, row.clicks) for row in real.rows("Message")] == [(opens, clicks)]
+    assert [(row.tracks_opens, row.tracks_clicks) for row in real.rows("Message")] == [(opens, clicks)]
 
 
 DOCUMENTS = {
@@ -306,7 +306,7 @@ def test_a_default_holds_until_a_message_says_otherwise(make_site: MakeSite, def
     sent = site.send(LINK, opens=own, clicks=own)
     expected = default if own is None else own
     assert (CLICK in sent.html, "/m/o/" in sent.html) == (expected, expected)
-    assert [(row.opens, row.clicks) for row in site.rows("Message")] == [(expected, expected)]
+    assert [(row.tracks_opens, row.tracks_clicks) for row in site.rows("Message")] == [(expected, expected)]
 
 
 def test_the_last_word_about_a_message_holds(site: Site) -> None:
@@ -317,7 +317,9 @@ def test_the_last_word_about_a_message_holds(site: Site) -> None:
     with site.mail.record_messages() as outbox:
         site.mail.send(message)
     assert CLICK not in outbox[0].html
-    assert [(row.tag, row.clicks, row.details) for row in site.rows("Message")] == [("last", False, {"a": 1, "b": 2})]
+    assert [(row.tag, row.tracks_clicks, row.details) for row in site.rows("Message")] == [
+        ("last", False, {"a": 1, "b": 2})
+    ]
 
 
 def test_a_message_that_is_never_sent_leaves_nothing(site: Site) -> None:
@@ -345,7 +347,9 @@ def test_a_foreign_switch_is_for_all_recipients(make_site: MakeSite, smtp: Inbox
     for envelope in smtp.envelopes:
         assert html_of(envelope.content).rstrip("\r\n") == LINK
         assert "X-No-Track" not in parsed(envelope.content)
-    assert [(row.status, row.opens, row.clicks) for row in site.rows("Message")] == [("sent", False, False)] * 2
+    assert [(row.status, row.tracks_opens, row.tracks_clicks) for row in site.rows("Message")] == [
+        ("sent", False, False)
+    ] * 2
 
 
 # --- people -----------------------------------------------------------------------------------------------------
@@ -451,7 +455,9 @@ def test_headers_of_any_length_arrive(real: Site, smtp: Inbox) -> None:
 def test_the_message_id_is_that_of_the_header(real: Site, smtp: Inbox) -> None:
     """Case 61: the row holds the Message-ID that left, so that a bounce or a log of the server can be matched."""
     real.send(LINK)
-    assert [row.message_id for row in real.rows("Message")] == [str(parsed(smtp.envelopes[0].content)["Message-ID"])]
+    assert [row.header_message_id for row in real.rows("Message")] == [
+        str(parsed(smtp.envelopes[0].content)["Message-ID"])
+    ]
 
 
 # --- leaving ----------------------------------------------------------------------------------------------------

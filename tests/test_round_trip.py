@@ -43,7 +43,7 @@ def test_each_link_leads_where_the_author_said(document: Document, real: Site, s
     assert real.rows("Event")[-1].type == "opened"
     (message,) = real.rows("Message")
     assert message.click_count == len(links + outlook)
-    assert (message.open_count, message.opens, message.clicks, message.error) == (1, True, True, "")
+    assert (message.open_count, message.tracks_opens, message.tracks_clicks, message.error) == (1, True, True, "")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
@@ -130,8 +130,8 @@ def test_a_scanner_that_looks_like_a_person(make_site: MakeSite) -> None:
         assert site.mailtrack.stats().clicked.total == 3
         reader.click(3)
     (message,) = site.rows("Message")
-    assert (message.links, message.clicked_at, message.click_count, message.machine_count) == (4, None, 0, 4)
-    assert [(e.verdict, e.reasons, e.first_verdict) for e in site.rows("Event")] == [
+    assert (message.link_count, message.clicked_at, message.click_count, message.machine_count) == (4, None, 0, 4)
+    assert [(e.verdict, e.verdict_reasons, e.first_verdict) for e in site.rows("Event")] == [
         ("scanner", ["sweep"], "human")
     ] * 4
     assert site.mailtrack.stats().clicked.total == 0
@@ -146,7 +146,7 @@ def test_a_host_without_verdicts(make_site: MakeSite) -> None:
     reader = Reader(site.client, site.send(html), {"User-Agent": "python-requests/2.28.2"})
     for link in range(4):
         reader.click(link)
-    assert [(event.verdict, event.reasons) for event in site.rows("Event")] == [("human", ["verdicts_off"])] * 4
+    assert [(event.verdict, event.verdict_reasons) for event in site.rows("Event")] == [("human", ["verdicts_off"])] * 4
     assert site.mailtrack.stats().clicked.total == 4
 
 

@@ -101,7 +101,7 @@ def _fields(mode: Mode, judged: Judgement, user_agent: str, kept: str) -> dict[s
     }
     if mode == Mode.DELIVERABILITY:
         return least
-    said = {**least, "reasons": judged.reasons}
+    said = {**least, "verdict_reasons": judged.reasons}
     if mode == Mode.INDIVIDUAL:
         said["user_agent"] = agent_kept(user_agent, kept)
         if kept == "full":  # which the drain reads; one that must not touch the disk is read now

@@ -121,7 +121,7 @@ class _Work:
             "batch_id": new_id(),
             "sender": clean(sender, 320),
             "subject": clean(str(letter.subject or ""), 998),
-            "message_id": clean(str(letter.msgId or ""), 998),
+            "header_message_id": clean(str(letter.msgId or ""), 998),
             "tag": choice.tag,
             "list_id": choice.list_id,
             "details": choice.metadata,
@@ -270,7 +270,7 @@ class _Work:
         rows = tuple(self._row(r, opens, clicks, shared=len(envelope) > 1) for r in envelope)
         links = self._links(rows[0], envelope[0])
         html = self._written_html(links, rows[0], clicks)
-        if rows[0].opens and not self._failures:
+        if rows[0].tracks_opens and not self._failures:
             self._failures += self._clipped(len(html or ""))
         return Copy(
             recipients=tuple(r.written for r in envelope),
@@ -322,9 +322,9 @@ class _Work:
             created_at=now(),
             status=status,
             error=f"untracked: {failure.reason}" if failure else error,
-            opens=opens and self._choice.opens and bool(self._html and self._html.pixel),
-            clicks=links > 0,
-            links=links,
+            tracks_opens=opens and self._choice.opens and bool(self._html and self._html.pixel),
+            tracks_clicks=links > 0,
+            link_count=links,
             shared=shared,
             **self._same_in_each_row,
         )
@@ -339,7 +339,7 @@ class _Work:
         if self._html is None:
             return None
         fill = self._fill(self._html.found, links)
-        pixel = links.pixel() if row.opens else ""
+        pixel = links.pixel() if row.tracks_opens else ""
         fill["pixel"] = pixel
         at = self._settings.pixel if self._html.starts else "bottom"
         at = at if self._html.ends else "top"

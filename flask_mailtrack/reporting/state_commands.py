@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
@@ -24,8 +24,7 @@ def rebuild_command(extension: Any) -> click.Command:
     def command(since: datetime | None) -> None:
         """Count opens and clicks on the messages again, from their events. Messages with purged events keep theirs."""
         state = extension.state()
-        moment = since.replace(tzinfo=UTC) if since else None
-        recount = Recount(state.database, state.settings.keep_days.get("events", 0), moment)
+        recount = Recount(state.database, state.settings.keep_days.get("events", 0), since)
         with click.progressbar(length=recount.total(), label="messages", file=sys.stderr) as bar:
             done = recount.run(bar.update)
         click.echo(f"{done} messages recounted")

@@ -76,9 +76,9 @@ def stats(
     if list_id is not None:
         conditions.append(table.c.list_id == folded(list_id))
     if since is not None:
-        conditions.append(table.c.created_at >= _utc(since))
+        conditions.append(table.c.created_at >= since)
     if until is not None:
-        conditions.append(table.c.created_at < _utc(until))
+        conditions.append(table.c.created_at < until)
     names = [column.name for column in _columns(table)]
     row = dict(zip(names, database.rows(select(*_columns(table)).where(*conditions))[0], strict=True))
     found = {name: int(value or 0) for name, value in row.items()}
@@ -109,7 +109,7 @@ def inactive(database: Database, since: date) -> list[str]:
     :param since: a day in UTC; who was seen on it is not inactive.
     """
     table = database.message
-    measured = table.c.status.in_(_OUT) & (table.c.opens | table.c.clicks) & (table.c.recipient != "")
+    measured = table.c.status.in_(_OUT) & (table.c.tracks_opens | table.c.tracks_clicks) & (table.c.recipient != "")
     query = (
         select(table.c.recipient)
         .where(table.c.mode == Mode.DELIVERABILITY.value, measured)
@@ -131,10 +131,10 @@ def _columns(table: Table) -> list[Any]:
     return [
         *(count(table.c.status == status, status.value) for status in Status if status != Status.SENDING),
         count(out, "out"),
-        count(out & table.c.opens & individual, "open_of"),
-        count(out & table.c.clicks & individual, "click_of"),
-        count(out & table.c.opens & aggregate, "open_sum_of"),
-        count(out & table.c.clicks & aggregate, "click_sum_of"),
+        count(out & table.c.tracks_opens & individual, "open_of"),
+        count(out & table.c.tracks_clicks & individual, "click_of"),
+        count(out & table.c.tracks_opens & aggregate, "open_sum_of"),
+        count(out & table.c.tracks_clicks & aggregate, "click_sum_of"),
         count(table.c.opened_at.is_not(None) & individual, "open_unique"),
         count(table.c.clicked_at.is_not(None) & individual, "click_unique"),
         func.sum(case((aggregate, table.c.open_count), else_=0)).label("open_sum"),
@@ -144,7 +144,3 @@ def _columns(table: Table) -> list[Any]:
         func.sum(table.c.click_count).label("click_total"),
         func.sum(table.c.machine_count).label("machine"),
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

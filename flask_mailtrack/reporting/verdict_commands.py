@@ -32,10 +32,10 @@ def classify_command(extension: Any) -> click.Command:
             given[name.strip()] = value.strip()
         kind = EventType.CLICKED if clicked else EventType.OPENED
         hit = extension.classify(user_agent, kind=kind, ip=ip, age=after, headers=given)
+        shown = hit._asdict() | {"reasons": ", ".join(hit.verdict_reasons)}
         for name in ("verdict", "reasons", "provider", "client", "os", "device", "country"):
-            value = getattr(hit, name)
-            if value:
-                click.echo(f"{name + ':':10}{', '.join(value) if name == 'reasons' else value}")
+            if shown[name]:
+                click.echo(f"{name + ':':10}{shown[name]}")
 
     return command
 

@@ -70,7 +70,7 @@ MODELS = models_for(_Host())
 def message() -> SentMessage:
     """A message that has gone out."""
     row = SentMessage(new_id(), new_id(), "ada@example.com", "news@example.com", "Hello", "<1@example.com>", START)
-    return row._replace(tag="welcome", status=Status.SENT, sent_at=START, opens=True, clicks=True)
+    return row._replace(tag="welcome", status=Status.SENT, sent_at=START, tracks_opens=True, tracks_clicks=True)
 
 
 def hits(messages: list[SentMessage], count: int) -> list[Hit]:

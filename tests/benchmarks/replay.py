@@ -47,7 +47,9 @@ def main(url: str, hits: int) -> bool:
     Base.metadata.create_all(database.engine)
     writer = Writer(database, hindsight=Hindsight(Thresholds()))
     begun = now()
-    sent = SentMessage(new_id(), new_id(), "ada@example.com", "", "", "", begun, Status.SENT, clicks=True, links=3)
+    sent = SentMessage(
+        new_id(), new_id(), "ada@example.com", "", "", "", begun, Status.SENT, tracks_clicks=True, link_count=3
+    )
     writer.store([to_json(sent)], print)
     took = []
     for start in range(0, hits, BATCH):

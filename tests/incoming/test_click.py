@@ -117,7 +117,7 @@ def test_a_click_becomes_a_row(site: Site) -> None:
     Reader(client, sent).click("b")
     (event,) = site.rows("Event")
     (message,) = site.rows("Message")
-    assert (event.message_id, event.type, event.verdict, event.reasons) == (
+    assert (event.message_id, event.type, event.verdict, event.verdict_reasons) == (
         message.id,
         "clicked",
         "human",

@@ -46,7 +46,7 @@ def test_a_label_has_the_verdict_of_its_hit(kind: EventType, user_agent: str) ->
         judged = judge(Evidence(kind, user_agent, headers, age, network=network), LIMITS)
         label = labels.of(Mode.INDIVIDUAL, kind, user_agent, headers, network, age)
         assert label.fields.get("verdict", "unknown") == judged.verdict
-        assert label.fields["reasons"] == judged.reasons
+        assert label.fields["verdict_reasons"] == judged.reasons
         assert label.fields.get("provider", "") == judged.provider
         assert label.proxied == (judged.verdict == Verdict.PROXY)
 

@@ -202,7 +202,7 @@ def test_an_open_becomes_a_row(site: Site, path: str) -> None:
     (event,) = site.rows("Event")
     (message,) = site.rows("Message")
     assert (event.message_id, event.type, event.verdict) == (message.id, "opened", "human")
-    assert event.reasons == ["ua_browser"]
+    assert event.verdict_reasons == ["ua_browser"]
     assert (event.ip, event.user_agent) == ("203.0.113.0", BROWSER["User-Agent"])
     assert (event.client, event.os, event.device) == ("Firefox", "Linux", "desktop")
     assert (event.url, event.link, event.provider) == ("", None, "")
@@ -235,7 +235,7 @@ def test_machines_are_kept_and_labelled(
     """A fetch by a machine is never dropped: the row says what it was, and why we think so."""
     assert site.client.get(path, headers=headers).status_code == 200
     (event,) = site.rows("Event")
-    assert (event.verdict, event.reasons) == (verdict, reasons)
+    assert (event.verdict, event.verdict_reasons) == (verdict, reasons)
 
 
 def test_a_scanner_right_after_sending_is_labelled(make_site: MakeSite) -> None:
@@ -243,7 +243,7 @@ def test_a_scanner_right_after_sending_is_labelled(make_site: MakeSite) -> None:
     site = make_site(MAILTRACK_THRESHOLDS={"instant": 3})
     assert site.client.get(pixel_path(site), headers=BROWSER).status_code == 200
     (event,) = site.rows("Event")
-    assert (event.verdict, event.reasons) == ("scanner", ["timing_instant"])
+    assert (event.verdict, event.verdict_reasons) == ("scanner", ["timing_instant"])
     assert site.rows("Message")[0].machine_count == 1
 
 

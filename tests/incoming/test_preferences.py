@@ -205,7 +205,7 @@ def test_declining_stops_the_measuring(site: Site, path: str) -> None:
     assert tracked(send(site, list_id="news")) == (False, False)
     assert tracked(send(site)) == (False, False)
     (row,) = site.rows("Message")[-1:]
-    assert (row.status, row.opens, row.clicks) == ("sent", False, False)
+    assert (row.status, row.tracks_opens, row.tracks_clicks) == ("sent", False, False)
     assert tracked(site.send(PAGE, to="bob@example.com", list_id="news")) == (True, True)
 
 

@@ -58,4 +58,4 @@ def test_the_whole_address_is_judged_and_not_kept(mode: str, kept: str, make_sit
     site.mailtrack.flush()
     (event,) = site.rows("Event")
     assert re.fullmatch(kept, event.ip)
-    assert (event.verdict, event.reasons, event.provider) == ("scanner", ["network_scanner"], "microsoft")
+    assert (event.verdict, event.verdict_reasons, event.provider) == ("scanner", ["network_scanner"], "microsoft")

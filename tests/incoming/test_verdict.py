@@ -601,8 +601,8 @@ def test_the_senders_own_office_is_nobody(make_site: MakeSite, ip: str, strict: 
     for path in re.findall(r"/m/c/[^\"]+", sent.html):
         site.client.get(path, headers=NORMAL, environ_overrides={"REMOTE_ADDR": ip})
     site.mailtrack.flush()
-    assert {(e.verdict, tuple(e.reasons)) for e in site.rows("Event")} == {("unknown", ("own_network",))}
+    assert {(e.verdict, tuple(e.verdict_reasons)) for e in site.rows("Event")} == {("unknown", ("own_network",))}
     found = site.mailtrack.stats()
     assert (found.clicked.total, found.machine, found.unidentified) == (0, 0, 4)
-    assert site.mailtrack.classify(BROWSER, ip=ip).reasons == ("own_network",)
+    assert site.mailtrack.classify(BROWSER, ip=ip).verdict_reasons == ("own_network",)
     assert site.mailtrack.classify(BROWSER, ip="198.51.100.1").verdict is Verdict.HUMAN

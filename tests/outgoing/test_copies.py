@@ -122,8 +122,8 @@ def test_a_bug_in_the_middle_costs_the_tracking_of_the_rest(site: Site, monkeypa
         sent = site.send(HTML, to=FIVE)
     assert [copy.html == HTML for copy in sent] == [False, False, True, True, True]
     rows = site.rows("Message")
-    assert [(row.status, row.opens, row.clicks) for row in rows[:2]] == [("sent", True, True)] * 2
-    assert [(row.status, row.opens, row.clicks) for row in rows[2:]] == [("sent", False, False)] * 3
+    assert [(row.status, row.tracks_opens, row.tracks_clicks) for row in rows[:2]] == [("sent", True, True)] * 2
+    assert [(row.status, row.tracks_opens, row.tracks_clicks) for row in rows[2:]] == [("sent", False, False)] * 3
     assert [row.error for row in rows] == ["", "", *["untracked: prepare"] * 3]
     assert told == ["prepare"]
     assert len(made) == 3

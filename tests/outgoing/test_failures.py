@@ -34,7 +34,12 @@ def test_html_that_cannot_be_judged_goes_out_as_written(site: Site, failures: li
     html = "<p>x<select><a href='https://example.com/'>y</a>"
     assert site.send(html).html == html
     (row,) = site.rows("Message")
-    assert (row.status, row.opens, row.clicks, row.error) == ("sent", False, False, "untracked: unverified")
+    assert (row.status, row.tracks_opens, row.tracks_clicks, row.error) == (
+        "sent",
+        False,
+        False,
+        "untracked: unverified",
+    )
     assert failures == ["rewrite"]
 
 
@@ -165,7 +170,7 @@ def test_switched_off_everything_is_as_without_us(site: Site) -> None:
     """With opens and clicks off the HTML is the author's, and the row still says that it was sent."""
     assert site.send(HTML, opens=False, clicks=False).html == HTML
     (row,) = site.rows("Message")
-    assert (row.status, row.opens, row.clicks) == ("sent", False, False)
+    assert (row.status, row.tracks_opens, row.tracks_clicks) == ("sent", False, False)
 
 
 def test_missing_tables_are_one_line_with_the_cure(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ MACHINE = {**BROWSER, "Sec-Purpose": "prefetch"}
 
 def add(site: Site, status: Status = Status.SENT, **columns: Any) -> None:
     """Write a message row as the drain would have."""
-    values = {"created_at": NOON, "opens": True, "clicks": True, "recipient": "a@b.example"} | columns
+    values = {"created_at": NOON, "tracks_opens": True, "tracks_clicks": True, "recipient": "a@b.example"} | columns
     site.db.session.add(site.mailtrack.models.Message(id=new_id(), batch_id=new_id(), status=status, **values))
     site.db.session.commit()
 

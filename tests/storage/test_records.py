@@ -40,7 +40,7 @@ HITS = st.builds(
     type=st.sampled_from(EventType),
     verdict=st.sampled_from(Verdict),
     link=st.none() | st.integers(),
-    reasons=st.lists(st.text(), max_size=3).map(tuple),
+    verdict_reasons=st.lists(st.text(), max_size=3).map(tuple),
 )
 RECORDS: st.SearchStrategy[Record] = st.one_of(MESSAGES, HITS, st.builds(LinkTarget))
 GOOD = {
@@ -114,8 +114,8 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
         ("url", None),
         ("link", True),
         ("link", "1"),
-        ("reasons", "abc"),
-        ("reasons", [1]),
+        ("verdict_reasons", "abc"),
+        ("verdict_reasons", [1]),
         ("ip", 5),
         ("k", []),
         ("k", "optout"),

@@ -94,7 +94,7 @@ def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], 
     nobody: dict[str, Any] = {
         "recipient": "",
         "subject": "",
-        "message_id": "",
+        "header_message_id": "",
         "details": {},
         "error": "",
         "seen_on": None,

@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -41,7 +40,7 @@ from .unwanted import is_sight, note
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _COUNTS = ("open_count", "click_count", "machine_count")
-_FIRST = ("first_verdict", "first_reasons")
+_FIRST = ("first_verdict", "first_verdict_reasons")
 _IN_MESSAGE = [name for name in SentMessage._fields if name not in ("details", "columns")]
 _IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording", "lifts")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
@@ -154,7 +153,7 @@ class Batch:
         sent = self._rows(message.c.id, {h.message_id for h in hits if h.type in OPT_OUTS})
         links = self._rows(link.c.ref, {h.ref for h in hits if h.type == EventType.CLICKED})
         stored = [_resolved(h, sent, links) for h in hits]
-        stored = self._in_hindsight(stored, [m for m in messages if (m.links or 0) > 1])
+        stored = self._in_hindsight(stored, [m for m in messages if (m.link_count or 0) > 1])
         table = self._database.event
         host = self._database.host
         self._theirs = host.of_messages(self._connection, hits, table, self._database.optout, self._database.audit)
@@ -189,7 +188,7 @@ class Batch:
 
         :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
         """
-        new = [hit for hit in hits if hit.type in LOOKED_AT and OWN_NETWORK not in hit.reasons]
+        new = [hit for hit in hits if hit.type in LOOKED_AT and OWN_NETWORK not in hit.verdict_reasons]
         if not self._hindsight.reach or not (new or messages):
             return hits
         earlier = self._earlier(new, messages)
@@ -202,7 +201,7 @@ class Batch:
         for message_id in several:
             message = sent.get(message_id)
             if message is None or not message.shared:
-                reasons |= self._hindsight.judge(visits[message_id].values(), message.links if message else None)
+                reasons |= self._hindsight.judge(visits[message_id].values(), message.link_count if message else None)
         wrong = sorted(earlier.keys() & reasons.keys())
         self._corrected = [earlier[key] for key in wrong]
         self._relabel([_corrected(earlier[key], reasons[key]) for key in wrong])
@@ -217,8 +216,19 @@ class Batch:
         if messages:
             moments += [now(), *(message.created_at for message in messages)]
         nth = func.row_number().over(partition_by=event.c.message_id, order_by=event.c.occurred_at.desc())
-        wanted = ("id", "message_id", "type", "occurred_at", "link", "ip", "os", "verdict", "provider", "reasons")
-        columns = [event.c[name] for name in (*wanted, "first_verdict", "first_reasons")]
+        wanted = (
+            "id",
+            "message_id",
+            "type",
+            "occurred_at",
+            "link",
+            "ip",
+            "os",
+            "verdict",
+            "provider",
+            "verdict_reasons",
+        )
+        columns = [event.c[name] for name in (*wanted, "first_verdict", "first_verdict_reasons")]
         near = event.c.occurred_at.between(min(moments) - self._hindsight.reach, max(moments) + self._hindsight.reach)
         found: dict[uuid.UUID, Any] = {}
         every = {hit.message_id for hit in new} | {message.id for message in messages}
@@ -233,7 +243,7 @@ class Batch:
             )
             latest = mine.subquery()
             rows = self._connection.execute(select(latest).where(latest.c.nth <= _LOOKED_BACK))
-            found |= {row.id: row for row in rows if OWN_NETWORK not in row.reasons}
+            found |= {row.id: row for row in rows if OWN_NETWORK not in row.verdict_reasons}
         return found
 
     def _relabel(self, rows: list[dict[str, Any]]) -> None:
@@ -323,29 +333,28 @@ def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
 
 def event_row(hit: Hit) -> tuple[Any, ...]:
     """Return the values of :data:`EVENT_COLUMNS`."""
-    return (*_of_hit(hit), hit.first_verdict or None, hit.first_reasons or None)
+    return (*_of_hit(hit), hit.first_verdict or None, hit.first_verdict_reasons or None)
 
 
 def _visit(seen: Any) -> Visit:
-    moment = seen.occurred_at if seen.occurred_at.tzinfo else seen.occurred_at.replace(tzinfo=UTC)
-    return Visit(seen.id, seen.type, moment, seen.link, seen.ip, seen.os, seen.verdict)
+    return Visit(seen.id, seen.type, seen.occurred_at, seen.link, seen.ip, seen.os, seen.verdict)
 
 
 def _corrected(row: Any, reason: str) -> dict[str, Any]:
-    first = {"new_first_verdict": row.verdict, "new_first_reasons": row.reasons}
-    return {"key_": row.id, "new_verdict": Verdict.SCANNER.value, "new_reasons": [reason]} | first
+    first = {"new_first_verdict": row.verdict, "new_first_verdict_reasons": row.verdict_reasons}
+    return {"key_": row.id, "new_verdict": Verdict.SCANNER.value, "new_verdict_reasons": [reason]} | first
 
 
 def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
     """Return *hit* with the verdict that stands: found now, or when it was stored before."""
     was = hit if row is None else row
     if reason is not None:
-        first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_reasons": tuple(was.reasons)}
-        return hit._replace(verdict=Verdict.SCANNER, reasons=(reason,), **first)
+        first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_verdict_reasons": tuple(was.verdict_reasons)}
+        return hit._replace(verdict=Verdict.SCANNER, verdict_reasons=(reason,), **first)
     if row is None:
         return hit
-    first = {"first_verdict": row.first_verdict or "", "first_reasons": tuple(row.first_reasons or ())}
-    return hit._replace(verdict=Verdict(row.verdict), reasons=tuple(row.reasons), **first)
+    first = {"first_verdict": row.first_verdict or "", "first_verdict_reasons": tuple(row.first_verdict_reasons or ())}
+    return hit._replace(verdict=Verdict(row.verdict), verdict_reasons=tuple(row.verdict_reasons), **first)
 
 
 def _resolved(hit: Hit, sent: Mapping[uuid.UUID, Any], links: Mapping[str, Any]) -> Hit:

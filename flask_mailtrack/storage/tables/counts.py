@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, literal, select, update
@@ -33,7 +33,7 @@ def crowded(database: Database, connection: Connection, ids: Iterable[uuid.UUID]
     for some in chunked(ids):
         query = select(message.c.id, *(message.c[name] for name in _STATE)).where(message.c.id.in_(some))
         for key, *state in connection.execute(query.where(several.is_not(None))):
-            found[key] = dict(zip(_STATE, map(_utc, state), strict=True))
+            found[key] = dict(zip(_STATE, state, strict=True))
     return found
 
 
@@ -66,7 +66,7 @@ def add(
             # A scanner's now; it was a person's, or nobody's that is counted.
             state["machine_count"] += 1
             state["click_count"] -= by_a_person(row.verdict, row.provider)
-            if state["clicked_at"] == _utc(row.occurred_at):
+            if state["clicked_at"] == row.occurred_at:
                 state["clicked_at"] = _first_click(database, connection, row)
             changed.add(row.message_id)
     for key in sorted(changed):
@@ -92,12 +92,7 @@ def _first_click(database: Database, connection: Connection, after: Any) -> date
     mine = (event.c.message_id == after.message_id, event.c.type == EventType.CLICKED.value)
     later = select(event.c.occurred_at).where(*mine, event.c.occurred_at >= after.occurred_at, by_people(event))
     found: datetime | None = connection.execute(later.order_by(event.c.occurred_at).limit(1)).scalar()
-    moment: datetime | None = _utc(found)
-    return moment
-
-
-def _utc(value: Any) -> Any:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    return found
 
 
 _BATCH = 500

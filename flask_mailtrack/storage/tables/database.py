@@ -32,9 +32,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from flask_mailtrack.column_types import UUIDS
+from flask_mailtrack.columns import key_of
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Verdict
-from flask_mailtrack.models import Models, by_people, key_of
+from flask_mailtrack.models import Models, by_people
 
 from .engine import SqliteFile
 from .host_columns import Fill, HostColumns

@@ -14,7 +14,6 @@ from flask_mailtrack.events import VERIFIED
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
-from .switches import aware
 
 LEASE = timedelta(minutes=10)
 """How long one machine has for the check of a host, all time-outs in it, before another may take it over."""
@@ -124,7 +123,7 @@ class DomainTable:
     def mails_since(self, row: DomainRow) -> int:
         """Return how many tracked mails may have links on a host: those of its sender domains since it was made."""
         message = self._database.message
-        tracked = or_(message.c.opens, message.c.clicks)
+        tracked = or_(message.c.tracks_opens, message.c.tracks_clicks)
         query = select(func.count()).where(message.c.created_at >= row.created_at, tracked)
         if not row.account_default:
             ends = [message.c.sender.endswith(f"@{domain}", autoescape=True) for domain in row.sender_domains]
@@ -194,6 +193,5 @@ def _values(row: DomainRow) -> dict[str, Any]:
 
 def _row(values: Sequence[Any]) -> DomainRow:
     given = dict(zip(_COLUMNS, values, strict=True))
-    moments = {name: aware(value) for name, value in given.items() if isinstance(value, datetime)}
     lists = {name: tuple(given[name] or ()) for name in ("sender_domains", "findings")}
-    return DomainRow(**{**given, **moments, **lists})
+    return DomainRow(**{**given, **lists})

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, case, literal_column
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from flask_mailtrack.columns import key_of
 from flask_mailtrack.events import Status
-from flask_mailtrack.models import key_of
 
 MYSQL = ("mysql", "mariadb")
 _FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and asks for it each time

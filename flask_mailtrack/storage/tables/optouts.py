@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import or_, select
@@ -317,7 +317,7 @@ def held(row: Any) -> dict[str, str]:
     """
     if row.refusals:  # empty is what Flask-Admin makes of NULL
         return dict(row.refusals)
-    since = _aware(row.created_at).isoformat()
+    since = row.created_at.isoformat()
     return {uuid.uuid5(_ROWS, f"{row.list_id}\0{row.kind}\0{since}\0{row.message_id}").hex: row.method}
 
 
@@ -347,10 +347,6 @@ def mark(refusal: str, ref: str, by_host: bool, kind: str, scope: str) -> uuid.U
 _ROWS = uuid.UUID("5b0c1c5e-6f0f-5c0e-9d9b-3c9d0f2f6f11")
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _read(rows: Iterable[tuple[Any, ...]], owners: dict[str, str], found: _Standing, by_id: bool) -> None:
     """Put what stands in the table into *found*."""
     for row in rows:
@@ -358,7 +354,7 @@ def _read(rows: Iterable[tuple[Any, ...]], owners: dict[str, str], found: _Stand
             continue
         named = _Row._make(row if by_id else (*row, None, None))
         refusals = found.setdefault((owners[named.recipient], folded(named.list_id), OptOutKind(named.kind)), {})
-        early, since = named.recipient.startswith(REF), _aware(named.created_at)
+        early, since = named.recipient.startswith(REF), named.created_at
         ways = held(named) if by_id else {f"{named.recipient}/{named.list_id}": named.method}
         refusals |= {name: _Refusal(way, since, early) for name, way in ways.items()}
 

@@ -20,7 +20,6 @@ from flask_mailtrack.events import EventType, Hit, OptOutKind, Suppression
 
 from .database import Database
 from .schema import missing_tables
-from .switches import aware
 
 REF = "ref:"
 """Prefix of an opt-out whose message row is gone, so that only the token's reference is left."""
@@ -144,7 +143,7 @@ def _row_of(refusal: uuid.UUID) -> uuid.UUID:
 
 def _change(key: str, ref: str, value: str, said: str, at: Any) -> Change:
     method, message_id, list_id = said.split(":", 2)
-    when = aware(at)
+    when = at
     if message_id:
         link = uuid.UUID(message_id)
         return Hit(uuid.UUID(key), link, EventType(value), when, list_id=list_id, method=method, ref=ref)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import insert, select, update
 
@@ -170,7 +169,7 @@ class Switches:
             if about in later:  # the change that came next has replaced this one
                 found[later[about]] = found[later[about]]._replace(before=change.value)
             later[about] = len(found)
-            found.append(change._replace(changed_at=aware(change.changed_at)))
+            found.append(change)
         return found
 
     def _read(self) -> InForce:
@@ -182,10 +181,4 @@ class Switches:
         # In order of their ids: of two that were set at once, the later one holds.
         query = select(*columns).where(table.c.replaced_at.is_(None)).order_by(table.c.id)
         for scope, subject, key, value, by, at in self._database.rows(query):
-            yield Switch(Scope(scope), subject, key, value, by, aware(at))
-
-
-def aware(moment: Any) -> datetime:
-    """Return a moment as a database gives it, in UTC where the database has no zones."""
-    found: datetime = moment
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+            yield Switch(Scope(scope), subject, key, value, by, at)

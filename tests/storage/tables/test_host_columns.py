@@ -18,8 +18,9 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_mailtrack import Mailtrack
+from flask_mailtrack.columns import key_of
 from flask_mailtrack.errors import ConfigError
-from flask_mailtrack.models import AuditMixin, EventMixin, LinkMixin, MessageMixin, OptOutMixin, key_of
+from flask_mailtrack.models import AuditMixin, EventMixin, LinkMixin, MessageMixin, OptOutMixin
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'

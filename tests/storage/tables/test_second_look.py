@@ -217,7 +217,7 @@ class Store:
     def events(self) -> list[tuple[Any, ...]]:
         """Verdict and reasons of each event, with those it had first, in order of time."""
         event = self.database.event
-        names = ("verdict", "reasons", "first_verdict", "first_reasons")
+        names = ("verdict", "verdict_reasons", "first_verdict", "first_verdict_reasons")
         return self.database.rows(sa.select(*(event.c[name] for name in names)).order_by(event.c.occurred_at))
 
     def counts(self) -> tuple[Any, ...]:
@@ -238,13 +238,19 @@ def _store(database_url: str) -> Any:
 
 def message(**values: Any) -> SentMessage:
     """A sent message with four links."""
-    about: dict[str, Any] = {"recipient": "ada@example.com", "sender": "", "subject": "", "message_id": "", "links": 4}
+    about: dict[str, Any] = {
+        "recipient": "ada@example.com",
+        "sender": "",
+        "subject": "",
+        "header_message_id": "",
+        "link_count": 4,
+    }
     return SentMessage(new_id(), new_id(), created_at=START, status=Status.SENT, **(about | values))
 
 
 def hit(about: SentMessage | UUID, second: float, link: int = 0, ip: str = "203.0.113.0", **values: Any) -> Hit:
     """A click by a person."""
-    given: dict[str, Any] = {"verdict": HUMAN, "reasons": ("ua_browser",), "os": "macOS"}
+    given: dict[str, Any] = {"verdict": HUMAN, "verdict_reasons": ("ua_browser",), "os": "macOS"}
     message_id = about if isinstance(about, UUID) else about.id
     moment = START + timedelta(seconds=second)
     return Hit(new_id(), message_id, EventType.CLICKED, moment, link=link, ip=ip, **(given | values))
@@ -256,7 +262,7 @@ def test_earlier_events_are_relabelled(store: Store) -> None:
     store.put(sent, hit(sent, 0))
     assert store.counts() == (True, 1, 0)
     (told,) = store.put(hit(sent, 3, 1))
-    assert (told.verdict, told.reasons, told.first_verdict) == (SCANNER, ("burst",), "human")
+    assert (told.verdict, told.verdict_reasons, told.first_verdict) == (SCANNER, ("burst",), "human")
     assert store.events() == [("scanner", ["burst"], "human", ["ua_browser"])] * 2
     assert store.counts() == (False, 0, 2)
 
@@ -270,7 +276,9 @@ def test_one_batch_with_everything(store: Store) -> None:
     assert store.events() == [burst, human, burst, human]
     assert store.counts() == (True, 1, 2)
     event = store.database.event
-    unchanged = sa.select(sa.func.count()).where(event.c.first_verdict.is_(None), event.c.first_reasons.is_(None))
+    unchanged = sa.select(sa.func.count()).where(
+        event.c.first_verdict.is_(None), event.c.first_verdict_reasons.is_(None)
+    )
     assert store.database.rows(unchanged) == [(2,)]  # NULL to SQL, not JSON's null
 
 
@@ -287,7 +295,9 @@ def test_a_replay_changes_nothing(store: Store) -> None:
     before = store.events()
     told = [record for record in store.put(*batch) if isinstance(record, Hit)]
     assert store.events() == before
-    assert [(one.verdict, one.reasons, one.first_verdict) for one in told] == [(SCANNER, ("burst",), "human")] * 2
+    assert [(one.verdict, one.verdict_reasons, one.first_verdict) for one in told] == [
+        (SCANNER, ("burst",), "human")
+    ] * 2
 
 
 def test_a_sweep_before_its_message(store: Store) -> None:

@@ -72,7 +72,13 @@ def put(site: Site, *records: Record, stream: int = 0) -> None:
 
 def message(**values: Any) -> SentMessage:
     """A message to Ada."""
-    given: dict[str, Any] = {"recipient": ADA, "sender": "", "subject": "", "message_id": "", "created_at": now()}
+    given: dict[str, Any] = {
+        "recipient": ADA,
+        "sender": "",
+        "subject": "",
+        "header_message_id": "",
+        "created_at": now(),
+    }
     return SentMessage(new_id(), new_id(), **(given | values))
 
 
