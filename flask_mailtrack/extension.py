@@ -9,32 +9,28 @@ from typing import Any, Never, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
-from .commands.domains import domains as domains_commands
-from .commands.settings import settings as settings_commands
-from .commands.tags import tags as tags_commands
+from .commands.group import mailtrack as commands
 from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
-from .events import EventType, Hit, new_id, now
+from .events import EventType, Hit
 from .governed import Governed
 from .incoming.door import Door
 from .incoming.hits import Recorder
 from .incoming.leftovers import watch
 from .incoming.own_hosts import DeepLinks, OwnHosts, create_deep_links
 from .incoming.pages import Pages
-from .incoming.verdict import Evidence, judge
+from .incoming.verdict import Evidence, hit_of
 from .incoming.views import Views, create_blueprint, exempt_from_csrf
 from .models import Models, models_for
 from .outgoing.bodies import Preview
 from .outgoing.explanation import preview_of
-from .outgoing.mail import SendServices, install, is_mail, passers_by
+from .outgoing.mail import SendServices, install, is_mail
 from .outgoing.options import ATTRIBUTE, Options, block, check_list, refuse
 from .personal import Personal
-from .privacy import MAX_USER_AGENT, clean, keep_ip
-from .reporting.cli import create_commands
 from .reporting.stats import Stats, inactive, stats
 from .state import State, build, known_state, shown_to_readers, stand_aside, state_of
-from .storage.drain.health import Health, health
+from .storage.drain.health import Health
 from .storage.tables.host_columns import Fill, check
 
 KEY = "mailtrack"
@@ -114,15 +110,12 @@ class Mailtrack(Personal, Governed):
         if settings.enabled:
             self._set_up(app, settings)
         else:
-            stand_aside(app, settings, self._db, self.models)
+            stand_aside(app, settings, self._mail, self._db, self.models)
         app.extensions[KEY] = self
-        group = create_commands(self)
-        for command in (settings_commands, domains_commands, tags_commands):
-            group.add_command(command)
-        app.cli.add_command(group)
+        app.cli.add_command(commands)
 
     def _set_up(self, app: Flask, settings: Settings) -> None:
-        state = build(app, settings, self._db, self.models, self._consent, self._fill)
+        state = build(app, settings, self._mail, self._db, self.models, self._consent, self._fill)
         self._serve(app, state)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
@@ -254,8 +247,7 @@ class Mailtrack(Personal, Governed):
         Looks into directories only, and asks Redis, if you use it, for 0.1 s at most: it never waits for the
         database, and raises nothing of its own.
         """
-        state = self.state()
-        return health(state.drain, state.journals, state.signatures, state.database, state.administration.snapshots)
+        return self.state().health()
 
     def preview(self, html: Any, *, list_id: str | None = None, sender: str = "") -> Preview:
         """Return what tracking would change in a body, link by link, and what is switched on and off for it, and why.
@@ -284,18 +276,8 @@ class Mailtrack(Personal, Governed):
         :param headers: its other headers.
         """
         state = self.state()
-        settings = state.settings
         evidence = Evidence(kind, user_agent, headers or {}, age, network=state.networks.find(ip))
-        verdict = judge(evidence, settings.limits, strict=settings.verdicts)
-        hit = Hit(
-            *(new_id(), new_id(), kind, now()),
-            ip=keep_ip(ip, settings.ip, b"", now().date()),
-            user_agent=clean(user_agent, MAX_USER_AGENT),
-            verdict=verdict.verdict,
-            reasons=verdict.reasons,
-            provider=verdict.provider,
-        )
-        return state.enrichment.enrich(hit)
+        return hit_of(evidence, ip, state.settings, state.enrichment)
 
     def stats(
         self,
@@ -329,7 +311,7 @@ class Mailtrack(Personal, Governed):
 
         Only a ``connect`` of the host's own can open such a one: it is no ``Connection`` of Flask-Mail.
         """
-        return passers_by(self._mail, current_app.extensions["mail"])
+        return self.state().unwatched()
 
     def state(self) -> State:
         """Return what the current app has.
