@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -320,7 +321,7 @@ _MIXINS = {
 }
 
 
-def models_for(db: Any, bind_key: str | None = None, **own: Any) -> Models:
+def models_for(db: SQLAlchemy, bind_key: str | None = None, **own: Any) -> Models:
     """Return the models on a host's ``db``, making the default ones that the host did not bring.
 
     :param db: the host's Flask-SQLAlchemy object.

@@ -159,7 +159,7 @@ def test_check_warns(make_site: MakeSite, tmp_path: Path) -> None:
     """Warnings name what is weak but works: http links, a short key, a spool that others can read, kept records."""
     spool = tmp_path / "open"
     site = make_site(MAILTRACK_BASE_URL="http://localhost", SECRET_KEY="short", MAILTRACK_SPOOL_DIR=str(spool))
-    own = site.mailtrack.state().journals[0].directory
+    own = site.mailtrack._state().journals[0].directory
     own.mkdir(parents=True, exist_ok=True)
     own.chmod(0o755)
     (own / "bad-events.jsonl").write_text("{}")

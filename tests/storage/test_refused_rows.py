@@ -65,7 +65,7 @@ def execute(site: Site, statement: str) -> None:
 def put(site: Site, *records: Record, stream: int = 0) -> None:
     """Write *records* to the journal of events, or to that of choices."""
     for record in records:
-        site.mailtrack.state().journals[stream].append(to_json(record))
+        site.mailtrack._state().journals[stream].append(to_json(record))
 
 
 def message(**values: Any) -> SentMessage:
@@ -76,7 +76,7 @@ def message(**values: Any) -> SentMessage:
 
 def bad(site: Site) -> list[dict[str, str]]:
     """What is in the quarantine."""
-    place = site.mailtrack.state().journals[0].spools[0].directory
+    place = site.mailtrack._state().journals[0].spools[0].directory
     return [json.loads(line) for path in bad_files(place) for line in path.read_text().splitlines()]
 
 
