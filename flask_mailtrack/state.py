@@ -146,8 +146,7 @@ def build(
 ) -> State:
     """Put together what *app* needs.
 
-    :param mail: the host's.
-    :param db: the host's Flask-SQLAlchemy object, already initialised for the app.
+    :param db: the host's Flask-SQLAlchemy object, like *mail* already initialised for the app.
     :param asked: who is asked about consent.
     :param fill: who is asked for columns of the host's.
     """
