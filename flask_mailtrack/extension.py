@@ -5,43 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import Any, Never, TypeVar
+from typing import Any, Never, TypeVar, Unpack
 
 from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
 
-from .commands.domains import domains as domains_commands
-from .commands.settings import settings as settings_commands
-from .commands.tags import tags as tags_commands
+from . import models
+from .administration.operator_settings import OperatorSettings
+from .administration.tags import Tags
+from .administration.tracking_domains import Domains
+from .commands.group import mailtrack as commands
 from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
-from .events import EventType, Hit, new_id, now
-from .governed import Governed
-from .incoming.door import Door
+from .events import PATHS, EventType, Hit, Kind, OptOutKind
+from .incoming.door import serve
 from .incoming.hits import Recorder
 from .incoming.leftovers import watch
-from .incoming.own_hosts import DeepLinks, OwnHosts, create_deep_links
+from .incoming.own_hosts import OwnHosts
 from .incoming.pages import Pages
-from .incoming.verdict import Evidence, judge
-from .incoming.views import Views, create_blueprint, exempt_from_csrf
-from .models import Models, models_for
+from .incoming.verdict import Evidence, hit_of
 from .outgoing.bodies import Preview
 from .outgoing.explanation import preview_of
-from .outgoing.mail import SendServices, install, is_mail, passers_by
-from .outgoing.options import ATTRIBUTE, Options, block, check_list, refuse
-from .personal import Personal
-from .privacy import MAX_USER_AGENT, clean, keep_ip
-from .reporting.cli import create_commands
+from .outgoing.mail import Mail, SendServices, install, is_mail
+from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
 from .reporting.stats import Stats, inactive, stats
 from .state import State, build, known_state, shown_to_readers, stand_aside, state_of
-from .storage.drain.health import Health, health
+from .storage.drain.health import Health
+from .storage.people.erasure import Erased
 from .storage.tables.host_columns import Fill, check
 
 KEY = "mailtrack"
 M = TypeVar("M")
 
 
-class Mailtrack(Personal, Governed):
+class Mailtrack:
     """Tracks what Flask-Mail sends.
 
     :param app: an app to set up at once; else call :meth:`init_app`.
@@ -64,30 +62,30 @@ class Mailtrack(Personal, Governed):
         self,
         app: Flask | None = None,
         *wrong: Never,
-        mail: Any = None,
-        db: Any = None,
+        mail: Mail | None = None,
+        db: SQLAlchemy | None = None,
         bind_key: str | None = None,
-        message_model: Any = None,
-        event_model: Any = None,
-        optout_model: Any = None,
-        link_model: Any = None,
-        audit_model: Any = None,
-        setting_model: Any = None,
-        domain_model: Any = None,
+        message_model: type[models.MessageMixin] | None = None,
+        event_model: type[models.EventMixin] | None = None,
+        optout_model: type[models.OptOutMixin] | None = None,
+        link_model: type[models.LinkMixin] | None = None,
+        audit_model: type[models.AuditMixin] | None = None,
+        setting_model: type[models.SettingMixin] | None = None,
+        domain_model: type[models.DomainMixin] | None = None,
         consent: Consulted | ConsentColumn | None = None,
         fill: Fill | None = None,
     ) -> None:
         cure = "Write Mailtrack(app, mail=mail, db=db)."
         if wrong or is_mail(app) or hasattr(type(app), "engines"):
             raise ConfigError("E160", "Mailtrack", "takes mail and db by their names.", cure)
-        if not is_mail(mail):
+        if mail is None or not is_mail(mail):
             raise ConfigError("E201", "mail", f"is {mail!r}.", f"Pass the app's flask_mail.Mail object. {cure}")
-        if not hasattr(db, "Model") or not hasattr(type(db), "engines"):
+        if db is None or not hasattr(db, "Model") or not hasattr(type(db), "engines"):
             problem = f"is {db!r}."
             raise ConfigError("E202", "db", problem, f"Pass the app's flask_sqlalchemy.SQLAlchemy object. {cure}")
         self._mail = mail
         self._db = db
-        self.models: Models = models_for(
+        self.models: models.Models = models.models_for(
             db,
             bind_key,
             Message=message_model,
@@ -114,45 +112,28 @@ class Mailtrack(Personal, Governed):
         if settings.enabled:
             self._set_up(app, settings)
         else:
-            stand_aside(app, settings, self._db, self.models)
+            stand_aside(app, settings, self._mail, self._db, self.models)
         app.extensions[KEY] = self
-        group = create_commands(self)
-        for command in (settings_commands, domains_commands, tags_commands):
-            group.add_command(command)
-        app.cli.add_command(group)
+        app.cli.add_command(commands)
 
     def _set_up(self, app: Flask, settings: Settings) -> None:
-        state = build(app, settings, self._db, self.models, self._consent, self._fill)
-        self._serve(app, state)
+        state = build(app, settings, self._mail, self._db, self.models, self._consent, self._fill)
+        recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
+        pages, in_use = Pages(app, settings, shown_to_readers(state)), state.administration.in_use
+        hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
+        serve(app, settings, recorder, pages, hosts, in_use)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch(app, placeholders.left_in)
 
-    def track(
-        self,
-        message: M,
-        *,
-        opens: bool | None = None,
-        clicks: bool | None = None,
-        unsubscribe: bool | None = None,
-        tag: str | None = None,
-        list_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        utm: Mapping[str, str] | None = None,
-        transactional: bool | None = None,
-        mode: str | None = None,
-        columns: Mapping[str, Any] | None = None,
-        store: bool | None = None,
-        encoding: str | None = None,
-        **wrong: Never,
-    ) -> M:
+    def track(self, message: M, **options: Unpack[TrackingOptions]) -> M:
         """Say how one message is tracked, and return it. What is not given is left to wider settings.
 
         :param message: a ``flask_mail.Message``; it carries the options until it is sent.
         :param opens: put in a pixel.
         :param clicks: track links.
-        :param unsubscribe: headers, footer and opt-outs; default: if a list is named.
+        :param unsubscribe: headers, footer and opt-outs; default: if a list is named. Without one, it means everything.
         :param tag: a name for :meth:`stats`; at most 255 characters.
         :param list_id: the list that the recipient can leave; at most 255 characters.
         :param metadata: kept as JSON on the message row; at most 64,000 bytes and 20 levels of lists and dicts.
@@ -170,70 +151,26 @@ class Mailtrack(Personal, Governed):
         :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
             Outside an app context, and for the header, it is raised when the message is sent.
         """
-        refuse(wrong)
-        options = (
-            opens,
-            clicks,
-            unsubscribe,
-            tag,
-            list_id,
-            metadata,
-            utm,
-            transactional,
-            mode,
-            columns,
-            store,
-            encoding,
-        )
-        own = self._said(*options)
+        own = self._said(options)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
 
-    def options(
-        self,
-        *,
-        opens: bool | None = None,
-        clicks: bool | None = None,
-        unsubscribe: bool | None = None,
-        tag: str | None = None,
-        list_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        utm: Mapping[str, str] | None = None,
-        transactional: bool | None = None,
-        mode: str | None = None,
-        columns: Mapping[str, Any] | None = None,
-        store: bool | None = None,
-        encoding: str | None = None,
-        **wrong: Never,
-    ) -> AbstractContextManager[None]:
+    def options(self, **options: Unpack[TrackingOptions]) -> AbstractContextManager[None]:
         """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
 
-        Takes what :meth:`track` takes; blocks nest, and a message's own options are stronger.
-        """
-        refuse(wrong)
-        options = (
-            opens,
-            clicks,
-            unsubscribe,
-            tag,
-            list_id,
-            metadata,
-            utm,
-            transactional,
-            mode,
-            columns,
-            store,
-            encoding,
-        )
-        return block(self._said(*options))
+        Blocks nest, and a message's own options are stronger.
 
-    def _said(self, *options: Any) -> Options:
+        :param options: what :meth:`track` takes, under the same names, but for the message: ``opens``, ``clicks``,
+            ``unsubscribe``, ``tag``, ``list_id``, ``metadata``, ``utm``, ``transactional``, ``mode``, ``columns``,
+            ``store``, ``encoding``. Raises what :meth:`track` raises.
+        """
+        return block(self._said(options))
+
+    def _said(self, options: TrackingOptions) -> Options:
         """Return what a host says in one place, checked as far as it can be now."""
-        said = Options(*options)
+        said = said_in_code(options)
         check(self.models.Message, said.columns or {})
-        if said.transactional and said.list_id:
-            raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
         if has_app_context() and (state := known_state(current_app._get_current_object())):  # type: ignore[attr-defined]
             check_list(state.settings.lists, said.list_id)
             state.office.preparer.operator.check_tag(said.tag)
@@ -246,7 +183,7 @@ class Mailtrack(Personal, Governed):
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take them; they stay in the spool.
         :raises StreamError: Redis is away, and rows of other machines may wait there; those of this one are moved.
         """
-        return self.state().drain.run()
+        return self._state().drain.run()
 
     def health(self) -> Health:
         """Return how the journal and the drain are: for a view that a monitor asks.
@@ -254,8 +191,7 @@ class Mailtrack(Personal, Governed):
         Looks into directories only, and asks Redis, if you use it, for 0.1 s at most: it never waits for the
         database, and raises nothing of its own.
         """
-        state = self.state()
-        return health(state.drain, state.journals, state.signatures, state.database, state.administration.snapshots)
+        return self._state().health()
 
     def preview(self, html: Any, *, list_id: str | None = None, sender: str = "") -> Preview:
         """Return what tracking would change in a body, link by link, and what is switched on and off for it, and why.
@@ -264,7 +200,7 @@ class Mailtrack(Personal, Governed):
         :param list_id: the list whose mail it is, unless the message says so.
         :param sender: whose mail it is, likewise; default: anybody's of the account.
         """
-        return preview_of(self.state().office.preparer, html, list_id, sender)
+        return preview_of(self._state().office.preparer, html, list_id, sender)
 
     def classify(
         self,
@@ -283,19 +219,9 @@ class Mailtrack(Personal, Governed):
         :param age: seconds since the mail was sent; default: not known.
         :param headers: its other headers.
         """
-        state = self.state()
-        settings = state.settings
+        state = self._state()
         evidence = Evidence(kind, user_agent, headers or {}, age, network=state.networks.find(ip))
-        verdict = judge(evidence, settings.limits, strict=settings.verdicts)
-        hit = Hit(
-            *(new_id(), new_id(), kind, now()),
-            ip=keep_ip(ip, settings.ip, b"", now().date()),
-            user_agent=clean(user_agent, MAX_USER_AGENT),
-            verdict=verdict.verdict,
-            verdict_reasons=verdict.reasons,
-            provider=verdict.provider,
-        )
-        return state.enrichment.enrich(hit)
+        return hit_of(evidence, ip, state.settings, state.enrichment)
 
     def stats(
         self,
@@ -312,7 +238,7 @@ class Mailtrack(Personal, Governed):
         :param since: only messages created at or after this moment; naive times are UTC.
         :param until: only messages created before this moment.
         """
-        return stats(self.state().database, tag=tag, list_id=list_id, since=since, until=until)
+        return stats(self._state().database, tag=tag, list_id=list_id, since=since, until=until)
 
     def inactive(self, since: date) -> list[str]:
         """Return the addresses that have not been seen since a day, for a host that stops writing to them.
@@ -322,23 +248,128 @@ class Mailtrack(Personal, Governed):
 
         :param since: in UTC.
         """
-        return inactive(self.state().database, since)
+        return inactive(self._state().database, since)
 
     def unwatched(self) -> list[str]:
         """Return the classes of connections by which mail of the current app leaves untracked; empty: none does.
 
         Only a ``connect`` of the host's own can open such a one: it is no ``Connection`` of Flask-Mail.
         """
-        return passers_by(self._mail, current_app.extensions["mail"])
+        return self._state().unwatched()
 
-    def state(self) -> State:
+    def suppress(
+        self, address: str, list_id: str = "", *, tracking: bool = False, reason: str = "", method: str = "api"
+    ) -> None:
+        """Send somebody no more mail of a list. It counts from the next send on, and no link can undo it.
+
+        It is on disk when this returns, and does not touch ``db.session`` or wait for a transaction.
+        Signal: ``recipient_suppressed``, after commit.
+
+        :param address: as somebody writes it; case and display name do not matter.
+        :param list_id: the list; empty: all lists, and mail without a list that carries a way out. Other mail
+            without a list goes out all the same, as a password reset must.
+        :param tracking: instead, do not measure them: no pixel, no tracked links, no hits.
+        :param reason: a word, such as ``complaint`` or ``bounce``; cut to 32 characters.
+        :param method: how it came, for the audit; at most 16 characters.
+        :raises ValueError: it is no address, or a value cannot be stored.
+        :raises SpoolError: it could not be written.
+        """
+        kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
+        self._state().people.change(address, out=True, list_id=list_id, kind=kind, reason=reason, method=method)
+
+    def unsuppress(self, address: str, list_id: str = "", *, tracking: bool = False, method: str = "api") -> None:
+        """Lift what stands against somebody at this moment, by whomever it was set. Signal: ``suppression_lifted``.
+
+        A refusal that comes meanwhile, on another machine too, stays: no clock decides between the two.
+
+        :param list_id: exactly this list; empty lifts what stands against all lists, not each of them.
+        :raises ValueError: it is no address, or a value cannot be stored.
+        :raises OptOutsUnavailable: what stands cannot be read, so nothing is lifted.
+        :raises SpoolError: it could not be written.
+        """
+        kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
+        self._state().people.change(address, out=False, list_id=list_id, kind=kind, reason="", method=method)
+
+    def unsubscribe_url(self, address: str, list_id: str | None = None) -> str:
+        """Return a link by which somebody leaves a list, for a page or a mail that Mailtrack does not send.
+
+        The link works for ever and without a mail; it names neither the person nor asks for a login. Show it to
+        nobody else: whoever has it can unsubscribe them.
+
+        :param address: as somebody writes it.
+        :param list_id: the list; left out: everything.
+        :raises ValueError: it is no address, or no name of a list.
+        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set.
+        """
+        check_list(self._state().settings.lists, list_id)
+        return self._link(Kind.UNSUBSCRIBE, address, list_id or "")
+
+    def preferences_url(self, address: str) -> str:
+        """Return a link to somebody's preferences; see :meth:`unsubscribe_url`.
+
+        :param address: as somebody writes it.
+        :raises ValueError: it is no address.
+        """
+        return self._link(Kind.PREFERENCES, address, "")
+
+    def _link(self, kind: Kind, address: str, list_id: str) -> str:
+        state = self._state()
+        about = state.people.suppression(address, list_id=list_id, method="api")  # checks both
+        path = state.signer.without_mail(kind, about.recipient, about.list_id)
+        return f"{state.settings.base_url}{state.settings.url_prefix}/{PATHS[kind]}/{path}"
+
+    def export(self, address: str) -> dict[str, Any]:
+        """Return all rows about somebody, as JSON takes them: messages, events, opt-outs, audit.
+
+        :raises StreamError: Redis is used, and cannot be asked.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
+        """
+        return self._state().people.export(address)
+
+    def erase(self, address: str) -> Erased:
+        """Forget somebody: address, subjects, metadata, IP addresses, user agents and comments are gone.
+
+        Counts stay, and so do opt-outs, under a keyed hash of the address. Links go on working; what
+        happens through them afterwards is not stored.
+
+        :return: how many rows were about them; all 0 the second time.
+        :raises StreamError: Redis is used, and cannot be asked; call it again.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database could not do it now; call it again.
+        """
+        return self._state().people.erase(address)
+
+    @property
+    def settings(self) -> OperatorSettings:
+        """The switches that an operator turns while the app runs, of the current app.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self._state().administration.settings
+
+    @property
+    def domains(self) -> Domains:
+        """The tracking domains of the current app.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self._state().administration.domains
+
+    @property
+    def tags(self) -> Tags:
+        """The tags that mail may carry, of the current app.
+
+        :raises NotInitialised: it has not been set up.
+        """
+        return self._state().administration.tags
+
+    def _state(self) -> State:
         """Return what the current app has.
 
         :raises NotInitialised: it has not been set up.
         """
-        return self.state_of(current_app._get_current_object())  # type: ignore[attr-defined]
+        return self._state_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
-    def state_of(self, app: Flask) -> State:
+    def _state_of(self, app: Flask) -> State:
         """Return what *app* has.
 
         :raises NotInitialised: it has not been set up.
@@ -348,23 +379,6 @@ class Mailtrack(Personal, Governed):
                 f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
             )
         return state_of(app)
-
-    def _serve(self, app: Flask, state: State) -> None:
-        """Let *app* answer readers: by the front door, or else by its own routes."""
-        settings = state.settings
-        recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
-        in_use = state.administration.in_use
-        hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
-        pages = Pages(app, settings, shown_to_readers(state))
-        views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use.known)
-        # With the door, too: for url_for, and flask routes.
-        blueprint = create_blueprint(settings, views)
-        app.register_blueprint(blueprint)
-        if settings.front_door:
-            Door(app, settings, views, deep_links, in_use.may_be_ours).hang()
-        else:
-            app.register_blueprint(create_deep_links(deep_links))
-            exempt_from_csrf(app, blueprint)
 
     def _check_order(self, app: Flask) -> None:
         if KEY in app.extensions:
@@ -379,4 +393,4 @@ class Mailtrack(Personal, Governed):
 
 def _office(app: Flask) -> SendServices:
     extension: Mailtrack = app.extensions[KEY]
-    return extension.state_of(app).office
+    return extension._state_of(app).office

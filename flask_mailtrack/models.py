@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     JSON,
     Column,
@@ -329,7 +330,7 @@ _MIXINS = {
 }
 
 
-def models_for(db: Any, bind_key: str | None = None, **own: Any) -> Models:
+def models_for(db: SQLAlchemy, bind_key: str | None = None, **own: Any) -> Models:
     """Return the models on a host's ``db``, making the default ones that the host did not bring.
 
     :param db: the host's Flask-SQLAlchemy object.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
 
 from . import app_folders, networks
 from .administration.administration import Administration
@@ -21,7 +22,7 @@ from .errors import ConfigError, NotInitialised
 from .models import Models
 from .networks import Networks
 from .outgoing.delivery import Ledger
-from .outgoing.mail import SendServices
+from .outgoing.mail import Mail, SendServices, passers_by
 from .outgoing.options import Operator
 from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
@@ -29,6 +30,7 @@ from .privacy import normalise
 from .signals import Announcer
 from .storage.drain.drain import Drain, Tables, Target
 from .storage.drain.drain_thread import DrainThread, InlineDrain
+from .storage.drain.health import Health, health
 from .storage.drain.recovery import PendingChoices
 from .storage.drain.shipping import Consumer, RedisThenTables
 from .storage.journal.journal import Journal, Listener
@@ -72,6 +74,16 @@ class State:
     """Where the rows of many machines meet, if the host wants that."""
     signatures: Signatures
     administration: Administration
+    mail: Mail
+    """The host's."""
+
+    def health(self) -> Health:
+        """Return how the journal and the drain are; never raises, and never waits for the database."""
+        return health(self.drain, self.journals, self.signatures, self.database, self.administration.snapshots)
+
+    def unwatched(self) -> list[str]:
+        """Return the classes of connections by which mail of the current app leaves untracked; empty: none does."""
+        return passers_by(self.mail, current_app.extensions["mail"])
 
 
 KEY = "mailtrack-state"
@@ -98,7 +110,7 @@ def known_state(app: Flask) -> State | None:
     return found
 
 
-def stand_aside(app: Flask, settings: Settings, db: Any, models: Models) -> None:
+def stand_aside(app: Flask, settings: Settings, mail: Mail, db: SQLAlchemy, models: Models) -> None:
     """Leave an app alone whose config says so: no hook, no route, no thread, no folder, no table.
 
     Templates of mails work as ever; their placeholders stay. What code of the host's asks is answered from an empty
@@ -106,7 +118,7 @@ def stand_aside(app: Flask, settings: Settings, db: Any, models: Models) -> None
     """
 
     def later(owner: Flask) -> State:
-        state = build(owner, settings, db, models)
+        state = build(owner, settings, mail, db, models)
         weakref.finalize(state, state.database.engine.dispose)
         return state
 
@@ -128,14 +140,15 @@ def current_state() -> State:
 def build(
     app: Flask,
     settings: Settings,
-    db: Any,
+    mail: Mail,
+    db: SQLAlchemy,
     models: Models,
     asked: Consulted | ConsentColumn | None = None,
     fill: Fill | None = None,
 ) -> State:
     """Put together what *app* needs.
 
-    :param db: the host's Flask-SQLAlchemy object, already initialised for the app.
+    :param db: the host's Flask-SQLAlchemy object, like *mail* already initialised for the app.
     :param asked: who is asked about consent.
     :param fill: who is asked for columns of the host's.
     """
@@ -164,8 +177,6 @@ def build(
     optouts = question(PendingChoices(choices, stream, drain), remember=remember)
     _listen(journals, announcer, optouts, _woken(settings, database, drain, administration.watch))
     references = References(database, found.first)
-    ledger = Ledger(events, references)
-    operator = Operator(settings, administration.switches, administration.in_use)
     state = app.extensions[KEY] = State(
         settings=settings,
         signer=signer,
@@ -174,20 +185,28 @@ def build(
         drain=drain,
         optouts=optouts,
         people=People(database, signer, journals, drain, optouts, stream, references),
-        office=SendServices(Preparer(settings, signer, optouts, _footer, ledger, operator), ledger),
+        office=_office(settings, signer, optouts, Ledger(events, references), administration),
         networks=_networks(settings),
         references=references,
         enrichment=enrichment,
         stream=stream,
         signatures=Signatures(events.directory),
         administration=administration,
+        mail=mail,
     )
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
     return state
 
 
-def _engines(app: Flask, db: Any) -> dict[str | None, Any]:
+def _office(
+    settings: Settings, signer: Signer, optouts: OptOuts, ledger: Ledger, administration: Administration
+) -> SendServices:
+    operator = Operator(settings, administration.switches, administration.in_use)
+    return SendServices(Preparer(settings, signer, optouts, _footer, ledger, operator), ledger)
+
+
+def _engines(app: Flask, db: SQLAlchemy) -> dict[str | None, Any]:
     with app.app_context():
         return {key: own_engine(engine) for key, engine in db.engines.items()}
 

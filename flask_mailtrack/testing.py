@@ -22,11 +22,13 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import current_app
+from flask import Flask, current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from .errors import TokenError
+from .extension import KEY
+from .state import State, state_of
 
 __all__ = ["APPLE", "BROWSER", "GMAIL", "SCANNER", "FoundLink", "Reader"]
 
@@ -193,14 +195,13 @@ class Reader:
         return self.client is None or url.startswith(tuple(self._roots()))
 
     def _roots(self) -> Iterator[str]:
-        state = self._state()
-        for base in state.settings.base_urls() if state else ():
-            yield f"{base}{state.settings.url_prefix}/"
+        if state := self._state():
+            for base in state.settings.base_urls():
+                yield f"{base}{state.settings.url_prefix}/"
 
-    def _state(self) -> Any:
-        app = getattr(self.client, "application", None)
-        extension = app.extensions.get("mailtrack") if app else None
-        return extension.state_of(app) if extension else None
+    def _state(self) -> State | None:
+        app: Flask | None = getattr(self.client, "application", None)
+        return state_of(app) if app and KEY in app.extensions else None
 
 
 def _bodies(message: Any) -> tuple[str, str]:

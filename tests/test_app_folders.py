@@ -37,7 +37,7 @@ def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def places(site: Site) -> list[Path]:
     """The directories of an app: first, second, older."""
-    return [spool.directory for spool in site.mailtrack.state_of(site.app).journals[0].spools]
+    return [spool.directory for spool in site.mailtrack._state_of(site.app).journals[0].spools]
 
 
 def check(site: Site) -> str:

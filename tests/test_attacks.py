@@ -62,7 +62,7 @@ def test_the_first_of_two_events_with_one_id_holds(site: Site) -> None:
     """s110: a record that comes again under the same id, with another content, changes no row."""
     site.send(HTML)
     first = hit(site)
-    spool = site.mailtrack.state().journals[0]
+    spool = site.mailtrack._state().journals[0]
     spool.append(to_json(first))
     site.mailtrack.flush()
     spool.append(to_json(first._replace(url="https://evil.example/", verdict=Verdict.BOT)))

@@ -76,7 +76,7 @@ def test_a_database_that_stops_in_a_drain_loses_nothing(
     reader = Reader(host.client, host.send(HTML))
     for _ in range(10):
         reader.open()
-    writer = host.mailtrack.state().drain._target._writer
+    writer = host.mailtrack._state().drain._target._writer
     write, batches = writer._write, []
 
     def stopping(*arguments: object) -> object:
@@ -99,7 +99,7 @@ def test_a_database_that_hangs_stops_no_reader(server: Server, make_site: MakeSi
     """A server that is there but answers nothing holds up the drain's thread alone, and gets all rows afterwards."""
     config = {"MAILTRACK_DRAIN": "thread", "MAILTRACK_DRAIN_SECONDS": 0.05, "SQLALCHEMY_DATABASE_URI": server.url}
     host = make_site(**config)
-    drain = host.mailtrack.state().drain
+    drain = host.mailtrack._state().drain
     hanging = threading.Event()
     store = drain._target._writer.store
 

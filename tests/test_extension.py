@@ -7,6 +7,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.errors import ConfigError, MailtrackError, NotInitialised
+from flask_mailtrack.outgoing.options import Options, TrackingOptions
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/">go</a></p>'
@@ -227,8 +229,25 @@ def test_a_failed_start_leaves_nothing_behind(tmp_path: Path) -> None:
     app.config["MAILTRACK_BASE_URL"] = BASE_URL
     mailtrack.init_app(app)
     with app.app_context():
-        assert mailtrack.state().settings.base_url == BASE_URL
+        assert mailtrack._state().settings.base_url == BASE_URL
         db.engine.dispose()
+
+
+@pytest.mark.parametrize("method", [Mailtrack.track, Mailtrack.options])
+def test_help_names_each_option(method: Callable[..., Any]) -> None:
+    """What ``track`` and ``options`` take is what a place can say, and is read in their documentation."""
+    names = [field.name for field in fields(Options)]
+    assert list(TrackingOptions.__annotations__) == names
+    assert [name for name in names if not re.search(rf":param {name}:|``{name}``", method.__doc__ or "")] == []
+
+
+@pytest.mark.parametrize("given", ["opnes", "merged", "wrong"])
+def test_a_name_that_is_no_option_is_refused(site: Site, given: str) -> None:
+    """Whoever misspells an option is told at once, and shown the names that there are."""
+    with pytest.raises(TypeError, match=rf"'{given}' is not an option. (Did you mean|Write one of) .*opens"):
+        site.mailtrack.track(message(), **{given: True})
+    with pytest.raises(TypeError, match=f"'{given}' is not an option"):
+        site.mailtrack.options(**{given: True})
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -375,7 +394,7 @@ def test_two_apps_on_one_object_keep_apart(tmp_path: Path, extensions: tuple[SQL
         with app.app_context():
             models = (mailtrack.models.Message, mailtrack.models.Event)
             counts[app.name] = [db.session.scalar(sa.select(sa.func.count()).select_from(model)) for model in models]
-            directory = mailtrack.state().journals[0].directory
+            directory = mailtrack._state().journals[0].directory
             db.session.remove()
             db.engine.dispose()
         counts[app.name].append(directory)
@@ -394,7 +413,7 @@ def test_an_app_without_us_sends_as_before(tmp_path: Path, extensions: tuple[SQL
         plain.extensions["mail"].send(message())
     assert [sent.html for sent in outbox] == [HTML, HTML]
     with plain.app_context(), pytest.raises(NotInitialised, match=r"mailtrack\.init_app\(app\)"):
-        mailtrack.state()
+        mailtrack._state()
     with plain.app_context(), pytest.raises(MailtrackError):
         mailtrack.stats()
 
@@ -443,7 +462,7 @@ def test_the_journal_of_a_test_is_removed(tmp_path: Path) -> None:
         with app.app_context():
             mail.send(message())
             db.engine.dispose()
-            return mailtrack.state().journals[0].directory
+            return mailtrack._state().journals[0].directory
 
     directory = use()
     gc.collect()
@@ -468,7 +487,7 @@ def test_outside_an_app_it_says_so(site: Site) -> None:
 
 def test_settings_show_no_secret(site: Site) -> None:
     """s89: what an error page may print of us holds no key."""
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     assert SECRET not in f"{state!r} {state.settings!r} {site.mailtrack!r} {vars(state)!r}"
 
 

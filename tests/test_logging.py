@@ -54,7 +54,7 @@ def test_a_whole_story_names_nobody(
     site.send(HTML, to="bob@example.com")
     with pytest.raises(OptOutsUnavailable):
         site.send(HTML, to="carol@example.com", list_id="news")
-    site.mailtrack.state().drain.try_run()
+    site.mailtrack._state().drain.try_run()
     formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
     said = [formatter.format(record) for record in caplog.records if record.name.startswith("flask_mailtrack")]
     assert {"flask_mailtrack.hit", "flask_mailtrack.drain", "flask_mailtrack.send"} <= {
@@ -69,7 +69,7 @@ def test_a_whole_story_names_nobody(
 def test_a_lost_record_has_a_logger_of_its_own(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
     """What must hold a row, to be recovered, is told by one logger alone, so that it can go to a file of its own."""
     site = make_site()
-    for journal in site.mailtrack.state().journals:
+    for journal in site.mailtrack._state().journals:
         for spool in journal.spools:
             spool.directory.parent.mkdir(exist_ok=True)
             spool.directory.write_text("")  # nothing can be written into a file, by root either

@@ -248,7 +248,7 @@ def test_the_journal_holds_no_more_than_the_database_will(make_site: MakeSite, m
     """Before the drain has run: no address, no User-Agent; and for deliverability no time of day, and no link."""
     site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_IP="full", MAILTRACK_MODE=mode)
     sent = site.send(HTML)
-    journal = site.mailtrack.state().journals[0]
+    journal = site.mailtrack._state().journals[0]
     before = b"".join(path.read_bytes() for path in journal.directory.glob("*.jsonl"))
     read(site, sent)
     written = b"".join(path.read_bytes() for path in journal.directory.glob("*.jsonl"))[len(before) :]
@@ -275,7 +275,7 @@ def test_a_quiet_mode_is_quiet_about_choices_too(make_site: MakeSite, mode: str)
     form = {"action": "reason", "reason": "other", "comment": "Enough"}
     assert site.client.post(path[0], data=form, headers=BROWSER).status_code == 200
     site.client.post(link[0], data={"action": "decline"}, headers=BROWSER)
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     measured = state.signer.read(Kind.OPEN, tokens(sent)[-1]).message_id
     trap = state.signer.message(measured).honeypot()
     assert site.client.get(f"/m/h/{trap}", headers=BROWSER).status_code == 204
@@ -297,7 +297,7 @@ def test_what_an_earlier_version_has_written_down_is_quiet_too(make_site: MakeSi
     site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_MODE=mode)
     site.send(HTML, list_id="news")
     site.mailtrack.flush()
-    state, row = site.mailtrack.state(), people(site)[ADA]
+    state, row = site.mailtrack._state(), people(site)[ADA]
     said = {"ip": "203.0.113.9", "user_agent": "Firefox", "method": "page", "ref": state.signer.recipient_refs(ADA)[0]}
     state.journals[0].append(to_json(Hit(new_id(), row.id, EventType.TRAPPED, now(), ip="203.0.113.9")))
     state.journals[1].append(to_json(Hit(new_id(), row.id, EventType.UNSUBSCRIBED, now(), **said)))

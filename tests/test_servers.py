@@ -90,7 +90,7 @@ def pid():
 
 @app.get("/links")
 def links():
-    signer = mailtrack.state().signer
+    signer = mailtrack._state().signer
     tokens = signer.message(new_id())
     ref = signer.recipient_refs("ada@example.com")[0]
     return {{

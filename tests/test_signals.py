@@ -276,7 +276,7 @@ def test_a_failing_teardown_function_holds_nothing_up(make_site: MakeSite) -> No
 def test_no_context_is_made_where_nobody_listens(make_site: MakeSite) -> None:
     """A drain of many rows pays for receivers only where there are some."""
     site = make_site(MAILTRACK_DRAIN="manual")
-    drain = site.mailtrack.state_of(site.app).drain
+    drain = site.mailtrack._state_of(site.app).drain
     pushed: list[object] = []
     for listening in (False, True):
         Reader(site.client, site.send(HTML)).open()

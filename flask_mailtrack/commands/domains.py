@@ -15,11 +15,10 @@ from flask_mailtrack.administration.host_names import caddy_block, nginx_block
 from flask_mailtrack.administration.tracking_domains import Domain
 from flask_mailtrack.state import current_state
 
-from .terminal import mistakes_told
+from .terminal import COLOURS, cell, mistakes_told
 
 domains: AppGroup = AppGroup("domains", help="Host names of your own for links: make, check, use and remove them.")
 
-_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "yellow"}
 _COLUMNS = ("host", "status", "sender_domains", "account_default", "target", "reason", "certificate_ends", "checked_at")
 
 
@@ -81,7 +80,7 @@ def show(host: str, as_json: bool) -> None:
         return
     _tell(found)
     for finding in mail:
-        click.secho(f"{finding.level:8}", fg=_COLOURS[finding.level], nl=False)
+        click.secho(f"{finding.level:8}", fg=COLOURS[finding.level], nl=False)
         click.echo(f"{finding.text} {finding.cure}".rstrip())
 
 
@@ -156,7 +155,7 @@ def export() -> None:
     writer.writerow(_COLUMNS)
     for domain in current_state().administration.domains.list():
         row = _plain(domain)
-        writer.writerow([_cell(row[name]) for name in _COLUMNS])
+        writer.writerow([cell(_text(row[name])) for name in _COLUMNS])
 
 
 def _tell(domain: Domain) -> None:
@@ -164,7 +163,7 @@ def _tell(domain: Domain) -> None:
     click.echo(f"  {domain.record.zone_line}")
     click.echo(f"  {_users(domain)}; {domain.reason}")
     for finding in domain.findings:
-        click.secho(f"  {finding.level:8}", fg=_COLOURS.get(finding.level), nl=False)
+        click.secho(f"  {finding.level:8}", fg=COLOURS.get(finding.level), nl=False)
         click.echo(f"{finding.text} {finding.cure}".rstrip())
 
 
@@ -177,7 +176,5 @@ def _plain(domain: Domain) -> dict[str, Any]:
     return {**dataclasses.asdict(domain), "target": domain.record.target}
 
 
-def _cell(value: Any) -> str:
-    """Return a value as a cell that no spreadsheet takes for a formula (CWE-1236)."""
-    text = " ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+def _text(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)

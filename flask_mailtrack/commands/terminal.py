@@ -9,6 +9,11 @@ import click
 
 from flask_mailtrack.errors import MailtrackError
 
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "yellow"}
+"""Of the levels of findings."""
+TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+"""The type of an option that takes a moment."""
+
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
@@ -17,3 +22,13 @@ def mistakes_told() -> Iterator[None]:
         yield
     except MailtrackError as error:
         raise click.ClickException(str(error)) from None
+
+
+def printable(text: str) -> str:
+    """Return *text* without what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def cell(text: str) -> str:
+    """Return *text* as a cell that no spreadsheet takes for a formula (CWE-1236)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

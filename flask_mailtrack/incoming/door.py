@@ -21,10 +21,13 @@ from werkzeug.sansio.utils import host_is_trusted
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import DOMAIN_PATH, NOTICE
+from flask_mailtrack.storage.tables.domains import DomainsInUse
 
 from . import answer
-from .own_hosts import DeepLinks
-from .views import Views
+from .hits import Recorder
+from .own_hosts import DeepLinks, OwnHosts, create_deep_links
+from .pages import Pages
+from .views import Views, create_blueprint, exempt_from_csrf
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
@@ -148,3 +151,18 @@ class Door:
         host = environ.get("HTTP_HOST", "")
         name = host_of(f"http://{host}")
         return name in self._own_hosts or host_is_trusted(host, trusted) or self._may_be_ours(name)
+
+
+def serve(
+    app: Flask, settings: Settings, recorder: Recorder, pages: Pages, hosts: OwnHosts, in_use: DomainsInUse
+) -> None:
+    """Let *app* answer readers: by the front door, or else by its own routes."""
+    views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use.known)
+    # With the door, too: for url_for, and flask routes.
+    blueprint = create_blueprint(settings, views)
+    app.register_blueprint(blueprint)
+    if settings.front_door:
+        Door(app, settings, views, deep_links, in_use.may_be_ours).hang()
+    else:
+        app.register_blueprint(create_deep_links(deep_links))
+        exempt_from_csrf(app, blueprint)

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flask_mailtrack.agents import Agent, recognise
-from flask_mailtrack.events import OWN_NETWORK, EventType, Verdict
+from flask_mailtrack.config import Settings
+from flask_mailtrack.events import OWN_NETWORK, EventType, Hit, Verdict, new_id, now
 from flask_mailtrack.networks import NOWHERE, OWN, Network
+from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
+from flask_mailtrack.storage.tables.enrichment import Enrichment
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 
@@ -90,6 +93,26 @@ def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS, *, strict: bool
     case = _Case(evidence, recognise(evidence.user_agent), headers, thresholds)
     rules = RULES if strict else LENIENT
     return next(judgement for rule in rules if (judgement := rule(case)))
+
+
+def hit_of(evidence: Evidence, ip: str | None, settings: Settings, enrichment: Enrichment) -> Hit:
+    """Return the hit that a request would be, with what is known of its client; nothing is stored.
+
+    :param ip: where the request comes from.
+    """
+    judgement = judge(evidence, settings.limits, strict=settings.verdicts)
+    hit = Hit(
+        id=new_id(),
+        message_id=new_id(),
+        type=evidence.type,
+        occurred_at=now(),
+        ip=keep_ip(ip, settings.ip, b"", now().date()),
+        user_agent=clean(evidence.user_agent, MAX_USER_AGENT),
+        verdict=judgement.verdict,
+        verdict_reasons=judgement.reasons,
+        provider=judgement.provider,
+    )
+    return enrichment.enrich(hit)
 
 
 def _head(case: _Case) -> Judgement | None:

@@ -23,7 +23,8 @@ from secrets import token_hex
 from typing import Any, cast
 
 from flask import Flask, current_app, has_app_context
-from flask_mail import BadHeaderError, Connection, Mail, Message, _MailMixin
+from flask_mail import BadHeaderError, Connection, Message, _MailMixin
+from flask_mail import Mail as Mail  # the rooms above name its type by this door
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList, UnknownTag

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import InitVar, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from flask_mailtrack.config import QUOTED_PRINTABLE, Settings
 from flask_mailtrack.errors import UnknownList
@@ -42,24 +42,29 @@ _KEYS = {name: name for name in (*_SWITCHED, "tag", "mode", "encoding")} | {"lis
 """What may stand in the header, and the option that it is."""
 
 
+class TrackingOptions(TypedDict, total=False):
+    """The names and types of :class:`Options`, for what takes them as keyword arguments."""
+
+    opens: bool | None
+    clicks: bool | None
+    unsubscribe: bool | None
+    tag: str | None
+    list_id: str | None
+    metadata: Mapping[str, Any] | None
+    utm: Mapping[str, str] | None
+    transactional: bool | None
+    mode: str | None
+    columns: Mapping[str, Any] | None
+    store: bool | None
+    encoding: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What one place says; ``None`` leaves it to the wider ones.
 
-    :param opens: put in a pixel.
-    :param clicks: track links.
-    :param unsubscribe: headers, footer and placeholders of other services; without a list, an unsubscribe
-        means everything. Who has left a list does not get its mail, whatever this says.
-    :param tag: a campaign's name, for statistics; at most 255 characters.
-    :param list_id: the list that a recipient can leave; at most 255 characters.
-    :param metadata: JSON that is kept on the message row; at most 64,000 bytes and 20 levels.
-    :param utm: ``utm_…`` parameters that are added to tracked links, without the prefix.
-    :param transactional: the mail is about the recipient's own doings, such as a password reset: its
-        links, which may work once only, are left alone, and there is nothing to unsubscribe from.
-    :param mode: what is kept of opens and clicks, one of :class:`~flask_mailtrack.modes.Mode`.
-    :param columns: values for columns that the host has added to the message model.
-    :param store: off: the mail is not to be kept. Nothing is written down of it, so nothing in it is tracked.
-    :param encoding: of the text parts: ``quoted-printable``, or empty: as Flask-Mail encodes them.
+    The fields are what :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` takes, and documents.
+
     :raises TypeError: a value of the wrong type.
     :raises ValueError: ``transactional`` together with ``clicks`` or ``unsubscribe``, a mode that is none, a name
         that is too long or has control characters, metadata that is not JSON, is too long or too deep, or that
@@ -282,13 +287,19 @@ def _one(key: str, value: str) -> Options:
     return Options(**said)
 
 
-def refuse(wrong: Iterable[str]) -> None:
-    """Refuse names that are no options.
+def said_in_code(options: TrackingOptions) -> Options:
+    """Return what a host says by keyword arguments.
 
-    :raises TypeError: it names the nearest option.
+    :raises TypeError: a value of the wrong type, or a name that is no option; it names the nearest one.
+    :raises ValueError: as for :class:`Options`.
     """
-    for name in wrong:
-        raise TypeError(f"{name!r} is not an option. {_nearest(name, [f.name for f in fields(Options)])}")
+    for name in options:
+        if name not in TrackingOptions.__annotations__:
+            raise TypeError(f"{name!r} is not an option. {_nearest(name, TrackingOptions.__annotations__)}")
+    said = Options(**options)
+    if said.transactional and said.list_id:
+        raise ValueError("transactional mail is of no list: give list_id or transactional=True, not both.")
+    return said
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

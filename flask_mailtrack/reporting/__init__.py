@@ -1,1 +1,1 @@
-"""The read side: stats and the command line."""
+"""The read side: what became of mails, and what is wrong with a set-up."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from flask_mailtrack import networks
 from flask_mailtrack.config import Settings
-from flask_mailtrack.events import NOTICE, PATHS, Kind, new_id, now
+from flask_mailtrack.events import NOTICE, PATHS, VERIFIED, Kind, new_id, now
 from flask_mailtrack.storage.drain.shipping import CURE
 from flask_mailtrack.storage.journal.backlog import weakness
 from flask_mailtrack.storage.journal.directory import bad_files, foreign_segments, intrusion, make, strangers
@@ -25,10 +26,12 @@ from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, REFUSED, Stream
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.domains import DomainRow, urgency
 from flask_mailtrack.storage.tables.enrichment import Enrichment
 from flask_mailtrack.storage.tables.host_columns import CURE as FILL
 from flask_mailtrack.storage.tables.host_columns import UNFILLED, UNFILLED_WITHOUT_MAIL
 from flask_mailtrack.storage.tables.schema import missing_columns, missing_tables, try_to_write
+from flask_mailtrack.storage.tables.switch_status import SwitchStatus
 from flask_mailtrack.tokens import Signer
 
 from .walls import blame, wall
@@ -82,6 +85,40 @@ def findings(
     yield _guarded("C50", lambda: _networks(settings))
     if settings.geo_database:
         yield _guarded("C51", lambda: _countries(settings))
+
+
+def switch_findings(
+    scopes: Mapping[str, Sequence[SwitchStatus]], trouble: str = "", *, paused: bool = False
+) -> Iterator[Finding]:
+    """Yield what holds in each scope.
+
+    :param scopes: as :meth:`.OperatorSettings.overview` returns it.
+    :param trouble: why what is in force cannot be read.
+    """
+    if trouble:
+        yield Finding("C63", "warning", trouble)
+    if paused:
+        yield Finding("C63", "warning", "tracking is paused: nothing is tracked, and hits are thrown away")
+    for scope, switches in scopes.items():
+        yield Finding("C63", "ok", f"{scope}: {'; '.join(f'{each.key} {each.text}' for each in switches)}")
+
+
+def domain_findings(
+    rows: Sequence[DomainRow], configured: Collection[str], trouble: str = "", *, can_check: bool = True
+) -> Iterator[Finding]:
+    """Yield how each tracking domain stands.
+
+    :param configured: the hosts that the configuration names: they are used however they stand.
+    :param can_check: whether what domains are checked with is installed.
+    """
+    if trouble:
+        yield Finding("C64", "warning", trouble)
+    if rows and not can_check:
+        cure = "pip install 'flask-mailtrack[domains]'"
+        yield Finding("C64", "warning", f"tracking domains are not watched, as dnspython is missing: {cure}")
+    moment = now()
+    for row in rows:
+        yield Finding("C64", *_standing(row, configured, moment))
 
 
 def _links(settings: Settings) -> Iterator[Finding]:
@@ -266,6 +303,24 @@ def _countries(settings: Settings) -> Finding:
     if not Enrichment(geo_database=settings.geo_database).has_countries():
         return Finding("C51", "warning", f"{settings.geo_database} is no country database: events get no country")
     return Finding("C51", "ok", "the country database can be read")
+
+
+def _standing(row: DomainRow, configured: Collection[str], moment: datetime) -> tuple[str, str]:
+    status = row.status.replace("_", " ")
+    if row.status == VERIFIED:
+        if row.certificate_ends is None or not (urgent := urgency(row.certificate_ends, moment)):
+            return "ok", f"{row.host} is verified"
+        left = max(0, (row.certificate_ends - moment).days)
+        cure = f"renew it {'at once' if urgent > 1 else 'soon'}"
+        return "warning", f"{row.host} is verified, but its certificate ends in {left} days: {cure}"
+    if row.host in configured:
+        text = f"links stand on {row.host}, as the configuration says, which is {status}: {row.status_reason}"
+        return "error" if row.checked_at else "ok", text
+    if row.used:
+        users = ", ".join([*row.sender_domains, *(["the account"] if row.account_default else [])])
+        fallen = f"mail of {users} carries its links on the next wider host that works"
+        return "warning", f"{row.host} is {status}, so {fallen}: {row.status_reason}"
+    return "ok", f"{row.host} is {status}, and no mail uses it"
 
 
 def _guarded(code: str, look: Callable[[], Finding]) -> Finding:

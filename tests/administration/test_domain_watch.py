@@ -248,7 +248,7 @@ def test_a_receiver_hears_of_it_in_a_context_of_the_app(site: Site, monkeypatch:
 
     monkeypatch.setattr("flask_mailtrack.administration.domain_check.DomainChecker.check", lambda *_: OK)
     site.mailtrack.domains.create("example.org", "click")
-    watch = site.mailtrack.state().administration.watch
+    watch = site.mailtrack._state().administration.watch
     with domain_verified.connected_to(hear, site.app):
         thread = threading.Thread(target=watch.look)
         thread.start()

@@ -32,7 +32,7 @@ class Desk:
 
 def desk(site: Site) -> Desk:
     """Return the settings of *site*, read anew at each question."""
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     switches, told = Switches(state.database), Told()
     return Desk(OperatorSettings(switches, state.settings, told), switches, told.changes)  # type: ignore[arg-type]
 

@@ -119,7 +119,7 @@ def test_another_process_knows_a_tag_within_five_seconds(
     clock = [0.0]
     monkeypatch.setattr("flask_mailtrack.storage.tables.snapshot.time.monotonic", lambda: clock[0])
     there.send(tag="free")
-    tags = here.mailtrack.state_of(here.app).administration.tags
+    tags = here.mailtrack._state_of(here.app).administration.tags
     tags.add("Welcome", by="ops")
     there.send(tag="free")
     clock[0] = FRESH_SECONDS
@@ -134,10 +134,10 @@ def test_another_process_knows_a_tag_within_five_seconds(
 def test_a_database_that_is_away_refuses_no_tag(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was known last holds; if nothing was ever known, the tag may be declared there, and the mail goes."""
     bare = make_site(tables=False, MAILTRACK_TAGS=["welcome"], MAILTRACK_DRAIN="manual")
-    bare.mailtrack.state().office.preparer.operator.check_tag("declared-by-an-operator")
+    bare.mailtrack._state().office.preparer.operator.check_tag("declared-by-an-operator")
     site = make_site(MAILTRACK_TAGS=["welcome"])
     site.mailtrack.tags.add("offer", by="ops")
-    switches = site.mailtrack.state().administration.switches
+    switches = site.mailtrack._state().administration.switches
     switches.now()
     monkeypatch.setattr(switches.snapshot, "_ask", lambda: (_ for _ in ()).throw(OSError("away")))
     switches.snapshot.forget()

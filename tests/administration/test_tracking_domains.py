@@ -56,7 +56,7 @@ class Office:
 
 def office(site: Site, checks: Any, configured: tuple[str, ...] = ()) -> Office:
     """Return the domains of *site*."""
-    table = DomainTable(site.mailtrack.state().database)
+    table = DomainTable(site.mailtrack._state().database)
     in_use, told = DomainsInUse(table), Told()
     domains = Domains(table, in_use, checks, configured, ["customer.test", "news.other.test"], told)  # type: ignore[arg-type]
     return Office(site, domains, in_use, table, told.changes)
@@ -189,7 +189,7 @@ def test_two_machines_do_not_check_one_host_at_once(make_site: MakeSite, databas
     moment = now()
     assert one.table.due(moment) == [HOST]
     assert one.table.lease(HOST, moment)
-    assert not DomainTable(site.mailtrack.state().database).lease(HOST, moment)
+    assert not DomainTable(site.mailtrack._state().database).lease(HOST, moment)
     assert one.table.due(moment) == []
     assert one.domains.watch() == 0
     assert one.table.lease(HOST, moment + timedelta(minutes=11))

@@ -166,7 +166,7 @@ def _start(status: str, headers: list[Any], exc_info: Any = None) -> Any:
 def pixels(folder: Path) -> tuple[Flask, list[str]]:
     """Return an app of ours, and pixels of its own."""
     app, links = tracked(folder, "group")
-    signer = app.extensions["mailtrack"].state_of(app).signer
+    signer = app.extensions["mailtrack"]._state_of(app).signer
     return app, [f"/m/o/{signer.message(new_id()).open()}.gif" for _ in links]
 
 

@@ -40,7 +40,7 @@ def main(url: str, rows: int) -> None:
     mailtrack = Mailtrack(app, mail=mail, db=db)
     with app.app_context():
         db.create_all()
-        state = mailtrack.state()
+        state = mailtrack._state()
         for name in ("first import", "second import"):
             began = time.perf_counter()
             done = load(state.people, SuppressionFile(file))

@@ -194,7 +194,7 @@ def test_all_bad_links_get_the_same_page(site: Site, path: str) -> None:
 @pytest.mark.parametrize("kind", [Kind.OPEN, Kind.UNSUBSCRIBE, Kind.PREFERENCES])
 def test_a_token_of_another_kind_is_no_link(site: Site, path: str, kind: Kind) -> None:
     """s04: the tokens of pixel and pages do not redirect, even with a good destination behind them."""
-    token = site.mailtrack.state().signer.message(site.rows("Message")[0].id).recipient(kind, "a" * 16)
+    token = site.mailtrack._state().signer.message(site.rows("Message")[0].id).recipient(kind, "a" * 16)
     assert follow(site, f"/m/c/{token}/{path.rpartition('/')[2]}").status_code == 404
     assert site.rows("Event") == []
 
@@ -324,7 +324,7 @@ HOSTILE = [
 @pytest.mark.parametrize("url", HOSTILE, ids=repr)
 def test_a_signed_link_may_still_not_lead_astray(site: Site, url: str) -> None:
     """s23 to s28: a destination that browsers read differently, or that runs, is refused even with our signature."""
-    signer = site.mailtrack.state().signer
+    signer = site.mailtrack._state().signer
     site.send("<p>Hello</p>")
     (message,) = site.rows("Message")
     response = follow(site, "/m/c/" + signer.message(message.id).click(signer.stamp(0, url)))

@@ -274,7 +274,7 @@ def test_what_a_link_did_not_do_a_link_does_not_offer_to_undo(
     choose = path.replace("/u/", "/p/")
     assert site.client.get(choose).status_code == 404
     from_page = re.findall(r'href="([^"]+/p/[^"]+)"', site.client.get(path).text)[0]
-    standing = site.mailtrack.state().optouts.standing
+    standing = site.mailtrack._state().optouts.standing
 
     def locked(*token: Any) -> Any:
         return replace(standing(*token), left=frozenset({"news", ""}), locked=True)

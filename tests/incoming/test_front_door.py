@@ -41,7 +41,7 @@ DESTINATION = "https://example.com/a?b=c"
 
 def links(mailtrack: Mailtrack, app: Flask, prefix: str = "/m") -> dict[str, str]:
     """The path of each kind of link, without a mail."""
-    signer = mailtrack.state_of(app).signer
+    signer = mailtrack._state_of(app).signer
     tokens = signer.message(new_id())
     (ref, *_) = signer.recipient_refs("ada@example.com")
     return {

@@ -72,7 +72,7 @@ def test_a_line_of_the_spool_is_that_of_a_hit(make_site: MakeSite, path: str, ag
     site.mailtrack.flush()
     url = next(each for each in (*Reader(site.client, sent)._page.images, *hrefs(sent.html)) if path in each)
     assert site.client.get(url, headers={"User-Agent": agent}).status_code in (200, 204, 302)
-    journal = site.mailtrack.state().journals[0]
+    journal = site.mailtrack._state().journals[0]
     (segment,) = journal.directory.glob("events-*")
     body = decode(segment.read_bytes())
     hit = from_json(body)

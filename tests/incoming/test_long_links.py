@@ -40,21 +40,21 @@ def test_a_link_of_any_length_leads_where_it_should(site: Site, length: int) -> 
 def test_another_process_finds_it_on_disk(site: Site) -> None:
     """A process that has never seen the mail follows its long links while the database is away."""
     path = path_of(site)
-    site.mailtrack.state().references._remembered.clear()
+    site.mailtrack._state().references._remembered.clear()
     site.db.drop_all()
     assert site.client.get(path).headers["Location"] == LONG
 
 
 def shelf(site: Site) -> Path:
     """The file in which the processes of a machine share long links."""
-    return site.mailtrack.state().journals[0].directory / SHELF
+    return site.mailtrack._state().journals[0].directory / SHELF
 
 
 def test_another_machine_finds_it_in_the_database(site: Site) -> None:
     """Without memory and file the database is asked, once; then the machine knows it."""
     path = path_of(site)
     site.mailtrack.flush()
-    site.mailtrack.state().references._remembered.clear()
+    site.mailtrack._state().references._remembered.clear()
     shelf(site).unlink()
     assert site.client.get(path).headers["Location"] == LONG
     site.db.drop_all()
@@ -64,7 +64,7 @@ def test_another_machine_finds_it_in_the_database(site: Site) -> None:
 def test_a_database_that_hangs_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a second the reader is asked to come again; nothing leads elsewhere."""
     path = path_of(site)
-    known = site.mailtrack.state().references
+    known = site.mailtrack._state().references
     known._remembered.clear()
     shelf(site).unlink()
     monkeypatch.setattr(references, "SECONDS", 0.05)
@@ -77,7 +77,7 @@ def test_a_damaged_file_costs_no_link(site: Site) -> None:
     """A file that cannot be read is begun anew, and the database knows where links lead."""
     path = path_of(site)
     site.mailtrack.flush()
-    site.mailtrack.state().references._remembered.clear()
+    site.mailtrack._state().references._remembered.clear()
     shelf(site).write_bytes(b"no database" * 999)
     assert site.client.get(path).headers["Location"] == LONG
     with sqlite3.connect(shelf(site)) as connection:
@@ -87,7 +87,7 @@ def test_a_damaged_file_costs_no_link(site: Site) -> None:
 
 def test_without_a_row_in_the_journal_the_link_stays(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it cannot be written down where a long link leads, the author's own link goes out; others are tracked."""
-    monkeypatch.setattr(site.mailtrack.state().office.ledger, "keep", lambda links: False)
+    monkeypatch.setattr(site.mailtrack._state().office.ledger, "keep", lambda links: False)
     copy = site.send(f'<a href="{LONG}">go</a> <a href="https://example.com/b">there</a>')
     assert f'"{LONG}"' in copy.html
     assert Reader(site.client, copy).click("there").location == "https://example.com/b"
@@ -106,7 +106,7 @@ def test_a_link_of_a_young_mail_may_still_be_on_its_way(make_site: MakeSite) -> 
     """Where the rows are still in another machine's journal, the reader is asked to come again, and then led."""
     site = make_site(MAILTRACK_DRAIN="manual")
     path = path_of(site)
-    site.mailtrack.state().references._remembered.clear()
+    site.mailtrack._state().references._remembered.clear()
     shelf(site).unlink()
     assert site.client.get(path).status_code == 503
     site.mailtrack.flush()

@@ -27,7 +27,7 @@ def make_domain(site: Site) -> None:
 def test_a_host_proves_that_it_reaches_this_app(make_site: MakeSite, door: bool) -> None:
     """The answer to a fresh question depends on the name in the request, and no cache keeps it."""
     site = make_site(MAILTRACK_FRONT_DOOR=door)
-    signer = site.mailtrack.state().signer
+    signer = site.mailtrack._state().signer
     for host in (HOST, "links.example.com"):
         answer = site.client.get(f"/m/d/{NONCE}", base_url=f"https://{host}")
         assert (answer.status_code, answer.text) == (200, f"{signer.host_proof(host, NONCE)}\n")
@@ -83,12 +83,12 @@ def test_links_on_a_tracking_domain_need_no_trusted_host(make_site: MakeSite) ->
     site = make_site(TRUSTED_HOSTS=["www.example.com"])
     links = paths(site)
     make_domain(site)
-    site.mailtrack.state().administration.in_use.now()
+    site.mailtrack._state().administration.in_use.now()
     assert answers(site, links, HOST) == [200, 302, 200, 200]
     assert answers(site, links, "evil.example") == [400] * 4
     assert answers(site, links, "www.example.com") == [200, 302, 200, 200]
     site.mailtrack.domains.remove(HOST, force=True)
-    site.mailtrack.state().administration.in_use.now()
+    site.mailtrack._state().administration.in_use.now()
     assert answers(site, links, HOST) == [400] * 4
 
 
@@ -98,7 +98,7 @@ def test_a_link_leads_though_this_process_has_not_heard_of_its_host(
     """As long as nobody can say that a host is not ours, readers are served from memory, and the memory is renewed."""
     site = make_site(TRUSTED_HOSTS=["www.example.com"])
     links = paths(site)
-    snapshot = site.mailtrack.state().administration.in_use.snapshot
+    snapshot = site.mailtrack._state().administration.in_use.snapshot
     renewed: list[bool] = []
     monkeypatch.setattr(snapshot, "renew", lambda: renewed.append(True))
     asked: list[bool] = []
@@ -112,11 +112,11 @@ def test_a_link_leads_though_this_process_has_not_heard_of_its_host(
 def test_a_host_proves_itself_before_anybody_trusts_it(make_site: MakeSite) -> None:
     """The check of a domain that was made a moment ago, in another process, gets its answer under TRUSTED_HOSTS."""
     site = make_site(TRUSTED_HOSTS=["www.example.com"])
-    site.mailtrack.state().administration.in_use.now()
+    site.mailtrack._state().administration.in_use.now()
     answer = site.client.get(f"/m/d/{NONCE}", base_url="https://new.example.org")
     assert (answer.status_code, answer.text.strip()) == (
         200,
-        site.mailtrack.state().signer.host_proof("new.example.org", NONCE),
+        site.mailtrack._state().signer.host_proof("new.example.org", NONCE),
     )
 
 
@@ -139,7 +139,7 @@ def test_links_on_a_tracking_domain_need_no_route(tmp_path: Path, options: dict[
         db.create_all()
         links = paths(site)
         make_domain(site)
-        site.mailtrack.state().administration.in_use.now()
+        site.mailtrack._state().administration.in_use.now()
         assert answers(site, links, HOST) == [200, 302, 200, 200]
         assert answers(site, links, "evil.example") == [400] * 4
         db.session.remove()
@@ -154,7 +154,7 @@ def test_a_page_on_a_tracking_domain_is_the_hosts_own(make_site: MakeSite) -> No
     site.app.jinja_loader = DictLoader({"mailtrack/unsubscribe.html": own})
     links = paths(site)
     make_domain(site)
-    site.mailtrack.state().administration.in_use.now()
+    site.mailtrack._state().administration.in_use.now()
     page = site.client.get(links["u"], base_url=f"https://{HOST}")
     assert 'our own page <a href="https://www.example.com/home">' in page.text
 
@@ -179,5 +179,5 @@ def test_a_web_server_may_ask_a_process_that_never_sends(make_site: MakeSite, tm
     here = make_site(SQLALCHEMY_DATABASE_URI=url, MAILTRACK_APP_ID="here")
     assert here.client.get("/m/d/ask?domain=first.example.org").status_code == 200
     domains.create("example.org", "click", by="ops")
-    here.mailtrack.state().administration.in_use.snapshot.forget()
+    here.mailtrack._state().administration.in_use.snapshot.forget()
     assert here.client.get(f"/m/d/ask?domain={HOST}").status_code == 200

@@ -95,7 +95,7 @@ def test_a_bad_pixel_looks_like_a_good_one(site: Site, path: str, damage: Damage
 @pytest.mark.parametrize("kind", [Kind.CLICK, Kind.UNSUBSCRIBE, Kind.PREFERENCES])
 def test_a_token_of_another_kind_is_no_open(site: Site, path: str, kind: Kind) -> None:
     """s04: a click or unsubscribe token on the pixel's route counts nothing."""
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     other = state.signer.message(site.rows("Message")[0].id).recipient(kind, "a" * 16)
     assert site.client.get(f"/m/o/{other}.gif").status_code == 200
     assert site.rows("Event") == []
@@ -311,7 +311,7 @@ def test_the_host_says_what_is_kept(make_site: MakeSite, config: dict[str, Any],
     site = make_site(MAILTRACK_DRAIN="manual", **config)
     path = pixel_path(site)
     site.client.get(path, headers=BROWSER, environ_base={"REMOTE_ADDR": "203.0.113.77"})
-    spooled = b"".join(p.read_bytes() for p in site.mailtrack.state().journals[0].directory.glob("*.jsonl"))
+    spooled = b"".join(p.read_bytes() for p in site.mailtrack._state().journals[0].directory.glob("*.jsonl"))
     assert (b"203.0.113.77" in spooled) == (ip == "203.0.113.77")
     assert (b"Gecko" in spooled) == (agent == BROWSER["User-Agent"])
     site.mailtrack.flush()

@@ -224,7 +224,7 @@ def test_a_failing_context_processor_costs_no_page(
 ) -> None:
     """s51: if what the host adds to each template fails, the package's own page is shown, and the host told."""
     site = build(lambda app: app.context_processor(processor), MAILTRACK_FRONT_DOOR=front_door)
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     site.send(list_id="news")
     tokens = state.signer.message(site.rows("Message")[0].id)
     for kind in (Kind.UNSUBSCRIBE, Kind.PREFERENCES):

@@ -53,7 +53,7 @@ def test_the_whole_address_is_judged_and_not_kept(mode: str, kept: str, make_sit
     client = site.client
     client.environ_base["REMOTE_ADDR"] = "::ffff:40.107.1.2"
     Reader(client, site.send(HTML)).click()
-    journal = "".join(p.read_text() for p in Path(site.mailtrack.state().journals[0].directory).glob("*.jsonl"))
+    journal = "".join(p.read_text() for p in Path(site.mailtrack._state().journals[0].directory).glob("*.jsonl"))
     assert ("40.107.1.2" in journal) == (mode == "full")
     site.mailtrack.flush()
     (event,) = site.rows("Event")

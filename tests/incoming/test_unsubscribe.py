@@ -137,7 +137,7 @@ def test_a_bad_token_is_not_found(site: Site, path: str, damage: Damage) -> None
 @pytest.mark.parametrize("kind", [Kind.OPEN, Kind.CLICK, Kind.PREFERENCES])
 def test_a_token_of_another_kind_does_not_unsubscribe(site: Site, path: str, kind: Kind) -> None:
     """s62: the token of a pixel or a link, which forwarded mails give away, cannot be replayed here."""
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     tokens = state.signer.message(site.rows("Message")[0].id)
     token = tokens.recipient(kind, state.signer.recipient_refs("ada@example.com")[0])
     assert site.client.post(f"/m/u/{token}", data=ONE_CLICK).status_code == 404

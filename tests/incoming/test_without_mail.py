@@ -72,7 +72,7 @@ def test_nobody_can_put_another_list_into_a_link(site: Site) -> None:
     """A link with another list, or a damaged one, is about everything, to be safe."""
     token, _, news = path(site.mailtrack.unsubscribe_url(ADA, "news")).rpartition("/")
     offers = path(site.mailtrack.unsubscribe_url(ADA, "offers")).rpartition("/")[2]
-    read = site.mailtrack.state().signer.read
+    read = site.mailtrack._state().signer.read
     assert read("unsubscribe", f"{token}/{news}").list_id == "news"
     assert read("unsubscribe", f"{token}/{news}-").list_id == "news"
     for damaged in (f"{token}/{offers}", token, f"{token}/%"):

@@ -12,7 +12,7 @@ from flask_mailtrack.outgoing.options import choose
 
 def test_many_long_bodies_take_no_more_than_is_promised(site: Site) -> None:
     """Of sixteen bodies of 930,000 characters the process keeps 32 MB at most, the last one among them."""
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     bodies, plan = state.office.preparer.bodies, Plan.of(choose(state.settings, "", "", None))
     filler = "<p>abcdefghijklmnopqrstuvwxył</p>\n" * 27_000
     tracemalloc.start()

@@ -125,9 +125,9 @@ def test_a_mail_that_unsubscribes_can_be_matched(make_site: MakeSite) -> None:
     address = urlsplit(re.findall("<([^<>]*)>", header)[1])
     assert (address.scheme, address.path) == ("mailto", "leave+%7Bus%7D@example.com")
     (subject,) = parse_qs(address.query)["subject"]
-    token = site.mailtrack.state().signer.read(Kind.UNSUBSCRIBE, subject)
+    token = site.mailtrack._state().signer.read(Kind.UNSUBSCRIBE, subject)
     assert token.message_id == site.rows("Message")[0].id
-    assert token.ref == site.mailtrack.state().signer.recipient_refs("ada@example.com")[0]
+    assert token.ref == site.mailtrack._state().signer.recipient_refs("ada@example.com")[0]
 
 
 @pytest.mark.parametrize("options", [{"transactional": True}, {"unsubscribe": False}, {}])

@@ -35,7 +35,7 @@ def test_apps_of_one_instance_folder_keep_their_rows_apart(make_site: MakeSite, 
         url = f"sqlite:///{tmp_path / name}.sqlite3"
         config = {"TESTING": False, "MAILTRACK_DRAIN": "manual", "MAILTRACK_APP_ID": name}
         site = make_site(MAIL_SUPPRESS_SEND=True, SQLALCHEMY_DATABASE_URI=url, **config)
-        sites.append(site.mailtrack.state_of(site.app).journals[0].directory.name)
+        sites.append(site.mailtrack._state_of(site.app).journals[0].directory.name)
     assert sites[0] != sites[1]
     assert all(name.startswith("mailtrack-") for name in sites)
 
@@ -53,7 +53,7 @@ def test_threads_that_send_many_links_lose_no_mail(site: Site, monkeypatch: pyte
     """When the memory of links is full, sending from several threads goes on."""
     monkeypatch.setattr(delivery, "_REMEMBERED", 5)
     monkeypatch.setattr(Spool, "append", lambda *args, **kwargs: None)
-    book = site.mailtrack.state().office.ledger
+    book = site.mailtrack._state().office.ledger
     row = SentMessage(new_id(), new_id(), "a@example.com", "", "", "", now())
     errors: list[Exception] = []
 
@@ -84,7 +84,7 @@ def test_without_a_thread_to_be_had_mail_goes_out_and_rows_are_kept(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert "/m/c/" in site.send(HTML).html
-    assert site.mailtrack.state().journals[0].size() > 0
+    assert site.mailtrack._state().journals[0].size() > 0
     monkeypatch.setattr(threading.Thread, "start", start)
     site.send(HTML)
     assert "mailtrack-drain" in {thread.name for thread in threading.enumerate()}
@@ -141,7 +141,7 @@ def test_a_plain_copy_still_has_its_way_out(site: Site, monkeypatch: pytest.Monk
     def broken(part: str, url: str) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(site.mailtrack.state().office.preparer, "footer", broken)
+    monkeypatch.setattr(site.mailtrack._state().office.preparer, "footer", broken)
     sent = site.send("<p>x</p>", body=f"leave: {UNSUBSCRIBE}", list_id="news")
     assert sent.html == "<p>x</p>"
     assert f"{BASE_URL}/m/u/" in sent.body

@@ -129,7 +129,7 @@ def test_an_amp_part_has_a_way_out(site: Site) -> None:
 
 def test_the_footer_is_rendered_once_per_body(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A newsletter renders its footer once for each part, and each recipient's has a link of their own."""
-    preparer, parts = site.mailtrack.state().office.preparer, []
+    preparer, parts = site.mailtrack._state().office.preparer, []
     real = preparer.footer
     monkeypatch.setattr(preparer, "footer", lambda part, url: parts.append(part) or real(part, url))
     sent = site.send("<p>x</p>", to=[f"r{n}@example.com" for n in range(5)], body="x", list_id="news")

@@ -91,7 +91,7 @@ def test_segments_of_another_user_are_named_and_stop_list_mail(make_site: MakeSi
     reader = Reader(site.client, site.send(HTML, list_id="news"))
     site.mailtrack.flush()
     assert reader.unsubscribe().status_code == 200
-    (segment,) = site.mailtrack.state().journals[1].directory.glob("optouts-*")
+    (segment,) = site.mailtrack._state().journals[1].directory.glob("optouts-*")
     os.chown(segment, 12345, -1)
     with pytest.raises(OptOutsUnavailable) as caught:
         site.send(HTML, list_id="news")
@@ -118,7 +118,7 @@ def test_a_redis_key_of_another_type_is_an_error(make_site: MakeSite, key: str) 
     """Somebody else's value under one of our names is found before a row, or an opt-out, is missed."""
     with running() as server:
         site = make_site(MAILTRACK_SINK=server.url, MAILTRACK_DRAIN="manual")
-        stream = site.mailtrack.state().stream
+        stream = site.mailtrack._state().stream
         assert stream is not None
         with server.client() as client:
             client.set(f"{stream.name}:{key}", "not ours")

@@ -58,7 +58,7 @@ class Box:
 
     @property
     def stream(self) -> Stream:
-        found = self.site.mailtrack.state_of(self.app).stream
+        found = self.site.mailtrack._state_of(self.app).stream
         assert found is not None
         return found
 
@@ -79,7 +79,7 @@ class Box:
 
     def waiting(self) -> tuple[bool, int, int, int]:
         """What waits: whether anything is in the journal, then the entries of each key."""
-        spools = self.site.mailtrack.state_of(self.app).journals
+        spools = self.site.mailtrack._state_of(self.app).journals
         events, optouts, bad = map(self.stream.length, (EVENTS, OPTOUTS, BAD))
         return any(spool.pending() for spool in spools), events, optouts, bad
 
@@ -337,7 +337,7 @@ def test_what_is_in_the_stream_twice_is_one_row(make_box: MakeBox, ship: Callabl
     """A box that dies between shipping a segment and deleting it ships it again, to no harm."""
     host = make_box()
     Reader(host.client, host.send(HTML)).open()
-    (journal,) = host.site.mailtrack.state().journals[0].directory.glob("events-*")
+    (journal,) = host.site.mailtrack._state().journals[0].directory.glob("events-*")
     host.stream.add(journal.read_bytes().splitlines(keepends=True))
     ship(host)
     assert host.waiting()[1] == 8
@@ -389,7 +389,7 @@ def test_what_waits_in_redis_under_its_former_name_arrives(
     with server.client() as client:
         for key in ("events", "optouts"):
             client.rename(f"{host.stream.name}:{key}", f"{host.stream.former.name}:{key}")
-    for segment in host.site.mailtrack.state_of(host.app).journals[1].directory.glob("optouts-*"):
+    for segment in host.site.mailtrack._state_of(host.app).journals[1].directory.glob("optouts-*"):
         segment.unlink()
     assert host.send(HTML, list_id="news") == []
     monkeypatch.setattr(shipping, "CLAIM_SECONDS", -1)

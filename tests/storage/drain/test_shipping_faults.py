@@ -41,7 +41,7 @@ def box(make_site: MakeSite, server: RedisServer, **config: Any) -> Site:
 
 def streamed(site: Site) -> Stream:
     """The stream of a site that has one."""
-    found = site.mailtrack.state_of(site.app).stream
+    found = site.mailtrack._state_of(site.app).stream
     assert found is not None
     return found
 
@@ -201,7 +201,7 @@ def test_a_killed_redis_stops_no_reader(
     with caplog.at_level(logging.WARNING), pytest.raises(StreamError):  # other boxes' rows may be there
         host.mailtrack.flush()
     reader.open()
-    host.mailtrack.state().drain.try_run()
+    host.mailtrack._state().drain.try_run()
     assert sorted(event.type for event in host.rows("Event")) == ["clicked", "opened", "unsubscribed"]
     said = [record.getMessage() for record in caplog.records]
     ours = [line.partition(f": Redis at 127.0.0.1:{server.port}: ")[0] for line in said]

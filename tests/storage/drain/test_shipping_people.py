@@ -50,7 +50,7 @@ def on(site: Site, act: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
 def length(site: Site, key: str) -> int:
     """How much is in Redis."""
-    stream = site.mailtrack.state_of(site.app).stream
+    stream = site.mailtrack._state_of(site.app).stream
     assert stream is not None
     return stream.length(key)
 
@@ -84,7 +84,7 @@ def test_an_opt_out_in_the_second_spool_is_told_too(boxes: tuple[Site, Site]) ->
     first, second = boxes
     sent = on(first, first.send, HTML, list_id="news")
     on(first, first.mailtrack.flush)
-    place = first.mailtrack.state_of(first.app).journals[1].spools[0].directory
+    place = first.mailtrack._state_of(first.app).journals[1].spools[0].directory
     place.rename(place.with_name("away"))
     place.write_text("not a directory")
     try:
@@ -92,7 +92,7 @@ def test_an_opt_out_in_the_second_spool_is_told_too(boxes: tuple[Site, Site]) ->
     finally:
         place.unlink()
         place.with_name("away").rename(place)
-    assert first.mailtrack.state_of(first.app).journals[1].fallbacks == 1
+    assert first.mailtrack._state_of(first.app).journals[1].fallbacks == 1
     assert on(second, second.send, HTML, list_id="news") == []
 
 
@@ -119,7 +119,7 @@ def test_an_erasure_reaches_redis(boxes: tuple[Site, Site], server: RedisServer)
     with recipient_unsubscribed.connected_to(lambda app, event: told.append(app)):
         Reader(first.client, sent).unsubscribe()
         with server.client() as client:
-            name = first.mailtrack.state_of(first.app).stream.name  # type: ignore[union-attr]
+            name = first.mailtrack._state_of(first.app).stream.name  # type: ignore[union-attr]
             for address in (ADA, BOB):
                 client.xadd(f"{name}:{BAD}", {"r": encode({"recipient": address}), "why": "odd"})
             client.xadd(f"{name}:{BAD}", {"r": b"\xff", "why": f"Duplicate entry '{ADA}'"})
@@ -146,13 +146,13 @@ def test_what_waits_in_redis_is_counted(
             patch.setattr(Consumer, "run", lambda *_: 0)
             site.mailtrack.flush()
         with server.client() as client:
-            name = site.mailtrack.state().stream.name  # type: ignore[union-attr]
+            name = site.mailtrack._state().stream.name  # type: ignore[union-attr]
             client.xadd(f"{name}:{BAD}", {"r": b"x", "why": "odd"})
             client.xadd(f"{name}:{EVENTS}", {"r": b"x"}, id="9999999999999-0")
         health = site.mailtrack.health()
         assert (health.rows, health.streamed, health.bad, health.ok) == (0, 4, 1, True)
         with monkeypatch.context() as patch:
-            stream = site.mailtrack.state().stream
+            stream = site.mailtrack._state().stream
             patch.setattr(stream, "waiting", lambda: (4, 301.0, 1, 0))
             assert (site.mailtrack.health().oldest_seconds, site.mailtrack.health().ok) == (301.0, False)
         told = site.app.test_cli_runner().invoke(args=["mailtrack", "status", "--json"])
@@ -169,8 +169,8 @@ def test_a_thread_with_nothing_of_its_own_moves_what_others_shipped(
     with monkeypatch.context() as patch:
         patch.setattr(Consumer, "run", lambda *_: 0)
         on(first, first.mailtrack.flush)
-    assert on(second, second.mailtrack.state_of(second.app).drain.try_run) == 3
-    assert on(second, second.mailtrack.state_of(second.app).drain.try_run) == 0
+    assert on(second, second.mailtrack._state_of(second.app).drain.try_run) == 3
+    assert on(second, second.mailtrack._state_of(second.app).drain.try_run) == 0
     assert len(on(second, second.rows, "Message")) == 1
 
 
@@ -192,7 +192,7 @@ def test_a_redis_that_is_away_is_no_failure_of_the_database(
     reader.open()
     decline(site, sent)
     reader.open()
-    drain = site.mailtrack.state().drain
+    drain = site.mailtrack._state().drain
     with caplog.at_level(logging.WARNING), tracking_failed.connected_to(receive, site.app):
         assert drain.try_run() == 0
         assert drain.try_run() == 0  # nothing is left here, and it cannot be known what is there
@@ -212,7 +212,7 @@ def test_no_error_of_redis_quotes_who_is_mailed(make_site: MakeSite) -> None:
         site.send(HTML, to=BOB)
         site.mailtrack.flush()
         with server.client() as client:
-            name = site.mailtrack.state().stream.name  # type: ignore[union-attr]
+            name = site.mailtrack._state().stream.name  # type: ignore[union-attr]
             client.xadd(f"{name}:{EVENTS}", {"r": encode({"k": "hit", "recipient": ADA})})
             client.config_set("maxmemory", "100kb")
         with pytest.raises(StreamError) as caught:
@@ -226,7 +226,7 @@ def test_what_was_put_aside_in_redis_is_recovered(boxes: tuple[Site, Site], serv
     """What the database takes now is stored, and gone from Redis; the rest stays, and is named."""
     first, _ = boxes
     on(first, first.send, HTML)
-    state = first.mailtrack.state_of(first.app)
+    state = first.mailtrack._state_of(first.app)
     recover = ["mailtrack", "recover", "--quarantine"]
     assert on(first, first.app.test_cli_runner().invoke, args=recover).exit_code == 0
     with server.client() as client:

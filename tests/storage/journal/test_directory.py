@@ -33,7 +33,7 @@ def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def first(site: Site) -> Path:
     """Where the journal of an app is."""
-    return site.mailtrack.state_of(site.app).journals[0].directory
+    return site.mailtrack._state_of(site.app).journals[0].directory
 
 
 def stored(site: Site) -> bool:

@@ -90,9 +90,9 @@ def test_a_list_send_does_not_wait_for_a_locked_table(database_url: str, make_si
 def test_a_connection_that_the_server_has_closed_costs_nothing(database_url: str, make_site: MakeSite) -> None:
     """The next list send, and the next run of the drain, ask on a fresh connection, and nobody notices."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_DRAIN="manual")
-    _close_all(site.mailtrack.state().database.engine)
+    _close_all(site.mailtrack._state().database.engine)
     assert site.send(HTML, list_id="news") != []
-    _close_all(site.mailtrack.state().database.engine)
+    _close_all(site.mailtrack._state().database.engine)
     assert site.mailtrack.flush() > 0
     assert [row.status for row in site.rows("Message")] == ["sent"]
 

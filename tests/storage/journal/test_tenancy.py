@@ -43,12 +43,12 @@ def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def places(site: Site) -> list[Path]:
     """The directories of an app: first, second, older."""
-    return [spool.directory for spool in site.mailtrack.state_of(site.app).journals[0].spools]
+    return [spool.directory for spool in site.mailtrack._state_of(site.app).journals[0].spools]
 
 
 def die(site: Site) -> None:
     """End the process of an app, as far as others can see."""
-    for journal in site.mailtrack.state_of(site.app).journals:
+    for journal in site.mailtrack._state_of(site.app).journals:
         journal.lease = None
 
 
@@ -246,7 +246,7 @@ def test_apps_of_two_names_in_one_folder_stay_apart(tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / name}.sqlite3"
         app.config.update(SECRET_KEY=SECRET, SQLALCHEMY_DATABASE_URI=url, MAILTRACK_BASE_URL=BASE_URL)
         db, mail = SQLAlchemy(app), Mail(app)
-        found.add(Mailtrack(app, mail=mail, db=db).state_of(app).journals[0].directory)
+        found.add(Mailtrack(app, mail=mail, db=db)._state_of(app).journals[0].directory)
     assert len(found) == 2
 
 

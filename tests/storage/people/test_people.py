@@ -95,7 +95,7 @@ def test_s64_a_link_cannot_lift_what_the_host_has_set(database_url: str, make_si
     """s64: Who complained, or was suppressed by the host, is not signed up again by a link; the page can say so."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     sent = site.send(HTML, list_id="news")
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     token = state.signer.read(Kind.PREFERENCES, preferences(sent).removeprefix("/m/p/"))
     assert not state.optouts.standing(token.message_id, token.ref).locked
     site.mailtrack.suppress(ADA, reason="complaint")
@@ -273,7 +273,7 @@ def test_consent_from_a_column(database_url: str, make_site: MakeSite) -> None:
             mail = Mail(app)
             mailtrack = Mailtrack(app, mail=mail, db=site.db, consent=consent_from(User.email, column))
             with app.app_context():
-                denied = mailtrack.state().optouts.silent(people)
+                denied = mailtrack._state().optouts.silent(people)
             assert "".join(p[0] for p in people if p not in denied) == tracked
 
 
@@ -310,7 +310,7 @@ def test_erased(database_url: str, make_site: MakeSite) -> None:
     bob.open()
     site.client.post(unsubscribe_path(sent), data={"action": "reason", "reason": "other", "comment": "secret"})
     before = site.mailtrack.stats()
-    spools = [journal.spools[0] for journal in site.mailtrack.state().journals]
+    spools = [journal.spools[0] for journal in site.mailtrack._state().journals]
     spools[0].quarantine(b'00000000 {"k":"message","recipient":"ada@example.com"}', "checksum")
     spools[1].quarantine(b'00000000 {"k":"message","recipient":"bob@example.com"}', "checksum")
     done = site.mailtrack.erase("Ada@Example.com")
@@ -397,7 +397,7 @@ def test_each_change_leaves_its_proof(database_url: str, make_site: MakeSite) ->
     site.mailtrack.suppress(ADA, method="phone")
     site.mailtrack.unsuppress(ADA)
     site.mailtrack.erase(ADA)
-    trail = site.mailtrack.state().people.audit("Ada@example.com")
+    trail = site.mailtrack._state().people.audit("Ada@example.com")
     assert [(row["change"], row["list_id"], row["method"]) for row in trail] == [
         ("unsubscribed", "news", "one_click"),
         ("subscribed", "news", "preferences"),
@@ -411,11 +411,11 @@ def test_each_change_leaves_its_proof(database_url: str, make_site: MakeSite) ->
 
 def test_a_replay_leaves_no_second_proof(site: Site) -> None:
     """What was committed, but not taken out of the spool before a crash, changes nothing the second time."""
-    spool = site.mailtrack.state().journals[1]
+    spool = site.mailtrack._state().journals[1]
     site.mailtrack.suppress(ADA)
     site.mailtrack.unsuppress(ADA)
     rows = len(site.rows("Audit"))
-    change = site.mailtrack.state().people.suppression(
+    change = site.mailtrack._state().people.suppression(
         ADA, out=True, list_id="", kind=OptOutKind.UNSUBSCRIBE, method="api"
     )
     for _ in range(2):
@@ -584,7 +584,7 @@ def test_s66_what_is_erased_stays_out_after_a_rotation(make_site: MakeSite, data
         SECRET_KEY_FALLBACKS=[site.app.config["SECRET_KEY"]],
     )
     assert later.send(HTML, list_id="news") == []
-    assert len(later.mailtrack.state().people.audit(ADA)) == 1
+    assert len(later.mailtrack._state().people.audit(ADA)) == 1
     later.mailtrack.unsuppress(ADA, "news")
     assert later.send(HTML, list_id="news") != []
 
@@ -617,7 +617,7 @@ def test_a_newer_link_lifts_what_stands_under_an_older_key(database_url: str, ma
 
 def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path: Path) -> None:
     """s106: A file that somebody has put into the directory under our name is neither read nor replaced."""
-    spool = site.mailtrack.state().journals[0].spools[0]
+    spool = site.mailtrack._state().journals[0].spools[0]
     make(spool.directory)
     spool.quarantine(b'00000000 {"recipient":"ada@example.com"}', "checksum")
     outside = tmp_path / "outside"
@@ -631,7 +631,7 @@ def test_s106_an_erasure_follows_no_link_out_of_the_journal(site: Site, tmp_path
 @pytest.mark.parametrize("address", ["jürgen@example.com", "o'brien@example.com", "b@example.com", "a\\b@example.com"])
 def test_an_erasure_finds_an_address_as_the_quarantine_spells_it(site: Site, address: str) -> None:
     """Letters and quotes that JSON escapes, once for the record and once for the line, are found."""
-    spool = site.mailtrack.state().journals[0].spools[0]
+    spool = site.mailtrack._state().journals[0].spools[0]
     make(spool.directory)
     spool.quarantine(encode({"recipient": address, "details": {"s": {1}}}), "details")
     spool.quarantine(encode({"recipient": "bob@example.com"}), "details")

@@ -250,6 +250,6 @@ db, mail = SQLAlchemy(app), Mail(app)
 mailtrack = Mailtrack(app, mail=mail, db=db)
 with app.app_context():
     db.create_all()
-    assert load(mailtrack.state().people, SuppressionFile(file)).added == rows
+    assert load(mailtrack._state().people, SuppressionFile(file)).added == rows
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -65,7 +65,7 @@ def test_a_pool_that_is_exhausted_by_the_host_costs_no_mail(database_url: str, m
 def test_the_one_connection_of_a_database_in_memory_is_shared(make_site: MakeSite) -> None:
     """A database in memory is its connection: we use the host's, and find its tables there."""
     site = make_site(SQLALCHEMY_DATABASE_URI="sqlite://")
-    assert site.mailtrack.state().database.shared
+    assert site.mailtrack._state().database.shared
     site.mailtrack.suppress("ada@example.com", "news")
     site.db.session.execute(sa.text("SELECT 1"))
     assert site.send(list_id="news") == []
@@ -129,7 +129,7 @@ def test_a_forked_process_has_a_pool_of_its_own(tmp_path: Path) -> None:
 def test_a_burst_of_reads_opens_no_more_than_five(database_url: str, make_site: MakeSite) -> None:
     """The database sees at most five connections of ours from one process, however many threads send."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
-    engine = site.mailtrack.state().database.engine
+    engine = site.mailtrack._state().database.engine
     most = 0
 
     def count(*_: Any) -> None:
@@ -145,6 +145,6 @@ def test_a_burst_of_reads_opens_no_more_than_five(database_url: str, make_site: 
 def read(site: Site) -> None:
     with site.app.app_context():
         try:
-            site.mailtrack.state().optouts.among(["ada@example.com"], "news")
+            site.mailtrack._state().optouts.among(["ada@example.com"], "news")
         except OptOutsUnavailable as error:  # pragma: no cover - what must not happen
             raise AssertionError from error

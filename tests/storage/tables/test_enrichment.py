@@ -182,7 +182,7 @@ def test_a_user_agent_that_is_not_kept(mode: str, kept: str, make_site: MakeSite
     """Where the header must not touch the disk, the names are found before the journal, and the rest is gone."""
     site = make_site(MAILTRACK_USER_AGENT=mode, MAILTRACK_DRAIN="manual")
     Reader(site.client, site.send(HTML), {"User-Agent": MAC}).click()
-    spool = Path(site.mailtrack.state().journals[0].directory)
+    spool = Path(site.mailtrack._state().journals[0].directory)
     assert not any("AppleWebKit" in path.read_text() for path in spool.glob("*.jsonl"))
     site.mailtrack.flush()
     (event,) = site.rows("Event")

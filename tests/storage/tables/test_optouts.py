@@ -219,7 +219,7 @@ def test_nobody_silent_is_remembered_until_somebody_speaks(
 ) -> None:
     """While nobody has declined, a mail of no list costs no query; a choice made here counts at once."""
     site = make_site()
-    optouts = site.mailtrack.state().optouts
+    optouts = site.mailtrack._state().optouts
     queries: list[object] = []
     rows = optouts._database.rows
 

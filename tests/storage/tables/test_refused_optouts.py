@@ -255,7 +255,7 @@ def test_an_erasure_leaves_a_refused_opt_out_under_the_hash(apart: tuple[Site, S
     with first.app.app_context():
         assert first.mailtrack.erase(ADA).quarantined == 1
         assert first.mailtrack.erase(ADA).quarantined == 0
-        folder = first.mailtrack.state().journals[1].directory
+        folder = first.mailtrack._state().journals[1].directory
     kept = folder.joinpath("bad-optouts.jsonl").read_text()
     assert ADA not in kept
     assert "127.0.0.1" not in kept

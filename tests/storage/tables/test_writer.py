@@ -67,7 +67,7 @@ def execute(site: Site, statement: str) -> None:
 def put(site: Site, *records: Record, stream: int = 0) -> None:
     """Write *records* to the journal of events, or to that of choices."""
     for record in records:
-        site.mailtrack.state().journals[stream].append(to_json(record))
+        site.mailtrack._state().journals[stream].append(to_json(record))
 
 
 def message(**values: Any) -> SentMessage:
@@ -84,7 +84,7 @@ def message(**values: Any) -> SentMessage:
 
 def bad(site: Site) -> list[dict[str, str]]:
     """What is in the quarantine."""
-    place = site.mailtrack.state().journals[0].spools[0].directory
+    place = site.mailtrack._state().journals[0].spools[0].directory
     return [json.loads(line) for path in bad_files(place) for line in path.read_text().splitlines()]
 
 
@@ -185,7 +185,7 @@ def test_a_lock_of_somebody_elses_costs_no_row(database_url: str, make_site: Mak
     Reader(site.client, sent).open()
     with site.db.engine.connect() as other:
         other.execute(sa.select(site.mailtrack.models.Message.id).with_for_update()).all()
-        assert site.mailtrack.state().drain.try_run(patient=False) is None
+        assert site.mailtrack._state().drain.try_run(patient=False) is None
         other.rollback()
     assert site.mailtrack.health().bad == 0
     site.mailtrack.flush()

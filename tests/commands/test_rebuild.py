@@ -23,8 +23,8 @@ WRONG |= {"open_count": 7, "click_count": 7, "machine_count": 7}  # type: ignore
 
 def spoil(site: Site) -> None:
     """Put wrong counts on every message."""
-    with site.mailtrack.state_of(site.app).database.transaction() as connection:
-        connection.execute(sa.update(site.mailtrack.state_of(site.app).database.message).values(**WRONG))
+    with site.mailtrack._state_of(site.app).database.transaction() as connection:
+        connection.execute(sa.update(site.mailtrack._state_of(site.app).database.message).values(**WRONG))
 
 
 def states(site: Site) -> list[tuple[Any, ...]]:
@@ -65,7 +65,7 @@ def test_a_message_with_purged_events_keeps_its_counts(make_site: MakeSite) -> N
     site = make_site(MAILTRACK_KEEP_DAYS={"events": 10})
     for _ in range(2):
         Reader(site.client, site.send(HTML)).open()
-    state = site.mailtrack.state_of(site.app)
+    state = site.mailtrack._state_of(site.app)
     old = uuid.UUID(int=first_id(now() - timedelta(days=11)).int + 1)
     with state.database.transaction() as connection:
         message, event = state.database.message, state.database.event

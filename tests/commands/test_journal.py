@@ -100,7 +100,7 @@ def test_watching_waits_longer_after_each_failure(make_site: MakeSite, monkeypat
     site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_DRAIN_SECONDS=7, tables=False)
     site.send("<p>Hello</p>")
     told = Told(5, lambda run: site.db.create_all() if run == 3 else None)
-    monkeypatch.setattr("flask_mailtrack.reporting.spool_commands._told_to_end", lambda: nullcontext(told))
+    monkeypatch.setattr("flask_mailtrack.commands.journal._told_to_end", lambda: nullcontext(told))
     result = run(site, "drain", "--watch")
     first, second, third, *after = told.waited
     assert (7 <= first <= 14, 14 <= second <= 28, 28 <= third <= 56, after) == (True, True, True, [7, 7])
@@ -224,7 +224,7 @@ def test_the_quarantine_comes_back_when_the_cause_is_gone(site: Site, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "write", refuse)
         reader.open()
-    (kept,) = site.mailtrack.state().journals[0].directory.glob("bad-*.jsonl")
+    (kept,) = site.mailtrack._state().journals[0].directory.glob("bad-*.jsonl")
     with kept.open("ab") as file:
         file.write(b"not ours\n")
     assert (site.rows("Event"), site.mailtrack.health().bad) == ([], 2)
@@ -237,7 +237,7 @@ def test_the_quarantine_comes_back_when_the_cause_is_gone(site: Site, monkeypatc
 
 def test_what_is_still_refused_stays(site: Site) -> None:
     """A record that the database refuses again stays where it is, and the reason is said."""
-    state = site.mailtrack.state()
+    state = site.mailtrack._state()
     state.journals[0].append({"k": "weather"})
     site.mailtrack.flush()
     (kept,) = state.journals[0].directory.glob("bad-*.jsonl")

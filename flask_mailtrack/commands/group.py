@@ -1,0 +1,26 @@
+"""``flask mailtrack``: every command by its name."""
+
+from __future__ import annotations
+
+from flask.cli import AppGroup
+
+from .check import check, status
+from .domains import domains
+from .journal import drain, rebuild, recover
+from .mails import inspect, preview, stats
+from .people import audit, erase, export, purge, suppress
+from .settings import settings
+from .tags import tags
+from .verdicts import classify, networks
+
+mailtrack = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
+
+for _command in (
+    *(stats, preview, inspect),
+    *(check, status),
+    *(drain, recover, rebuild),
+    *(classify, networks),
+    *(suppress, purge, export, erase, audit),
+    *(settings, domains, tags),
+):
+    mailtrack.add_command(_command)

@@ -1,0 +1,134 @@
+"""``flask mailtrack stats|preview|inspect``: what became of mails, and what tracking would change or has made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import IO
+
+import click
+from flask.cli import with_appcontext
+
+from flask_mailtrack.errors import TokenError
+from flask_mailtrack.events import Kind, born
+from flask_mailtrack.outgoing.explanation import preview_of
+from flask_mailtrack.reporting.stats import Stats, Tally
+from flask_mailtrack.reporting.stats import stats as figures_of
+from flask_mailtrack.state import current_state
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.tokens import Signer, Token
+
+from .terminal import TIME, printable
+
+_NOTES = {
+    "malformed": "not well-formed (RFC 3986); it is kept byte for byte",
+    "unreachable": "the public cannot reach this host",
+    "malformed, unreachable": "not well-formed (RFC 3986), and the public cannot reach this host",
+}
+
+
+@click.command("stats")
+@click.option("--tag", help="Only messages with this tag.")
+@click.option("--list", "list_id", help="Only messages of this list.")
+@click.option("--since", type=TIME, help="Created at or after this moment, UTC.")
+@click.option("--until", type=TIME, help="Created before this moment, UTC.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@with_appcontext
+def stats(tag: str | None, list_id: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+    """Show what became of the mails, by people."""
+    figures = figures_of(current_state().database, tag=tag, list_id=list_id, since=since, until=until)
+    click.echo(json.dumps(dataclasses.asdict(figures)) if as_json else _table(figures))
+
+
+@click.command("inspect")
+@click.argument("token")
+@with_appcontext
+def inspect(token: str) -> None:
+    """Say what a TOKEN, or a whole link, stands for."""
+    state = current_state()
+    try:
+        found, url = _read(state.signer, token)
+    except TokenError as error:
+        raise click.ClickException(f"{error}. Was it signed with another SECRET_KEY?") from None
+    about = _row(state.database, found, url)
+    sent = born(found.message_id).isoformat(timespec="seconds")
+    for name, value in {
+        "kind": found.kind.value,
+        "message": f"{found.message_id}, made {sent}",
+        "key": "the newest" if found.key == 0 else f"number {found.key + 1} of {len(state.settings.secret_keys)}",
+        "link": f"{found.link}, reference {found.ref}" if found.kind == Kind.CLICK else "",
+        **about,
+    }.items():
+        if value:
+            click.echo(f"{name + ':':12}{printable(value)}")
+
+
+@click.command("preview")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--list", "list_id", help="The list whose mail it is.")
+@click.option("--sender", default="", help="Whose mail it is; default: anybody's of the account.")
+@with_appcontext
+def preview(file: IO[str], list_id: str | None, sender: str) -> None:
+    """Show what tracking would change in an HTML FILE ("-": standard input); exit code 1 if it would not."""
+    # Line ends as they are: what is shown is what would be sent.
+    found = preview_of(current_state().office.preparer, file.read(), list_id, sender)
+    for change in found.changes:
+        click.echo(f"line {change.line}")
+        if change.reason:
+            click.secho(printable(f"  {change.before}  ({change.reason})"), fg="yellow")
+        else:
+            click.secho(printable(f"- {change.before}"), fg="red")
+            click.secho(printable(f"+ {change.after}"), fg="green")
+        if change.note:
+            click.secho(f"! {_NOTES[change.note]}", fg="yellow")
+    for said in found.staying:
+        click.secho(printable(f"placeholder stays as it is: {said}"), fg="yellow", err=True)
+    if found.dead_end:
+        click.secho("no link in this part leads out of the list", fg="yellow", err=True)
+    if found.failure:
+        click.secho(f"The mail would go out as written, untracked: {found.failure}", fg="red", err=True)
+        raise SystemExit(1)
+    tracked = sum(not change.reason for change in found.changes)
+    pixel = "a pixel" if found.pixel else "no pixel"
+    click.echo(f"{tracked} links tracked, {len(found.changes) - tracked} left alone, {pixel}; nothing else changes")
+    for switch in found.switches:
+        click.echo(printable(f"{switch.key:14}{switch.text}"))
+
+
+def _read(signer: Signer, text: str) -> tuple[Token, str | None]:
+    """Try each kind; the path before the token, if any, is passed over by reading the last parts."""
+    path = "/".join(text.split("?")[0].rstrip("/").split("/")[-2:])
+    last = TokenError("kind")
+    for kind in Kind:
+        try:
+            return (signer.read_click(path)) if kind == Kind.CLICK else (signer.read(kind, path), None)
+        except TokenError as error:
+            last = error
+    raise last
+
+
+def _row(database: Database, token: Token, url: str | None) -> dict[str, str]:
+    """Return what the database adds, above all where a damaged click link leads."""
+    found = {"leads to": url or ""}
+    try:
+        if token.kind == Kind.CLICK and url is None:
+            found["leads to"] = database.link_url(token.ref) or "nobody knows any more"
+        about = database.message_about(token.message_id)
+    except Exception as error:
+        return found | {"row": f"the database cannot be asked: {type(error).__name__}"}
+    return found | {name: about.get(name, "") for name in ("recipient", "subject", "status")}
+
+
+def _table(figures: Stats) -> str:
+    lines = [f"{name:14}{getattr(figures, name):>10}" for name in ("sent", "failed", "unknown", "suppressed")]
+    for name in ("opened", "clicked", "unsubscribed"):
+        tally: Tally = getattr(figures, name)
+        rate = "no rate" if tally.rate is None else f"{tally.rate:.1%}"
+        lines.append(f"{name:14}{tally.unique:>10}  {rate} of {tally.of}, {tally.total} in all{_aggregate(tally)}")
+    others = [f"{'by machines':14}{figures.machine:>10}", f"{'by unknown':14}{figures.unidentified:>10}"]
+    return "\n".join([*lines, *others])
+
+
+def _aggregate(tally: Tally) -> str:
+    return f", {tally.aggregate} of them of {tally.aggregate_of} copies in aggregate" if tally.aggregate_of else ""
