@@ -13,6 +13,7 @@ from sqlalchemy import DateTime as AnyDateTime
 from sqlalchemy import TypeDecorator
 from sqlalchemy import Uuid as AnyUuid
 from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
 
 
 class UUIDType:
@@ -25,8 +26,8 @@ class Uuid(TypeDecorator[uuid.UUID], UUIDType):
     """A UUID, which every database takes as text too: ``session.get(Message, "0198…")``."""
 
     __module__ = AnyUuid.__module__
-    impl = AnyUuid
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = AnyUuid
+    cache_ok: bool | None = True
 
     @property
     def python_type(self) -> type[uuid.UUID]:
@@ -53,8 +54,8 @@ class DateTime(TypeDecorator[datetime]):
     """A moment in UTC. Each database gives it with its time zone; a naive one that is written or compared is UTC."""
 
     __module__ = AnyDateTime.__module__
-    impl = AnyDateTime
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = AnyDateTime
+    cache_ok: bool | None = True
 
     def __init__(self, **about: Any) -> None:
         super().__init__(**(about or {"timezone": True}))
@@ -89,8 +90,8 @@ class DATETIME(DateTime):
     """The same on MySQL and MariaDB, whose own default keeps whole seconds only."""
 
     __module__ = "sqlalchemy.dialects.mysql"
-    impl = mysql.DATETIME
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = mysql.DATETIME
+    cache_ok: bool | None = True
 
     def __init__(self) -> None:
         super().__init__(fsp=6)

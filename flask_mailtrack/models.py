@@ -214,7 +214,7 @@ class LinkMixin(Keyed):
     name: Mapped[str] = word(NAME, "What data-mailtrack-name says.")
     part: Mapped[str] = word(8, "html or text.")
 
-    __table_args__ = (_CHARSET,)
+    __table_args__: Any = (_CHARSET,)
 
 
 @for_checkers_only
@@ -300,7 +300,7 @@ class DomainMixin(OnBase):
     created_by: Mapped[str] = word(ADDRESS, "Who has made it.")
     created_at: Mapped[datetime] = moment("When it was made.", nullable=False)
 
-    __table_args__ = (_CHARSET,)
+    __table_args__: Any = (_CHARSET,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from .settings import settings
 from .tags import tags
 from .verdicts import classify, networks
 
-mailtrack = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
+mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
 
 for _command in (
     *(stats, preview, inspect),

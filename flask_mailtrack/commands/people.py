@@ -22,7 +22,7 @@ from flask_mailtrack.storage.tables.retention import Retention
 
 from .terminal import cell, printable
 
-suppress = AppGroup("suppress", help="Who gets no mail: of a list, or of any.")
+suppress: AppGroup = AppGroup("suppress", help="Who gets no mail: of a list, or of any.")
 
 _SHOWN = 20
 _FIELDS = ("recipient", "list_id", "kind", "method", "reason", "created_at")

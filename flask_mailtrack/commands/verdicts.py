@@ -13,7 +13,7 @@ from flask_mailtrack.incoming.verdict import Evidence, hit_of
 from flask_mailtrack.networks import BadNetworks, load, merged, write
 from flask_mailtrack.state import current_state
 
-networks = AppGroup("networks", help="The list of networks that machines come from.")
+networks: AppGroup = AppGroup("networks", help="The list of networks that machines come from.")
 
 _SHOWN = 20
 

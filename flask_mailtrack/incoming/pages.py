@@ -40,7 +40,7 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 T = TypeVar("T")
 
 
-class NoSession(SecureCookieSession):
+class _NoSession(SecureCookieSession):
     """A session that holds nothing, and takes nothing."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
@@ -53,7 +53,7 @@ class PageContext(RequestContext):
     """A request context that knows where the request leads, whatever the host's routing makes of it."""
 
     def __init__(self, app: Flask, environ: dict[str, Any], endpoint: str) -> None:
-        super().__init__(app, environ, session=NoSession())
+        super().__init__(app, environ, session=_NoSession())
         self._endpoint = endpoint
 
     def match_request(self) -> None:

@@ -56,7 +56,7 @@ class Pending(Protocol):
         ...
 
 
-class NothingPending:
+class _NothingPending:
     """What is pending where nothing is: for those who ask the database alone."""
 
     def read(self) -> Sequence[Change]:
@@ -66,7 +66,7 @@ class NothingPending:
     elsewhere = catch_up = read
 
 
-_NOTHING = NothingPending()
+_NOTHING = _NothingPending()
 
 
 class OptOuts:
