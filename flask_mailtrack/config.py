@@ -204,7 +204,7 @@ class Settings:
         "", with_extra(directory, "maxminddb", "geo"), "A country database in MaxMind's format (.mmdb)."
     )
     sink: str = _setting(
-        "", sink, "Redis through which the rows of many boxes go: redis://, rediss:// or unix://. Empty: none."
+        "", sink, "Redis through which the rows of many machines go: redis://, rediss:// or unix://. Empty: none."
     )
     sink_max: int = _setting(
         1_000_000, integer(1, 1_000_000_000), "Entries in Redis from which on rows wait in the journal."

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, get_type_hints
+from itertools import islice
+from typing import Any, TypeVar, get_type_hints
 
 from flask_mailtrack.events import (
     EventType,
@@ -28,6 +29,8 @@ Record = SentMessage | Hit | LinkTarget | Suppression
 
 _TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget, "suppression": Suppression}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
+
+T = TypeVar("T")
 
 
 def _just(*kinds: type) -> Callable[[Any], Any]:
@@ -201,3 +204,10 @@ def decode(line: bytes) -> dict[str, Any]:
     if end != len(characters) or not isinstance(record, dict):
         raise ValueError("not an object")
     return record
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield *values* in lists of at most *size*, as ``itertools.batched`` does from Python 3.12 on."""
+    rest = iter(values)
+    while batch := list(islice(rest, size)):
+        yield batch

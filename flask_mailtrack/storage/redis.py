@@ -1,10 +1,10 @@
-"""The stream: Redis between the journals of many boxes and one database. The only place that speaks to Redis.
+"""The stream: Redis between the journals of many machines and one database. The only place that speaks to Redis.
 
 Four keys that hold lines of the journal. ``events`` is a Redis Stream, read by a consumer group, so that
-drainers share the work. ``optouts`` is a hash by event id, of copies: the box that was told of an opt-out
-moves it to the database as ever, and until then every other box can read it here, whole, so that nobody,
+drainers share the work. ``optouts`` is a hash by event id, of copies: the machine that was told of an opt-out
+moves it to the database as ever, and until then every other machine can read it here, whole, so that nobody,
 slow or dead, keeps one to himself. ``bad`` is a stream of what no database takes, with the reason; opt-outs
-among it are in the hash ``refused``, too, where every box looks before it sends.
+among it are in the hash ``refused``, too, where every machine looks before it sends.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Stream:
     """The streams of one app and one database.
 
     :param url: ``redis://``, ``rediss://`` or ``unix://``. Needs Redis 6.2 or newer; no Cluster.
-    :param name: what the keys begin with; the same on each box, and another for each database.
+    :param name: what the keys begin with; the same on each machine, and another for each database.
     :param limit: entries of ``events`` from which on :meth:`add` refuses more.
     :param volatile: take a Redis that may forget: without an append-only file, or evicting keys.
-    :param former: the name in earlier versions, under which rows may still wait, or come from other boxes.
+    :param former: the name in earlier versions, under which rows may still wait, or come from other machines.
     :param marks: of our signing keys; lines that bear others only are another app's.
     :param database: the name of the database alone: machines may reach it under different addresses.
     :raises ConfigError: redis-py is not installed, or cannot read the URL.
@@ -138,7 +138,7 @@ class Stream:
             self._full = pipeline.execute()[-1] >= self._limit
 
     def tell(self, lines: Mapping[str, bytes]) -> None:
-        """Put copies of opt-outs, by event id, where other boxes look; in 100 ms or so, or not at all.
+        """Put copies of opt-outs, by event id, where other machines look; in 100 ms or so, or not at all.
 
         :raises StreamError: it was not possible.
         """
@@ -181,7 +181,7 @@ class Stream:
     def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = (), refused: Lines = _NONE) -> None:
         """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*.
 
-        :param refused: those, by event id, that the database does not take: each box honours them all the same.
+        :param refused: those, by event id, that the database does not take: each machine honours them all the same.
         """
         if ids := list(event_ids):
             stored = [i for i in ids if i not in refused]

@@ -22,9 +22,9 @@ from typing import Any, Protocol
 from flask_mailtrack.errors import DatabaseBusy, StreamError, StreamFull
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.journal.backlog import Gauge, Progress, Waiting
-from flask_mailtrack.storage.journal.segment import Segment, chunks, election
+from flask_mailtrack.storage.journal.segment import Segment, election
 from flask_mailtrack.storage.journal.spool import Spool
-from flask_mailtrack.storage.records import encode
+from flask_mailtrack.storage.records import batched, encode
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
@@ -363,7 +363,7 @@ class Drain:
     def _empty(self, segments: Iterable[Segment], patient: bool) -> int:
         moved = 0
         for segment in segments:
-            for batch in chunks(segment.records(), self._batch):
+            for batch in batched(segment.records(), self._batch):
                 moved += self._target.accept(batch, segment.stream, _into(segment), patient)
             segment.delete()
             self.progress.moved(segment.begun)
@@ -373,7 +373,7 @@ class Drain:
         """Store, and leave the rest to the run that we are in: it will meet these records again."""
         for spool in self._late:
             for segment in spool.take():
-                for batch in chunks(segment.records(), self._batch):
+                for batch in batched(segment.records(), self._batch):
                     self._target.apply(batch, _into(segment), patient)
 
 

@@ -22,8 +22,7 @@ from flask_mailtrack.errors import StreamError, StreamFull
 from flask_mailtrack.events import SentMessage, Status, Suppression, born, now
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.journal.backlog import Waiting
-from flask_mailtrack.storage.journal.segment import chunks
-from flask_mailtrack.storage.records import Record, decode, encode
+from flask_mailtrack.storage.records import Record, batched, decode, encode
 from flask_mailtrack.storage.redis import CLAIM_SECONDS, EVENTS, OPTOUTS, Entry, Refused, Stream
 from flask_mailtrack.storage.tables.refused import OPT_OUTS
 from flask_mailtrack.storage.tables.writer import Refuse, Writer
@@ -68,7 +67,7 @@ class Consumer:
         return moved
 
     def apply(self, patient: bool = True) -> None:
-        """Have all opt-outs that any box has been told take effect; their own boxes announce those of readers.
+        """Have all opt-outs that any machine has been told take effect; their own machines announce those of readers.
 
         :raises StreamError: Redis is away, and one may be waiting there.
         :raises SQLAlchemyError: the database did not take them.
@@ -111,7 +110,7 @@ class Consumer:
             self._warned = True
 
     def _adopt(self, patient: bool) -> int:
-        """Move opt-outs whose own box has not, for so long that it may never do it."""
+        """Move opt-outs whose own machine has not, for so long that it may never do it."""
         oldest = now() - timedelta(seconds=CLAIM_SECONDS)
         copies = {i: line for i, line in self._stream.told().items() if _born(i) < oldest}
         bad: list[Refused] = []
@@ -139,7 +138,7 @@ class Consumer:
         def refuse(body: Mapping[str, Any], reason: str) -> None:
             bad.append((encode(body), reason))
 
-        batches = chunks(bodies, drain.BATCH)
+        batches = batched(bodies, drain.BATCH)
         return [record for batch in batches for record in self._writer.store(batch, refuse, patient=patient)]
 
 

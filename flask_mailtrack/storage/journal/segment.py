@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -201,15 +201,3 @@ def _open(directory: Path, stream: str) -> int:
         os.close(fd)
     other = f"{BAD}-{stream}-{time.time_ns():020}-{os.getpid()}{SUFFIX}"
     return os.open(directory / other, flags | os.O_EXCL, 0o600)
-
-
-def chunks(records: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield *records* in lists of at most *size*."""
-    batch: list[dict[str, Any]] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
@@ -23,6 +23,7 @@ from flask_mailtrack.destination import is_carried
 from flask_mailtrack.events import first_id
 from flask_mailtrack.storage.drain import recovery
 from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.database import Database, chunked
@@ -192,19 +193,15 @@ def _links(database: Database, connection: Connection, spellings: Sequence[str])
     if shorter:  # without its row such a link would lead nowhere
         change = update(table).where(table.c.ref == bindparam("key")).values(url=bindparam("to"))
         connection.execute(change, shorter)
-    for some in _chunks([ref for ref, url in urls.items() if is_carried(url)]):
+    for some in batched([ref for ref, url in urls.items() if is_carried(url)], _CHUNK):
         connection.execute(table.delete().where(table.c.ref.in_(some)))
-    for some in _chunks(list(names)):
+    for some in batched(names, _CHUNK):
         connection.execute(update(table).where(table.c.ref.in_(some)).values(name=""))
     for column, values in ((event.c.url, urls), (event.c.link_name, names)):
-        for some in _chunks(sorted(set(values.values()))):
+        for some in batched(sorted(set(values.values())), _CHUNK):
             rows = connection.execute(select(event.c.id, event.c.url, event.c.link_name).where(column.in_(some))).all()
             _rename(database, connection, rows, named)
     return len(urls.keys() | names.keys())
-
-
-def _chunks(values: list[str]) -> Iterable[list[str]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
 def _bare(url: str, named: re.Pattern[str]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import clean, normalise
 from flask_mailtrack.storage.drain.drain import Drain
 from flask_mailtrack.storage.journal.journal import Journal
-from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.records import batched, to_json
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.database import Database
@@ -38,7 +37,7 @@ def about(database: Database, recipient: str, refs: Sequence[str]) -> dict[str, 
     optout, event = database.optout, database.event
     messages = _rows(database, database.message, [database.message.c.recipient == recipient])
     ids = [message["id"] for message in messages] + register.gone_messages(database, refs, database.rows)
-    events = [row for some in _chunks(ids) for row in _rows(database, event, [event.c.message_id.in_(some)])]
+    events = [row for some in batched(ids, _CHUNK) for row in _rows(database, event, [event.c.message_id.in_(some)])]
     whose = optout.c.recipient.in_([recipient, *(REF + ref for ref in refs)])
     return {
         "address": recipient,
@@ -61,11 +60,6 @@ def _rows(database: Database, table: Table, conditions: Iterable[ColumnElement[b
     columns = list(table.columns)
     query = select(*columns).where(*conditions).order_by(*table.primary_key.columns)
     return [dict(zip((c.name for c in columns), row, strict=True)) for row in database.rows(query)]
-
-
-def _chunks(ids: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

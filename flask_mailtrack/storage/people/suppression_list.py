@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from flask_mailtrack.events import OptOutKind, Suppression, now
 from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import clean, normalise
+from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.tables import register
 
 from .people import People, unmailable
@@ -273,7 +274,7 @@ def load(
     """
     progress = ImportProgress(line=from_line - 1)
     with Rejected(file, from_line > 1) as rejected:
-        for rows in _batches(file.rows(from_line)):
+        for rows in batched(file.rows(from_line), BATCH):
             bad = [row for row in rows if isinstance(row, BadRow)]
             changes = [_change(people, file, row, list_id, reason) for row in rows if isinstance(row, Row)]
             with people.database.transaction() as connection:
@@ -296,14 +297,3 @@ def _change(people: People, file: SuppressionFile, row: Row, list_id: str, reaso
         source=f"import:{file.path.name}:{row.line}",
         created_at=row.created_at,
     )
-
-
-def _batches(rows: Iterator[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
-    batch: list[Row | BadRow] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

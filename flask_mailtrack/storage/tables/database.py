@@ -36,6 +36,7 @@ from flask_mailtrack.columns import key_of
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Verdict
 from flask_mailtrack.models import Models, by_people
+from flask_mailtrack.storage.records import batched
 
 from .engine import SqliteFile
 from .host_columns import Fill, HostColumns
@@ -359,7 +360,5 @@ def alike(rows: Sequence[Mapping[str, Any]], what: Sequence[T]) -> dict[tuple[st
 
 
 def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
-    """Yield *ids* in order, in lists that fit into one statement."""
-    every = sorted(set(ids))
-    for start in range(0, len(every), _CHUNK):
-        yield every[start : start + _CHUNK]
+    """Return *ids* in order, in lists that fit into one statement."""
+    return batched(sorted(set(ids)), _CHUNK)

@@ -15,6 +15,7 @@ from flask_mailtrack.consent import Consent, Purpose
 from flask_mailtrack.errors import OptOutsUnavailable, StreamError
 from flask_mailtrack.events import BY_LINK, EVERYTHING, Hit, OptOutKind, Standing, Suppression
 from flask_mailtrack.lists import folded
+from flask_mailtrack.storage.records import batched
 from flask_mailtrack.tokens import Signer
 
 from .database import Database
@@ -257,8 +258,8 @@ class OptOuts:
         found: _Standing = {}
         by_id = by_id or bool(pending)
         columns = [table.c[name] for name in (_COLUMNS if by_id else _COLUMNS[:5])]
-        for start in range(0, len(spellings), _CHUNK):
-            query = select(*columns).where(table.c.recipient.in_(spellings[start : start + _CHUNK]))
+        for some in batched(spellings, _CHUNK):
+            query = select(*columns).where(table.c.recipient.in_(some))
             _read(self._database.rows(query), owners, found, by_id)
         if pending:
             self._add(pending, owners, found)
@@ -292,8 +293,8 @@ class OptOuts:
         marks = {c.id: {c.id, *marks_on(c, list_id)} for c, list_id in refusals}
         wanted = sorted({mark for each in marks.values() for mark in each})
         column, found = self._database.audit.c.id, set()
-        for start in range(0, len(wanted), _CHUNK):
-            rows = self._database.rows(select(column).where(column.in_(wanted[start : start + _CHUNK])))
+        for some in batched(wanted, _CHUNK):
+            rows = self._database.rows(select(column).where(column.in_(some)))
             found |= {row[0] for row in rows}
         return {each for each, its in marks.items() if its & found}
 

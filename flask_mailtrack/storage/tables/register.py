@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Executable, bindparam, false, 
 
 from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppression
 from flask_mailtrack.lists import folded
+from flask_mailtrack.storage.records import batched
 
 from .database import Database, chunked
 from .optouts import MARKED, held, mark, marks_on
@@ -105,8 +106,8 @@ class Register:
         """Return those of *ids* whose change is made already, so that a replay makes it no second time."""
         column = self._database.audit.c.id
         wanted, found = sorted(set(ids) - self._seen), self._seen.intersection(ids)
-        for start in range(0, len(wanted), _CHUNK):
-            query = select(column).where(column.in_(wanted[start : start + _CHUNK]))
+        for some in batched(wanted, _CHUNK):
+            query = select(column).where(column.in_(some))
             found |= set(self._connection.execute(query).scalars())
         self._seen |= found
         return found

@@ -22,7 +22,7 @@ from flask_mailtrack.events import EventType, Hit, SentMessage, born, first_id, 
 from flask_mailtrack.models import by_a_person
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.privacy import normalise
-from flask_mailtrack.storage.records import Record
+from flask_mailtrack.storage.records import Record, batched
 
 from .database import Database, chunked
 from .optouts import OptOuts
@@ -79,11 +79,9 @@ def answers(
     rows = rows_on(column.email.expression.table.metadata.info.get("bind_key"))
 
     def ask(addresses: Collection[str], purpose: str) -> dict[str, Answer]:
-        wanted = list(addresses)
         found: dict[str, Answer] = {}
-        for start in range(0, len(wanted), _ASKED_AT_ONCE):
-            lower = func.lower(column.email)
-            query = select(column.email, column.consent).where(lower.in_(wanted[start : start + _ASKED_AT_ONCE]))
+        for some in batched(addresses, _ASKED_AT_ONCE):
+            query = select(column.email, column.consent).where(func.lower(column.email).in_(some))
             for email, value in rows(query):
                 address, answer = normalise(str(email)), _answer(value)
                 if found.get(address) != Answer.DENIED:
@@ -182,11 +180,10 @@ class Silence:
         return self._consent.denied(names, *Purpose)
 
     def _owners(self, message_ids: set[uuid.UUID]) -> dict[uuid.UUID, _Owner]:
-        table, wanted = self._database.message, sorted(message_ids)
+        table = self._database.message
         found: dict[uuid.UUID, _Owner] = {}
-        for start in range(0, len(wanted), _CHUNK):
-            columns = (table.c.id, table.c.recipient, table.c.mode)
-            query = select(*columns).where(table.c.id.in_(wanted[start : start + _CHUNK]))
+        for some in batched(sorted(message_ids), _CHUNK):
+            query = select(table.c.id, table.c.recipient, table.c.mode).where(table.c.id.in_(some))
             found.update({row[0]: _Owner(row[1], row[2] or "") for row in self._database.rows(query)})
         return found
 

@@ -19,8 +19,9 @@ from forks import FORKS, run_with_fork
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.journal import spool as spool_module
-from flask_mailtrack.storage.journal.segment import chunks, election
+from flask_mailtrack.storage.journal.segment import election
 from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.records import batched
 
 
 @pytest.fixture(name="spool")
@@ -560,9 +561,9 @@ def test_size_survives_a_drain_in_between(spool: Spool, monkeypatch: pytest.Monk
 def test_chunks_are_of_the_size_asked_for() -> None:
     """Records are grouped without one too many or one lost."""
     records = [{"n": n} for n in range(7)]
-    assert [len(batch) for batch in chunks(records, 3)] == [3, 3, 1]
-    assert [len(batch) for batch in chunks(records[:6], 3)] == [3, 3]
-    assert list(chunks([], 3)) == []
+    assert [len(batch) for batch in batched(records, 3)] == [3, 3, 1]
+    assert [len(batch) for batch in batched(records[:6], 3)] == [3, 3]
+    assert list(batched([], 3)) == []
 
 
 @pytest.mark.parametrize(
