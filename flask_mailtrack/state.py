@@ -213,10 +213,10 @@ def _engines(app: Flask, db: SQLAlchemy) -> dict[str | None, Any]:
 
 def _drain(journals: Sequence[Journal], writer: Writer, announcer: Announcer, stream: Stream | None) -> Drain:
     """Return what moves records to the tables: straight, or by way of Redis, if many machines meet there."""
-    target: Target = Tables(writer, announcer)
+    tables = Tables(writer, announcer)
+    target: Target = tables
     if stream is not None:
-        consumer = Consumer(stream, writer, announcer)
-        target = RedisThenTables(Tables(writer, announcer), stream, consumer)
+        target = RedisThenTables(tables, stream, Consumer(stream, writer, announcer))
     spools = [spool for journal in journals for spool in journal.spools]
     return Drain(spools, target, announcer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -157,6 +158,25 @@ def _make_site(tmp_path: Path, prepared: Path) -> Iterator[MakeSite]:
         for engine in site.db.engines.values():
             engine.dispose()
         context.pop()
+
+
+@pytest.fixture(name="lasting")
+def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeSite:
+    """Make apps as they run in production, with a temporary folder of their own."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    given = {
+        "TESTING": False,
+        "MAIL_SUPPRESS_SEND": True,
+        "MAILTRACK_DRAIN": "manual",
+        "MAILTRACK_THRESHOLDS": {"instant": 0},
+    }
+    return lambda **config: make_site(**(given | config))
+
+
+def places(site: Site) -> list[Path]:
+    """The directories of an app's journal: first, second, older."""
+    return [spool.directory for spool in site.mailtrack._state_of(site.app).journals[0].spools]
 
 
 @pytest.fixture(name="site")

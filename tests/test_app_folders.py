@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeSite, Site
+from conftest import MakeSite, Site, places
 from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack import signals
@@ -19,25 +18,6 @@ from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.testing import Reader
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'
-
-
-@pytest.fixture(name="lasting")
-def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make apps as they run in production, with a temporary folder of their own."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    given = {
-        "TESTING": False,
-        "MAIL_SUPPRESS_SEND": True,
-        "MAILTRACK_DRAIN": "manual",
-        "MAILTRACK_THRESHOLDS": {"instant": 0},
-    }
-    return lambda **config: make_site(**(given | config))
-
-
-def places(site: Site) -> list[Path]:
-    """The directories of an app: first, second, older."""
-    return [spool.directory for spool in site.mailtrack._state_of(site.app).journals[0].spools]
 
 
 def check(site: Site) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BASE_URL, SECRET, MakeSite, Site
+from conftest import BASE_URL, SECRET, MakeSite, Site, places
 from flask import Flask
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
@@ -27,23 +26,9 @@ OTHER = "another secret that is long enough for anybody"
 
 
 @pytest.fixture(name="lasting")
-def _lasting(make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def _lasting(lasting: MakeSite, tmp_path: Path) -> MakeSite:
     """Make apps as they run in production, all with one folder for their journals."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    given = {
-        "TESTING": False,
-        "MAIL_SUPPRESS_SEND": True,
-        "MAILTRACK_DRAIN": "manual",
-        "MAILTRACK_THRESHOLDS": {"instant": 0},
-        "MAILTRACK_SPOOL_DIR": tmp_path / "spool",
-    }
-    return lambda **config: make_site(**(given | config))
-
-
-def places(site: Site) -> list[Path]:
-    """The directories of an app: first, second, older."""
-    return [spool.directory for spool in site.mailtrack._state_of(site.app).journals[0].spools]
+    return lambda **config: lasting(**({"MAILTRACK_SPOOL_DIR": tmp_path / "spool"} | config))
 
 
 def die(site: Site) -> None:
