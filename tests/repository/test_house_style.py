@@ -45,6 +45,16 @@ def test_every_test_says_what_it_is_about(path: Path) -> None:
     assert nameless == []
 
 
+@pytest.mark.parametrize("path", MODULES, ids=called)
+def test_files_are_opened_in_one_place(path: Path) -> None:
+    """Only ``open_safely`` calls ``os.open``, so that no file is opened without its flags."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.ImportFrom)]
+    found = [call for call in calls if call == "os.open" or re.match(r"from os import .*\bopen\b", call)]
+    expected = ["os.open"] if path.parts[-2:] == ("journal", "directory.py") else []
+    assert found == expected
+
+
 def test_no_two_classes_share_a_name() -> None:
     """A name means one thing, wherever somebody meets it."""
     classes = [

@@ -21,7 +21,7 @@ from typing import Any
 
 from flask_mailtrack.errors import StreamError
 from flask_mailtrack.events import Hit, Suppression
-from flask_mailtrack.storage.journal.directory import BAD, SUFFIX, bad_files, foreign_segments
+from flask_mailtrack.storage.journal.directory import BAD, SUFFIX, bad_files, foreign_segments, open_safely
 from flask_mailtrack.storage.journal.journal import Found, Journal, find
 from flask_mailtrack.storage.journal.segment import election, to_disk
 from flask_mailtrack.storage.journal.spool import Spool
@@ -147,7 +147,7 @@ def mention(words: Iterable[str]) -> re.Pattern[str]:
 
 def _bodies(path: Path) -> Iterator[dict[str, Any]]:
     # Drained meanwhile: then it is in the database.
-    with suppress(FileNotFoundError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+    with suppress(FileNotFoundError), open(open_safely(path, os.O_RDONLY), "rb") as lines:
         yield from _decoded(lines)
 
 
@@ -160,7 +160,7 @@ def _kept(path: Path) -> list[Hit | Suppression]:
 @lru_cache(16)
 def _kept_in(path: Path, *version: int) -> list[Hit | Suppression]:
     """Read each version of a file once: it stays until somebody mends the table, and each send asks."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+    with open(open_safely(path, os.O_RDONLY), "rb") as lines:
         return list(filter(refuses, _choices(found.body for found in find(lines) if found.body is not None)))
 
 
@@ -181,12 +181,12 @@ def _choices(bodies: Iterable[dict[str, Any]]) -> list[Hit | Suppression]:
 
 
 def _without(path: Path, named: re.Pattern[str], left: Callable[[bytes], bytes]) -> int:
-    lines = path.read_text("utf-8", "backslashreplace").splitlines(keepends=True)
+    with open(open_safely(path, os.O_RDONLY), encoding="utf-8", errors="backslashreplace") as file:
+        lines = file.read().splitlines(keepends=True)
     after = [_left_of(line, left) if named.search(line) else line for line in lines]
     if after != lines:
         new = path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+        with open(open_safely(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
             file.writelines(after)
             file.flush()
             to_disk(file.fileno())
@@ -240,7 +240,7 @@ def recover_quarantine(drain: Drain, path: Path, progress: Callable[[Recovered],
     :raises OSError: the file cannot be read, or written anew.
     """
     with election(path.parent, wait=True):  # only who drains writes to the quarantine
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(open_safely(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             lines = file.readlines()
         result = recover(drain, lines, progress)
         stored = set(result.stored)
@@ -280,7 +280,7 @@ def _rewrite(path: Path, lines: list[bytes]) -> None:
         path.unlink()
         return
     fresh = path.with_name(f"{BAD}-left-{time.time_ns():020}-{os.getpid()}{SUFFIX}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with open(fd, "wb") as file:
         file.writelines(lines)
         file.flush()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .directory import BAD, PROGRESS, bad_files, foreign_segments
+from .directory import BAD, PROGRESS, bad_files, foreign_segments, open_safely
 from .segment import begun
 from .spool import Spool
 
@@ -93,7 +93,7 @@ class Progress:
     def read(self) -> Runs:
         """Return what this process, or another, has noted last."""
         try:
-            with open(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            with open(open_safely(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
                 told = json.loads(file.read(4096))
             numbers = {name: float(told[name]) for name in ("at", "succeeded_at", "lag_seconds")}
             theirs = Runs(**numbers, error=str(told["error"]))
@@ -105,8 +105,7 @@ class Progress:
         self._mine = runs
         fresh = self._path.with_name(f".{PROGRESS}-{os.getpid()}-{threading.get_ident()}")
         with suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(fresh, flags, 0o600), "w") as file:
+            with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
                 json.dump(asdict(runs), file)
             fresh.replace(self._path)
 
@@ -171,7 +170,7 @@ class Gauge:
         with suppress(OSError):
             if path.stat().st_size < offset:  # written anew
                 offset = rows = 0
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            with open(open_safely(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
                 file.seek(offset)
                 while block := file.read(_BLOCK):
                     offset += len(block)

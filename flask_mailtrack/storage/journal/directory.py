@@ -37,6 +37,18 @@ _APP = re.compile(r"[0-9a-f]{12}(-second)?")
 """The folder of one app in a directory that several share."""
 
 
+def open_safely(path: Path, flags: int) -> int:
+    """Open a file of the directory, or the directory itself, and return the file descriptor.
+
+    Every file of the package is opened here, but for those that the host has named. A new file is for its owner alone.
+
+    :param flags: how to read or write, as in :func:`os.open`.
+    :raises OSError: the file cannot be opened, or a symbolic link stands in its place.
+    """
+    # A link could lead our writes into a file of the host's. A program that the host starts must not inherit the file.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 def make(directory: Path) -> None:
     """Make *directory*, if it is absent, for its owner alone.
 
@@ -202,7 +214,7 @@ def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease
     :raises OSError: the directory cannot be used.
     """
     make(directory)
-    fd = os.open(directory / LEASE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_safely(directory / LEASE, os.O_RDWR | os.O_CREAT)
     lease = Lease(fd)
     try:
         _settle(fd, directory, tenant, (directory, *also))
@@ -217,7 +229,7 @@ def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease
 def tenant_of(directory: Path) -> Tenant | None:
     """Return who lives in *directory*, or did; nothing if nobody has said so."""
     try:
-        fd = os.open(directory / TENANT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_safely(directory / TENANT, os.O_RDONLY | os.O_NONBLOCK)
         with open(fd, "rb") as file:
             told = json.loads(file.read(65_536))
         return Tenant(str(told["app"]), str(told["database"]), tuple(map(str, told["keys"])))
@@ -277,7 +289,7 @@ def _locked(fd: int, how: int) -> bool:
 def _write(directory: Path, tenant: Tenant) -> None:
     fresh = directory / f".{TENANT}-{os.getpid()}-{time.monotonic_ns()}"
     with suppress(OSError):  # no room for it: the lock stands all the same
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with open(fd, "w", encoding="utf-8") as file:
             json.dump(tenant._asdict(), file, indent=1)
         fresh.replace(directory / TENANT)
@@ -290,5 +302,5 @@ def _segments(directory: Path) -> list[Path]:
 
 
 def _lines(path: Path) -> Iterable[bytes]:
-    with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+    with suppress(OSError), open(open_safely(path, os.O_RDONLY), "rb") as lines:
         yield from lines

@@ -19,7 +19,7 @@ from typing import Any
 
 from flask_mailtrack.storage.records import decode
 
-from .directory import BAD, LOCK, SUFFIX, make
+from .directory import BAD, LOCK, SUFFIX, make, open_safely
 
 
 def to_disk(fd: int) -> None:
@@ -68,9 +68,9 @@ def election(directory: Path, wait: bool) -> Iterator[bool]:
 
 def _open_lock(directory: Path) -> int:
     try:
-        return os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return open_safely(directory / LOCK, os.O_RDWR | os.O_CREAT)
     except OSError:  # no room for it, or something else of that name: the directory can be locked itself
-        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return open_safely(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def taken(fd: int, until: float) -> bool:
@@ -108,7 +108,7 @@ class Segment:
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield what can be read; a torn, altered or foreign line costs only itself."""
         try:
-            with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as lines:
+            with open(open_safely(self.path, os.O_RDONLY), "rb") as lines:
                 for line in lines:
                     try:
                         yield decode(line)
@@ -152,7 +152,7 @@ def seal(path: Path, sync: bool, until: float) -> bool:
     :param sync: have the disk know what its writer, who goes on to another segment, may not have come to.
     :param until: when to give up waiting for a writer, by the monotonic clock.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = open_safely(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not taken(fd, until):
             log.debug("%s is left for later: a process writes to it, and does not end", path)
@@ -193,11 +193,11 @@ def quarantine(directory: Path, stream: str, lines: Mapping[bytes, str]) -> None
 def _open(directory: Path, stream: str) -> int:
     """Open the quarantine; if something else has its name, one of another name."""
     # O_NONBLOCK: a pipe of that name would have us wait for its reader.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
     with suppress(OSError):
-        fd = os.open(directory / f"{BAD}-{stream}{SUFFIX}", flags, 0o600)
+        fd = open_safely(directory / f"{BAD}-{stream}{SUFFIX}", flags)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return fd
         os.close(fd)
     other = f"{BAD}-{stream}-{time.time_ns():020}-{os.getpid()}{SUFFIX}"
-    return os.open(directory / other, flags | os.O_EXCL, 0o600)
+    return open_safely(directory / other, flags | os.O_EXCL)

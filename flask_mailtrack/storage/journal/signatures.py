@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .directory import SIGNATURES
+from .directory import SIGNATURES, open_safely
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
@@ -61,7 +61,7 @@ class Signatures:
         with self._lock:
             mine = self._count if self._count >= MANY and self._clock() - self._since <= SECONDS else 0
         try:
-            with open(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            with open(open_safely(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
                 told = json.loads(file.read(4096))
             theirs = int(told["count"]) if 0 <= self._clock() - float(told["at"]) <= SECONDS else 0
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
@@ -71,7 +71,6 @@ class Signatures:
     def _write(self, count: int, now: float) -> None:
         fresh = self._path.with_name(f".{SIGNATURES}-{os.getpid()}-{threading.get_ident()}")
         with suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(fresh, flags, 0o600), "w") as file:
+            with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
                 json.dump({"count": count, "at": now}, file)
             fresh.replace(self._path)

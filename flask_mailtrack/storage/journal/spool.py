@@ -27,7 +27,7 @@ from typing import Any
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.records import encode
 
-from .directory import SUFFIX, is_segment, make
+from .directory import SUFFIX, is_segment, make, open_safely
 from .segment import SEALED, Segment, quarantine, seal, to_disk
 
 GROUP_SECONDS = 0.05
@@ -162,15 +162,14 @@ class Spool:
     def _open(self) -> int:
         make(self.directory)
         name = f"{self.stream}-{time.time_ns():020}-{os.getpid()}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self.directory / name, flags, 0o600)
+        fd = open_safely(self.directory / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         self._named = False
         return fd
 
     def _sync_name(self) -> None:
         """Have the disk know that there is a new segment; without its name, its content is lost."""
         if not self._named:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = open_safely(self.directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(fd)
             finally:

@@ -7,6 +7,7 @@ sent the mail.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
@@ -17,12 +18,12 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 from flask_mailtrack.events import LinkTarget, born, now
-from flask_mailtrack.storage.journal.directory import SHELF, make
+from flask_mailtrack.storage.journal.directory import SHELF, make, open_safely
 
 from .database import Database
 
@@ -48,8 +49,10 @@ class Shelf:
         """Keep *urls*, by reference. What fails is logged, as it costs no link."""
         try:
             make(self._path.parent)
-            # For its owner alone, and never through a link.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            # SQLite lets others read a file that it makes. A file that is there already is not opened: to close it
+            # would release the locks of another thread (sqlite.org/howtocorrupt.html, 2.2).
+            with suppress(FileExistsError):
+                os.close(open_safely(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
             with self._opened() as connection:
                 connection.execute(_TABLE)
                 connection.executemany("INSERT OR IGNORE INTO link (ref, url) VALUES (?, ?)", urls.items())
@@ -78,13 +81,15 @@ class Shelf:
         try:
             with self._opened() as connection:
                 return connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             log.warning("long links cannot be read from %s: %s", self._path, type(error).__name__)
             return []
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection for one transaction: a process that is forked must not use its parent's."""
+        if self._path.is_symlink():  # SQLite would follow the link
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self._path))
         try:
             with closing(sqlite3.connect(self._path, timeout=_SECONDS)) as connection, connection:
                 yield connection

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import click
 import pytest
 from conftest import MakeSite, Site
 
 from flask_mailtrack.errors import ConfigError
+from flask_mailtrack.storage.drain.recovery import forget, recover_quarantine
 from flask_mailtrack.storage.journal import segment
+from flask_mailtrack.storage.journal.backlog import Progress
+from flask_mailtrack.storage.journal.directory import Tenant, make, move_in, open_safely, tenant_of
+from flask_mailtrack.storage.journal.segment import Segment, election, quarantine, seal
+from flask_mailtrack.storage.journal.signatures import MANY, Signatures
+from flask_mailtrack.storage.journal.spool import Spool
+from flask_mailtrack.storage.records import encode
+from flask_mailtrack.storage.tables.references import Shelf
 from flask_mailtrack.testing import Reader
 
 HTML = '<a href="https://example.com/">go</a>'
@@ -179,3 +192,74 @@ def test_a_command_of_root_does_not_lock_the_app_out(
 
 def _nowhere() -> Any:
     raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+
+def _elected_in(folder: Path) -> bool:
+    with election(folder, wait=False) as elected, (folder.parent / "outside").open() as outside:
+        fcntl.flock(outside, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return elected
+
+
+def _counted_in(folder: Path) -> int:
+    signatures = Signatures(folder)
+    for _ in range(MANY):
+        signatures.bad()
+    return signatures.read()
+
+
+def _erased_in(folder: Path) -> int:
+    quarantine(folder, "events", {b"ada@example.com": "y"})
+    spools = [Spool(folder, stream) for stream in ("events", "optouts")]
+    return forget(spools, ["ada@example.com"], lambda record: None)
+
+
+HELD = {"app": "theirs", "database": "theirs", "keys": [], "count": 99, "error": "theirs"}
+LINKED: dict[str, tuple[Callable[[Path], object], object]] = {
+    "drain.lock": (_elected_in, True),
+    "tenant.lock": (lambda folder: move_in(folder, Tenant("a", "b")), OSError),
+    "tenant.json": (tenant_of, None),
+    "drain.json": (lambda folder: Progress(folder).read().error, ""),
+    "signatures.json": (lambda folder: Signatures(folder).read(), 0),
+    "links.sqlite3": (lambda folder: (Shelf(folder).add({"ref": "url"}), Shelf(folder).url("ref"))[1], None),
+    "events-1-1.jsonl": (lambda folder: seal(folder / "events-1-1.jsonl", sync=True, until=0), OSError),
+    "events-2-2.jsonl": (lambda folder: list(Segment(folder / "events-2-2.jsonl", "events").records()), []),
+    "bad-events.jsonl": (lambda folder: quarantine(folder, "events", {b"x": "y"}), None),
+    "bad-optouts.jsonl": (lambda folder: recover_quarantine(Mock(), folder / "bad-optouts.jsonl", Mock()), OSError),
+    "bad-events.new": (_erased_in, OSError),
+    ".drain.json-OURS": (lambda folder: Progress(folder).moved(0), None),
+    ".signatures.json-OURS": (_counted_in, 20),
+}
+"""Each kind of file, what is done with it, and what comes of that where a symbolic link stands in its place."""
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_symlink_in_place_of_any_file_is_refused(tmp_path: Path, name: str) -> None:
+    """A file of the host's, to which somebody has linked one of ours, is neither read nor written."""
+    outside, folder = tmp_path / "outside", tmp_path / "spool"
+    make(folder)
+    held = json.dumps(HELD | {"at": time.time(), "succeeded_at": 0, "lag_seconds": 0}).encode()
+    outside.write_bytes(encode(HELD) if name.startswith(("events-", "bad-")) else b"" if "sqlite" in name else held)
+    outside.chmod(0o640)
+    before = outside.read_bytes()
+    (folder / name.replace("OURS", f"{os.getpid()}-{threading.get_ident()}")).symlink_to(outside)
+    use, expected = LINKED[name]
+    if expected is OSError:
+        with pytest.raises(OSError, match="symbolic links"):
+            use(folder)
+    else:
+        assert use(folder) == expected
+    assert (outside.read_bytes(), stat.S_IMODE(outside.stat().st_mode)) == (before, 0o640)
+
+
+def test_a_directory_is_opened_under_its_own_name_only(tmp_path: Path) -> None:
+    """A link to a directory is refused as a link to a file is."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError, match=r"directory|symbolic links"):
+        open_safely(tmp_path / "link", os.O_RDONLY | os.O_DIRECTORY)
+
+
+def test_a_new_file_is_for_its_owner_and_this_process_alone(tmp_path: Path) -> None:
+    """Others cannot read it, and a program that the host starts does not inherit it."""
+    fd = open_safely(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    assert (stat.S_IMODE(os.fstat(fd).st_mode), os.get_inheritable(fd)) == (0o600, False)
+    os.close(fd)
