@@ -39,12 +39,11 @@ from .storage.people.people import People
 from .storage.redis import Stream
 from .storage.tables.database import Database
 from .storage.tables.engine import own_engine, passing_engine
-from .storage.tables.enrichment import Enrichment
 from .storage.tables.host_columns import CURE, UNFILLED, Fill
 from .storage.tables.optouts import OptOuts
 from .storage.tables.references import References
 from .storage.tables.refused import Refused
-from .storage.tables.second_look import Hindsight
+from .storage.tables.second_look import Enrichment, Hindsight
 from .storage.tables.unwanted import TEMPORARY, Silence, answers
 from .storage.tables.writer import Writer
 from .tokens import Signer

@@ -10,10 +10,9 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.declared_tags import DeclaredTags
 from flask_mailtrack.storage.tables.domains import DomainsInUse, DomainTable
 from flask_mailtrack.storage.tables.snapshot import Snapshot
-from flask_mailtrack.storage.tables.switches import Switches
+from flask_mailtrack.storage.tables.switches import DeclaredTags, Switches
 from flask_mailtrack.tokens import Signer
 
 from .domain_check import DomainChecker

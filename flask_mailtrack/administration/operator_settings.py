@@ -10,8 +10,16 @@ from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, new_id, now
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.signals import Announcer
-from flask_mailtrack.storage.tables.switch_status import SwitchStatus, status_of
-from flask_mailtrack.storage.tables.switches import DIMENSION, PAUSE, SWITCHES, Dimension, Scope, Switches
+from flask_mailtrack.storage.tables.switches import (
+    DIMENSION,
+    PAUSE,
+    SWITCHES,
+    Dimension,
+    Scope,
+    Switches,
+    SwitchStatus,
+    status_of,
+)
 
 from .host_names import host_name
 

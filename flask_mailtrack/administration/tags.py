@@ -9,8 +9,7 @@ from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, new_id, now
 from flask_mailtrack.lists import nearest
 from flask_mailtrack.signals import Announcer
-from flask_mailtrack.storage.tables.declared_tags import DeclaredTags
-from flask_mailtrack.storage.tables.switches import TAG, Scope, Switches
+from flask_mailtrack.storage.tables.switches import TAG, DeclaredTags, Scope, Switches
 
 from .operator_settings import by_whom
 

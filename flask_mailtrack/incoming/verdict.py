@@ -16,7 +16,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.events import OWN_NETWORK, EventType, Hit, Verdict, new_id, now
 from flask_mailtrack.networks import NOWHERE, OWN, Network
 from flask_mailtrack.privacy import MAX_USER_AGENT, clean, keep_ip
-from flask_mailtrack.storage.tables.enrichment import Enrichment
+from flask_mailtrack.storage.tables.second_look import Enrichment
 from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 

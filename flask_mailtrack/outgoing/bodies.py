@@ -22,7 +22,7 @@ from flask_mailtrack.destination import host_of, is_carried, is_public, is_well_
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, new_id
 from flask_mailtrack.privacy import clean
-from flask_mailtrack.storage.tables.switch_status import SwitchStatus
+from flask_mailtrack.storage.tables.switches import SwitchStatus
 from flask_mailtrack.tokens import LinkStamp, Signer
 
 from . import placeholders, text

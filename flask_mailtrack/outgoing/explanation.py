@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.storage.tables.switch_status import SwitchStatus, status_of
-from flask_mailtrack.storage.tables.switches import SWITCHES, Decision
+from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, SwitchStatus, status_of
 
 from . import options
 from .bodies import Preview

@@ -20,9 +20,8 @@ from flask_mailtrack.errors import UnknownList
 from flask_mailtrack.lists import folded, nearest
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.records import is_deeper
-from flask_mailtrack.storage.tables.declared_tags import DeclaredTags
 from flask_mailtrack.storage.tables.domains import DomainsInUse
-from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, Switches
+from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, DeclaredTags, Switches
 
 from .text import plain
 

@@ -25,13 +25,12 @@ from flask_mailtrack.storage.journal.directory import bad_files, foreign_segment
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, REFUSED, Stream
-from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.database import Database, missing_columns, missing_tables, try_to_write
 from flask_mailtrack.storage.tables.domains import DomainRow, urgency
-from flask_mailtrack.storage.tables.enrichment import Enrichment
 from flask_mailtrack.storage.tables.host_columns import CURE as FILL
 from flask_mailtrack.storage.tables.host_columns import UNFILLED, UNFILLED_WITHOUT_MAIL
-from flask_mailtrack.storage.tables.schema import missing_columns, missing_tables, try_to_write
-from flask_mailtrack.storage.tables.switch_status import SwitchStatus
+from flask_mailtrack.storage.tables.second_look import Enrichment
+from flask_mailtrack.storage.tables.switches import SwitchStatus
 from flask_mailtrack.tokens import Signer
 
 from .walls import blame, wall

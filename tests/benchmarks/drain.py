@@ -41,9 +41,8 @@ from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.tables.batch import EVENT_COLUMNS, event_row
 from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.enrichment import Enrichment
 from flask_mailtrack.storage.tables.optouts import OptOuts
-from flask_mailtrack.storage.tables.second_look import Hindsight
+from flask_mailtrack.storage.tables.second_look import Enrichment, Hindsight
 from flask_mailtrack.storage.tables.unwanted import Silence
 from flask_mailtrack.storage.tables.writer import Writer
 from flask_mailtrack.thresholds import Thresholds

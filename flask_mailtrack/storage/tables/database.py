@@ -26,31 +26,33 @@ from sqlalchemy import (
     cast,
     false,
     func,
+    inspect,
+    literal_column,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from flask_mailtrack.column_types import UUIDS
 from flask_mailtrack.columns import key_of
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
-from flask_mailtrack.events import EventType, Verdict
+from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.models import Models, by_people
 from flask_mailtrack.storage.records import batched
 
-from .engine import SqliteFile
+from .engine import SqliteFile, connect, discreet, reading, waiting
 from .host_columns import Fill, HostColumns
-from .inserts import MYSQL, Row, insert, insert_or_ignore
 
-HURRY_MS = 50
-READING_MS = 200
-"""For a reader, or a send, that asks: nobody waits for another process for a second."""
-PATIENCE_MS = 5_000
 _CHUNK = 500
 T = TypeVar("T")
+MYSQL = ("mysql", "mariadb")
 _DIALECTS = ("sqlite", "postgresql", *MYSQL)
 # Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
 _CLASHES = {"40001", "40P01", 1020, 1213}
+_FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and asks for it each time
+
+Row = Sequence[Any]
 
 
 class Database:
@@ -93,64 +95,13 @@ class Database:
         self.file.look()
         if self._host_is_using_it():
             raise DatabaseBusy("the in-memory database is inside a transaction of the host")
-        with _discreet(), self._connect() as connection, self._waiting(connection, patient):
+        with discreet(), connect(self.engine) as connection, waiting(connection, patient):
             try:
                 yield connection
                 connection.commit()
             except BaseException:
                 connection.rollback()
                 raise
-
-    def _connect(self) -> Connection:
-        connection = self.engine.connect()
-        if connection.dialect.name == "sqlite":
-            return connection
-        # Each statement must see what other drainers have committed, or counts are too low.
-        level = {"isolation_level": "READ COMMITTED"}
-        try:
-            return connection.execution_options(**level)
-        except self.engine.dialect.loaded_dbapi.Error:  # of MySQL: the server has closed what lay in the pool
-            connection.invalidate()
-            connection.close()
-            self.engine.dispose()
-            return self.engine.connect().execution_options(**level)
-
-    @contextmanager
-    def _waiting(self, connection: Connection, patient: bool) -> Iterator[None]:
-        """Bound the time that *connection* waits for locks, and leave it as it was."""
-        milliseconds = PATIENCE_MS if patient else HURRY_MS
-        if connection.dialect.name == "postgresql":
-            # Without statistics, as in a new table, PostgreSQL takes a batch of messages for half of all, and
-            # reads the whole table for each.
-            plan = "set_config('enable_seqscan', 'off', true)"
-            connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{milliseconds}', true), {plan}")
-            yield
-            return
-        if connection.dialect.name == "sqlite":
-            look, change = "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}"
-            limit = None if patient or self.shared else HURRY_MS
-        else:
-            look, change = "SELECT @@innodb_lock_wait_timeout", "SET innodb_lock_wait_timeout = {}"
-            limit = max(1, milliseconds // 1_000)  # MySQL counts in seconds
-        if limit is None:
-            yield
-            return
-        with _changed(connection, look, change, limit):
-            yield
-
-    @contextmanager
-    def _reading(self, connection: Connection) -> Iterator[None]:
-        """Bound the time for which a question waits for somebody who locks a whole table, or SQLite's file."""
-        kind = connection.dialect.name
-        if kind == "postgresql":
-            connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{READING_MS}', true)")
-            yield
-        elif kind == "sqlite":
-            with _changed(connection, "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}", READING_MS):
-                yield
-        else:  # MySQL counts in seconds
-            with _changed(connection, "SELECT @@lock_wait_timeout", "SET lock_wait_timeout = {}", 1):
-                yield
 
     def rows(self, query: Executable) -> list[tuple[Any, ...]]:
         """Return all rows of *query*, which sees what the host has not committed only if it must.
@@ -174,7 +125,7 @@ class Database:
     @contextmanager
     def looking(self) -> Iterator[Connection]:
         """Yield a connection on which no question waits long for another process."""
-        with _discreet(), self.engine.connect() as connection, self._reading(connection):
+        with discreet(), self.engine.connect() as connection, reading(connection):
             yield connection
 
     @property
@@ -185,15 +136,23 @@ class Database:
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*; those whose key is already there are left as they are."""
         for group in alike(rows, rows).values():
-            connection.execute(insert_or_ignore(connection.dialect.name, table), _in_order(table, group))
+            connection.execute(_insert_or_ignore(connection.dialect.name, table), _in_order(table, group))
 
     def pour(self, connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert many *rows* of the same columns; an open fate of a message that is there is settled.
 
-        :param table: of events or messages.
-        :param names: of the columns.
+        :param table: of events, which stay as they are if they are there already, or of messages, of which no two
+            may have the same key; columns that are not named get their defaults.
+        :param names: of the columns, in the order of the values in a row; ``id`` is the key.
+        :raises StatementError: a value cannot be put on the wire; also what the driver raises.
         """
-        insert(connection, table, names, rows, settle=table is self.message)
+        if not rows:
+            return
+        key = names.index("id")
+        # Two drainers that take locks in the same order do not wait for each other in a circle.
+        ordered = sorted(rows, key=lambda row: row[key].int)
+        statement = (_insert_or_settle if table is self.message else _insert_or_ignore)(connection.dialect.name, table)
+        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in ordered])
 
     def pour_with(
         self,
@@ -321,28 +280,6 @@ class Database:
         return [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows]
 
 
-@contextmanager
-def _changed(connection: Connection, look: str, change: str, value: int) -> Iterator[None]:
-    """Set an option of the session, and set it back."""
-    usual = connection.exec_driver_sql(look).scalar()
-    connection.exec_driver_sql(change.format(value))
-    try:
-        yield
-    finally:
-        if not connection.invalidated:
-            connection.exec_driver_sql(change.format(usual))
-
-
-@contextmanager
-def _discreet() -> Iterator[None]:
-    """Keep addresses and tokens, which are parameters, out of the text of what the database complains of."""
-    try:
-        yield
-    except StatementError as error:
-        error.hide_parameters = True
-        raise
-
-
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two drainers that take locks in the same order do not wait for each other in a circle."""
     first, *others = key_of(table)
@@ -362,3 +299,64 @@ def alike(rows: Sequence[Mapping[str, Any]], what: Sequence[T]) -> dict[tuple[st
 def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
     """Return *ids* in order, in lists that fit into one statement."""
     return batched(sorted(set(ids)), _CHUNK)
+
+
+def missing_tables(database: Database) -> list[str]:
+    """Return the names of our tables that the database lacks, in the schema that the models name."""
+    if database.file.vanished:
+        return [table.fullname for table in database.tables]
+    with database.looking() as connection:
+        there = inspect(connection)
+        return [table.fullname for table in database.tables if not there.has_table(table.name, table.schema)]
+
+
+def missing_columns(database: Database) -> list[str]:
+    """Return the names of columns that the models have and the database lacks."""
+    with database.looking() as connection:
+        there = inspect(connection)
+        found = {t.fullname: {each["name"] for each in there.get_columns(t.name, t.schema)} for t in database.tables}
+    return [f"{t.name}.{c.name}" for t in database.tables for c in t.columns if c.name not in found[t.fullname]]
+
+
+def try_to_write(database: Database) -> None:
+    """Write nothing into each table, as far as the database would let us write something.
+
+    :raises SQLAlchemyError: it would not: it is read-only, or we lack a right.
+    """
+    with database.transaction(patient=False) as connection:
+        for table in database.tables:
+            nothing = select(table).where(false())
+            connection.execute(table.insert().from_select([c.name for c in table.columns], nothing))
+            connection.execute(update(table).where(false()).values({table.columns.values()[0]: None}))
+            connection.execute(table.delete().where(false()))
+
+
+def _insert_or_ignore(dialect: str, table: Table) -> Any:
+    """Return what inserts rows, and leaves those as they are whose key is there."""
+    if dialect in MYSQL:
+        key = table.c[key_of(table)[0]]
+        # Not INSERT IGNORE, which also swallows values that do not fit.
+        return mysql.insert(table).on_duplicate_key_update({key.name: key})
+    keys = [table.c[name] for name in key_of(table)]
+    return _insert(dialect, table).on_conflict_do_nothing(index_elements=keys)
+
+
+def _insert_or_settle(dialect: str, table: Table) -> Any:
+    """Return what inserts messages; one that is there takes the fate, if its own is still open.
+
+    In one statement, so that a fate cannot be lost between two drainers.
+    """
+    # Spelled out: PyMySQL takes no parameter after VALUES when it makes one statement of many rows.
+    open_still = table.c.status == literal_column(f"'{Status.SENDING.value}'")
+    if dialect in MYSQL:
+        adding = mysql.insert(table)
+        return adding.on_duplicate_key_update(
+            [(name, case((open_still, adding.inserted[name]), else_=table.c[name])) for name in _FATE]
+        )
+    new = _insert(dialect, table)
+    fate = {name: new.excluded[name] for name in _FATE}
+    return new.on_conflict_do_update(index_elements=[table.c.id], set_=fate, where=open_still)
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)

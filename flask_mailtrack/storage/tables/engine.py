@@ -1,4 +1,4 @@
-"""The host's engine with a small pool of our own.
+"""The host's engine with a small pool of our own, and the bounds of every wait on its connections.
 
 A request holds a connection while it sends a mail. If what we read before the send had to come from the
 same pool, as many requests as that pool has connections would wait for each other. So we open up to five
@@ -9,13 +9,14 @@ SQLite file that is gone, or that is another one now, goes on writing into nothi
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, StaticPool, Table, create_engine, event
+from sqlalchemy import Connection, Engine, StaticPool, Table, create_engine, event
 from sqlalchemy.engine.base import OptionEngine
-from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.exc import ResourceClosedError, StatementError
 from sqlalchemy.pool import AssertionPool, Pool, QueuePool
 
 
@@ -57,6 +58,10 @@ class SqliteFile:
         self._inode = inode
 
 
+HURRY_MS = 50
+READING_MS = 200
+"""For a reader, or a send, that asks: nobody waits for another process for a second."""
+PATIENCE_MS = 5_000
 KEPT, MORE = 1, 4
 SECONDS = 10
 """How long somebody waits for one of them, before the database counts as away."""
@@ -120,3 +125,80 @@ class _OwnEngine(OptionEngine):
     def _close(self, _host: Any) -> None:
         if own := self._pools.pop(os.getpid(), None):
             own.dispose()
+
+
+def connect(engine: Engine) -> Connection:
+    """Return a connection to write on: each statement sees what other drainers have committed."""
+    connection = engine.connect()
+    if connection.dialect.name == "sqlite":
+        return connection
+    # Without it counts are too low.
+    level = {"isolation_level": "READ COMMITTED"}
+    try:
+        return connection.execution_options(**level)
+    except engine.dialect.loaded_dbapi.Error:  # of MySQL: the server has closed what lay in the pool
+        connection.invalidate()
+        connection.close()
+        engine.dispose()
+        return engine.connect().execution_options(**level)
+
+
+@contextmanager
+def waiting(connection: Connection, patient: bool) -> Iterator[None]:
+    """Bound the time that *connection* waits for locks, and leave it as it was."""
+    milliseconds = PATIENCE_MS if patient else HURRY_MS
+    if connection.dialect.name == "postgresql":
+        # Without statistics, as in a new table, PostgreSQL takes a batch of messages for half of all, and
+        # reads the whole table for each.
+        plan = "set_config('enable_seqscan', 'off', true)"
+        connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{milliseconds}', true), {plan}")
+        yield
+        return
+    if connection.dialect.name == "sqlite":
+        look, change = "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}"
+        limit = None if patient or isinstance(connection.engine.pool, StaticPool) else HURRY_MS
+    else:
+        look, change = "SELECT @@innodb_lock_wait_timeout", "SET innodb_lock_wait_timeout = {}"
+        limit = max(1, milliseconds // 1_000)  # MySQL counts in seconds
+    if limit is None:
+        yield
+        return
+    with _changed(connection, look, change, limit):
+        yield
+
+
+@contextmanager
+def reading(connection: Connection) -> Iterator[None]:
+    """Bound the time for which a question waits for somebody who locks a whole table, or SQLite's file."""
+    kind = connection.dialect.name
+    if kind == "postgresql":
+        connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{READING_MS}', true)")
+        yield
+    elif kind == "sqlite":
+        with _changed(connection, "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}", READING_MS):
+            yield
+    else:  # MySQL counts in seconds
+        with _changed(connection, "SELECT @@lock_wait_timeout", "SET lock_wait_timeout = {}", 1):
+            yield
+
+
+@contextmanager
+def _changed(connection: Connection, look: str, change: str, value: int) -> Iterator[None]:
+    """Set an option of the session, and set it back."""
+    usual = connection.exec_driver_sql(look).scalar()
+    connection.exec_driver_sql(change.format(value))
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.exec_driver_sql(change.format(usual))
+
+
+@contextmanager
+def discreet() -> Iterator[None]:
+    """Keep addresses and tokens, which are parameters, out of the text of what the database complains of."""
+    try:
+        yield
+    except StatementError as error:
+        error.hide_parameters = True
+        raise

@@ -18,9 +18,8 @@ from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.tokens import Signer
 
-from .database import Database
+from .database import Database, missing_tables
 from .refused import OPT_OUTS, REF, Change, Refused
-from .schema import missing_tables
 
 # One statement for ten thousand people under two keys. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 _CHUNK = 30_000

@@ -18,8 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flask_mailtrack.events import EventType, Hit, OptOutKind, Suppression
 
-from .database import Database
-from .schema import missing_tables
+from .database import Database, missing_tables
 
 REF = "ref:"
 """Prefix of an opt-out whose message row is gone, so that only the token's reference is left."""

@@ -1,15 +1,22 @@
-"""What an operator has switched on and off: the settings in force, asked for each copy that is sent."""
+"""What operators have decided: the settings in force, asked for each copy that is sent, their reasons, and the tags.
+
+The configuration holds where an operator has decided nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from flask_mailtrack.config import Settings
+from flask_mailtrack.errors import UnknownTag
 from flask_mailtrack.events import SettingChange
+from flask_mailtrack.lists import nearest
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
@@ -182,3 +189,90 @@ class Switches:
         query = select(*columns).where(table.c.replaced_at.is_(None)).order_by(table.c.id)
         for scope, subject, key, value, by, at in self._database.rows(query):
             yield Switch(Scope(scope), subject, key, value, by, at)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchStatus:
+    """What holds for one switch of one scope, and why.
+
+    :param key: ``opens``, ``clicks`` or ``unsubscribe``.
+    :param enabled: whether mail that says nothing of its own has it.
+    :param text: the same in words: ``Enabled`` or ``Not enabled``, and why.
+    """
+
+    key: str
+    enabled: bool
+    text: str
+
+    @classmethod
+    def because(cls, key: str, enabled: bool, why: str) -> SwitchStatus:
+        """Return a status with its reason."""
+        return cls(key, enabled, f"{'Enabled' if enabled else 'Not enabled'}: {why}")
+
+
+def status_of(settings: Settings, key: str, decision: Decision, domain: str) -> SwitchStatus:
+    """Return what holds for mail of a sender domain that says nothing of its own.
+
+    :param settings: the configuration, which holds where the operator has decided nothing.
+    :param domain: empty for the account.
+    """
+    if decision.switch is not None:
+        return SwitchStatus.because(key, bool(decision.value), _reason(decision.switch))
+    if decision.value is False:
+        text = "nothing is set, and the dimension 'domain' tracks only what has a setting of its own"
+        return SwitchStatus.because(key, False, text)
+    options: dict[str, Any] = settings.sender_domains.get(domain, {})
+    if key in options:
+        where, enabled = f"MAILTRACK_SENDER_DOMAINS[{domain!r}]", bool(options[key])
+    else:
+        where, enabled = f"MAILTRACK_{key.upper()}", bool(getattr(settings, key))
+    return SwitchStatus.because(key, enabled, f"by the configuration ({where})")
+
+
+def _reason(switch: Switch) -> str:
+    what = "paused" if switch.key == PAUSE else switch.value
+    about = {Scope.ACCOUNT: "for the account", Scope.DOMAIN: f"for {switch.subject}"}.get(
+        switch.scope, "for the sender"
+    )
+    return f"{what} {about} since {switch.at:%Y-%m-%d %H:%M} by {switch.by or 'nobody named'}"
+
+
+class DeclaredTags:
+    """Says which tags there are, from memory or after one query each few seconds.
+
+    :param configured: ``MAILTRACK_TAGS``.
+    :param switches: what operators have decided; a tag is a setting that is on, or off when it is retired.
+    """
+
+    def __init__(self, configured: Collection[str], switches: Switches) -> None:
+        self.configured: frozenset[str] = frozenset(configured)
+        self._switches = switches
+
+    def said(self) -> dict[str, Switch]:
+        """Return what operators have said of tags, by tag."""
+        return self._switches.now().tags
+
+    def in_force(self) -> set[str]:
+        """Return the tags that mail may carry; none: any."""
+        said = self.said()
+        retired = {name for name, each in said.items() if each.value == "off"}
+        return {*self.configured, *said} - retired
+
+    def check(self, name: str | None) -> None:
+        """Refuse a tag that is retired, or that is not declared where any is.
+
+        Nothing is refused for a database that could never be asked: the tag may be declared there.
+
+        :raises UnknownTag: most likely with a typo, so that figures would be of two tags.
+        """
+        said = self.said()
+        if not name or not (self.configured or said):
+            return
+        if (switch := said.get(name)) is not None:
+            if switch.value == "off":
+                since = f"{switch.at:%Y-%m-%d %H:%M} by {switch.by or 'nobody named'}"
+                raise UnknownTag(name, retired=since)
+            return
+        known = self.in_force()
+        if known and name not in known and self._switches.snapshot.known:
+            raise UnknownTag(name, nearest(name, known))

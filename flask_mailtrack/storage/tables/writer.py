@@ -27,9 +27,8 @@ from flask_mailtrack.tokens import Signer
 
 from .batch import Batch
 from .database import Database
-from .enrichment import Enrichment
 from .refused import OPT_OUTS, Refused, refuses
-from .second_look import Hindsight
+from .second_look import Enrichment, Hindsight
 from .unwanted import Silence
 
 # Classes of SQLSTATE (PostgreSQL, appendix A): connections, transactions, rights, catalogues, resources, operators.

@@ -40,9 +40,8 @@ from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import Record, encode, to_json
 from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.storage.tables.counts import Recount
-from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.database import Database, missing_tables
 from flask_mailtrack.storage.tables.optouts import OptOuts
-from flask_mailtrack.storage.tables.schema import missing_tables
 from flask_mailtrack.storage.tables.writer import Writer
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
