@@ -11,20 +11,18 @@ from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
 from . import models
-from .administration.operator_settings import OperatorSettings
-from .administration.tags import Tags
+from .administration.operator_settings import OperatorSettings, Tags
 from .administration.tracking_domains import Domains
-from .commands.group import mailtrack as commands
+from .commands import mailtrack as commands
 from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .events import PATHS, EventType, Hit, Kind, OptOutKind
-from .incoming.door import serve
+from .incoming.door import serve, watch_for_leftovers
 from .incoming.hits import Recorder
-from .incoming.leftovers import watch
-from .incoming.own_hosts import OwnHosts
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, hit_of
+from .incoming.views import OwnHosts
 from .outgoing.bodies import Preview
 from .outgoing.explanation import preview_of
 from .outgoing.mail import Mail, SendServices, install, is_mail
@@ -32,7 +30,7 @@ from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_
 from .reporting.stats import Stats, inactive, stats
 from .state import State, build, known_state, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health
-from .storage.people.erasure import Erased
+from .storage.people.people import Erased
 from .storage.tables.host_columns import Fill, check
 
 KEY = "mailtrack"
@@ -125,7 +123,7 @@ class Mailtrack:
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
-        watch(app, placeholders.left_in)
+        watch_for_leftovers(app, placeholders.left_in)
 
     def track(self, message: M, **options: Unpack[TrackingOptions]) -> M:
         """Say how one message is tracked, and return it. What is not given is left to wider settings.

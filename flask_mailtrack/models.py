@@ -30,8 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, foreign, mapped_column, relationship
 
-from .column_types import UUIDS, Uuid
-from .columns import Keyed, OnBase, an_id, count, flag, for_checkers_only, moment, related, text, word
+from .columns import UUIDS, Keyed, OnBase, Uuid, an_id, count, flag, for_checkers_only, moment, related, text, word
 from .errors import ConfigError
 from .events import Verdict, new_id
 

@@ -1,7 +1,14 @@
-"""What an operator decides in one app, put together."""
+"""What an operator decides in one app, put together; and the watch over its tracking domains.
+
+Whoever drains keeps that watch: at the drain's pace, and not in its way.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,10 +23,55 @@ from flask_mailtrack.storage.tables.switches import DeclaredTags, Switches
 from flask_mailtrack.tokens import Signer
 
 from .domain_check import DomainChecker
-from .domain_watch import DomainWatch
-from .operator_settings import OperatorSettings
-from .tags import Tags
+from .operator_settings import OperatorSettings, Tags
 from .tracking_domains import Domains
+
+log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
+
+LOOK_SECONDS = 30.0
+"""How often it is asked whether a check is due: a domain that fails for certain is promised to be left in ten minutes,
+of which nine pass before the second check, and some seconds in it and before the next run of the drain."""
+
+
+class DomainWatch:
+    """Has the domains that are due checked, by a thread of its own: a slow name server delays no drain.
+
+    :param domains: of the app.
+    """
+
+    def __init__(self, domains: Domains) -> None:
+        self._domains = domains
+        self._next = 0.0
+        self._pid = 0
+        self._thread: threading.Thread | None = None
+        self._failed = False
+
+    def wake(self) -> None:
+        """Begin a look at what is due, if it is time. Returns at once, and never raises."""
+        mine = self._pid == os.getpid()
+        running = mine and self._thread is not None and self._thread.is_alive()
+        if running or (mine and time.monotonic() < self._next) or not self._domains.can_check:
+            return
+        self._pid, self._next = os.getpid(), time.monotonic() + LOOK_SECONDS
+        self._thread = threading.Thread(target=self.look, name="mailtrack-domains", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads, or the end of the process
+            log.debug("the domains are not looked at now", exc_info=True)
+
+    def look(self) -> None:
+        """Check what is due, one host after the other. Never raises: the next look may have it better."""
+        try:
+            self._domains.watch_if_any()
+        except Exception as error:
+            log.log(
+                logging.DEBUG if self._failed else logging.WARNING,
+                "the tracking domains cannot be watched: %s",
+                type(error).__name__,
+            )
+            self._failed = True
+        else:
+            self._failed = False
 
 
 @dataclass(frozen=True, eq=False)

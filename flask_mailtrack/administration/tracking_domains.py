@@ -15,9 +15,8 @@ from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable, urgency
 
 from .dns_records import Names, RecordState, installed
-from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
+from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus, mail_records
 from .host_names import Cname, advice, host_name, is_host_name, tracking_host
-from .mail_records import mail_records
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
 

@@ -1,1 +1,27 @@
-"""``flask mailtrack …``: plain commands that stand on the state of the current app, and on which nothing stands."""
+"""``flask mailtrack …``: plain commands that stand on the state of the current app, and on which nothing stands.
+
+Every command by its name; each module takes what it needs from the state.
+"""
+
+from __future__ import annotations
+
+from flask.cli import AppGroup
+
+from .check import check, classify, networks, status
+from .domains import domains
+from .journal import drain, rebuild, recover
+from .mails import inspect, preview, stats
+from .people import audit, erase, export, purge, suppress
+from .settings import settings, tags
+
+mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
+
+for _command in (
+    *(stats, preview, inspect),
+    *(check, status),
+    *(drain, recover, rebuild),
+    *(classify, networks),
+    *(suppress, purge, export, erase, audit),
+    *(settings, domains, tags),
+):
+    mailtrack.add_command(_command)

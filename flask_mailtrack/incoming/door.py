@@ -4,6 +4,10 @@ A host's hooks, session, routing and error handlers serve the host's readers. An
 reader elsewhere, or fail, and then a click is lost. So the door stands where :meth:`flask.Flask.wsgi_app`
 asks the app for its request context: inside every middleware, whenever it was added, so that what a
 ProxyFix says holds; and before all else. What Flask gets for our paths is an answer that is ready.
+
+Two things more stand at this edge. A phone's system asks a host for two files that let it open an app from a tracked
+link: a link marked with ``data-mailtrack-app`` leaves under ``/a/…`` instead of ``/c/…``, and the files say that this
+path belongs to the app. And placeholders in the host's own pages, which nobody replaces there, are found.
 """
 
 from __future__ import annotations
@@ -15,19 +19,21 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.sansio.utils import host_is_trusted
+from werkzeug.wsgi import get_host
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
+from flask_mailtrack.errors import ConfigError
 from flask_mailtrack.events import DOMAIN_PATH, NOTICE
 from flask_mailtrack.storage.tables.domains import DomainsInUse
 
 from . import answer
+from .answer import Reply, kept
 from .hits import Recorder
-from .own_hosts import DeepLinks, OwnHosts, create_deep_links
 from .pages import Pages
-from .views import Views, create_blueprint, exempt_from_csrf
+from .views import OwnHosts, Views, create_blueprint, exempt_from_csrf
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
@@ -36,6 +42,46 @@ _STATIC = "static"
 _FOLDER = Path(__file__).parents[1] / _STATIC
 
 _ready: ContextVar[Any] = ContextVar("flask_mailtrack.answer", default=None)
+
+
+_DEEP_LINKS = "mailtrack_deep_links"
+
+
+class DeepLinks:
+    """The files that are configured, on tracking hosts only.
+
+    On any other host the same paths may be the app's own, so they are not routes of ours.
+
+    :param known: says whether a host is a tracking domain; may ask the database now and then.
+    """
+
+    def __init__(self, settings: Settings, known: Callable[[str], bool]) -> None:
+        self._hosts = frozenset(map(host_of, settings.base_urls()))
+        self._known = known
+        self.bodies: dict[str, bytes] = settings.app_files
+
+    def answer(self, environ: Mapping[str, Any]) -> Reply | None:
+        """Return the file that is asked for, if this is a tracking host."""
+        body = self.bodies.get(environ.get("PATH_INFO", ""))
+        if body is None:
+            return None
+        host = host_of(f"http://{get_host(dict(environ))}")
+        if host not in self._hosts and not self._known(host):
+            return None
+        return kept(body, "application/json")
+
+
+def create_deep_links(deep_links: DeepLinks) -> Blueprint:
+    """Return a blueprint that serves them where there is no front door."""
+    blueprint = Blueprint(_DEEP_LINKS, "flask_mailtrack")
+
+    def serve() -> Response | None:
+        given = deep_links.answer(request.environ)
+        return Response(given.body, given.status, list(given.headers)) if given else None
+
+    if deep_links.bodies:
+        blueprint.before_app_request(serve)
+    return blueprint
 
 
 class Answered:
@@ -166,3 +212,33 @@ def serve(
     else:
         app.register_blueprint(create_deep_links(deep_links))
         exempt_from_csrf(app, blueprint)
+
+
+_TEXT = ("text/", "application/json", "application/javascript", "application/xml", "application/xhtml+xml")
+_PROBLEM = "holds a placeholder, which is filled in only in a mail."
+_CURE = "In a page, call mailtrack.unsubscribe_url(address, list_id) or mailtrack.preferences_url(address)."
+
+
+def watch_for_leftovers(app: Flask, holds: Callable[[bytes], bool]) -> None:
+    """Look for placeholders in what *app* answers: under ``debug`` and ``TESTING`` they raise, else they are logged.
+
+    A streamed response, or one that passes through as a file does, is not read.
+
+    :param holds: tells whether a page has a placeholder in it.
+    """
+
+    def look(response: Response) -> Response:
+        if _is_read(response) and holds(response.get_data()):
+            page = f"the page of {request.endpoint or request.path!r}"
+            if current_app.debug or current_app.testing:
+                raise ConfigError("E170", page, _PROBLEM, _CURE)
+            log.error("[E170] %s: %s %s", page, _PROBLEM, _CURE)
+        return response
+
+    # The first that is registered is the last that is called: it sees what others have made of the response.
+    app.after_request(look)
+
+
+def _is_read(response: Response) -> bool:
+    plain = response.is_sequence and not response.direct_passthrough and not response.content_encoding
+    return plain and (response.mimetype or "").startswith(_TEXT)

@@ -3,7 +3,9 @@
 These routes are public and need nothing: no login, cookie, session or database. They set no cookie,
 whatever the host does, and cannot be cached. The :mod:`.door` answers them before the host sees the
 request; where it is left out, Flask comes to the same :class:`Views` by the routes of the blueprint.
-Bad links are counted, and the log says of them no more than a line in a minute.
+Bad links are counted, and the log says of them no more than a line in a minute. What our own host names answer
+about themselves is from memory, and nothing of it is recorded: the check of a tracking domain asks whether the name
+reaches this app, and a web server asks whom it may serve.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
+from hmac import compare_digest
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, quote_plus
 
@@ -24,7 +28,7 @@ from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import ClosingIterator
 
 from flask_mailtrack.config import Settings
-from flask_mailtrack.destination import location
+from flask_mailtrack.destination import host_of, location
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import APP_PATH, DOMAIN_PATH, PATHS, Kind
 from flask_mailtrack.privacy import bare_ip
@@ -34,7 +38,6 @@ from . import answer
 from .answer import Reply
 from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
-from .own_hosts import OwnHosts
 from .pages import NAME, PackageBlueprint, Pages
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
@@ -180,6 +183,47 @@ def exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
 
     exempt()
     app.before_request(exempt_late)
+
+
+ASK = "ask"
+
+
+class OwnHosts:
+    """Answers both.
+
+    :param proof: says what only this app can say; see :meth:`.Signer.host_proof`.
+    :param known: says whether a name is one of ours; must not wait for anything.
+    :param secret: lets a web server on another machine ask; empty: only one on this machine may.
+    """
+
+    def __init__(self, proof: Callable[[str, str], str | None], known: Callable[[str], bool], secret: str) -> None:
+        self._proof = proof
+        self._known = known
+        self._secret = secret
+
+    def answer(self, environ: Mapping[str, Any], path: str) -> Reply:
+        """Return the proof, or 200 for a name that is ours, else 404."""
+        asked = path.strip("/")
+        if asked.lower() == ASK:
+            return self._allowed(environ)
+        said = self._proof(host_of(f"http://{environ.get('HTTP_HOST', '')}"), asked.lower())
+        return answer.text(f"{said}\n", 200) if said else answer.text("There is nothing here.\n", 404)
+
+    def _allowed(self, environ: Mapping[str, Any]) -> Reply:
+        given = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=10)
+        secret, names = given.get("secret", [""])[0], given.get("domain", [])
+        may_ask = compare_digest(secret.encode(), self._secret.encode()) if self._secret else _is_near(environ)
+        good = may_ask and len(names) == 1 and self._known(names[0].lower().rstrip("."))
+        return answer.text("Yes.\n", 200) if good else answer.text("No.\n", 404)
+
+
+def _is_near(environ: Mapping[str, Any]) -> bool:
+    """Say whether a request is of this machine, and not passed on for somebody else."""
+    try:
+        near = ip_address(environ.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
+    return near and "HTTP_X_FORWARDED_FOR" not in environ and "HTTP_FORWARDED" not in environ
 
 
 class Views:

@@ -1,6 +1,7 @@
-"""Hands the copies of one message to SMTP, and finds out what became of each.
+"""Hands the copies of one mailing to SMTP, and finds out what became of each.
 
-The ledger writes each copy down before it goes to SMTP, and its fate afterwards.
+Addresses are read as Flask-Mail reads them, and compared in one spelling. The ledger writes each copy down before it
+goes to SMTP, and its fate afterwards.
 """
 
 from __future__ import annotations
@@ -11,17 +12,104 @@ import smtplib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parseaddr
+from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
+from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
 from flask_mailtrack.privacy import legible, normalise
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.tables.references import References
 
-from .copies import Copy
+Address = str | tuple[str, str]
+
+_ATOMS = r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
+_BARE = re.compile(rf"{_ATOMS}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+
+
+def is_bare(written: Address) -> bool:
+    """Say whether *written* is nothing but a usual address, as most are: then it need not be parsed."""
+    return isinstance(written, str) and _BARE.fullmatch(written) is not None
+
+
+def name_and_address(written: Address) -> tuple[str, str]:
+    """Return what Flask-Mail takes for the name and for the address."""
+    if isinstance(written, str):
+        return ("", written) if is_bare(written) else _parsed(written)
+    return written
+
+
+def compared(written: Address) -> str:
+    """Return the address that Flask-Mail will use, in the spelling in which addresses are compared."""
+    if is_bare(written):
+        return str(written).lower()
+    bare = written[1] if isinstance(written, tuple) else _parsed(str(written or ""))[1]
+    return normalise(bare or str(written or ""))
+
+
+@lru_cache(256)  # a host writes to many people, but as few senders
+def _parsed(written: str) -> tuple[str, str]:
+    try:
+        return parseaddr(written)
+    except RecursionError:  # thousands of brackets
+        return "", ""
+
+
+class Letter(Protocol):
+    """What is read of a Flask-Mail message."""
+
+    subject: str
+    sender: Any
+    recipients: list[Address]
+    cc: list[Address]
+    bcc: list[Address]
+    body: str | None
+    html: str | None
+    alts: dict[str, str]
+    extra_headers: dict[str, str] | None
+    charset: str | None
+    msgId: str  # noqa: N815 - Flask-Mail's name
+
+    @property
+    def send_to(self) -> set[Address]:
+        """The envelope."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What one envelope carries.
+
+    ``rows`` are the message rows of the recipients in the envelope; none of a mail that is not to be kept.
+    """
+
+    recipients: tuple[Address, ...]
+    rows: tuple[SentMessage, ...]
+    html: str | None
+    body: str | None
+    alts: dict[str, str]
+    extra_headers: dict[str, str]
+    encoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """Everything that one send call leads to."""
+
+    copies: Iterator[Copy]
+    """Each is made when it is asked for, so that a newsletter is never in memory as a whole."""
+    suppressed: list[SentMessage]
+    common: tuple[LinkTarget | SentMessage, ...]
+    """What the copies share: where the links lead, and the counter in aggregate mode."""
+    failures: list[RewriteError]
+    """Why the HTML goes out as the author wrote it, if it does; or that its end will not be seen.
+
+    Complete when all copies have been made."""
+
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 

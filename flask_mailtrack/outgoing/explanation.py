@@ -11,7 +11,7 @@ from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, SwitchSt
 
 from . import options
 from .bodies import Preview
-from .copies import compared
+from .delivery import compared
 from .headers import take_switches
 from .prepare import Preparer
 from .text import plain

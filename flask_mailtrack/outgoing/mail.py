@@ -30,8 +30,7 @@ from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList, UnknownTag
 
 from . import headers, options, prepare
-from .copies import Copy, Mailing, is_bare, name_and_address
-from .delivery import Delivery, Ledger
+from .delivery import Copy, Delivery, Ledger, Mailing, is_bare, name_and_address
 from .headers import MAX_LINE
 from .text import plain
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from .rewriting.stretches import Stretch, stretches
+from flask_mailtrack.outgoing.rewriting.syntax import Stretch, stretches
 
 WORDS = {"unsubscribe": "unsubscribe", "preferences": "preferences", "optout": "tracking-optout", "pixel": "pixel"}
 """The name of each slot, and the word by which its host begins."""

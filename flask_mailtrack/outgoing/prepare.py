@@ -18,8 +18,7 @@ from flask_mailtrack.tokens import Signer
 
 from . import headers, options, placeholders, text
 from .bodies import Bodies, Body, Plan, is_dead_end
-from .copies import Address, Copy, Letter, Mailing, compared
-from .delivery import Ledger
+from .delivery import Address, Copy, Ledger, Letter, Mailing, compared
 from .headers import headers_for, take_switches
 from .links import Links
 from .options import Operator

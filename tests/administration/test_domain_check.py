@@ -15,7 +15,8 @@ from dns_server import NameServer, name_server
 from tls_server import Answer, web_server
 
 from flask_mailtrack.administration import certificates, domain_check
-from flask_mailtrack.administration.domain_check import DomainChecker, DomainReport, DomainStatus
+from flask_mailtrack.administration.dns_records import Names
+from flask_mailtrack.administration.domain_check import DomainChecker, DomainReport, DomainStatus, mail_records
 from flask_mailtrack.tokens import Signer
 
 HOST = "click.customer.test"
@@ -297,3 +298,23 @@ def test_the_proof_binds_key_and_host() -> None:
     answers |= {SIGNER.host_proof("b.test", nonce), SIGNER.host_proof(HOST, "1" * 32)}
     assert len(answers) == 4
     assert SIGNER.host_proof(HOST.upper(), nonce) in answers
+
+
+GOOD = '@ IN TXT "v=spf1 -all"\nkey._domainkey IN TXT "v=DKIM1; p=x"\n_dmarc IN TXT "v=DMARC1; p=none"\n'
+TWICE = '@ IN TXT "v=spf1 -all"\n@ IN TXT "v=spf1 ~all"\n'
+
+
+def test_each_record_has_its_finding_and_cure() -> None:
+    """Good, missing, doubled and unknown records are told apart, each with what to do."""
+    with name_server() as server:
+        server.serve({"good.test": GOOD, "bare.test": '@ IN TXT "hello"\n', "twice.test": TWICE, "broken.test": None})
+        names = Names([server.address])
+        found = {name: mail_records(names, f"{name}.test") for name in ("good", "bare", "twice", "broken")}
+    levels = {name: [finding.level for finding in findings] for name, findings in found.items()}
+    assert levels == {
+        "good": ["ok", "ok", "ok"],
+        "bare": ["warning", "warning", "warning"],
+        "twice": ["error", "warning", "warning"],
+        "broken": ["unknown", "unknown", "unknown"],
+    }
+    assert all(finding.cure for name in ("bare", "twice", "broken") for finding in found[name])

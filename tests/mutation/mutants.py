@@ -38,9 +38,8 @@ from mutations import mutants
 
 REWRITE = "test_rewrite.py test_rewrite_properties.py"
 REWRITING = {
-    **dict.fromkeys(("marks", "proof", "rewrite", "template"), REWRITE),
-    "link_picker": f"{REWRITE} test_link_picker.py",
-    **dict.fromkeys(("scan", "syntax"), f"{REWRITE} test_link_picker.py test_scan.py"),
+    **dict.fromkeys(("proof", "rewrite", "template"), REWRITE),
+    **dict.fromkeys(("scan", "syntax"), f"{REWRITE} test_scan.py"),
 }
 BODIES = "bodies links placeholders services review links_worth_tracking options text"
 TESTS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_mailtrack.outgoing.copies import compared, is_bare, name_and_address
+from flask_mailtrack.outgoing.delivery import compared, is_bare, name_and_address
 from flask_mailtrack.privacy import normalise
 
 PIECES = [

@@ -1,7 +1,6 @@
 """Rewriting: which bytes of an HTML body become tracked links, and the proof that no others change.
 
-In reading order: ``rewrite`` is the whole story; ``scan`` (over ``syntax`` and ``attributes``) finds the
-places, ``choice`` picks links, ``link_text`` reads what people see of them, ``cuts`` and ``places`` open the
-text, ``judge`` compares it with a copy that ``marks`` were put into, ``template`` renders, and ``deadline``
-watches the clock.
+In reading order: ``rewrite`` is the whole story, and picks the links; ``scan`` (over ``syntax``) finds the places;
+the ``template`` is cut, with marks in its gaps; the ``proof`` compares the marked copy with the body; the template
+renders.
 """

@@ -22,9 +22,9 @@ from lxml import etree
 
 from flask_mailtrack.errors import RewriteError
 
-from .marks import PREFIX, Marks
 from .scan import CONDITION
 from .syntax import LEGACY, OWN, browser_url, strip_url
+from .template import PREFIX, Marks
 
 _LINK_TAGS = etree.XPath('//*[self::a or self::area or starts-with(name(), "v:")]')
 _SHAPE = re.compile(r"<([vV]:(?:\w+(?=[ \t\n\f\r/>]))?)", re.A)

@@ -1,29 +1,41 @@
-"""What the host does about one person: suppress, look up, hand over, forget."""
+"""What the host does about one person: suppress, look up, hand over, forget.
+
+Who is forgotten: what named them is gone, what is counted stays counted. Rows of messages and events stay, without
+address, subject, metadata, IP address, user agent and comment, and without the names and destinations of links that
+hold the address. Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed, and old
+links go on working: a token carries that hash, and a redirect needs no row at all.
+"""
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import ColumnElement, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, or_, select, update
 
-from flask_mailtrack.events import OptOutKind, Suppression, new_id, now
+from flask_mailtrack.destination import is_carried
+from flask_mailtrack.events import OptOutKind, Suppression, first_id, new_id, now
 from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import clean, normalise
+from flask_mailtrack.storage.drain import recovery
 from flask_mailtrack.storage.drain.drain import Drain
 from flask_mailtrack.storage.journal.journal import Journal
+from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import batched, to_json
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables import register
-from flask_mailtrack.storage.tables.database import Database
-from flask_mailtrack.storage.tables.optouts import MARKED, OptOuts
+from flask_mailtrack.storage.tables.database import Database, chunked
+from flask_mailtrack.storage.tables.optouts import MARKED, OptOuts, held
 from flask_mailtrack.storage.tables.references import References
-from flask_mailtrack.storage.tables.refused import REF
+from flask_mailtrack.storage.tables.refused import REF, bare
+from flask_mailtrack.storage.tables.unwanted import PERSONAL
 from flask_mailtrack.tokens import Signer
-
-from . import erasure
-from .erasure import Erased
 
 _CHUNK = 1_000
 
@@ -175,8 +187,8 @@ class People:
         recipient = normalise(address)
         spools = [spool for journal in self._journals for spool in journal.spools]
         if self._references is not None:
-            self._references.forget(erasure.named(recipient))
-        return erasure.erase(self.database, spools, recipient, self._refs(recipient), self._stream)
+            self._references.forget(named(recipient))
+        return erase(self.database, spools, recipient, self._refs(recipient), self._stream)
 
 
 def unmailable(recipient: str) -> str:
@@ -187,3 +199,187 @@ def unmailable(recipient: str) -> str:
     if len(recipient) > 320 or not recipient.isprintable() or any(c.isspace() for c in recipient):
         return "is too long, or has spaces or control characters"
     return ""
+
+
+_AT_ONCE = 500
+_SEND = timedelta(hours=1)
+"""How long after the first of its rows the last of one send is written, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many rows were about somebody who is forgotten now."""
+
+    messages: int = 0
+    events: int = 0
+    optouts: int = 0
+    links: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Erased) -> Erased:
+        return Erased(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def erase(
+    database: Database, spools: Sequence[Spool], recipient: str, refs: Sequence[str], stream: Stream | None = None
+) -> Erased:
+    """Forget somebody.
+
+    :param spools: drained already; what was quarantined is searched.
+    :param recipient: normalised.
+    :param refs: their references under each signing key, newest first.
+    :param stream: likewise.
+    """
+    done, spellings = Erased(), _spellings(recipient)
+    left = partial(bare, recipient=recipient, ref=refs[0])
+    with database.transaction() as connection:
+        done += Erased(links=_links(database, connection, spellings))
+    forgotten: list[str] = [recipient, *refs]
+    while True:
+        with database.transaction() as connection:
+            column = database.message.c.id
+            query = select(column).where(database.message.c.recipient == recipient).limit(_AT_ONCE)
+            ids = list(connection.execute(query).scalars())
+            if not ids:
+                # In the last transaction, so that a crash before it leaves something to find.
+                done += Erased(optouts=_optouts(database, connection, recipient, refs))
+                gone = register.gone_messages(database, refs, lambda asked: connection.execute(asked).all())
+                personal = or_(*(database.event.c[name] != "" for name in PERSONAL))
+                done += Erased(events=_events(database, connection, gone, spellings, personal))
+                break
+            done += Erased(len(ids), _messages(database, connection, ids, spellings))
+            forgotten += map(str, ids)
+    return done + Erased(quarantined=recovery.forget(spools, forgotten, left, stream))
+
+
+def named(recipient: str) -> re.Pattern[str]:
+    """Return what finds an address in a URL."""
+    return recovery.mention(_spellings(recipient))
+
+
+def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> int:
+    """Take the person out of some messages and their events."""
+    message = database.message
+    database.lock(connection, ids)  # no drain may add an event behind our back
+    _errors(database, connection, ids, spellings)
+    nobody: dict[str, Any] = {
+        "recipient": "",
+        "subject": "",
+        "header_message_id": "",
+        "details": {},
+        "error": "",
+        "seen_on": None,
+    }
+    connection.execute(update(message).where(message.c.id.in_(ids)).values(nobody))
+    return _events(database, connection, ids, spellings)
+
+
+def _events(
+    database: Database,
+    connection: Connection,
+    ids: list[uuid.UUID],
+    spellings: Sequence[str],
+    counted: ColumnElement[bool] | None = None,
+) -> int:
+    """Take the person out of the events of some messages, and return how many there are.
+
+    :param counted: the others need nothing taken out, and do not count.
+    """
+    event, named, found = database.event, recovery.mention(spellings), 0
+    for some in chunked(ids):
+        mine = event.c.message_id.in_(some)
+        nobodys = update(event).where(mine if counted is None else mine & counted).values(PERSONAL)
+        found += int(connection.execute(nobodys).rowcount)
+        columns = (event.c.id, event.c.url, event.c.link_name)
+        rows = connection.execute(select(*columns).where(mine, or_(event.c.url != "", event.c.link_name != ""))).all()
+        _rename(database, connection, rows, named)
+    return found
+
+
+def _rename(database: Database, connection: Connection, rows: Sequence[Any], named: re.Pattern[str]) -> None:
+    """Take the person out of the destinations and names of links in events; each row is id, destination and name."""
+    event = database.event
+    bare = [(key, url, name, _bare(url, named), "" if named.search(name) else name) for key, url, name in rows]
+    changes = [
+        {"key": key, "to": to, "called": called} for key, url, name, to, called in bare if (url, name) != (to, called)
+    ]
+    if changes:
+        values: dict[str, Any] = {"url": bindparam("to"), "link_name": bindparam("called")}
+        connection.execute(update(event).where(event.c.id == bindparam("key")).values(values), changes)
+
+
+def _errors(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> None:
+    """Take the address out of what the server said of the others who got the same copy."""
+    message, named = database.message, recovery.mention(spellings)
+    shared = select(message.c.batch_id, message.c.created_at).where(message.c.id.in_(ids), message.c.shared)
+    if not (sends := connection.execute(shared).all()):
+        return
+    moments = sorted(row.created_at for row in sends)
+    near = message.c.id.between(first_id(moments[0] - _SEND), first_id(moments[-1] + _SEND))
+    batches = sorted({row.batch_id for row in sends})
+    query = select(message.c.id, message.c.error).where(near, message.c.batch_id.in_(batches), message.c.error != "")
+    rows = connection.execute(query).all()
+    changes = [{"key": key, "new": named.sub("", error)} for key, error in rows if named.search(error)]
+    if changes:
+        change = update(message).where(message.c.id == bindparam("key")).values(error=bindparam("new"))
+        connection.execute(change, changes)
+
+
+def _optouts(database: Database, connection: Connection, recipient: str, refs: Sequence[str]) -> int:
+    """Keep what stands, under the hash of the address alone."""
+    table = database.optout
+    names = [recipient, *(REF + ref for ref in refs)]
+    rows = connection.execute(select(table).where(table.c.recipient.in_(names))).all()
+    kept: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:  # several may become one, which stands until the refusals of all of them are lifted
+        bare = {"recipient": REF + refs[0], "ref": refs[0], "comment": "", "message_id": None}
+        key = (row.list_id, row.kind)
+        first = kept.get(key)
+        older = first is not None and first["created_at"] <= row.created_at
+        refusals = {**(first["refusals"] if first else {}), **held(row)}
+        kept[key] = (first if first is not None and older else dict(row._mapping) | bare) | {"refusals": refusals}
+    connection.execute(table.delete().where(table.c.recipient.in_(names)))
+    database.add(connection, table, list(kept.values()))
+    return sum(row.recipient == recipient for row in rows)
+
+
+def _links(database: Database, connection: Connection, spellings: Sequence[str]) -> int:
+    """Delete stored destinations that hold the address, and names that do; the links themselves carry theirs.
+
+    Somebody else may have got and followed such a link, so it is looked for in all events.
+    """
+    table, event, named = database.link, database.event, recovery.mention(spellings)
+    found: list[Any] = []
+    for column in (table.c.url, table.c.name):
+        holds = or_(*(func.lower(column).contains(spelling, autoescape=True) for spelling in spellings))
+        found += connection.execute(select(table.c.ref, table.c.url, table.c.name).where(holds)).all()
+    urls = {row.ref: row.url for row in found if named.search(row.url)}
+    names = {row.ref: row.name for row in found if named.search(row.name)}
+    shorter = [
+        {"key": ref, "to": _bare(url, named) or "/".join(url.split("/", 3)[:3]) + "/"}
+        for ref, url in urls.items()
+        if not is_carried(url)
+    ]
+    if shorter:  # without its row such a link would lead nowhere
+        change = update(table).where(table.c.ref == bindparam("key")).values(url=bindparam("to"))
+        connection.execute(change, shorter)
+    for some in batched([ref for ref, url in urls.items() if is_carried(url)], _AT_ONCE):
+        connection.execute(table.delete().where(table.c.ref.in_(some)))
+    for some in batched(names, _AT_ONCE):
+        connection.execute(update(table).where(table.c.ref.in_(some)).values(name=""))
+    for column, values in ((event.c.url, urls), (event.c.link_name, names)):
+        for some in batched(sorted(set(values.values())), _AT_ONCE):
+            rows = connection.execute(select(event.c.id, event.c.url, event.c.link_name).where(column.in_(some))).all()
+            _rename(database, connection, rows, named)
+    return len(urls.keys() | names.keys())
+
+
+def _bare(url: str, named: re.Pattern[str]) -> str:
+    """Return a URL without what may be about a person."""
+    path = url.partition("#")[0].partition("?")[0]
+    return "" if named.search(path) else path
+
+
+def _spellings(recipient: str) -> list[str]:
+    """Return an address as it may stand in a URL, in lower case."""
+    return sorted({recipient, quote(recipient, safe="").lower(), recipient.replace("@", "%40")})

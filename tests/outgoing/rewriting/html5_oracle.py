@@ -17,10 +17,10 @@ import html5lib
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting import proof, rewrite
-from flask_mailtrack.outgoing.rewriting.marks import Marks
 from flask_mailtrack.outgoing.rewriting.rewrite import Template, compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
 from flask_mailtrack.outgoing.rewriting.syntax import OWN, browser_url, opts_out, strip_url
+from flask_mailtrack.outgoing.rewriting.template import Marks
 
 TRACKER = "https://t.test/"
 PIXEL = '<img src="https://t.test/pixel" alt="">'

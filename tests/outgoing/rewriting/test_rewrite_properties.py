@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting import proof
-from flask_mailtrack.outgoing.rewriting.marks import Marks
 from flask_mailtrack.outgoing.rewriting.proof import check, proves
 from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
 from flask_mailtrack.outgoing.rewriting.syntax import browser_url
-from flask_mailtrack.outgoing.rewriting.template import END, START, Cut, in_order, split
+from flask_mailtrack.outgoing.rewriting.template import END, START, Cut, Marks, in_order, split
 from tests.outgoing.rewriting.html5_oracle import ADDED, assert_invariants, refuse
 from tests.outgoing.rewriting.html5_oracle import links as html5_links
 

@@ -15,9 +15,9 @@ from conftest import MakeSite, Site
 from flask import current_app
 from forks import run_with_fork
 
-from flask_mailtrack.administration import domain_watch
+from flask_mailtrack.administration import administration
+from flask_mailtrack.administration.administration import LOOK_SECONDS, DomainWatch
 from flask_mailtrack.administration.domain_check import DomainFinding, DomainReport, DomainStatus
-from flask_mailtrack.administration.domain_watch import LOOK_SECONDS, DomainWatch
 from flask_mailtrack.administration.tracking_domains import DAILY, HOURLY, OFTEN, PATIENCE, RECHECK, Domains
 from flask_mailtrack.events import now
 from flask_mailtrack.signals import domain_verified, message_sent
@@ -284,7 +284,7 @@ def _slow() -> Iterator[Slow]:
 def _ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic time, in a list of one."""
     found = [1_000.0]
-    monkeypatch.setattr(domain_watch.time, "monotonic", lambda: found[0])
+    monkeypatch.setattr(administration.time, "monotonic", lambda: found[0])
     return found
 
 
@@ -338,7 +338,7 @@ def test_a_database_that_is_away_is_told_of_once(slow: Any, caplog: pytest.LogCa
 
 FORKED = """
 import threading
-from flask_mailtrack.administration.domain_watch import DomainWatch
+from flask_mailtrack.administration.administration import DomainWatch
 
 class Slow:
     can_check = True

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.pool import NullPool
 
-from flask_mailtrack.column_types import MOMENT, Uuid
+from flask_mailtrack.columns import MOMENT, Uuid
 
 NOON = datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=UTC)
 EAST = timezone(timedelta(hours=5, minutes=30))
