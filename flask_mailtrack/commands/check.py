@@ -1,4 +1,4 @@
-"""``flask mailtrack check|status|classify|networks``: how a set-up and its drain are, and who is taken for a machine."""
+"""``flask mailtrack check|status|classify|networks``: how a set-up and its drain are, and who counts as a machine."""
 
 from __future__ import annotations
 
