@@ -40,6 +40,7 @@ from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.models import Models, by_people
 from flask_mailtrack.storage.records import batched
 
+from . import document
 from .engine import SqliteFile, connect, discreet, reading, waiting
 from .host_columns import Fill, HostColumns
 
@@ -151,7 +152,12 @@ class Database:
         # Two drainers that take locks in the same order do not wait for each other in a circle.
         ordered = sorted(rows, key=lambda row: row[key].int)
         statement = (_insert_or_settle if table is self.message else _insert_or_ignore)(connection.dialect.name, table)
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in ordered])
+        values = [dict(zip(names, row, strict=True)) for row in ordered]
+        if connection.dialect.name == "postgresql" and document.fits(connection.dialect, table, values):
+            source = document.rows_of_document(table, names)
+            connection.execute(statement.from_select(list(names), source, include_defaults=False), {"document": values})
+        else:
+            connection.execute(statement, values)
 
     def pour_with(
         self,
