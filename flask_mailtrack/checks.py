@@ -1,6 +1,6 @@
-"""What a setting may be: one small check for each kind. Each returns the value in its final form.
+"""The checks of settings, one for each kind of value. Each check returns the value in its final form.
 
-:raises ConfigError: with the key, its value unless that may be a secret, and the cure.
+:raises ConfigError: with the key, the cure, and the value unless the value may be a secret.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ Check = Callable[[str, Any], Any]
 
 
 class Prefix(str):
-    """Where our paths begin: the prefix of new links, which knows those of older ones."""
+    """The prefix of new links. It also knows the prefixes of older links."""
 
     older: tuple[str, ...] = ()
 
     @property
     def every(self) -> tuple[str, ...]:
-        """All of them, the newest first."""
+        """All prefixes, the newest first."""
         return (str(self), *self.older)
 
 
@@ -63,16 +63,16 @@ def bad(code: str, key: str, problem: str, cure: str) -> ConfigError:
 
 
 def is_service_link(name: str, value: Any) -> bool:
-    """Say whether a key was not set by anybody, but by Kubernetes or Docker for a service of our name.
+    """Say whether Kubernetes or Docker set a key, for a service with the name of this package.
 
-    For a service ``flask-mailtrack``, each container gets ``FLASK_MAILTRACK_PORT=tcp://…`` and more, which
-    ``app.config.from_prefixed_env()`` takes for settings.
+    For a service ``flask-mailtrack``, each container gets ``FLASK_MAILTRACK_PORT=tcp://…`` and more.
+    ``app.config.from_prefixed_env()`` takes these variables for settings.
     """
     return bool(_SERVICE_LINK.fullmatch(name) or _SERVICE_URL.fullmatch(f"{name}={value}"))
 
 
 def boolean(key: str, value: Any) -> bool:
-    """True or False, and nothing that only looks like it."""
+    """True or False; other values that count as true or false are refused."""
     if not isinstance(value, bool):
         raise bad("E101", key, f"is {value!r}.", "Write True or False.")
     return value
@@ -91,7 +91,7 @@ def directory(key: str, value: Any) -> str:
 
 
 def with_extra(check: Check, module: str, extra: str) -> Check:
-    """What *check* lets pass, and if it is anything, an installed *module*."""
+    """Return a check that also wants *module* installed if the key is set."""
 
     def checked(key: str, value: Any) -> Any:
         if (good := check(key, value)) and find_spec(module) is None:
@@ -135,7 +135,7 @@ def integer(low: int, high: int) -> Check:
 
 
 def thresholds(key: str, value: Any) -> dict[str, float]:
-    """Some of :class:`~.thresholds.Thresholds` by name; the others stay as they are."""
+    """Some of :class:`~.thresholds.Thresholds` by name. The others keep their defaults."""
     known = [field.name for field in fields(Thresholds)]
     if not isinstance(value, Mapping):
         raise bad("E116", key, f"is {value!r}.", "Write {'burst': 5, 'shadow': 0}.")
@@ -155,7 +155,7 @@ def url_path(key: str, value: Any) -> str:
 
 
 def prefix(key: str, value: Any) -> Prefix:
-    """One path, or several: the newest first, each once."""
+    """One path, or several paths: the newest first, each once."""
     if not isinstance(value, list | tuple):
         return Prefix(url_path(key, value))
     if not value:
@@ -171,7 +171,7 @@ def base_url(key: str, value: Any) -> str:
     cure = "Write the https address under which readers reach this app, such as 'https://links.example.com'."
     if not value:
         raise bad("E106", key, "is missing: links cannot be built from a request.", cure)
-    if "@" in str(value):  # what is before it may be a password
+    if "@" in str(value):  # a password may stand before the '@', so the value is not shown
         raise bad("E107", key, "has a user name or an '@'.", cure)
     match = _BASE_URL.fullmatch(text(key, value))
     if not match or int(match["port"] or 0) > 65535:
@@ -195,14 +195,14 @@ def sender_domains(key: str, value: Any) -> dict[str, dict[str, Any]]:
 
 
 def sender_domain(key: str, value: Any) -> str:
-    """Return a sender's domain in the spelling in which senders are looked up."""
+    """Return a sender's domain in the spelling that the send looks up."""
     try:
         domain = text(key, value).lower()
         domain = domain if domain.isascii() else domain.encode("idna").decode()
     except UnicodeError:
         domain = ""
     if not _DOMAIN.fullmatch(domain):
-        raise bad("E108", key, f"has {value!r}.", "Write what stands behind the '@', such as 'news.example.com'.")
+        raise bad("E108", key, f"has {value!r}.", "Write the part behind the '@', such as 'news.example.com'.")
     return domain
 
 
@@ -261,7 +261,7 @@ def sink(key: str, value: Any) -> str:
     except ValueError:
         good = False
     if not good:
-        # What is before an '@' may be a password.
+        # A password may stand before an '@'.
         problem = "is not the URL of a Redis." if "@" in str(value) else f"is {value!r}."
         raise bad("E150", key, problem, "Write redis://host:6379/0, rediss://host:6379/0 or unix:///path.")
     return str(value)
@@ -269,7 +269,7 @@ def sink(key: str, value: Any) -> str:
 
 def keeping(key: str, value: Any) -> dict[str, float]:
     """Days by table."""
-    cure = "Write {'events': 365, 'messages': 730}; what is left out is kept, but for events of messages that are gone."
+    cure = "Write {'events': 365, 'messages': 730}. Omitted tables are kept, except events of deleted messages."
     if not isinstance(value, Mapping) or not set(value) <= {"events", "messages"}:
         raise bad("E140", key, f"is {value!r}.", cure)
     return {name: number(1, 36_500)(f"{key}[{name!r}]", days) for name, days in value.items()}
@@ -319,7 +319,7 @@ def is_secret(value: Any) -> bool:
 
 
 def size_of(secret: str | bytes) -> int:
-    """Return the bytes of a secret; 0 if it cannot be used for half an emoji in it."""
+    """Return the number of bytes of a secret; 0 if half an emoji in it makes the secret useless."""
     try:
         return len(secret if isinstance(secret, bytes) else secret.encode())
     except UnicodeEncodeError:
@@ -340,7 +340,7 @@ def network_list(key: str, value: Any) -> tuple[str, ...]:
 
 
 def blocked_list(key: str, value: Any) -> tuple[str, ...]:
-    """Hosts, URLs and ids of messages, each in the one spelling in which it is compared."""
+    """Hosts, URLs and ids of messages, each in the spelling in which they are compared."""
     if not isinstance(value, list | tuple):
         raise bad("E151", key, f"is {value!r}.", "Write a list of hosts, URLs or ids of messages.")
     return tuple(_blocked(key, each) for each in value)

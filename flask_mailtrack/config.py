@@ -1,4 +1,4 @@
-"""Every ``MAILTRACK_*`` key: its meaning, unit, default and check. Read once, at ``init_app``."""
+"""The ``MAILTRACK_*`` keys: meaning, unit, default and check. They are read once, at ``init_app``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PREFIX = "MAILTRACK_"
 MIN_SECRET_BYTES = 16
 QUOTED_PRINTABLE = "quoted-printable"
 NOWHERE = "https://mailtrack.invalid"
-"""Where links lead of an app that is switched off and names no address: RFC 2606 keeps it free."""
+"""The base URL of an app that is switched off and names no address. RFC 2606 keeps this name free."""
 
 
 def _setting(default: Any, check: Check, doc: str) -> Any:
@@ -69,19 +69,21 @@ class Settings:
     """The settings of one app: checked, typed, and never changed after start-up."""
 
     enabled: bool = _setting(
-        True, boolean, "Off, for test suites: mail leaves as without us, and nothing is served, started or stored."
+        True, boolean, "Off, for test suites: mail leaves untracked, and nothing is served, started or stored."
     )
     base_url: str = _setting(
-        "", base_url, "Public https address of this app, as readers reach it. Required; never taken from a request."
+        "", base_url, "Public https address under which readers reach this app. Required; never taken from a request."
     )
     url_prefix: Prefix = _setting(
-        Prefix("/m"), prefix, "Path of pixel, redirect and unsubscribe; or a list, newest first, and all of it answers."
+        Prefix("/m"),
+        prefix,
+        "Path of pixel, redirect and unsubscribe; or a list, newest first: all paths are answered.",
     )
     front_door: bool = _setting(
-        True, boolean, "Answer these paths before the host's hooks, session and routing; off: by the blueprint alone."
+        True, boolean, "Answer these paths before the host's hooks, session and routing; off: only by the blueprint."
     )
     secret_keys: tuple[str | bytes, ...] = _setting(
-        (), secret_list, "Signing keys, newest first; each reads for ever. Default: SECRET_KEY + SECRET_KEY_FALLBACKS."
+        (), secret_list, "Signing keys, newest first; keep old ones. Default: SECRET_KEY + SECRET_KEY_FALLBACKS."
     )
     app_id: str = _setting("", text, "Tells apps apart that share a secret. Never change it while links are out.")
     opens: bool = _setting(True, boolean, "Put an open pixel into HTML mail.")
@@ -89,26 +91,26 @@ class Settings:
     mode: str = _setting(
         Mode.INDIVIDUAL.value,
         one_of(*Mode),
-        "What is kept of opens and clicks: of each recipient, of all together, or only the day each was last seen.",
+        "How opens and clicks are kept: for each recipient, for all together, or only the day each was last seen.",
     )
     unsubscribe: bool = _setting(
-        True, boolean, "Headers and footer for messages that name a list; opt-outs hold all the same."
+        True, boolean, "Add headers and footer to messages that name a list; opt-outs hold in any case."
     )
     unsubscribe_mailto: str = _setting(
-        "", mailbox, "A mailbox that people read, for clients that unsubscribe by mail: its subject carries the token."
+        "", mailbox, "A mailbox that people read, for clients that unsubscribe by mail: the subject carries the token."
     )
     sender_domains: dict[str, dict[str, Any]] = _setting(
         {}, sender_domains, "Options by domain of the sender: opens, clicks, unsubscribe, mode, base_url."
     )
     lists: dict[str, dict[str, str]] = _setting({}, mailing_lists, "Titles and descriptions of lists, for the pages.")
     tags: tuple[str, ...] = _setting(
-        (), tag_list, "Tags that mail may carry; another one raises UnknownTag. Empty, and none declared: any."
+        (), tag_list, "Tags that mail may carry; another tag raises UnknownTag. Empty, and no tag declared: any tag."
     )
     footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")
     foreign_placeholders: bool = _setting(True, boolean, "Fill in the unsubscribe placeholders of other services.")
     text_clicks: bool = _setting(False, boolean, "Track links in the plain-text part too.")
     pixel: str = _setting(
-        "bottom", one_of("bottom", "top", "both"), "Where the pixel stands, unless tracking_pixel() says it."
+        "bottom", one_of("bottom", "top", "both"), "Place of the pixel, unless a template calls tracking_pixel()."
     )
     utm: dict[str, str] = _setting(
         {}, utm_parameters, "utm_… parameters for tracked links that lack them: {'source': 'mail'}."
@@ -116,22 +118,22 @@ class Settings:
     skip_links: str | None = _setting(
         None,
         pattern,
-        "Regular expression of URLs that are left alone, in place of the rule for links that work once; empty: none.",
+        "Regular expression of URLs to leave alone. It replaces the rule for links that work once; empty: no URL.",
     )
     scam_guard: bool = _setting(
-        True, boolean, "Leave links alone whose visible text begins with http(s):// and another site."
+        True, boolean, "Leave a link alone if its visible text begins with http(s):// and names another site."
     )
     encoding: str = _setting(
-        "", one_of("", QUOTED_PRINTABLE), "How text parts are encoded: quoted-printable; empty: as Flask-Mail does."
+        "", one_of("", QUOTED_PRINTABLE), "Encoding of text parts: quoted-printable; empty: as Flask-Mail does."
     )
     downstream: str = _setting(
         "",
         one_of("", "alidm", "mailgun", "mailjet", "mandrill", "postmark", "sendgrid", "ses", "sparkpost"),
-        "The service that relays the mail, so that it is told not to wrap our links again.",
+        "The service that relays the mail. The mail tells the service not to wrap our links again.",
     )
     foreign_headers: bool = _setting(False, boolean, "Obey, and remove, the tracking headers of other services.")
     apple_app_site_association: dict[str, Any] = _setting(
-        {}, json_object, "Served at /.well-known/ of tracking hosts, for links with data-mailtrack-app."
+        {}, json_object, "File that tracking hosts serve at /.well-known/, for links with data-mailtrack-app."
     )
     assetlinks: list[Any] = _setting((), json_list, "The same for Android: a list of statements.")
     cname_target: str = _setting(
@@ -144,13 +146,13 @@ class Settings:
     ask_secret: str = _setting(
         "",
         text,
-        "Lets a web server elsewhere ask /m/d/ask?secret=… whom it may serve. Empty: only one on this machine may.",
+        "Secret for a web server elsewhere that asks /m/d/ask?secret=…. Empty: only this machine may ask.",
     )
     blocked: tuple[str, ...] = _setting(
-        (), blocked_list, "Where links lead no more (410): hosts with all below them, URLs, ids of messages."
+        (), blocked_list, "Blocked destinations (410): hosts with their sub-domains, URLs, ids of messages."
     )
     track_when_unknown: bool = _setting(
-        True, boolean, "Measure people of whom Mailtrack(consent=...) knows nothing. Without it, everybody is measured."
+        True, boolean, "Measure people if Mailtrack(consent=...) knows nothing of them. Without consent=: everybody."
     )
     honour_gpc: bool = _setting(False, boolean, "Keep no hit that comes with Sec-GPC: 1 or DNT: 1.")
     keep_days: dict[str, float] = _setting(
@@ -160,9 +162,9 @@ class Settings:
     ip: str = _setting(
         "truncate",
         one_of("truncate", "full", "hash", "none"),
-        "What is kept of an IP address: /24 and /48 by default.",
+        "The part of an IP address that is kept: /24 and /48 by default.",
     )
-    user_agent: str = _setting("full", one_of("full", "family", "none"), "What is kept of a user agent.")
+    user_agent: str = _setting("full", one_of("full", "family", "none"), "The part of a User-Agent that is kept.")
     spool_dir: str = _setting(
         "",
         directory,
@@ -171,7 +173,7 @@ class Settings:
     spool_fallback_dir: str = _setting(
         "",
         directory,
-        "Directory for what the first cannot take. Default: mailtrack-… in the system's temporary folder.",
+        "Directory for records that the first cannot take. Default: mailtrack-… in the system's temporary folder.",
     )
     spool_sync: str = _setting(
         "group", one_of("each", "group", "off"), "fdatasync before each answer, every 50 ms, or never."
@@ -179,22 +181,24 @@ class Settings:
     drain: str = _setting(
         "thread",
         one_of("thread", "inline", "manual"),
-        "Who moves the journal to the database: a thread, each hit and send itself (default under TESTING), or you.",
+        "How the journal gets to the database: by a thread, by each hit and send (default under TESTING), or by you.",
     )
     drain_seconds: float = _setting(2, number(0.05, 3600), "Seconds between two runs of the drain thread.")
     thresholds: dict[str, float] = _setting(
         {},
         thresholds,
-        "Of the verdicts, to change one by one: {'instant': 3, 'open_window': 60, 'click_window': 30, 'probable': 600, "
+        "Thresholds of the verdicts: {'instant': 3, 'open_window': 60, 'click_window': 30, 'probable': 600, "
         "'burst': 5, 'sweep': 10, 'honeypot': 10, 'shadow': 60} seconds, {'min_chrome': 100}; 0: off. "
         "burst, sweep and shadow are 0 under TESTING.",
     )
-    verdicts: bool = _setting(True, boolean, "Tell machines from people; off: what has a User-Agent is a person's.")
+    verdicts: bool = _setting(
+        True, boolean, "Tell machines from people; off: each hit with a User-Agent is a person's."
+    )
     honeypot: bool = _setting(
-        False, boolean, "Put a link into tracked HTML mail that no person sees, to tell machines."
+        False, boolean, "Put a link that no person sees into tracked HTML mail, to recognise machines."
     )
     own_networks: tuple[str, ...] = _setting(
-        (), network_list, "Networks of the sender's own, such as '203.0.113.0/24': hits from there are nobody's."
+        (), network_list, "The sender's own networks, such as '203.0.113.0/24': hits from there count for nobody."
     )
     networks: str = _setting("", directory, "File with networks of machines, in place of the one in the package.")
     ua_parser: bool = _setting(
@@ -207,34 +211,36 @@ class Settings:
         "", sink, "Redis through which the rows of many machines go: redis://, rediss:// or unix://. Empty: none."
     )
     sink_max: int = _setting(
-        1_000_000, integer(1, 1_000_000_000), "Entries in Redis from which on rows wait in the journal."
+        1_000_000, integer(1, 1_000_000_000), "Most entries in Redis; further rows wait in the journal."
     )
-    sink_volatile: bool = _setting(False, boolean, "Take a Redis that has no append-only file, or that evicts keys.")
+    sink_volatile: bool = _setting(
+        False, boolean, "Accept a Redis without an append-only file, or one that evicts keys."
+    )
 
     max_seconds: float = _setting(2, number(0.05, 60), "Bodies that take longer to prepare go out untracked.")
 
     @property
     def https(self) -> bool:
-        """Whether links are https, without which RFC 8058 one-click must not be offered."""
+        """Whether links are https. RFC 8058 allows one-click for https links only."""
         return self.base_url.startswith("https://")
 
     @property
     def limits(self) -> Thresholds:
-        """Where machines end and people begin."""
+        """The thresholds between machines and people."""
         return Thresholds(**self.thresholds)
 
     @property
     def app_files(self) -> dict[str, bytes]:
-        """The files that a phone asks tracking hosts for, by path; none where links open no app."""
+        """The files that a phone asks tracking hosts for, by path; empty if links open no app."""
         files = {
-            # Apple wants the file without an ending, as JSON, and without a redirect.
+            # Apple wants the file under a name without an ending, as JSON, and without a redirect.
             "/.well-known/apple-app-site-association": self.apple_app_site_association,
             "/.well-known/assetlinks.json": self.assetlinks,
         }
         return {path: json.dumps(content).encode() for path, content in files.items() if content}
 
     def base_urls(self) -> list[str]:
-        """Return every base URL that our links may have, the default first."""
+        """Return all base URLs that links may have, the default first."""
         return [self.base_url, *(o["base_url"] for o in self.sender_domains.values() if "base_url" in o)]
 
     def __repr__(self) -> str:  # never shows a key, not even on an error page
@@ -242,7 +248,7 @@ class Settings:
 
 
 def keys() -> list[tuple[str, Any, str]]:
-    """Return name, default and meaning of every key, for ``flask mailtrack check`` and the README."""
+    """Return name, default and meaning of each key, for ``flask mailtrack check`` and the README."""
     return [(PREFIX + f.name.upper(), f.metadata["default"], f.metadata["doc"]) for f in dataclasses.fields(Settings)]
 
 
@@ -250,17 +256,17 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug:
     """Read and check all keys.
 
     :param config: the app's config.
-    :param instance_path: where the journal lives unless ``MAILTRACK_SPOOL_DIR`` says otherwise.
-    :param testing: drains inline and takes instant hits for people's by default, and takes short secrets.
-    :param debug: only warns of a short ``SECRET_KEY``: an app that is being written need not stop for it.
-    :raises ConfigError: with the key, the cure, and its value unless that may be a secret.
+    :param instance_path: the directory of the journal, unless ``MAILTRACK_SPOOL_DIR`` is set.
+    :param testing: drain inline, count instant hits for people by default, and accept short secrets.
+    :param debug: only warn of a short ``SECRET_KEY``, because an app that is being written need not stop for it.
+    :raises ConfigError: with the key, the cure, and the value unless the value may be a secret.
     """
     given = {k.removeprefix(PREFIX): v for k, v in config.items() if k.startswith(PREFIX)}
     known = {f.name.upper(): f for f in dataclasses.fields(Settings)}
     _refuse_unknown({name: value for name, value in given.items() if name not in known}, list(known))
     values = {f.name: f.metadata["check"](PREFIX + n, given[n]) for n, f in known.items() if n in given}
     off = not values.get("enabled", True)
-    if off:  # what it needs to run need not be there
+    if off:  # an app that is switched off needs no address and no secret
         config = {"SECRET_KEY": secrets.token_hex()} | {name: value for name, value in config.items() if value}
         values["sink"] = ""
     values.setdefault("base_url", NOWHERE if off else "")
@@ -269,7 +275,7 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug:
     values["spool_dir"] = values.get("spool_dir") or os.path.join(instance_path, "mailtrack")
     if testing:
         values.setdefault("drain", "inline")
-        # A test clicks all the links of a mail at once, from one address, and is a person all the same.
+        # A test clicks all links of a mail at once, from one address, and still stands for a person.
         values["thresholds"] = {"instant": 0, "burst": 0, "sweep": 0, "shadow": 0} | values.get("thresholds", {})
     return Settings(**values)
 
@@ -282,8 +288,8 @@ def _refuse_unknown(unknown: Mapping[str, Any], known: list[str]) -> None:
             raise bad("E100", PREFIX + name, "is not a key.", cure)
     if unknown:
         log.warning(
-            "passed over, as they look like links to a service, which Kubernetes or Docker puts into the environment: "
-            "%s. Name the service otherwise, or write enableServiceLinks: false.",
+            "ignored, because they look like service links that Kubernetes or Docker puts into the environment: "
+            "%s. Give the service another name, or write enableServiceLinks: false.",
             ", ".join(PREFIX + name for name in unknown),
         )
 
@@ -300,12 +306,12 @@ def _key_list(
         if not is_secret(newest):
             raise bad("E110", name, "is not a string.", cure)
         older = config.get("SECRET_KEY_FALLBACKS") or []
-        # A string here would be taken for a list of keys of one letter, which anybody can guess.
+        # A string would be read as a list of keys of one letter each, which anybody can guess.
         used = [k for k in older if k] if isinstance(older, list | tuple) else older
         keys = (newest, *secret_list("SECRET_KEY_FALLBACKS", used))
     if not testing and size_of(keys[0]) < MIN_SECRET_BYTES:
         if not own:
-            cure += " - or, if it must stay as it is, put that into a list: MAILTRACK_SECRET_KEYS = [...]."
+            cure += " - or, if the key must stay, put it into a list: MAILTRACK_SECRET_KEYS = [...]."
         error = bad("E112", name, f"has fewer than {MIN_SECRET_BYTES} bytes, so links can be forged.", cure)
         if own or not debug:
             raise error

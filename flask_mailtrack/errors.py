@@ -1,21 +1,21 @@
-"""Everything that flask_mailtrack raises.
+"""The exceptions that flask_mailtrack raises.
 
 .. code-block:: text
 
     MailtrackError
     ├── ConfigError             a MAILTRACK_* key, or the order of set-up, is wrong; raised at start-up
-    ├── NotInitialised          used with an app that has not seen ``init_app``
+    ├── NotInitialised          ``init_app`` was not called for the current app
     ├── RewriteError            a body cannot be tracked without risk; the mail goes out as written
     ├── TokenError              a link was not signed by this app
     ├── SpoolError              nothing could be written to the local disk
     ├── DatabaseBusy            the host holds the only connection; our rows wait in the spool
-    ├── StreamError             Redis is away, or not to be trusted; rows wait, or go another way
-    │   └── StreamFull          it holds as much as it may; rows wait in the spool
-    ├── UnknownList             a list that is not in MAILTRACK_LISTS; its message is not sent
-    ├── UnknownTag              a tag that is retired, or not declared where any is; its message is not sent
-    ├── SettingError            an operator's setting that does not exist, or cannot have the value; also a ValueError
-    ├── DomainError             a tracking domain cannot be made, or not be removed; also a ValueError
-    └── OptOutsUnavailable      a list message whose opt-outs cannot be read; never sent on hope
+    ├── StreamError             Redis is away, or not to be trusted; rows wait, or take another way
+    │   └── StreamFull          Redis holds as many rows as it may; further rows wait in the spool
+    ├── UnknownList             a list is not in MAILTRACK_LISTS; its message is not sent
+    ├── UnknownTag              a tag is retired, or is not among the declared tags; its message is not sent
+    ├── SettingError            an operator's setting does not exist, or cannot have the value; also a ValueError
+    ├── DomainError             a tracking domain cannot be made or removed; also a ValueError
+    └── OptOutsUnavailable      the opt-outs of a list message cannot be read; the message is not sent
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ __all__ = [
 
 
 class MailtrackError(Exception):
-    """The root: catch this to catch everything of ours."""
+    """The base class of all exceptions of this package."""
 
 
 class ConfigError(MailtrackError):
-    """A mistake of the programmer, found at start-up.
+    """The configuration or the set-up is wrong. Raised at start-up.
 
     :param code: stable identifier such as ``"E003"``; ``flask mailtrack check`` prints the same one.
-    :param key: the configuration key, or the argument, that is wrong.
-    :param problem: what is wrong, with the value where it is not a secret.
-    :param cure: what to write instead, in one sentence.
+    :param key: the wrong configuration key or argument.
+    :param problem: a sentence about the mistake, with the value unless the value is a secret.
+    :param cure: a sentence that says how to mend it.
     """
 
     def __init__(self, code: str, key: str, problem: str, cure: str) -> None:
@@ -60,13 +60,13 @@ class ConfigError(MailtrackError):
 
 
 class NotInitialised(MailtrackError):
-    """The current app has no Mailtrack: ``init_app`` was not called for it."""
+    """The current app has no Mailtrack, because ``init_app`` was not called for this app."""
 
 
 class RewriteError(MailtrackError):
-    """A body cannot be rewritten with certainty, so it must go out as the author wrote it.
+    """A body cannot be rewritten with certainty, so the mail goes out as the author wrote it.
 
-    :param reason: short machine-readable word, kept on the message row.
+    :param reason: a short machine-readable word, kept on the message row.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -75,12 +75,12 @@ class RewriteError(MailtrackError):
 
 
 class TokenError(MailtrackError):
-    """A token that this app did not sign, or that is damaged beyond reading.
+    """A token was not signed by this app, or is damaged beyond reading.
 
-    :param reason: why, in one word: ``long`` (too much text to look at), ``short`` (no token in it),
-        ``version`` (not one that we ever wrote), ``key`` (of a secret that we do not have, or have no
-        more), ``signature`` (not ours: another app, another kind of link, a forgery, damage),
-        ``destination`` (a good token, but nobody knows any more where it led), or
+    :param reason: one word: ``long`` (too much text to look at), ``short`` (no token in the text),
+        ``version`` (no version that this package ever wrote), ``key`` (a secret that is not in the list, or no
+        longer), ``signature`` (another app, another kind of link, a forgery, or damage),
+        ``destination`` (a good token, but its destination is lost), or
         ``blocked`` (the host has switched the link off).
     """
 
@@ -90,45 +90,45 @@ class TokenError(MailtrackError):
 
 
 class SpoolError(MailtrackError):
-    """The local journal could not take a record; the cause is chained."""
+    """The local journal could not take a record. The cause is chained."""
 
 
 class DatabaseBusy(MailtrackError):
-    """The host's transaction holds the only connection there is; writing now would commit it."""
+    """The host's transaction holds the only connection. To write now would commit that transaction."""
 
 
 class StreamError(MailtrackError):
-    """Redis could not be asked, or may forget what it is given; the cause is chained."""
+    """Redis could not be asked, or may forget rows. The cause is chained."""
 
 
 class StreamFull(StreamError):
-    """The stream holds ``MAILTRACK_SINK_MAX`` entries: nobody moves them on fast enough."""
+    """The stream holds ``MAILTRACK_SINK_MAX`` entries, because they are not moved on fast enough."""
 
 
 class UnknownList(MailtrackError, ValueError):
-    """A list that ``MAILTRACK_LISTS`` does not name, so that nobody could be known to have left it.
+    """The list is not in ``MAILTRACK_LISTS``. The opt-outs of a misspelt list would not be found.
 
     :param name: the list as it was written.
-    :param nearest: the configured name that is most like it; empty if none is.
+    :param nearest: the most similar configured name; empty if no name is similar.
     """
 
     def __init__(self, name: str, nearest: str = "") -> None:
-        cure = f"Did you mean {nearest!r}?" if nearest else "Add it there, or mend the name."
+        cure = f"Did you mean {nearest!r}?" if nearest else "Add the list there, or correct the name."
         super().__init__(f"{name!r} is not a list of MAILTRACK_LISTS. {cure}")
         self.name = name
         self.nearest = nearest
 
 
 class UnknownTag(MailtrackError, ValueError):
-    """A tag that is retired, or that nobody has declared where any tag is, so that its figures would be apart.
+    """The tag is retired, or is not among the declared tags. A misspelt tag would split the figures.
 
     :param name: the tag as it was written.
-    :param nearest: the declared tag that is most like it; empty if none is.
-    :param retired: since when and by whom it is retired; empty if it is not.
+    :param nearest: the most similar declared tag; empty if no tag is similar.
+    :param retired: the time and the person of its retirement; empty if the tag is not retired.
     """
 
     def __init__(self, name: str, nearest: str = "", retired: str = "") -> None:
-        cure = f"Did you mean {nearest!r}?" if nearest else "Write: flask mailtrack tags add, or mend the name."
+        cure = f"Did you mean {nearest!r}?" if nearest else "Run: flask mailtrack tags add, or correct the name."
         problem = f"is a retired tag, since {retired}." if retired else "is not a declared tag."
         super().__init__(f"{name!r} {problem} {cure}")
         self.name = name
@@ -137,16 +137,16 @@ class UnknownTag(MailtrackError, ValueError):
 
 
 class SettingError(MailtrackError, ValueError):
-    """An operator's setting does not exist, or cannot have this value or scope; the text names what can."""
+    """An operator's setting does not exist, or cannot have this value or scope. The text names valid ones."""
 
 
 class DomainError(MailtrackError, ValueError):
-    """A tracking domain cannot be made, changed or removed as asked; the text says why, and what to do."""
+    """A tracking domain cannot be made, changed or removed as asked. The text gives the reason and the cure."""
 
 
 class OptOutsUnavailable(MailtrackError):
     """The opt-outs of a list could not be read, so its message was not sent to anybody.
 
-    The one failure of ours that stops a mail: sending to somebody who has unsubscribed is worse
-    than sending later. The cause is chained.
+    This failure stops a mail, because a mail to somebody who has unsubscribed is worse than a late mail.
+    The cause is chained.
     """
