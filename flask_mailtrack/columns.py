@@ -1,7 +1,7 @@
-"""What our models are made of: types of columns, columns that say what they are, keys, and relationships.
+"""The parts of the models: column types, documented columns, keys and relationships.
 
-Types of our own are there where SQLAlchemy's say less than ours have to. Such a class has the name and module of
-SQLAlchemy's own, so that a migration says ``sa.Uuid()`` and imports nothing of ours.
+Two types add behaviour to types of SQLAlchemy. Each of them has the name and module of SQLAlchemy's type, so that a
+migration says ``sa.Uuid()`` and does not import this package.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .events import new_id
 
 
 class UUIDType:
-    """A class of SQLAlchemy-Utils by its name: what Flask-Admin makes a form field for UUIDs from."""
+    """Stands for a class of SQLAlchemy-Utils. Flask-Admin knows it by name, and makes a form field for UUIDs."""
 
     __module__ = "sqlalchemy_utils.types.uuid"
 
 
 class Uuid(TypeDecorator[uuid.UUID], UUIDType):
-    """A UUID, which every database takes as text too: ``session.get(Message, "0198…")``."""
+    """A UUID. Text is accepted on each database, too: ``session.get(Message, "0198…")``."""
 
     __module__ = AnyUuid.__module__
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = AnyUuid
@@ -40,11 +40,11 @@ class Uuid(TypeDecorator[uuid.UUID], UUIDType):
         return uuid.UUID
 
     def process_bind_param(self, value: Any, dialect: Any) -> uuid.UUID | None:
-        """Read text; one that is no UUID raises ValueError."""
+        """Read text. Text that is not a UUID raises ValueError."""
         return uuid.UUID(value) if isinstance(value, str) else value
 
     def __reduce__(self) -> Any:
-        return _uuid, ()  # by its name, pickle would find SQLAlchemy's
+        return _uuid, ()  # pickle would find SQLAlchemy's class under this name
 
 
 def _uuid() -> Uuid:
@@ -52,11 +52,11 @@ def _uuid() -> Uuid:
 
 
 UUIDS = (Uuid, AnyUuid)
-"""Our type, and SQLAlchemy's own, which the key of a host may have."""
+"""The type above, and SQLAlchemy's own, which the key of a host may have."""
 
 
 class DateTime(TypeDecorator[datetime]):
-    """A moment in UTC. Each database gives it with its time zone; a naive one that is written or compared is UTC."""
+    """A moment in UTC. Values that are read are aware on each database. A naive value counts as UTC."""
 
     __module__ = AnyDateTime.__module__
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = AnyDateTime
@@ -76,15 +76,15 @@ class DateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is not UTC:
             value = _in_utc(value)
-        # Where the database keeps no zones, a driver might make something of the one that it is given.
+        # These databases keep no zones, and some drivers would convert a value that has one.
         return value.replace(tzinfo=None) if dialect.name in _WITHOUT_ZONES else value
 
     def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
-        """Say that it is UTC; PostgreSQL gives it in the zone of the session."""
+        """Return the moment in UTC. PostgreSQL gives it in the zone of the session."""
         return None if value is None else _in_utc(value)
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
-        """Return this type for moments; what is added to one or taken from it has a type of its own."""
+        """Return this type for moments. A value that is added or subtracted has a type of its own."""
         return self if isinstance(value, datetime) else self.impl_instance.coerce_compared_value(op, value)
 
     def __reduce__(self) -> Any:
@@ -92,7 +92,7 @@ class DateTime(TypeDecorator[datetime]):
 
 
 class DATETIME(DateTime):
-    """The same on MySQL and MariaDB, whose own default keeps whole seconds only."""
+    """The same on MySQL and MariaDB. Their own default keeps whole seconds only."""
 
     __module__ = "sqlalchemy.dialects.mysql"
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = mysql.DATETIME
@@ -114,26 +114,26 @@ def _moment() -> DateTime:
 
 
 MOMENT = _moment()
-"""The type of each of our moments. A migration says it whole, so that one written on SQLite does for MariaDB."""
+"""The type of all moments. A migration shows all of it, so that a migration made on SQLite also fits MariaDB."""
 
 
 def an_id(doc: str) -> Any:
-    """Return a key that is a UUID of ours, or what the host gives."""
+    """Return a key column of UUIDs; a new UUID unless one is given."""
     return mapped_column(Uuid, primary_key=True, default=new_id, doc=doc)
 
 
 def word(length: int, doc: str) -> Any:
-    """Return a column of text of some *length* at most; empty unless it is given."""
+    """Return a column of text of at most *length* characters; empty by default."""
     return mapped_column(String(length), nullable=False, default="", doc=doc)
 
 
 def text(doc: str) -> Any:
-    """Return a column of text; empty unless it is given."""
+    """Return a column of text; empty by default."""
     return mapped_column(Text, nullable=False, default="", doc=doc)
 
 
 def flag(doc: str) -> Any:
-    """Return a column that says yes or no; no unless it is given."""
+    """Return a column of yes or no; no by default."""
     return mapped_column(Boolean, nullable=False, default=False, doc=doc)
 
 
@@ -148,21 +148,21 @@ def moment(doc: str, nullable: bool = True) -> Any:
 
 
 class _Related:
-    """Shows a relationship whose own name begins with an underscore.
+    """Shows a relationship whose real name begins with an underscore.
 
-    Flask-Admin makes no field for it then, which would offer all rows of the other table, and ask for one.
+    Flask-Admin makes no form field for such a name. The field would offer all rows of the other table.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"_{name}"
 
     def __get__(self, row: Any, owner: type) -> Any:
-        """Return what a relationship gives: on the class, what joins and options take; on a row, the related rows."""
+        """Return the relationship: on the class for joins and options, on a row the related rows."""
         return getattr(owner if row is None else row, self._name)
 
 
 def related() -> Any:
-    """Return the place of a relationship, which is made when both ends are known."""
+    """Return the place of a relationship. The relationship is made when both ends are known."""
     return _Related()
 
 
@@ -170,17 +170,17 @@ _Mixin = TypeVar("_Mixin", bound=type[Any])
 
 
 def for_checkers_only(mixin: _Mixin) -> _Mixin:
-    """Take the annotations of a mixin away, which type checkers have read.
+    """Remove the annotations of a mixin, which are for type checkers only.
 
-    Annotated columns become fields under ``MappedAsDataclass``, whose mixins must be dataclasses themselves as of
-    SQLAlchemy 2.1; and such a mixin could not serve the other bases.
+    Annotated columns become fields under ``MappedAsDataclass``. SQLAlchemy 2.1 wants the mixins of such a base to be
+    dataclasses, and a dataclass could not serve the other kinds of base.
     """
     mixin.__annotations__ = {}
     return mixin
 
 
 class OnBase:
-    """What the base class of the host's gives a model, for type checkers."""
+    """Stands for the host's base class, for type checkers."""
 
     if TYPE_CHECKING:
         __table__: ClassVar[Any]
@@ -194,16 +194,16 @@ KEY = "mailtrack_key"
 
 
 class Keyed(OnBase):
-    """A table whose rows are told apart by columns of ours, whatever key the host's base class brings."""
+    """A table whose rows are told apart by columns of this package, whatever key the host's base class brings."""
 
     _mailtrack_key: ClassVar[tuple[str, ...]]
 
     @classmethod
     def __table_cls__(cls, name: str, metadata: MetaData, *args: Any, **kwargs: Any) -> Any:
-        """Make the table; a key of the host's takes the place of ours, which becomes a unique constraint.
+        """Make the table. If the host brings a key, the key of this package becomes a unique constraint.
 
-        Where ours is the key there is none beside it: PostgreSQL makes one of both, and a migration would add
-        the other for ever.
+        Without a key of the host there is no such constraint: PostgreSQL makes one index of both, and each new
+        migration would add the other again.
         """
         columns = [arg for arg in args if isinstance(arg, Column)]
         if theirs := [column for column in columns if column.primary_key and column.name not in cls._mailtrack_key]:
@@ -211,7 +211,7 @@ class Keyed(OnBase):
             for column in columns:
                 column.primary_key = column.primary_key and not (alone and column.name in cls._mailtrack_key)
             args = (*args, UniqueConstraint(*cls._mailtrack_key))
-        # Flask-SQLAlchemy has one, too, on the base or on its metaclass.
+        # Flask-SQLAlchemy has this hook, too, on the base or on its metaclass.
         usual = getattr(super(), "__table_cls__", None)
         if usual is None and (of_meta := getattr(type(cls), "__table_cls__", None)) is not None:
             usual = partial(of_meta, cls)
@@ -222,7 +222,7 @@ class Keyed(OnBase):
 
 
 def _numbers_rows(column: Column[Any]) -> bool:
-    """Say whether a key of the host's tells rows apart by itself; else, like a tenant's, it is a part of a key."""
+    """Say whether a key of the host tells rows apart by itself. A tenant's key, for example, is only a part of one."""
     if column.foreign_keys:
         return False
     if column.default is not None:
@@ -231,6 +231,6 @@ def _numbers_rows(column: Column[Any]) -> bool:
 
 
 def key_of(table: Table) -> tuple[str, ...]:
-    """Return the columns of ours that tell the rows of *table* apart: its key, or a unique constraint."""
+    """Return the columns that tell the rows of *table* apart: the key, or a unique constraint."""
     key: tuple[str, ...] | None = table.info.get(KEY)
     return key or tuple(column.name for column in table.primary_key.columns)

@@ -1,8 +1,8 @@
-"""Who may be measured: what the host knows of it, and what follows.
+"""Consent: the host says who may be measured.
 
-The question is asked twice, before a mail is prepared and again when a hit is about to be stored, so
-that a later "no" also silences the mails that are out already. What people say themselves, on the
-preferences page, is an opt-out and stands above all that is answered here.
+The host is asked twice: before a mail is prepared, and again before a hit is stored. So a later "no"
+also holds for mails that are out already. A choice of a person on the preferences page is an opt-out,
+and stands above the host's answer.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.consent")
 
 
 class Purpose(StrEnum):
-    """What somebody is asked to agree to."""
+    """The purpose that a person is asked to agree to."""
 
     OPEN = "open"
     CLICK = "click"
 
 
 class Answer(StrEnum):
-    """What is known of somebody's consent."""
+    """The host's knowledge of a person's consent."""
 
     GRANTED = "granted"
     DENIED = "denied"
     UNKNOWN = "unknown"
-    """Nobody has asked, or nobody has answered: ``MAILTRACK_TRACK_WHEN_UNKNOWN`` decides."""
+    """The person was not asked, or has not answered. ``MAILTRACK_TRACK_WHEN_UNKNOWN`` decides."""
     EXEMPT = "exempt"
-    """No consent is needed, by the law that the host is under."""
+    """The law of the host does not ask for consent."""
 
 
 Consulted = Callable[[Collection[str], str], Mapping[str, Any]]
-"""A function of the host's: it gets normalised addresses and ``"open"`` or ``"click"``, and returns an
-:class:`Answer`, or its word, for each address. Who is missing is unknown. It is called in an app
-context, for many people at a time, and must not count on a request.
+"""A function of the host. It gets normalised addresses and ``"open"`` or ``"click"``, and returns an
+:class:`Answer`, or the word of one, for each address. A missing address is unknown. The function is called
+in an app context, for many people at a time, and must not rely on a request.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentColumn:
-    """Two columns of a model of the host's; made by :func:`consent_from`."""
+    """Two columns of a model of the host. Made by :func:`consent_from`."""
 
     email: Any
     consent: Any
@@ -54,7 +54,7 @@ class ConsentColumn:
 def consent_from(email: Any, consent: Any) -> ConsentColumn:
     """Read consent from the host's own table, for both purposes: ``consent_from(User.email, User.tracking)``.
 
-    It is compared without regard to case, so an index on ``lower(email)`` makes it quick. Where one
+    Addresses are compared without regard to case, so an index on ``lower(email)`` makes the query quick. If an
     address has several rows, a "no" in any of them counts.
 
     :param email: the column with the address.
@@ -64,11 +64,11 @@ def consent_from(email: Any, consent: Any) -> ConsentColumn:
 
 
 class Consent:
-    """Turns answers into who must not be measured.
+    """Finds the people who must not be measured.
 
-    :param ask: the host's function; ``None`` if it has none, and everybody may be measured.
-    :param when_unknown: whether people are measured of whom nothing is known.
-    :param temporary: errors that will pass: they are raised, so that a hit waits for the answer.
+    :param ask: the host's function; ``None`` if the host has none and everybody may be measured.
+    :param when_unknown: whether to measure people of whom the host knows nothing.
+    :param temporary: errors that pass. They are raised, so that a hit waits for the answer.
     """
 
     def __init__(self, ask: Consulted | None, when_unknown: bool, temporary: tuple[type[Exception], ...] = ()) -> None:
@@ -77,10 +77,10 @@ class Consent:
         self._temporary = temporary
 
     def denied(self, addresses: Collection[str], *purposes: Purpose, patient: bool = False) -> set[str]:
-        """Return who of *addresses* must not be measured for one of *purposes*. A failing function says no.
+        """Return the *addresses* that must not be measured for one of *purposes*. A failing function says no.
 
         :param addresses: normalised.
-        :param patient: raise errors that will pass.
+        :param patient: raise errors that pass.
         """
         if self._ask is None or not addresses:
             return set()

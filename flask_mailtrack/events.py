@@ -1,6 +1,6 @@
-"""The vocabulary: named tuples that the rooms hand to each other, and their words.
+"""The vocabulary: the named tuples that the rooms pass to each other, and their words.
 
-Event names are those of django-anymail, which most tools that read e-mail events already map to.
+The names of events are those of django-anymail, because most tools for e-mail events know them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Kind(StrEnum):
-    """What a link is for; part of what its token signs."""
+    """The purpose of a link. It is among the signed bytes of the token."""
 
     OPEN = "open"
     CLICK = "click"
@@ -42,17 +42,17 @@ class Kind(StrEnum):
 
 
 PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p", Kind.HONEYPOT: "h"}
-"""The first segment behind the prefix; old mails hold these, so they never change."""
+"""The first path segment behind the prefix. Old mails hold these segments, so they never change."""
 
 APP_PATH = "a"
-"""The same for a click that an app may open."""
+"""The first path segment of a click that a phone may answer with an app."""
 
 NOTICE = "flask_mailtrack.notice"
-"""Key of a WSGI environ: whoever asks puts a list there, and the front door that was asked leaves its app in it."""
+"""Key of a WSGI environ. The caller puts a list there, and the front door of an app adds its app to the list."""
 
 
 DOMAIN_PATH = "d"
-"""Where a tracking domain is asked whether it reaches this app, and where a web server asks for whom it may serve."""
+"""Two paths: one proves that a tracking domain reaches this app, the other tells a web server which hosts to serve."""
 
 
 class EventType(StrEnum):
@@ -63,32 +63,32 @@ class EventType(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     SUBSCRIBED = "subscribed"
     DECLINED = "declined"
-    """A person does not want opens and clicks recorded (anymail has no word for it)."""
+    """A person does not want opens and clicks recorded (anymail has no word for this)."""
     ACCEPTED = "accepted"
-    """A person took that back."""
+    """A person allows opens and clicks to be recorded again."""
     TRAPPED = "trapped"
-    """A link was followed that no person sees (anymail has no word for it)."""
+    """The hidden link was followed, which no person sees (anymail has no word for this)."""
 
 
 class Status(StrEnum):
-    """What became of one recipient's copy."""
+    """The fate of one recipient's copy."""
 
     SENDING = "sending"
-    """Handed to SMTP; stays so only if the sending process died."""
+    """The copy was handed to SMTP. The status stays so only if the sending process died."""
     SENT = "sent"
-    """The server accepted it."""
+    """The server accepted the copy."""
     FAILED = "failed"
-    """The server refused it, or it never reached the server; ``error`` says which."""
+    """The server refused the copy, or the copy never reached the server; ``error`` says which."""
     UNKNOWN = "unknown"
-    """The connection was lost after the content had been sent: perhaps accepted. Never sent again by us."""
+    """The connection was lost after the content had been sent. The server may have accepted it. Never sent again."""
     SUPPRESSED = "suppressed"
-    """Not sent: the recipient has unsubscribed."""
+    """The copy was not sent, because the recipient has unsubscribed."""
     COUNTER = "counter"
-    """No mail at all: the row under which copies in aggregate mode are counted."""
+    """Not a mail, but the row that counts copies in aggregate mode."""
 
 
 class Verdict(StrEnum):
-    """Who was behind a hit, as far as it can be told."""
+    """The kind of visitor behind a hit, as far as it can be told."""
 
     HUMAN = "human"
     PROXY = "proxy"
@@ -99,21 +99,21 @@ class Verdict(StrEnum):
 
 
 class OptOutKind(StrEnum):
-    """What a person has refused."""
+    """The kind of thing that a person has refused."""
 
     UNSUBSCRIBE = "unsubscribe"
     TRACKING = "tracking"
 
 
 OWN_NETWORK = "own_network"
-"""The reason of a verdict that nothing corrects: the sender was it."""
+"""The reason of a verdict that nothing corrects: the hit came from the sender's own network."""
 
 _AT_ONCE = 64
-"""Ids for which randomness is fetched together."""
+"""The number of ids for which random bytes are fetched at once."""
 
 
 class _Clock:
-    """Makes UUIDv7 that ascend in the order in which one process asks for them."""
+    """Makes UUIDv7 that ascend within one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class _Clock:
     def tick(self) -> int:
         millisecond = time.time_ns() // 1_000_000
         with self._lock:
-            if not self._fresh:  # many at once: to ask the system is to let go of the interpreter
+            if not self._fresh:  # many at once, because each call of the system releases the interpreter
                 data = os.urandom(10 * _AT_ONCE)
                 self._fresh = [int.from_bytes(data[n : n + 10], "big") for n in range(0, len(data), 10)]
             fresh = self._fresh.pop()
@@ -136,15 +136,15 @@ class _Clock:
 
 
 _clocks: dict[int, _Clock] = {}
-"""By process: a child must not go on from its parent's. uWSGI forks without running the hooks of ``os``."""
+"""One clock per process, because a child must not continue its parent's. uWSGI forks without the hooks of ``os``."""
 
 
 def new_id() -> uuid.UUID:
-    """Return a new UUIDv7 (RFC 9562, section 5.7): random, but ordered by time of birth.
+    """Return a new UUIDv7 (RFC 9562, section 5.7): random, but in order of time.
 
-    Those of one process are in order within a millisecond too (section 6.2, method 2), so the rows of
-    one send stand in the order of its recipients; a clock that is set back sets them back as well.
-    Random keys made index inserts six times slower than ordered ones.
+    The ids of one process are in order within a millisecond, too (section 6.2, method 2), so the rows of
+    one send stand in the order of the recipients. If the clock is set back, so are the ids. Random keys
+    made index inserts six times slower than ordered keys.
     """
     process = os.getpid()
     clock = _clocks.get(process) or _clocks.setdefault(process, _Clock())
@@ -157,7 +157,7 @@ def born(identifier: uuid.UUID) -> datetime:
 
 
 def first_id(moment: datetime) -> uuid.UUID:
-    """Return the id below which everything was born before *moment*."""
+    """Return the lowest id of *moment*: all lower ids were made earlier."""
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
@@ -171,7 +171,7 @@ class SentMessage(NamedTuple):
 
     id: uuid.UUID
     batch_id: uuid.UUID
-    """The same for all copies of one send call."""
+    """The id of the send call, the same for all its copies."""
     recipient: str
     sender: str
     subject: str
@@ -185,20 +185,20 @@ class SentMessage(NamedTuple):
     error: str = ""
     sent_at: datetime | None = None
     tracks_opens: bool = False
-    """Whether an open pixel went out with it: the denominator of the open rate."""
+    """Whether the copy went out with an open pixel: the denominator of the open rate."""
     tracks_clicks: bool = False
-    """Whether tracked links went out with it."""
+    """Whether the copy went out with tracked links."""
     shared: bool = False
     """Several people got the same copy, so its events cannot be told apart."""
     link_count: int | None = None
-    """How many links are tracked in its longest part; ``None`` in rows of before that was counted."""
+    """Number of tracked links in the longest part; ``None`` in rows from before links were counted."""
     mode: Mode = Mode.INDIVIDUAL
     columns: Mapping[str, Any] = MappingProxyType({})
     """Values for columns that the host has added."""
 
 
 class Hit(NamedTuple):
-    """One thing that a reader, or a machine, did: a row of ``mailtrack_event``."""
+    """One action of a reader, or a machine: a row of ``mailtrack_event``."""
 
     id: uuid.UUID
     message_id: uuid.UUID
@@ -209,7 +209,7 @@ class Hit(NamedTuple):
     """Position of the link among the distinct links of the message, from 0."""
     link_name: str = ""
     part: str = ""
-    """``html`` or ``text``; empty where it does not apply."""
+    """``html`` or ``text``; empty if the hit has no part."""
     ip: str = ""
     user_agent: str = ""
     client: str = ""
@@ -219,25 +219,25 @@ class Hit(NamedTuple):
     verdict: Verdict = Verdict.UNKNOWN
     verdict_reasons: tuple[str, ...] = ()
     first_verdict: str = ""
-    """What the request itself was taken for, if what happened later made that a mistake; else empty."""
+    """The first verdict, if later hits corrected it; else empty."""
     first_verdict_reasons: tuple[str, ...] = ()
     provider: str = ""
     list_id: str = ""
     """Of an opt-out: the list; ``*`` until stored means everything, empty means the message's list."""
     method: str = ""
-    """How an opt-out came: one of :data:`BY_LINK`."""
+    """The way of an opt-out: one of :data:`BY_LINK`."""
     reason: str = ""
     comment: str = ""
     ref: str = ""
-    """The reference inside the token: which link, or whose unsubscribe."""
+    """The reference inside the token: of the link, or of the recipient."""
     wording: str = ""
-    """Of a choice made on a page: the language and fingerprint of the text that was shown, ``de.8f3a01bc``."""
+    """Of a choice on a page: the language and fingerprint of the text on the page, ``de.8f3a01bc``."""
     lifts: tuple[str, ...] = ()
-    """Of a choice that takes refusals back: the ids of those that its page showed. It lifts no other."""
+    """Of a choice that lifts refusals: the ids of the refusals on the page. No other refusal is lifted."""
 
 
 class Suppression(NamedTuple):
-    """A change of what stands that no link has made: by the host's code, its command line, or an import."""
+    """A change of an opt-out by the host: by code, by a command, or by an import."""
 
     id: uuid.UUID
     recipient: str
@@ -249,15 +249,15 @@ class Suppression(NamedTuple):
     """Empty: everything."""
     kind: OptOutKind = OptOutKind.UNSUBSCRIBE
     out: bool = True
-    """Off: the refusal is lifted."""
+    """False: the refusal is lifted."""
     method: str = "api"
     reason: str = ""
     source: str = ""
-    """Where it came from, for the audit: ``api``, ``cli``, ``import:FILE:LINE``."""
+    """The source, for the audit: ``api``, ``cli``, ``import:FILE:LINE``."""
     created_at: datetime | None = None
-    """When the person refused, if that was before this was written."""
+    """When the person refused, if that was before this record was written."""
     lifts: tuple[str, ...] = ()
-    """If it lifts: the ids of the refusals that stood when the host said so. It lifts no other."""
+    """Of a record that lifts: the ids of the refusals that stood at that moment. No other refusal is lifted."""
 
 
 class SettingChange(NamedTuple):
@@ -265,7 +265,7 @@ class SettingChange(NamedTuple):
 
     id: uuid.UUID
     scope: str
-    """``account``, ``domain`` or ``sender``; ``tag`` where a tag is declared (``on``) or retired (``off``)."""
+    """``account``, ``domain`` or ``sender``; ``tag`` if a tag is declared (``on``) or retired (``off``)."""
     subject: str
     """The domain, the address or the tag; empty for the account."""
     key: str
@@ -274,11 +274,11 @@ class SettingChange(NamedTuple):
     changed_by: str
     changed_at: datetime
     before: str = ""
-    """What was in force until then; empty: nothing."""
+    """The value in force until then; empty: none."""
 
 
 VERIFIED = "verified"
-"""The status of a tracking domain that is used."""
+"""The status of a tracking domain that mail uses."""
 
 
 class DomainChange(NamedTuple):
@@ -293,7 +293,7 @@ class DomainChange(NamedTuple):
 
 
 class LinkTarget(NamedTuple):
-    """What a link reference stands for: a row of ``mailtrack_link``."""
+    """The meaning of a link reference: a row of ``mailtrack_link``."""
 
     ref: str
     url: str
@@ -303,7 +303,7 @@ class LinkTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who a link was sent to, and what they have refused, for the pages."""
+    """The recipient of a link and the recipient's opt-outs, for the pages."""
 
     recipient: str = ""
     list_id: str = ""
@@ -311,36 +311,36 @@ class Standing:
     """The lists that the person has left; ``""`` is everything."""
     measured: bool = True
     locked: bool = False
-    """It was not by a link that they were unsubscribed, so no link can undo it."""
+    """The person was unsubscribed by the host, so no link can undo the opt-out."""
     refusals: Mapping[tuple[str, OptOutKind], tuple[str, ...]] = field(default_factory=dict, compare=False)
-    """The ids of the refusals that stand and that a link can lift, by list and kind."""
+    """The ids of the standing refusals that a link can lift, by list and kind."""
     sure: bool = field(default=True, compare=False)
     """Whether all machines could be asked."""
 
     @property
     def unsubscribed(self) -> bool:
-        """From the list of the message, or from everything if it names none."""
+        """Whether the person has left the list of the message, or everything if the message names no list."""
         return self.list_id in self.left
 
     @property
     def everything(self) -> bool:
-        """From every list there is and will be."""
+        """Whether the person has left all present and future lists."""
         return "" in self.left
 
     @property
     def shown(self) -> str:
-        """The refusals that a page about this shows, for its forms: an undo lifts these and no other."""
+        """The refusals on the page, for its forms. An undo lifts these refusals and no others."""
         return " ".join(sorted(name for names in self.refusals.values() for name in names))
 
     def narrowed(self) -> Standing:
-        """Return what a link may show that is about one list: that list and a general "everything"."""
+        """Return the part that a link about one list may show: that list, and a general "everything"."""
         near = (self.list_id, "")
         refusals = {key: names for key, names in self.refusals.items() if key[0] in near}
         return replace(self, left=self.left.intersection(near), refusals=refusals)
 
 
 EVERYTHING = "*"
-"""In the ``list_id`` of a hit that is not stored yet: the choice is about all lists."""
+"""The ``list_id`` of a hit, before it is stored, whose choice is about all lists."""
 
 BY_LINK = ("", "one_click", "post", "page", "preferences")
-"""Methods by which a person has refused themselves. Only what came so is undone by a link."""
+"""The ways in which a person refuses by a link. Only such refusals can be lifted by a link."""

@@ -1,4 +1,4 @@
-"""The extension: what a host sees, over the rooms that :mod:`.state` joins."""
+"""The extension: the public object over the rooms that :mod:`.state` joins."""
 
 from __future__ import annotations
 
@@ -38,22 +38,24 @@ M = TypeVar("M")
 
 
 class Mailtrack:
-    """Tracks what Flask-Mail sends.
+    """Tracks the mail that Flask-Mail sends.
 
-    :param app: an app to set up at once; else call :meth:`init_app`.
+    :param app: an app to set up at once. Without it, call :meth:`init_app` later.
     :param mail: the host's ``flask_mail.Mail``.
-    :param db: the host's ``flask_sqlalchemy.SQLAlchemy``. The tables are added to its metadata, for
-        ``create_all`` and Flask-Migrate to find; they are never created by themselves.
+    :param db: the host's ``flask_sqlalchemy.SQLAlchemy``. The tables are added to its metadata, where
+        ``create_all`` and Flask-Migrate find them. The extension itself never creates a table.
     :param bind_key: the entry of ``SQLALCHEMY_BINDS`` for the default tables.
     :param message_model: the host's own model, made with
-        :class:`~flask_mailtrack.models.MessageMixin`; likewise the others.
-    :param consent: says who may be measured, before each mail and again at each hit: a function, or
-        :func:`~flask_mailtrack.consent.consent_from` two columns of the host's. See :mod:`.consent`.
-    :param fill: gives NOT NULL columns that you have added and that nothing else fills: called in an app context
-        as ``fill(model_name, record)``, with ``"Message"``, ``"Event"``, ``"OptOut"``, ``"Link"`` or ``"Audit"``
-        and the record that a row is made of; returns a dict. It must not use ``db.session``: a transaction is open.
+        :class:`~flask_mailtrack.models.MessageMixin`. The other models have a parameter each, too.
+    :param consent: a function that says who may be measured, or
+        :func:`~flask_mailtrack.consent.consent_from` two columns of the host. Asked before each mail, and again
+        for each hit. See :mod:`.consent`.
+    :param fill: a function that fills NOT NULL columns that you have added and that nothing else fills. It is called
+        in an app context as ``fill(model_name, record)``, with ``"Message"``, ``"Event"``, ``"OptOut"``, ``"Link"`` or
+        ``"Audit"`` and the record behind the row, and returns a dict. It must not use ``db.session``, because a
+        transaction is open.
 
-    One object may serve several apps; each has its own settings.
+    One object may serve several apps. Each app has its own settings.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Mailtrack:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Set up *app*: check its configuration, add the routes, catch its mail.
+        """Set up *app*: check the configuration, add the routes, and catch the mail.
 
         :raises ConfigError: a ``MAILTRACK_*`` key is wrong or missing; ``Mail`` or ``SQLAlchemy`` has not
             seen the app yet; or the app has a Mailtrack already.
@@ -126,28 +128,29 @@ class Mailtrack:
         watch_for_leftovers(app, placeholders.left_in)
 
     def track(self, message: M, **options: Unpack[TrackingOptions]) -> M:
-        """Say how one message is tracked, and return it. What is not given is left to wider settings.
+        """Set how one message is tracked, and return the message. Wider settings decide about missing options.
 
-        :param message: a ``flask_mail.Message``; it carries the options until it is sent.
+        :param message: a ``flask_mail.Message``. It carries the options until it is sent.
         :param opens: put in a pixel.
         :param clicks: track links.
-        :param unsubscribe: headers, footer and opt-outs; default: if a list is named. Without one, it means everything.
+        :param unsubscribe: add headers and footer, and obey opt-outs; default: if a list is named. Without a list,
+            the recipient leaves everything.
         :param tag: a name for :meth:`stats`; at most 255 characters.
         :param list_id: the list that the recipient can leave; at most 255 characters.
         :param metadata: kept as JSON on the message row; at most 64,000 bytes and 20 levels of lists and dicts.
         :param utm: ``{"source": "news"}`` adds ``utm_source=news`` to tracked links that lack it.
         :param transactional: leave links alone and offer no unsubscribe, as in a password reset.
-        :param mode: ``individual``, ``aggregate`` or ``deliverability``: what is kept of opens and clicks.
-        :param columns: values for columns that you have added to the message model, ``{"tenant_id": 7}``: text,
-            numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take those of the same name.
-        :param store: off: the mail is not to be kept: no row with address and subject, no pixel, no tracked links,
-            whatever ``opens`` and ``clicks`` say. Who has left the list still gets none.
-        :param encoding: of the text parts: ``quoted-printable``, or empty: as Flask-Mail encodes them.
-        :raises TypeError: a value of the wrong type, or a name that is no option.
-        :raises ValueError: a value that cannot be stored, a column that is not there, or ``transactional`` together
-            with ``clicks``, ``unsubscribe`` or a list: such mail is of none.
-        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
-            Outside an app context, and for the header, it is raised when the message is sent.
+        :param mode: how opens and clicks are kept: ``individual``, ``aggregate`` or ``deliverability``.
+        :param columns: values for columns that you have added to the message model, such as ``{"tenant_id": 7}``:
+            text, numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take columns of the same name.
+        :param store: ``False`` for mail that must not be kept: no row with address and subject, no pixel, no tracked
+            links, whatever ``opens`` and ``clicks`` say. Opt-outs of the list still hold.
+        :param encoding: the encoding of the text parts: ``quoted-printable``, or empty: as Flask-Mail encodes them.
+        :raises TypeError: a value has the wrong type, or a name is not an option.
+        :raises ValueError: a value cannot be stored, a column does not exist, or ``transactional`` is given together
+            with ``clicks``, ``unsubscribe`` or a list.
+        :raises UnknownList: the list is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
+            Outside an app context, and for the header, the exception is raised when the message is sent.
         """
         own = self._said(options)
         said: Options | None = getattr(message, ATTRIBUTE, None)
@@ -155,18 +158,18 @@ class Mailtrack:
         return message
 
     def options(self, **options: Unpack[TrackingOptions]) -> AbstractContextManager[None]:
-        """Say how everything is tracked that is sent inside a ``with`` block, also by other libraries.
+        """Set how mail inside a ``with`` block is tracked, also mail that other libraries send.
 
-        Blocks nest, and a message's own options are stronger.
+        Blocks nest. A message's own options are stronger.
 
-        :param options: what :meth:`track` takes, under the same names, but for the message: ``opens``, ``clicks``,
+        :param options: the options of :meth:`track`, under the same names: ``opens``, ``clicks``,
             ``unsubscribe``, ``tag``, ``list_id``, ``metadata``, ``utm``, ``transactional``, ``mode``, ``columns``,
-            ``store``, ``encoding``. Raises what :meth:`track` raises.
+            ``store``, ``encoding``. The exceptions are those of :meth:`track`, too.
         """
         return block(self._said(options))
 
     def _said(self, options: TrackingOptions) -> Options:
-        """Return what a host says in one place, checked as far as it can be now."""
+        """Return the options that a host gives in one place, checked as far as possible now."""
         said = said_in_code(options)
         check(self.models.Message, said.columns or {})
         if has_app_context() and (state := known_state(current_app._get_current_object())):  # type: ignore[attr-defined]
@@ -175,28 +178,29 @@ class Mailtrack:
         return said
 
     def flush(self) -> int:
-        """Move everything that is in the spool to the database, now.
+        """Move all records in the spool to the database, now.
 
         :return: the number of records moved.
-        :raises sqlalchemy.exc.SQLAlchemyError: the database did not take them; they stay in the spool.
-        :raises StreamError: Redis is away, and rows of other machines may wait there; those of this one are moved.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database did not take the records; they stay in the spool.
+        :raises StreamError: Redis is away, and rows of other machines may wait there. The rows of this machine
+            are moved.
         """
         return self._state().drain.run()
 
     def health(self) -> Health:
-        """Return how the journal and the drain are: for a view that a monitor asks.
+        """Return the health of the journal and the drain, for a view that a monitor asks.
 
-        Looks into directories only, and asks Redis, if you use it, for 0.1 s at most: it never waits for the
-        database, and raises nothing of its own.
+        The method looks into directories only. If you use Redis, it asks Redis for 0.1 s at most. It never waits
+        for the database, and raises nothing of its own.
         """
         return self._state().health()
 
     def preview(self, html: Any, *, list_id: str | None = None, sender: str = "") -> Preview:
-        """Return what tracking would change in a body, link by link, and what is switched on and off for it, and why.
+        """Return the changes that tracking would make in a body, link by link, and the settings that decide.
 
-        :param html: as an author would give it to a message; or the whole message, with its options and headers.
-        :param list_id: the list whose mail it is, unless the message says so.
-        :param sender: whose mail it is, likewise; default: anybody's of the account.
+        :param html: the HTML as an author would give it to a message; or a whole message, with options and headers.
+        :param list_id: the list of the mail, unless the message names one.
+        :param sender: the sender of the mail, unless the message names one; default: any sender of the account.
         """
         return preview_of(self._state().office.preparer, html, list_id, sender)
 
@@ -209,13 +213,13 @@ class Mailtrack:
         age: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Hit:
-        """Return what a request would be taken for, with reasons, client and country; nothing is stored.
+        """Return the verdict on a request, with reasons, client and country. Nothing is stored.
 
-        :param user_agent: its header.
+        :param user_agent: the ``User-Agent`` header.
         :param kind: opened or clicked.
-        :param ip: where it comes from.
+        :param ip: the address of the visitor.
         :param age: seconds since the mail was sent; default: not known.
-        :param headers: its other headers.
+        :param headers: the other headers of the request.
         """
         state = self._state()
         evidence = Evidence(kind, user_agent, headers or {}, age, network=state.networks.find(ip))
@@ -229,7 +233,7 @@ class Mailtrack:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Stats:
-        """Return sent, opened, clicked and unsubscribed, by people, with their rates.
+        """Return the figures: sent, opened, clicked and unsubscribed, by people, with rates.
 
         :param tag: only messages with this tag.
         :param list_id: only messages of this list.
@@ -239,74 +243,75 @@ class Mailtrack:
         return stats(self._state().database, tag=tag, list_id=list_id, since=since, until=until)
 
     def inactive(self, since: date) -> list[str]:
-        """Return the addresses that have not been seen since a day, for a host that stops writing to them.
+        """Return the addresses that have not been seen since a day, so that a host can stop writing to them.
 
-        Only of those who got mail in ``deliverability`` mode before that day; in the other modes nobody's
-        last day is kept.
+        The method knows only people who got mail in ``deliverability`` mode before that day. In the other modes
+        no last day is kept.
 
-        :param since: in UTC.
+        :param since: a day, in UTC.
         """
         return inactive(self._state().database, since)
 
     def unwatched(self) -> list[str]:
-        """Return the classes of connections by which mail of the current app leaves untracked; empty: none does.
+        """Return the classes of connections by which mail of the current app leaves untracked; empty if there is none.
 
-        Only a ``connect`` of the host's own can open such a one: it is no ``Connection`` of Flask-Mail.
+        Only a ``connect`` method of the host can open such a connection, which is no ``Connection`` of Flask-Mail.
         """
         return self._state().unwatched()
 
     def suppress(
         self, address: str, list_id: str = "", *, tracking: bool = False, reason: str = "", method: str = "api"
     ) -> None:
-        """Send somebody no more mail of a list. It counts from the next send on, and no link can undo it.
+        """Send a person no more mail of a list. This counts from the next send on, and no link can undo it.
 
-        It is on disk when this returns, and does not touch ``db.session`` or wait for a transaction.
+        The suppression is on disk when this method returns. It does not touch ``db.session`` or wait for a transaction.
         Signal: ``recipient_suppressed``, after commit.
 
-        :param address: as somebody writes it; case and display name do not matter.
+        :param address: an address as people write it; case and display name do not matter.
         :param list_id: the list; empty: all lists, and mail without a list that carries a way out. Other mail
-            without a list goes out all the same, as a password reset must.
-        :param tracking: instead, do not measure them: no pixel, no tracked links, no hits.
+            without a list, such as a password reset, still goes out.
+        :param tracking: do not stop mail, but stop measuring: no pixel, no tracked links, no hits.
         :param reason: a word, such as ``complaint`` or ``bounce``; cut to 32 characters.
-        :param method: how it came, for the audit; at most 16 characters.
-        :raises ValueError: it is no address, or a value cannot be stored.
-        :raises SpoolError: it could not be written.
+        :param method: the way of the request, for the audit; at most 16 characters.
+        :raises ValueError: *address* is not an address, or a value cannot be stored.
+        :raises SpoolError: the suppression could not be written.
         """
         kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
         self._state().people.change(address, out=True, list_id=list_id, kind=kind, reason=reason, method=method)
 
     def unsuppress(self, address: str, list_id: str = "", *, tracking: bool = False, method: str = "api") -> None:
-        """Lift what stands against somebody at this moment, by whomever it was set. Signal: ``suppression_lifted``.
+        """Lift the opt-outs of a person that stand at this moment, no matter who made them.
 
-        A refusal that comes meanwhile, on another machine too, stays: no clock decides between the two.
+        A refusal that comes meanwhile stays, also one on another machine: no clock decides between the two.
+        Signal: ``suppression_lifted``.
 
-        :param list_id: exactly this list; empty lifts what stands against all lists, not each of them.
-        :raises ValueError: it is no address, or a value cannot be stored.
-        :raises OptOutsUnavailable: what stands cannot be read, so nothing is lifted.
-        :raises SpoolError: it could not be written.
+        :param list_id: exactly this list; empty lifts the opt-out from all lists, not those from single lists.
+        :raises ValueError: *address* is not an address, or a value cannot be stored.
+        :raises OptOutsUnavailable: the opt-outs cannot be read, so nothing is lifted.
+        :raises SpoolError: the change could not be written.
         """
         kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
         self._state().people.change(address, out=False, list_id=list_id, kind=kind, reason="", method=method)
 
     def unsubscribe_url(self, address: str, list_id: str | None = None) -> str:
-        """Return a link by which somebody leaves a list, for a page or a mail that Mailtrack does not send.
+        """Return a link by which a person leaves a list, for a page or a mail that Mailtrack does not send.
 
-        The link works for ever and without a mail; it names neither the person nor asks for a login. Show it to
-        nobody else: whoever has it can unsubscribe them.
+        The link works for ever and without a mail. It does not name the person, and it asks for no login. Show the
+        link to nobody else: anybody who has it can unsubscribe the person.
 
-        :param address: as somebody writes it.
-        :param list_id: the list; left out: everything.
-        :raises ValueError: it is no address, or no name of a list.
-        :raises UnknownList: a list that is not in ``MAILTRACK_LISTS``, if that is set.
+        :param address: an address as people write it.
+        :param list_id: the list; default: everything.
+        :raises ValueError: *address* is not an address, or *list_id* cannot be the name of a list.
+        :raises UnknownList: the list is not in ``MAILTRACK_LISTS``, if that is set.
         """
         check_list(self._state().settings.lists, list_id)
         return self._link(Kind.UNSUBSCRIBE, address, list_id or "")
 
     def preferences_url(self, address: str) -> str:
-        """Return a link to somebody's preferences; see :meth:`unsubscribe_url`.
+        """Return a link to the preferences of a person; see :meth:`unsubscribe_url`.
 
-        :param address: as somebody writes it.
-        :raises ValueError: it is no address.
+        :param address: an address as people write it.
+        :raises ValueError: *address* is not an address.
         """
         return self._link(Kind.PREFERENCES, address, "")
 
@@ -317,7 +322,7 @@ class Mailtrack:
         return f"{state.settings.base_url}{state.settings.url_prefix}/{PATHS[kind]}/{path}"
 
     def export(self, address: str) -> dict[str, Any]:
-        """Return all rows about somebody, as JSON takes them: messages, events, opt-outs, audit.
+        """Return all rows about a person, ready for JSON: messages, events, opt-outs, audit.
 
         :raises StreamError: Redis is used, and cannot be asked.
         :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
@@ -325,20 +330,20 @@ class Mailtrack:
         return self._state().people.export(address)
 
     def erase(self, address: str) -> Erased:
-        """Forget somebody: address, subjects, metadata, IP addresses, user agents and comments are gone.
+        """Forget a person: remove address, subjects, metadata, IP addresses, user agents and comments.
 
-        Counts stay, and so do opt-outs, under a keyed hash of the address. Links go on working; what
-        happens through them afterwards is not stored.
+        Counts stay. Opt-outs stay, too, under a keyed hash of the address. Links go on working, and later hits
+        through them are not stored.
 
-        :return: how many rows were about them; all 0 the second time.
-        :raises StreamError: Redis is used, and cannot be asked; call it again.
-        :raises sqlalchemy.exc.SQLAlchemyError: the database could not do it now; call it again.
+        :return: the numbers of rows about the person; all 0 the second time.
+        :raises StreamError: Redis is used, and cannot be asked; call the method again.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot do it now; call the method again.
         """
         return self._state().people.erase(address)
 
     @property
     def settings(self) -> OperatorSettings:
-        """The switches that an operator turns while the app runs, of the current app.
+        """The switches of the current app that an operator turns at run time.
 
         :raises NotInitialised: it has not been set up.
         """
@@ -354,21 +359,21 @@ class Mailtrack:
 
     @property
     def tags(self) -> Tags:
-        """The tags that mail may carry, of the current app.
+        """The tags that mail of the current app may carry.
 
         :raises NotInitialised: it has not been set up.
         """
         return self._state().administration.tags
 
     def _state(self) -> State:
-        """Return what the current app has.
+        """Return the state of the current app.
 
         :raises NotInitialised: it has not been set up.
         """
         return self._state_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
     def _state_of(self, app: Flask) -> State:
-        """Return what *app* has.
+        """Return the state of *app*.
 
         :raises NotInitialised: it has not been set up.
         """

@@ -1,9 +1,9 @@
 """The tables: mixins for the host's own models, and default models on the host's ``db``.
 
-A host that wants columns or relationships of its own subclasses the mixins with its own
-``db.Model`` and passes the classes to :class:`~flask_mailtrack.Mailtrack`. Columns may be added,
-not removed. Times are UTC. There is no foreign key from event to message: the two may arrive in
-either order, and an event outlives a purged message.
+To add columns or relationships, a host subclasses the mixins with its own ``db.Model`` and passes
+the classes to :class:`~flask_mailtrack.Mailtrack`. Columns may be added, not removed. Times are UTC.
+There is no foreign key from event to message: the two may arrive in either order, and an event
+outlives a purged message.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ADDRESS = 320  # RFC 3696, erratum 1690: 64 + "@" + 255
 NAME = 255
 REF = 16  # characters of a keyed hash, as in a token
 
-# Keys are compared byte by byte, also where the server's default would take "ö" for "o".
+# Keys are compared byte by byte. The default of some servers would take "ö" for "o".
 _CHARSET = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",
@@ -62,8 +62,8 @@ _CHARSET = {
 class MessageMixin(Keyed):
     """One row per recipient's copy, and one per counter of the aggregate mode.
 
-    The last six columns are kept by the drain from the events; ``seen_on`` too, but there are none to tell
-    it again. ``mode`` is NULL in rows of before there were modes, which are ``individual``.
+    The drain keeps the last six columns from the events. It keeps ``seen_on``, too, but no events tell that day
+    again. ``mode`` is NULL in rows from before there were modes; these rows are ``individual``.
     """
 
     __tablename__ = "mailtrack_message"
@@ -77,21 +77,23 @@ class MessageMixin(Keyed):
     sender: Mapped[str] = word(ADDRESS, "Address in From.")
     subject: Mapped[str] = text("Subject header.")
     header_message_id: Mapped[str] = text("Message-ID header, the same for all copies of one send.")
-    tag: Mapped[str] = word(NAME, "What the host has called mail of this kind.")
+    tag: Mapped[str] = word(NAME, "The host's name for mail of this kind.")
     list_id: Mapped[str] = word(NAME, "List that the recipient can leave, folded; empty: none.")
     details: Mapped[dict[str, Any]] = mapped_column(
-        JSON, nullable=False, default=dict, doc="What the host has said with track(metadata=...)."
+        JSON, nullable=False, default=dict, doc="The value of track(metadata=...)."
     )
     status: Mapped[str] = word(16, "sending, sent, failed, unknown, suppressed, or counter.")
-    error: Mapped[str] = text("Why it failed, or went out untracked; what a server said, of 500 characters at most.")
-    created_at: Mapped[datetime] = moment("When it was prepared.", nullable=False)
-    sent_at: Mapped[datetime | None] = moment("When the mail server took it.")
-    tracks_opens: Mapped[bool] = flag("Whether it went out with an open pixel.")
-    tracks_clicks: Mapped[bool] = flag("Whether it went out with tracked links.")
-    link_count: Mapped[int | None] = mapped_column(
-        Integer, doc="Number of tracked links in its longest part; NULL: not known."
+    error: Mapped[str] = text(
+        "Why the copy failed, or went out untracked; at most 500 characters of a server's answer."
     )
-    shared: Mapped[bool] = flag("Whether several people got this very copy, so that its events are nobody's own.")
+    created_at: Mapped[datetime] = moment("When the copy was prepared.", nullable=False)
+    sent_at: Mapped[datetime | None] = moment("When the mail server took the copy.")
+    tracks_opens: Mapped[bool] = flag("Whether the copy went out with an open pixel.")
+    tracks_clicks: Mapped[bool] = flag("Whether the copy went out with tracked links.")
+    link_count: Mapped[int | None] = mapped_column(
+        Integer, doc="Number of tracked links in the longest part; NULL: not known."
+    )
+    shared: Mapped[bool] = flag("Whether several people got this copy, so that its events belong to no single person.")
     mode: Mapped[str | None] = mapped_column(String(16), doc="individual, aggregate or deliverability.")
     seen_on: Mapped[date | None] = mapped_column(Date, doc="Last day, in UTC, on which a person was seen.")
     opened_at: Mapped[datetime | None] = moment("First open by a person.")
@@ -102,7 +104,7 @@ class MessageMixin(Keyed):
     machine_count: Mapped[int] = count("Number of opens and clicks by machines.")
 
     events: Mapped[list[EventMixin]] = related()
-    """In order of time, to read only."""
+    """The events of the message in order of time; read-only."""
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
@@ -116,48 +118,46 @@ class MessageMixin(Keyed):
 
 @for_checkers_only
 class EventMixin(Keyed):
-    """One row per hit, with its verdict; nothing is ever dropped for being a machine's.
+    """One row per hit, with its verdict. Hits of machines are kept, too.
 
-    ``first_verdict`` and ``first_verdict_reasons`` are set where the verdict was corrected by what came later.
+    ``first_verdict`` and ``first_verdict_reasons`` are set if later hits have corrected the verdict.
     """
 
     __tablename__ = "mailtrack_event"
     _mailtrack_key = ("id",)
 
-    id: Mapped[uuid.UUID] = an_id("Names the event; the same in a signal.")
+    id: Mapped[uuid.UUID] = an_id("The id of the event, the same in a signal.")
     message_id: Mapped[uuid.UUID] = mapped_column(
         Uuid, nullable=False, doc="The id of the message, whose row may come later, or be gone."
     )
     type: Mapped[str] = word(16, "opened, clicked, unsubscribed, subscribed, declined, accepted or trapped.")
     occurred_at: Mapped[datetime] = moment("When the request came.", nullable=False)
-    url: Mapped[str] = text("Of a click: where it led.")
+    url: Mapped[str] = text("Of a click: the destination.")
     link: Mapped[int | None] = mapped_column(Integer, doc="Of a click: place of the link in the mail, from 0.")
-    link_name: Mapped[str] = word(NAME, "Of a click: what data-mailtrack-name says.")
+    link_name: Mapped[str] = word(NAME, "Of a click: the name of the link, from data-mailtrack-name.")
     part: Mapped[str] = word(8, "Of a click: html or text.")
-    ip: Mapped[str] = word(64, "Address of the client, as far as MAILTRACK_IP has it kept.")
-    user_agent: Mapped[str] = word(512, "User-Agent header, as far as MAILTRACK_USER_AGENT has it kept.")
+    ip: Mapped[str] = word(64, "Address of the client, as far as MAILTRACK_IP allows.")
+    user_agent: Mapped[str] = word(512, "User-Agent header, as far as MAILTRACK_USER_AGENT allows.")
     client: Mapped[str] = word(64, "Browser or mail client.")
     os: Mapped[str] = word(64, "Operating system.")
     device: Mapped[str] = word(16, "Kind of device, such as desktop.")
     country: Mapped[str] = word(2, "ISO 3166-1 code of the country.")
     verdict: Mapped[str] = word(16, "human, proxy, prefetch, scanner, bot or unknown.")
     verdict_reasons: Mapped[list[str]] = mapped_column(
-        JSON, nullable=False, default=list, doc="Words for what the verdict rests on."
+        JSON, nullable=False, default=list, doc="The reasons of the verdict, a word each."
     )
-    first_verdict: Mapped[str | None] = mapped_column(
-        String(16), doc="What the request was taken for at first, if that was corrected."
-    )
+    first_verdict: Mapped[str | None] = mapped_column(String(16), doc="The first verdict, if it was corrected.")
     first_verdict_reasons: Mapped[list[str] | None] = mapped_column(
-        JSON(none_as_null=True), doc="What the first verdict rested on."
+        JSON(none_as_null=True), doc="The reasons of the first verdict."
     )
-    provider: Mapped[str] = word(32, "Whose machine it was, such as google; empty: not known, or a person's.")
+    provider: Mapped[str] = word(32, "Owner of the machine, such as google; empty: not known, or a person.")
     list_id: Mapped[str] = word(NAME, "Of an opt-out: the list, folded; empty: everything.")
-    method: Mapped[str] = word(16, "Of an opt-out: how it came, such as one_click or page.")
-    reason: Mapped[str] = word(32, "Of an unsubscribe: the word of the reason that was chosen.")
-    comment: Mapped[str] = text("Of an unsubscribe: what the person has written.")
+    method: Mapped[str] = word(16, "Of an opt-out: its way, such as one_click or page.")
+    reason: Mapped[str] = word(32, "Of an unsubscribe: the word of the chosen reason.")
+    comment: Mapped[str] = text("Of an unsubscribe: the comment of the person.")
 
     message: Mapped[MessageMixin | None] = related()
-    """To read only; none before its row has come, and after that was purged."""
+    """The message of the event; read-only. ``None`` before its row has come, and after its row was purged."""
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
@@ -168,49 +168,49 @@ class EventMixin(Keyed):
 class OptOutMixin(Keyed):
     """A standing refusal. ``list_id`` empty: everything. ``kind``: ``unsubscribe`` or ``tracking``.
 
-    ``ref`` is the recipient's reference in the links they got: with it a link can undo what stands
-    under the address, also when the row of its message is gone. ``refusals`` holds the way of each refusal
-    that makes the row stand, by its id: the row goes when all of them are lifted. It is NULL in rows of
-    before there were ids.
+    ``ref`` is the recipient's reference in links. By this reference a link can undo the opt-out of the address,
+    even when the row of its message is gone. ``refusals`` holds the way of each refusal behind the row, by the
+    id of the refusal; the row goes when all of them are lifted. ``refusals`` is NULL in rows from before there
+    were ids.
     """
 
     __tablename__ = "mailtrack_optout"
     _mailtrack_key = ("recipient", "list_id", "kind")
 
     recipient: Mapped[str] = mapped_column(
-        String(ADDRESS), primary_key=True, doc="Address, normalised; or ref: and the hash of one that is not kept."
+        String(ADDRESS), primary_key=True, doc="Address, normalised; or ref: and the hash of a forgotten address."
     )
     list_id: Mapped[str] = mapped_column(String(NAME), primary_key=True, doc="List, folded; empty: everything.")
     kind: Mapped[str] = mapped_column(String(16), primary_key=True, doc="unsubscribe or tracking.")
-    method: Mapped[str] = word(16, "How it came, such as one_click, page, api or import.")
-    reason: Mapped[str] = word(32, "Word of the reason that was chosen, or given.")
-    comment: Mapped[str] = text("What the person has written.")
-    message_id: Mapped[uuid.UUID | None] = mapped_column(Uuid, doc="The id of the message whose link it was.")
+    method: Mapped[str] = word(16, "The way of the refusal, such as one_click, page, api or import.")
+    reason: Mapped[str] = word(32, "Word of the chosen or given reason.")
+    comment: Mapped[str] = text("The comment of the person.")
+    message_id: Mapped[uuid.UUID | None] = mapped_column(Uuid, doc="The id of the message with the link.")
     created_at: Mapped[datetime] = moment("When the person refused.", nullable=False)
     ref: Mapped[str | None] = mapped_column(String(REF), doc="Keyed hash of the address, as in links.")
     refusals: Mapped[dict[str, str] | None] = mapped_column(
-        JSON(none_as_null=True), doc="How each refusal came that makes the row stand, by its id."
+        JSON(none_as_null=True), doc="The way of each refusal behind the row, by the id of the refusal."
     )
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        # Has anybody declined at all? Whose is this reference? Both among millions.
+        # Two questions must be quick among millions of rows: has anybody declined, and whose is a reference?
         return (Index(None, "kind", "ref"), _CHARSET)
 
 
 @for_checkers_only
 class LinkMixin(Keyed):
-    """What the reference inside a click token stands for, once for all mails that carry the link.
+    """The meaning of the reference inside a click token: one row for all mails that carry the link.
 
-    Read only for a link whose destination was damaged on the way, and for the name of a link.
+    The row is read only for a link whose destination was damaged on the way, and for the name of a link.
     """
 
     __tablename__ = "mailtrack_link"
     _mailtrack_key = ("ref",)
 
     ref: Mapped[str] = mapped_column(String(16), primary_key=True, doc="Reference, as in click tokens.")
-    url: Mapped[str] = mapped_column(Text, nullable=False, doc="Where the link leads.")
-    name: Mapped[str] = word(NAME, "What data-mailtrack-name says.")
+    url: Mapped[str] = mapped_column(Text, nullable=False, doc="Destination of the link.")
+    name: Mapped[str] = word(NAME, "Name of the link, from data-mailtrack-name.")
     part: Mapped[str] = word(8, "html or text.")
 
     __table_args__: Any = (_CHARSET,)
@@ -218,23 +218,23 @@ class LinkMixin(Keyed):
 
 @for_checkers_only
 class AuditMixin(Keyed):
-    """One row per change of an opt-out: the proof of who asked for what, when, and how.
+    """One row per change of an opt-out, as its proof: person, request, time and way.
 
-    It names nobody: ``ref`` is a keyed hash of the address, so a row may outlive an erasure. Rows
-    are only ever added.
+    A row names nobody: ``ref`` is a keyed hash of the address, so the row may outlive an erasure. Rows
+    are never changed.
     """
 
     __tablename__ = "mailtrack_audit"
     _mailtrack_key = ("id",)
 
-    id: Mapped[uuid.UUID] = an_id("Names the change: the id of its event, or of the host's record.")
+    id: Mapped[uuid.UUID] = an_id("The id of the change: that of its event, or of the host's record.")
     ref: Mapped[str] = mapped_column(String(REF), nullable=False, doc="Keyed hash of the address.")
-    change: Mapped[str] = word(16, "unsubscribed, subscribed, declined or accepted; lifted: a mark of ours.")
+    change: Mapped[str] = word(16, "unsubscribed, subscribed, declined or accepted; lifted: an internal mark.")
     list_id: Mapped[str] = word(NAME, "List, folded; empty: everything.")
-    method: Mapped[str] = word(16, "How it came, such as one_click, page or cli.")
-    source: Mapped[str] = text("Where it came from: a message and its id, api, cli, or file and line of an import.")
-    wording: Mapped[str] = text("Language and fingerprint of the text that the person was shown.")
-    occurred_at: Mapped[datetime] = moment("When it was asked for.", nullable=False)
+    method: Mapped[str] = word(16, "The way of the change, such as one_click, page or cli.")
+    source: Mapped[str] = text("The source: a message and its id, api, cli, or file and line of an import.")
+    wording: Mapped[str] = text("Language and fingerprint of the text that the person saw.")
+    occurred_at: Mapped[datetime] = moment("When the change was asked for.", nullable=False)
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
@@ -243,23 +243,23 @@ class AuditMixin(Keyed):
 
 @for_checkers_only
 class SettingMixin(OnBase):
-    """One row per change that an operator made to a setting; the newest of each is in force.
+    """One row per change that an operator made to a setting. The newest row of a setting is in force.
 
-    ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``, and ``subject`` the domain, address or tag,
-    empty for the account. A tag that is ``off`` is retired.
-    ``value`` is ``on`` or ``off``, or a word; empty: unset. ``replaced_at`` is NULL as long as the row is in force.
+    ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``. ``subject`` is the domain, address or tag, and
+    empty for the account. A tag that is ``off`` is retired. ``value`` is ``on`` or ``off``, or a word; empty: unset.
+    ``replaced_at`` is NULL as long as the row is in force.
     """
 
     __tablename__ = "mailtrack_setting"
 
-    id: Mapped[uuid.UUID] = an_id("Names the change.")
+    id: Mapped[uuid.UUID] = an_id("The id of the change.")
     scope: Mapped[str] = word(16, "account, domain, sender or tag.")
     subject: Mapped[str] = word(ADDRESS, "The domain, address or tag; empty for the account.")
     key: Mapped[str] = word(32, "Name of the setting.")
     value: Mapped[str] = word(16, "on or off, or a word; empty: unset.")
-    changed_by: Mapped[str] = word(ADDRESS, "Who has changed it.")
-    changed_at: Mapped[datetime] = moment("When it was changed.", nullable=False)
-    replaced_at: Mapped[datetime | None] = moment("When it was changed again.")
+    changed_by: Mapped[str] = word(ADDRESS, "Author of the change.")
+    changed_at: Mapped[datetime] = moment("When the setting was changed.", nullable=False)
+    replaced_at: Mapped[datetime | None] = moment("When the setting was changed again.")
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
@@ -268,12 +268,12 @@ class SettingMixin(OnBase):
 
 @for_checkers_only
 class DomainMixin(OnBase):
-    """A tracking domain: a host name of a customer's own under which links may stand.
+    """A tracking domain: a host name of a customer for links.
 
-    ``sender_domains`` are those whose mail carries links on the host; ``account_default`` has it carry the links of
-    all other mail. ``status`` is ``not_verified``, ``pending`` or ``verified``. While a verified host does not pass
-    its check, ``failing_since`` is set, and ``definite_since`` where that is certain. ``lease_until`` keeps a second
-    machine from the check that the first one makes.
+    Mail of ``sender_domains`` carries links on the host. With ``account_default``, all other mail does, too.
+    ``status`` is ``not_verified``, ``pending`` or ``verified``. ``failing_since`` is set while a verified host
+    does not pass its check, and ``definite_since`` while it fails for certain. ``lease_until`` keeps a second
+    machine from a check that the first machine makes.
     """
 
     __tablename__ = "mailtrack_domain"
@@ -283,21 +283,21 @@ class DomainMixin(OnBase):
         JSON, nullable=False, default=list, doc="Sender domains whose mail carries links on the host."
     )
     account_default: Mapped[bool] = flag("Whether all other mail carries links on the host.")
-    target: Mapped[str] = mapped_column(String(253), nullable=False, default="", doc="Where its CNAME record points.")
+    target: Mapped[str] = mapped_column(String(253), nullable=False, default="", doc="Target of its CNAME record.")
     status: Mapped[str] = word(16, "not_verified, pending or verified.")
     status_reason: Mapped[str] = text("The finding that changed the status, as a sentence.")
     status_since: Mapped[datetime] = moment("When the status changed.", nullable=False)
     findings: Mapped[list[dict[str, Any]]] = mapped_column(
-        JSON, nullable=False, default=list, doc="What the last check has found."
+        JSON, nullable=False, default=list, doc="The findings of the last check."
     )
     certificate_ends: Mapped[datetime | None] = moment("When its certificate ends.")
     failing_since: Mapped[datetime | None] = moment("Since when a verified host has not passed its check.")
-    definite_since: Mapped[datetime | None] = moment("Since when that is certain.")
-    checked_at: Mapped[datetime | None] = moment("When it was checked last.")
-    check_at: Mapped[datetime | None] = moment("When it is to be checked next.")
+    definite_since: Mapped[datetime | None] = moment("Since when the failure is certain.")
+    checked_at: Mapped[datetime | None] = moment("When the host was checked last.")
+    check_at: Mapped[datetime | None] = moment("When the next check is due.")
     lease_until: Mapped[datetime | None] = moment("Until when one machine has the check to itself.")
-    created_by: Mapped[str] = word(ADDRESS, "Who has made it.")
-    created_at: Mapped[datetime] = moment("When it was made.", nullable=False)
+    created_by: Mapped[str] = word(ADDRESS, "Author of the domain.")
+    created_at: Mapped[datetime] = moment("When the domain was made.", nullable=False)
 
     __table_args__: Any = (_CHARSET,)
 
@@ -330,13 +330,13 @@ _MIXINS = {
 
 
 def models_for(db: SQLAlchemy, bind_key: str | None = None, **own: Any) -> Models:
-    """Return the models on a host's ``db``, making the default ones that the host did not bring.
+    """Return the models on a host's ``db``. Missing models are made from the mixins.
 
     :param db: the host's Flask-SQLAlchemy object.
     :param bind_key: the ``SQLALCHEMY_BINDS`` entry for the default tables.
     :param own: the host's classes, by ``Message``, ``Event`` and so on; ``None`` for the default.
     """
-    # On the db itself: the classes refer to it, so no weak dictionary would ever let it go.
+    # Kept on the db itself: the classes refer to the db, so a weak dictionary would never let it go.
     made: dict[str, Any] = vars(db).setdefault("_mailtrack_models", {}).setdefault(bind_key, {})
     for name, mixin in _MIXINS.items():
         if own.get(name) is None and name not in made:
@@ -345,19 +345,19 @@ def models_for(db: SQLAlchemy, bind_key: str | None = None, **own: Any) -> Model
     models = Models(**{name: own.get(name) or made[name] for name in _MIXINS})
     if not all(isinstance(model.__table__.c.id.type, UUIDS) for model in (models.Message, models.Event, models.Audit)):
         cure = "Name the mixin before the base class: class Mailing(MessageMixin, Base)."
-        raise ConfigError("E180", "message_model", "or another one has the id of its base class, no UUID.", cure)
+        raise ConfigError("E180", "message_model", "or another model has the id of its base class, not a UUID.", cure)
     _relate(models)
     return models
 
 
 def _relate(models: Models) -> None:
-    """Make the relationships, as only now it is known which class is whose other end."""
+    """Make the relationships. Only now are the classes at both ends known."""
     message, event = models.Message, models.Event
 
     def joined() -> Any:
         return foreign(event.message_id) == message.id
 
-    # Not by inspect(), which would look for classes that the host may name before it makes them.
+    # inspect() would look for all classes, also those that the host names before it makes them.
     if not message.__mapper__.has_property("_events"):
         in_time = lambda: (event.occurred_at, event.id)  # noqa: E731
         events = relationship(event, primaryjoin=joined, order_by=in_time, viewonly=True)
@@ -374,9 +374,9 @@ def own_columns(model: Any) -> list[Column[Any]]:
 
 
 def by_people(event: Any) -> ColumnElement[bool]:
-    """Return the condition that an event was a person's: theirs, or a proxy that fetched it for them.
+    """Return the condition that an event was a person's, or of a proxy that fetched for a person.
 
-    Apple's proxy is left out: it fetches every image whether or not somebody reads the mail.
+    Apple's proxy does not count, because it fetches every image even if nobody reads the mail.
 
     :param event: the model, an alias of it, or its table: ``select(Event).where(by_people(Event))``.
     """
@@ -386,5 +386,5 @@ def by_people(event: Any) -> ColumnElement[bool]:
 
 
 def by_a_person(verdict: str, provider: str) -> bool:
-    """Say of one hit what :func:`by_people` asks of events in the table."""
+    """Say whether one hit was a person's, by the rule of :func:`by_people`."""
     return verdict == Verdict.HUMAN or (verdict == Verdict.PROXY and provider != "apple")

@@ -1,9 +1,9 @@
 """Blinker signals. The sender is always the Flask app.
 
-Signals about rows are sent after the row has been committed, at least once: a receiver that must
-not act twice looks at ``event.id``. A verdict that is corrected later, when more is known of the
-message, is not announced again: whoever needs the last word reads the row. An exception in a receiver
-is logged and stops nobody else.
+Signals about rows are sent at least once, after the row has been committed. A receiver that must
+not act twice looks at ``event.id``. A verdict may be corrected later, when more is known of the
+message. The correction is not announced, so read the row if you need the final verdict. An exception
+in a receiver is logged and does not stop the other receivers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ message_sent: NamedSignal = _signals.signal("message-sent")
 """A server accepted a copy. ``event``: :class:`~flask_mailtrack.events.SentMessage`."""
 
 message_failed: NamedSignal = _signals.signal("message-failed")
-"""A copy was refused, lost, or its fate is unknown. ``event``: ``SentMessage`` with ``error``."""
+"""A copy was refused or lost, or its fate is unknown. ``event``: ``SentMessage`` with ``error``."""
 
 message_opened: NamedSignal = _signals.signal("message-opened")
 """A pixel was fetched, by a person or a machine. ``event``: :class:`~flask_mailtrack.events.Hit`."""
@@ -57,34 +57,34 @@ recipient_suppressed: NamedSignal = _signals.signal("recipient-suppressed")
 """The host has suppressed somebody. ``event``: :class:`~flask_mailtrack.events.Suppression`. Imports are silent."""
 
 suppression_lifted: NamedSignal = _signals.signal("suppression-lifted")
-"""The host has lifted what stood against somebody. ``event``: ``Suppression``."""
+"""The host has lifted an opt-out. ``event``: ``Suppression``."""
 
 settings_changed: NamedSignal = _signals.signal("settings-changed")
 """An operator has changed a setting. ``event``: :class:`~flask_mailtrack.events.SettingChange`."""
 
 domain_verified: NamedSignal = _signals.signal("domain-verified")
-"""A tracking domain passed its check, so links may stand on it.
+"""A tracking domain passed its check, so links may use the domain.
 
 ``event``: :class:`~flask_mailtrack.events.DomainChange`."""
 
 domain_failed: NamedSignal = _signals.signal("domain-failed")
-"""A tracking domain that was verified does not pass its check. ``event``: ``DomainChange``."""
+"""A verified tracking domain no longer passes its check. ``event``: ``DomainChange``."""
 
 tracking_failed: NamedSignal = _signals.signal("tracking-failed")
-"""Tracking is worth less than it should be. ``error``: the exception; ``reason``: one of
+"""Tracking failed in part. ``error``: the exception; ``reason``: one of
 
 ``prepare``
-    A message went out untracked, by a mistake of ours.
+    A message went out untracked, by a mistake of this package.
 ``rewrite``
-    Its HTML went out as written; ``error.reason`` says why.
+    The HTML of a message went out as written; ``error.reason`` says why.
 ``clipped``
-    Its HTML is longer than Gmail shows, so that a pixel at the bottom is not seen.
+    The HTML of a message is longer than Gmail shows, so that a pixel at the bottom is not loaded.
 ``spool``
-    No directory took a record. It is in the log, for ``flask mailtrack recover``.
+    No directory took a record. The record is in the log, for ``flask mailtrack recover``.
 ``drain``
     The database takes no rows, or does not answer. Sent at the first failure, then every five minutes.
 ``quarantine``
-    A record cannot be stored, and is put aside for ``flask mailtrack recover --quarantine``. Sent for each.
+    A record cannot be stored, and is put aside for ``flask mailtrack recover --quarantine``. Sent for each record.
 ``hit``
     A hit could not be labelled.
 """
@@ -110,7 +110,7 @@ def announce(app: Any, record: object) -> None:
 
 
 def heard(record: object) -> bool:
-    """Say whether anybody may be listening for the signal of *record*: for a drain, most often nobody is."""
+    """Say whether the signal of *record* may have receivers. Most often it has none, which saves a drain work."""
     signal = _signal(record)
     return signal is not None and bool(signal.receivers)
 
@@ -126,7 +126,7 @@ def _signal(record: object) -> NamedSignal | None:
 
 
 def send(app: Any, signal: NamedSignal, **details: Any) -> None:
-    """Call the receivers of *signal*, each on its own: what one raises is logged."""
+    """Call the receivers of *signal* one by one. An exception of a receiver is logged."""
     for receiver in signal.receivers_for(app):
         try:
             receiver(app, **details)
@@ -135,7 +135,7 @@ def send(app: Any, signal: NamedSignal, **details: Any) -> None:
 
 
 class Announcer:
-    """Sends the signals of one app, from whatever thread something happens in. It does not keep the app alive.
+    """Sends the signals of one app, from any thread. The object does not keep the app alive.
 
     :param app: the Flask app.
     """
@@ -150,7 +150,7 @@ class Announcer:
         try:
             with app.app_context():
                 announce(app, record)
-        except Exception:  # a teardown function of the host; the record is committed all the same
+        except Exception:  # of a teardown function of the host; the record is committed already
             log.exception("the end of the app context fails")
 
     def failed(self, reason: str, error: Exception) -> None:
@@ -164,7 +164,7 @@ class Announcer:
         try:
             with app.app_context():
                 send(app, signal, event=change)
-        except Exception:  # a teardown function of the host; the change is committed all the same
+        except Exception:  # of a teardown function of the host; the change is committed already
             log.exception("the end of the app context fails")
 
 

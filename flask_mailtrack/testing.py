@@ -1,4 +1,4 @@
-"""For the tests of a host app: act as the person, or the machine, that a mail was sent to.
+"""Helpers for the tests of your app: act as the person, or the machine, that got a mail.
 
 .. code-block:: python
 
@@ -36,13 +36,13 @@ BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept-Language": "en",
 }
-"""Headers of a person's browser. The verdict still knows that a hit right after sending is a machine's."""
+"""Headers of a person's browser. A hit right after sending still counts as a machine's."""
 APPLE = {"User-Agent": "Mozilla/5.0"}
-"""Headers of Apple's privacy proxy, which says no more than that."""
+"""Headers of Apple's privacy proxy, which sends no more than that."""
 GMAIL = {"User-Agent": "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"}
-"""Headers of Gmail's image proxy, behind which is a person who reads."""
+"""Headers of Gmail's image proxy. A person reads behind it."""
 SCANNER = {"User-Agent": "Mozilla/5.0 (compatible; Barracuda Sentinel)"}
-"""Headers of a security gateway, which follows links before the mail is delivered."""
+"""Headers of a security gateway. It follows links before the mail is delivered."""
 
 _URL_IN_TEXT = re.compile(r"https?://[^\s<>\"]*[^\s<>\".,;:!?')\]}]")
 
@@ -53,19 +53,19 @@ class FoundLink:
 
     url: str
     text: str
-    """What a reader sees, or is told of an image; in plain text, the address itself."""
+    """The visible text, or the alternative text of an image; in plain text, the address itself."""
     destination: str = ""
-    """Where the author's link leads: behind our redirect if the link is tracked, else the address itself."""
+    """The destination of the author's link: behind the redirect if the link is tracked, else the address itself."""
     tracked: bool = False
-    """Whether the link goes through our redirect."""
+    """Whether the link leads through the redirect."""
 
 
 class Reader:
     """Reads one sent message.
 
     :param client: the app's test client.
-    :param message: a ``flask_mail.Message``, such as ``mail.record_messages()`` yields, or an
-        ``email.message.Message``, such as an SMTP server receives.
+    :param message: a ``flask_mail.Message`` from ``mail.record_messages()``, or an ``email.message.Message``
+        from an SMTP server.
     :param headers: of each request; a person's browser by default.
     """
 
@@ -79,12 +79,12 @@ class Reader:
 
     @classmethod
     def of(cls, outbox: Iterable[Any], address: str, client: FlaskClient | None = None) -> Reader:
-        """Return the reader of the copy that *address* got: the last one, if there are several.
+        """Return the reader of the copy for *address*; of the last copy if there are several.
 
-        :param outbox: messages as for :class:`Reader`.
-        :param address: as it was written to; case does not matter.
-        :param client: default: a new test client of the current app.
-        :raises LookupError: there is no such copy; the error names those who got one.
+        :param outbox: messages, as for :class:`Reader`.
+        :param address: an address of the message; case does not matter.
+        :param client: the test client; default: a new test client of the current app.
+        :raises LookupError: there is no such copy; the text names the addresses that got one.
         """
         messages = list(outbox)
         for message in reversed(messages):
@@ -94,20 +94,20 @@ class Reader:
         raise LookupError(f"no mail to {address!r}; there is mail to {known}")
 
     def as_apple(self) -> Reader:
-        """Return Apple's privacy proxy, which fetches each image whether or not somebody reads."""
+        """Return a reader that acts as Apple's privacy proxy, which fetches each image even if nobody reads."""
         return Reader(self.client, self.message, APPLE)
 
     def as_gmail(self) -> Reader:
-        """Return Gmail's image proxy, which fetches images while a person reads."""
+        """Return a reader that acts as Gmail's image proxy, which fetches images while a person reads."""
         return Reader(self.client, self.message, GMAIL)
 
     def as_scanner(self) -> Reader:
-        """Return a security gateway, which opens links before anybody reads."""
+        """Return a reader that acts as a security gateway, which opens links before anybody reads."""
         return Reader(self.client, self.message, SCANNER)
 
     @property
     def links(self) -> list[FoundLink]:
-        """The links of the HTML part, in order, that a reader can see: no honeypot."""
+        """The visible links of the HTML part, in order. The honeypot is not among them."""
         return [self._found(url, text) for url, text in self._page.links]
 
     @property
@@ -116,9 +116,9 @@ class Reader:
         return [self._found(url, url) for url in _URL_IN_TEXT.findall(self._text)]
 
     def open(self) -> TestResponse:
-        """Load the images: fetches the pixel.
+        """Load the images, and so fetch the pixel.
 
-        :raises LookupError: there is none.
+        :raises LookupError: the message has no pixel.
         """
         pixels = [src for src in self._page.images if src.endswith(".gif") and "/o/" in src]
         if not pixels:
@@ -126,10 +126,10 @@ class Reader:
         return self.get(pixels[-1])
 
     def click(self, which: int | str = 0) -> TestResponse:
-        """Follow a link of ours, and return the answer without following that further.
+        """Follow a tracked link, and return the answer without following the redirect.
 
-        :param which: its position in the HTML part, or the text that a reader sees; a text or a destination
-            that is in no link of the HTML part is looked for in the plain-text part.
+        :param which: the position of the link in the HTML part, or its visible text. A text or a destination that
+            no link of the HTML part has is looked for in the plain-text part.
         :raises LookupError: there is no such link; several links with that text lead to different places; or
             the link is not tracked, so that a click on it would never reach the app.
         """
@@ -141,7 +141,7 @@ class Reader:
     def unsubscribe(self) -> TestResponse:
         """Press the mail client's own button: a one-click POST (RFC 8058).
 
-        :raises LookupError: the message does not offer it.
+        :raises LookupError: the message does not offer one-click unsubscribe.
         """
         given = _headers(self.message)
         offered = re.search(r"<(https://[^<>]+)>", given.get("list-unsubscribe", ""))
@@ -179,7 +179,7 @@ class Reader:
         return FoundLink(url, text, destination or url, bool(destination))
 
     def _destination(self, url: str) -> str:
-        """Return where a tracked link leads; empty if the link is not one."""
+        """Return the destination of a tracked link; empty if the link is not tracked."""
         state = self._state()
         root = next((root for root in self._roots() if url.startswith(root)), None)
         if state is None or root is None:
@@ -205,7 +205,7 @@ class Reader:
 
 
 def _bodies(message: Any) -> tuple[str, str]:
-    """Return the HTML and the plain text of a message, empty where it has none."""
+    """Return the HTML and the plain text of a message; an absent part is empty."""
     if not isinstance(message, MimeMessage):
         return str(message.html or ""), str(getattr(message, "body", None) or "")
     found = {"html": "", "plain": ""}
@@ -223,13 +223,13 @@ def _bodies(message: Any) -> tuple[str, str]:
 
 
 def _headers(message: Any) -> dict[str, str]:
-    """Return the headers that the author or we have added, by their names in lower case."""
+    """Return the headers that the author or this package has added, by their names in lower case."""
     given = message if isinstance(message, MimeMessage) else message.extra_headers or {}
     return {name.lower(): re.sub(r"\r?\n[ \t]", " ", str(value)) for name, value in given.items()}
 
 
 def _recipients(message: Any) -> set[str]:
-    """Return the addresses that a message goes to: by its envelope, or, as bytes have none, by its headers."""
+    """Return the recipients of a message: by its envelope, or by its headers, as bytes have no envelope."""
     if isinstance(message, MimeMessage):
         written = [str(value) for name in ("To", "Cc", "Bcc") for value in message.get_all(name, [])]
         return {address.lower() for _, address in getaddresses(written)}

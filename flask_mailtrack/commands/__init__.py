@@ -1,6 +1,6 @@
-"""``flask mailtrack …``: plain commands that stand on the state of the current app, and on which nothing stands.
+"""The commands ``flask mailtrack …``. They stand on the state of the current app, and nothing stands on them.
 
-Every command by its name; each module takes what it needs from the state.
+Each module holds the commands of one subject, and takes its parts from the state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``flask mailtrack check|status|classify|networks``: how a set-up and its drain are, and who counts as a machine."""
+"""``flask mailtrack check|status|classify|networks``: the health of a set-up, and the verdicts on visitors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .terminal import COLOURS, printable
 @click.option("--live", is_flag=True, help="Also ask the public addresses, over the network.")
 @with_appcontext
 def check(live: bool) -> None:
-    """Look for what would keep tracking from working; exit code 1 if there is an error."""
+    """Look for obstacles to tracking. Exit code 1 if there is an error."""
     state = current_state()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     failed = False
@@ -46,9 +46,9 @@ def check(live: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def status(as_json: bool) -> None:
-    """Show what waits, how the drain goes, and what operators have decided; exit code 1 if that is not well."""
+    """Show the waiting records, the drain, and the decisions of operators. Exit code 1 if something is wrong."""
     state = current_state()
-    # First: what cannot be read is then known to the health.
+    # Settings are read first, because the health reports settings that cannot be read.
     found = list(decided(state))
     health = state.health()
     figures = dataclasses.asdict(health) | {"ok": health.ok}
@@ -66,9 +66,9 @@ def status(as_json: bool) -> None:
 
 
 def decided(state: State) -> Iterator[Finding]:
-    """Yield what operators have decided in an app: switches and tracking domains."""
+    """Yield the decisions of operators in an app: switches and tracking domains."""
     found = state.administration
-    # Asked first, so that what is said of the reading is said of this one.
+    # Asked first, so that the finding about unreadable settings is about this reading.
     scopes, rows = found.settings.overview(), found.in_use.now()
     yield from switch_findings(scopes, found.switches.snapshot.trouble(), paused=found.settings.paused)
     configured = set(map(host_of, state.settings.base_urls()))
@@ -85,20 +85,20 @@ def _shown(value: Any) -> str:
     return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
 
 
-networks: AppGroup = AppGroup("networks", help="The list of networks that machines come from.")
+networks: AppGroup = AppGroup("networks", help="The list of networks of machines.")
 
 _SHOWN = 20
 
 
 @click.command("classify")
 @click.argument("user_agent", metavar="UA")
-@click.option("--click/--open", "clicked", default=True, help="What the request is for.  [default: --click]")
-@click.option("--ip", help="The address that it comes from.")
-@click.option("--after", type=float, metavar="SECONDS", help="How long after the mail.")
+@click.option("--click/--open", "clicked", default=True, help="The kind of request.  [default: --click]")
+@click.option("--ip", help="The address of the visitor.")
+@click.option("--after", type=float, metavar="SECONDS", help="Time since the mail was sent.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Another header; repeatable.")
 @with_appcontext
 def classify(user_agent: str, clicked: bool, ip: str | None, after: float | None, headers: tuple[str, ...]) -> None:
-    """Say who a request with the User-Agent UA is taken for, and why."""
+    """Say for what a request with the User-Agent UA is taken, and why."""
     given = {}
     for header in headers:
         name, colon, value = header.partition(":")
@@ -118,10 +118,10 @@ def classify(user_agent: str, clicked: bool, ip: str | None, after: float | None
 @networks.command("update")
 @click.argument("file", type=click.File("rb"))
 def update(file: IO[bytes]) -> None:
-    """Take a downloaded FILE ("-": standard input) over into the file that MAILTRACK_NETWORKS names.
+    """Copy a downloaded FILE ("-": standard input) into the file that MAILTRACK_NETWORKS names.
 
-    FILE is Apple's egress-ip-ranges.csv, which replaces the section [apple], or a list in the format of
-    the package's own, which replaces everything. Running processes see it when they start again.
+    FILE is Apple's egress-ip-ranges.csv, or a list in the format of the package's own list. Apple's file replaces
+    the section [apple]; a list replaces everything. Running processes read the new file when they start again.
     """
     path = current_state().settings.networks
     if not path:

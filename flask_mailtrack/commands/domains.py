@@ -1,4 +1,4 @@
-"""``flask mailtrack domains …``: tracking domains from their making to their end."""
+"""``flask mailtrack domains …``: make, check, use and remove tracking domains."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COLUMNS = ("host", "status", "sender_domains", "account_default", "target", "re
 @domains.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def list_(as_json: bool) -> None:
-    """Show every tracking domain, those of the configuration included.
+    """Show all tracking domains, also those of the configuration.
 
-    Exit code 1 if one that new mail should use is not verified. Example: flask mailtrack domains list
+    Exit code 1 if a domain that new mail should use is not verified. Example: flask mailtrack domains list
     """
     found = current_state().administration.domains.list()
     if as_json:
@@ -42,9 +42,9 @@ def list_(as_json: bool) -> None:
 @domains.command("add")
 @click.argument("primary")
 @click.argument("prefix")
-@click.option("--by", default="", help="Who makes the domain.")
+@click.option("--by", default="", help="Your name, for the history.")
 def add(primary: str, prefix: str, by: str) -> None:
-    """Make the tracking domain PREFIX.PRIMARY, and print the record and the web server's lines for it.
+    """Make the tracking domain PREFIX.PRIMARY, and print its DNS record and lines for the web server.
 
     Example: flask mailtrack domains add news.example.com click
     """
@@ -87,7 +87,7 @@ def show(host: str, as_json: bool) -> None:
 @domains.command("check")
 @click.argument("host", required=False)
 def check(host: str | None) -> None:
-    """Check HOST now, or without one, every domain whose check is due. Exit code 1 unless all are verified.
+    """Check HOST now, or without HOST, each domain whose check is due. Exit code 1 unless all are verified.
 
     Example: flask mailtrack domains check click.news.example.com
     """
@@ -107,7 +107,7 @@ def check(host: str | None) -> None:
 @click.argument("host")
 @click.argument("sender_domain", default="")
 def attach(host: str, sender_domain: str) -> None:
-    """Have mail of SENDER_DOMAIN carry its links on HOST; without one, all mail that has no host of its own.
+    """Put the links of SENDER_DOMAIN on HOST; without SENDER_DOMAIN, the links of mail without a host of its own.
 
     Example: flask mailtrack domains attach click.example.com news.example.com
     """
@@ -119,7 +119,7 @@ def attach(host: str, sender_domain: str) -> None:
 @click.argument("host")
 @click.argument("sender_domain", default="")
 def detach(host: str, sender_domain: str) -> None:
-    """Take HOST away from SENDER_DOMAIN, or as the default. Links that are out go on leading.
+    """Take HOST away from SENDER_DOMAIN, or as the default. Links that are out go on working.
 
     Example: flask mailtrack domains detach click.example.com news.example.com
     """
@@ -129,9 +129,9 @@ def detach(host: str, sender_domain: str) -> None:
 
 @domains.command("remove")
 @click.argument("host")
-@click.option("--force", is_flag=True, help="Also while it is used or has a DNS record; asks twice.")
+@click.option("--force", is_flag=True, help="Remove HOST even if it is used or has a DNS record; asks twice.")
 def remove(host: str, force: bool) -> None:
-    """Remove HOST, once no sender domain uses it and its DNS record is gone.
+    """Remove HOST when no sender domain uses HOST and its DNS record is gone.
 
     Example: flask mailtrack domains remove click.example.com
     """
@@ -147,7 +147,7 @@ def remove(host: str, force: bool) -> None:
 
 @domains.command("export")
 def export() -> None:
-    """Write every domain as CSV, safe to open in a spreadsheet.
+    """Write all domains as CSV, safe to open in a spreadsheet.
 
     Example: flask mailtrack domains export > domains.csv
     """

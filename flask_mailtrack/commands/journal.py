@@ -1,4 +1,4 @@
-"""``flask mailtrack drain|recover|rebuild``: the journal by hand, and the counts that are made from what it held."""
+"""``flask mailtrack drain|recover|rebuild``: the journal by hand, and the counts of messages."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .terminal import TIME, printable
 
 
 @click.command("drain")
-@click.option("--watch", is_flag=True, help="Go on until interrupted, or told to end.")
+@click.option("--watch", is_flag=True, help="Go on until SIGINT or SIGTERM.")
 @with_appcontext
 def drain(watch: bool) -> None:
-    """Move what is in the spool to the database."""
+    """Move the records in the spool to the database."""
     state = current_state()
     if watch:
         with _told_to_end() as over:
@@ -46,12 +46,12 @@ def drain(watch: bool) -> None:
 
 @click.command("recover")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--quarantine", is_flag=True, help="Also all records that the app has put aside, in Redis, too.")
+@click.option("--quarantine", is_flag=True, help="Also all records that the app has put aside, on disk and in Redis.")
 @with_appcontext
 def recover(files: tuple[str, ...], quarantine: bool) -> None:
-    """Store the records that are in FILES: logs ("-": standard input), or bad-….jsonl of a spool.
+    """Store the records in FILES: logs ("-": standard input), or files bad-….jsonl of a spool.
 
-    What is stored already stays as it is. Of a bad-….jsonl, what is stored now is taken out.
+    Rows that are stored already stay as they are. Stored records are removed from a file bad-….jsonl.
     """
     state = current_state()
     places = {spool.directory.resolve() for journal in state.journals for spool in journal.spools}
@@ -71,7 +71,10 @@ def recover(files: tuple[str, ...], quarantine: bool) -> None:
 @click.option("--since", type=TIME, help="Only messages created at or after this moment, UTC.")
 @with_appcontext
 def rebuild(since: datetime | None) -> None:
-    """Count opens and clicks on the messages again, from their events. Messages with purged events keep theirs."""
+    """Count opens and clicks on the messages again, from their events.
+
+    Messages whose events were purged keep their counts.
+    """
     state = current_state()
     recount = Recount(state.database, state.settings.keep_days.get("events", 0), since)
     with click.progressbar(length=recount.total(), label="messages", file=sys.stderr) as bar:
@@ -90,7 +93,7 @@ def _told_to_end() -> Iterator[threading.Event]:
 
     def end(*_: Any) -> None:
         over.set()
-        restore()  # so that a second one ends also a run that hangs
+        restore()  # a second signal ends the process even if the run hangs
 
     def restore() -> None:
         for number, handler in usual.items():
@@ -128,7 +131,7 @@ def _recover(drain: Drain, name: str, places: set[Path], progress: Callable[[Rec
 
 
 def _recovered(name: str, recover_it: Callable[[Callable[[Recovered], None]], Recovered]) -> bool:
-    """Recover one file or stream, say what became of it, and return whether all is well."""
+    """Recover one file or stream, print the result, and return whether all records are stored."""
     try:
         result = recover_it(_progress(name))
     except Exception as error:
@@ -150,7 +153,7 @@ def _progress(name: str) -> Callable[[Recovered], None]:
 
 
 def _complain(error: Exception) -> None:
-    # The text of a database's error may hold rows; that of the system's holds a path.
+    # The text of a database error may hold rows, so only its type is shown. A system error holds a path.
     if isinstance(error, OSError):
         click.secho(f"a file or directory cannot be used: {printable(str(error))}", fg="red", err=True)
     elif isinstance(error, StreamError):

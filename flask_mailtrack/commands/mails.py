@@ -1,4 +1,4 @@
-"""``flask mailtrack stats|preview|inspect``: what became of mails, and what tracking would change or has made."""
+"""``flask mailtrack stats|preview|inspect``: figures of mails, a look at changes, and the meaning of a token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NOTES = {
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def stats(tag: str | None, list_id: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
-    """Show what became of the mails, by people."""
+    """Show the figures of the mails, by people."""
     figures = figures_of(current_state().database, tag=tag, list_id=list_id, since=since, until=until)
     click.echo(json.dumps(dataclasses.asdict(figures)) if as_json else _table(figures))
 
@@ -66,12 +66,12 @@ def inspect(token: str) -> None:
 
 @click.command("preview")
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--list", "list_id", help="The list whose mail it is.")
-@click.option("--sender", default="", help="Whose mail it is; default: anybody's of the account.")
+@click.option("--list", "list_id", help="The list of the mail.")
+@click.option("--sender", default="", help="The sender of the mail; default: any sender of the account.")
 @with_appcontext
 def preview(file: IO[str], list_id: str | None, sender: str) -> None:
-    """Show what tracking would change in an HTML FILE ("-": standard input); exit code 1 if it would not."""
-    # Line ends as they are: what is shown is what would be sent.
+    """Show the changes that tracking would make in an HTML FILE ("-": standard input). Exit code 1 if none."""
+    # Line ends are left as they are, because the preview must be of the bytes that would be sent.
     found = preview_of(current_state().office.preparer, file.read(), list_id, sender)
     for change in found.changes:
         click.echo(f"line {change.line}")
@@ -97,7 +97,7 @@ def preview(file: IO[str], list_id: str | None, sender: str) -> None:
 
 
 def _read(signer: Signer, text: str) -> tuple[Token, str | None]:
-    """Try each kind; the path before the token, if any, is passed over by reading the last parts."""
+    """Read a token by trying each kind. Only the last parts of a link are read, because any path may stand before."""
     path = "/".join(text.split("?")[0].rstrip("/").split("/")[-2:])
     last = TokenError("kind")
     for kind in Kind:
@@ -109,7 +109,7 @@ def _read(signer: Signer, text: str) -> tuple[Token, str | None]:
 
 
 def _row(database: Database, token: Token, url: str | None) -> dict[str, str]:
-    """Return what the database adds, above all where a damaged click link leads."""
+    """Return the facts that only the database has, above all the destination of a damaged click link."""
     found = {"leads to": url or ""}
     try:
         if token.kind == Kind.CLICK and url is None:

@@ -1,4 +1,4 @@
-"""``flask mailtrack suppress|purge|export|erase|audit``: who gets no mail, and what is kept about people."""
+"""``flask mailtrack suppress|purge|export|erase|audit``: opt-outs, and the data that is kept about people."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from flask_mailtrack.storage.tables.unwanted import Retention
 
 from .terminal import cell, printable
 
-suppress: AppGroup = AppGroup("suppress", help="Who gets no mail: of a list, or of any.")
+suppress: AppGroup = AppGroup("suppress", help="The people who get no mail: of a list, or of any list.")
 
 _SHOWN = 20
 _FIELDS = ("recipient", "list_id", "kind", "method", "reason", "created_at")
 _HEADER = ("email", "list_id", "kind", "method", "reason", "created")
 _LIST = click.option("--list", "list_id", default="", help="The list; default: all lists.")
-_TRACKING = click.option("--tracking", is_flag=True, help="Not the mail, but the measuring of it.")
+_TRACKING = click.option("--tracking", is_flag=True, help="Stop the measuring, not the mail.")
 
 
 @suppress.command("add")
@@ -37,7 +37,7 @@ _TRACKING = click.option("--tracking", is_flag=True, help="Not the mail, but the
 @_TRACKING
 @click.option("--reason", default="", help="A word, such as complaint.")
 def add(email: str, list_id: str, tracking: bool, reason: str) -> None:
-    """Send EMAIL no more mail of a list, or of any list. No link can undo it."""
+    """Send EMAIL no more mail of a list, or of any list. No link can undo this."""
     _change(email, True, list_id, tracking, reason)
     click.echo(f"{printable(email)} is suppressed from {_called(list_id)}")
 
@@ -47,7 +47,7 @@ def add(email: str, list_id: str, tracking: bool, reason: str) -> None:
 @_LIST
 @_TRACKING
 def remove(email: str, list_id: str, tracking: bool) -> None:
-    """Lift what stands against EMAIL, by whomever it was set."""
+    """Lift the opt-out of EMAIL, no matter who made it."""
     _change(email, False, list_id, tracking, "")
     click.echo(f"{printable(email)} is not suppressed from {_called(list_id)} any more")
 
@@ -56,7 +56,7 @@ def remove(email: str, list_id: str, tracking: bool) -> None:
 @click.argument("email", required=False)
 @click.option("--list", "list_id", help="Only of this list.")
 def list_(email: str | None, list_id: str | None) -> None:
-    """Show what stands, of one EMAIL or of everybody."""
+    """Show the opt-outs of one EMAIL or of everybody."""
     state = current_state()
     state.drain.run()
     found = 0
@@ -79,12 +79,12 @@ def list_(email: str | None, list_id: str | None) -> None:
 @suppress.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @_LIST
-@click.option("--reason", default="", help="For rows that give none.")
-@click.option("--from-line", type=click.IntRange(1), default=1, help="Go on there after a stop.")
+@click.option("--reason", default="", help="The reason for rows without one.")
+@click.option("--from-line", type=click.IntRange(1), default=1, help="Continue there after a stop.")
 def import_(file: str, list_id: str, reason: str, from_line: int) -> None:
     """Import a CSV FILE of SendGrid, Mailgun, Postmark, SES, Mailchimp, SparkPost, or of our own export.
 
-    Rows that cannot be used are written to FILE.rejected.csv. It can be run again at any time.
+    Rows that cannot be used are written to FILE.rejected.csv. The import can be run again at any time.
     """
     try:
         source = SuppressionFile(file)
@@ -103,22 +103,22 @@ def import_(file: str, list_id: str, reason: str, from_line: int) -> None:
 @click.argument("file", type=click.File("w", encoding="utf-8", lazy=True), default="-")
 @click.option("--list", "list_id", help="Only of this list.")
 def export_suppressed(file: IO[str], list_id: str | None) -> None:
-    """Write what stands to a CSV FILE that `import` takes."""
+    """Write the opt-outs to a CSV FILE that `import` can read."""
     state = current_state()
     state.drain.run()
     writer = csv.writer(file)
     writer.writerow(_HEADER)
     for page in register.pages(state.database, list_id):
         for row in page:
-            # `import` takes the mark off again.
+            # `import` removes the mark again.
             writer.writerow([cell(str(row[name])) for name in _FIELDS])
 
 
 @click.command("purge")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only count the rows.")
 @with_appcontext
 def purge(dry_run: bool) -> None:
-    """Delete what is older than MAILTRACK_KEEP_DAYS says. Opt-outs and their audit stay."""
+    """Delete rows that are older than MAILTRACK_KEEP_DAYS allows. Opt-outs and their audit stay."""
     state = current_state()
     if not state.settings.keep_days:
         click.echo("Everything is kept: MAILTRACK_KEEP_DAYS is not set.")
@@ -137,7 +137,7 @@ def purge(dry_run: bool) -> None:
 @click.argument("email")
 @with_appcontext
 def export(email: str) -> None:
-    """Write all that is kept about EMAIL as JSON."""
+    """Write all rows about EMAIL as JSON."""
     click.echo(json.dumps(current_state().people.export(email), indent=2))
 
 
@@ -146,7 +146,7 @@ def export(email: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
 def erase(email: str, yes: bool) -> None:
-    """Forget EMAIL: counts stay, what names the person goes, and opt-outs stay under a hash."""
+    """Forget EMAIL: personal data goes, counts stay, and opt-outs stay under a hash."""
     if not yes:
         click.confirm(f"Forget {printable(email)} for good?", abort=True)
     rows = asdict(current_state().people.erase(email))
@@ -158,7 +158,7 @@ def erase(email: str, yes: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def audit(email: str, as_json: bool) -> None:
-    """Show when, how and by what wording EMAIL has changed what they get."""
+    """Show each opt-out of EMAIL and each change of it, with time, way and wording."""
     rows = current_state().people.audit(email)
     if as_json:
         click.echo(json.dumps(rows, indent=2))

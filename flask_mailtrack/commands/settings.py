@@ -1,4 +1,4 @@
-"""``flask mailtrack settings|tags …``: the switches that an operator turns while the app runs, and the tags of mail."""
+"""``flask mailtrack settings|tags …``: the switches of an operator at run time, and the tags of mail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VALUES = {"on": True, "off": False}
 
 def _scoped(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--by", default="", help="Who turns the switch; default: your user name."),
+        click.option("--by", default="", help="Your name, for the history; default: your user name."),
         click.option("--sender", default="", help="One sender's address."),
         click.option("--domain", default="", help="A sender domain, with its sub-domains. Default: the account."),
     ):
@@ -33,11 +33,11 @@ def _scoped(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @settings.command("show")
-@click.option("--sender", default="", help="As mail of this sender has it.")
-@click.option("--domain", default="", help="As mail of this sender domain has it.")
+@click.option("--sender", default="", help="Show the settings for mail of this sender.")
+@click.option("--domain", default="", help="Show the settings for mail of this sender domain.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show(sender: str, domain: str, as_json: bool) -> None:
-    """Say what holds for the account, a sender domain or a sender, and why; without one, for all that have a setting.
+    """Show the settings in force for a sender domain or a sender, and why; without one, for all with a setting.
 
     Example: flask mailtrack settings show --domain news.example.com
     """
@@ -78,7 +78,7 @@ def set_(key: str, value: str, domain: str, sender: str, by: str) -> None:
 @click.argument("key")
 @_scoped
 def unset(key: str, domain: str, sender: str, by: str) -> None:
-    """Take a setting back, so that the next wider one holds.
+    """Remove a setting, so that the next wider setting holds.
 
     Example: flask mailtrack settings unset opens --domain news.example.com
     """
@@ -94,7 +94,7 @@ def unset(key: str, domain: str, sender: str, by: str) -> None:
 @click.option("--limit", default=100, show_default=True, help="At most so many changes.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def history(key: str, domain: str, sender: str, limit: int, as_json: bool) -> None:
-    """Show who changed what, newest first.
+    """Show the changes and their authors, newest first.
 
     Example: flask mailtrack settings history --key opens
     """
@@ -111,9 +111,9 @@ def history(key: str, domain: str, sender: str, limit: int, as_json: bool) -> No
 
 @settings.command("dimension")
 @click.argument("value", required=False)
-@click.option("--by", default="", help="Who decides; default: your user name.")
+@click.option("--by", default="", help="Your name, for the history; default: your user name.")
 def dimension(value: str | None, by: str) -> None:
-    """Say, or set, which scopes may decide: account, both, or domain (tracked is only what has its own setting).
+    """Show or set the scopes that may decide: account, both, or domain (only scopes with a setting are tracked).
 
     Example: flask mailtrack settings dimension domain
     """
@@ -128,16 +128,16 @@ def _about(domain: str, sender: str) -> str:
     return f" for {domain or sender}" if domain or sender else ""
 
 
-tags: AppGroup = AppGroup("tags", help="Tags that mail may carry: where any is declared, another one is refused.")
+tags: AppGroup = AppGroup("tags", help="Tags that mail may carry. If any tag is declared, other tags are refused.")
 
-_BY = click.option("--by", default="", help="Who says so; default: your user name.")
+_BY = click.option("--by", default="", help="Your name, for the history; default: your user name.")
 
 
 @tags.command("add")
 @click.argument("name")
 @_BY
 def add(name: str, by: str) -> None:
-    """Declare the tag NAME, or take its retirement back.
+    """Declare the tag NAME, or end its retirement.
 
     Example: flask mailtrack tags add welcome
     """
@@ -150,7 +150,7 @@ def add(name: str, by: str) -> None:
 @click.argument("name")
 @_BY
 def retire(name: str, by: str) -> None:
-    """Refuse the tag NAME from now on; its figures stay.
+    """Refuse the tag NAME from now on. Its figures stay.
 
     Example: flask mailtrack tags retire welcome
     """
@@ -165,7 +165,7 @@ def retire(name: str, by: str) -> None:
 @tags.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def list_(as_json: bool) -> None:
-    """Show the tags that are or were declared, by whom and since when.
+    """Show the tags that are or were declared, with author and time.
 
     Example: flask mailtrack tags list
     """

@@ -1,4 +1,4 @@
-"""What commands share: how a mistake is told, and what is safe to show."""
+"""Shared parts of the commands: messages about mistakes, and text that is safe to show."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import click
 from flask_mailtrack.errors import MailtrackError
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "yellow"}
-"""Of the levels of findings."""
+"""The colours of the levels of findings."""
 TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
-"""The type of an option that takes a moment."""
+"""The type of an option for a moment."""
 
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
-    """Show a mistake of the operator as a sentence, not as a traceback."""
+    """Show a mistake of the operator as a sentence instead of a traceback."""
     try:
         yield
     except MailtrackError as error:
@@ -25,7 +25,7 @@ def mistakes_told() -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """Return *text* without what a terminal would obey."""
+    """Return *text* without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
