@@ -1,4 +1,4 @@
-"""What goes back to a reader: a WSGI answer, finished before anybody is asked to send it."""
+"""Answers to readers: complete WSGI answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADERS = (
     ("X-Robots-Tag", "noindex"),
     ("X-Content-Type-Options", "nosniff"),
 )
-"""What each of our answers says, whatever it is."""
+"""The headers of every answer."""
 _PAGE_HEADERS = (
     ("Vary", "Accept-Language"),
     (
@@ -32,20 +32,20 @@ _REDIRECT = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "
 
 
 class Reply(NamedTuple):
-    """A WSGI application that says one thing."""
+    """A WSGI application that always gives the same answer."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send it. There is always a chunk, an empty one too: hypercorn sends no headers without one."""
+        """Send the answer. It always has a chunk, even an empty one, because hypercorn sends no headers without one."""
         start_response(_LINES[self.status], list(self.headers))
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else self.body]
 
 
 def content(body: bytes, status: int, mimetype: str, *more: tuple[str, str]) -> Reply:
-    """Return an answer with something in it.
+    """Return an answer with a body.
 
     :param more: headers.
     """
@@ -62,32 +62,32 @@ def text(line: str, status: int, *more: tuple[str, str]) -> Reply:
 
 
 def page(html: str, status: int, language: str) -> Reply:
-    """Return a page, which nobody may frame and which loads nothing from elsewhere."""
+    """Return a page. Nobody may frame it, and it loads nothing from elsewhere."""
     return content(html.encode(), status, "text/html; charset=utf-8", *_PAGE_HEADERS, ("Content-Language", language))
 
 
 def file(path: Path) -> Reply:
-    """Return a small file, to be kept for an hour."""
+    """Return a small file that clients may keep for an hour."""
     mimetype = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return kept(path.read_bytes(), f"{mimetype}; charset=utf-8" if mimetype.startswith("text/") else mimetype)
 
 
 def kept(body: bytes, mimetype: str) -> Reply:
-    """Return what is the same for everybody, to be kept for an hour."""
+    """Return an answer that is the same for everybody and that clients may keep for an hour."""
     length = ("Content-Length", str(len(body)))
     return Reply(200, (("Content-Type", mimetype), length, ("Cache-Control", "public, max-age=3600")), body)
 
 
 def nothing() -> Reply:
-    """Return the answer that keeps a reader where they are."""
+    """Return the answer that leaves a reader on the present page."""
     return Reply(204, HEADERS)
 
 
 def redirect(location: str) -> Reply:
-    """Return a redirect to *location*, which is sent as it is: Werkzeug would encode more than a browser."""
+    """Return a redirect to *location*, which is sent as it is. Werkzeug would encode more than a browser."""
     return Reply(302, (*_REDIRECT, ("Location", location)))
 
 
 def later() -> Reply:
-    """Return what is said while something is away that will come back."""
+    """Return the answer for the time in which a service is away."""
     return text("Please try again in a minute.\n", 503, ("Retry-After", "60"))

@@ -1,4 +1,4 @@
-"""What people can ask for on the pages, and mail clients in their name."""
+"""The choices that people make on the pages, and that mail clients make in their name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from flask_mailtrack.events import EVERYTHING, EventType, Kind, Standing
 from .hits import OptOutRequest
 
 ASKED = "ask"
-"""The state of a page on which nothing has been chosen yet; else it is the name of the button."""
+"""The state of a page without a choice. After a choice, the state is the name of the button."""
 UNCHANGED = "unchanged"
-"""The state of a page that was saved as it was."""
+"""The state of a page that was saved without a change."""
 OWN = ""
-"""The value of the box for the list of the message, where the configuration does not describe it."""
+"""The value of the box for the list of the message, if the configuration does not describe that list."""
 BY_MACHINE = ("one_click", "post")
-"""Methods of a mail client, which wants no page."""
+"""The methods of mail clients, which want no page."""
 REASONS = {
     "too_often": "Too many mails",
     "not_relevant": "Not relevant to me",
@@ -37,50 +37,50 @@ _BUTTONS = {
     "accept": (EventType.ACCEPTED, OWN),
 }
 MOST_SHOWN = 1_024
-"""Ids of refusals that one form may name."""
+"""The most ids of refusals in one form."""
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _METHODS = {Kind.UNSUBSCRIBE: "page", Kind.PREFERENCES: "preferences"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one POST asks for."""
+    """The request of one POST."""
 
     state: str = ASKED
-    """What the page that answers is about."""
+    """The state of the page that answers."""
     choices: tuple[OptOutRequest, ...] = ()
     strange: bool = False
-    """Something was sent that this page does not offer; it was left out."""
+    """The POST had a value that the page does not offer. The value was ignored."""
 
     @property
     def by_machine(self) -> bool:
-        """Whether a mail client asked, not a page."""
+        """Whether a mail client made the request, and not a page."""
         return any(choice.method in BY_MACHINE for choice in self.choices)
 
     @property
     def lifting(self) -> bool:
-        """Whether refusals are taken back."""
+        """Whether the request lifts refusals."""
         return any(choice.lifting for choice in self.choices)
 
     def naming(self, lifts: Iterable[str]) -> Wish:
-        """Return the same wish, in which what is taken back is taken back of the refusals *lifts* only."""
+        """Return the same wish, limited to lifting the refusals *lifts*."""
         named = tuple(sorted(set(lifts)))
         choices = (dataclasses.replace(each, lifts=named) if each.lifting else each for each in self.choices)
         return dataclasses.replace(self, choices=tuple(choices))
 
 
 def shown_on(form: MultiDict[str, str]) -> list[str] | None:
-    """Return the ids of the refusals that the page of *form* showed; ``None`` if it does not say."""
+    """Return the ids of the refusals on the page of *form*; ``None`` if the form does not name them."""
     if "shown" not in form:
         return None
     return [name for name in form["shown"].split()[:MOST_SHOWN] if _ID.fullmatch(name)]
 
 
 def wished(kind: Kind, form: MultiDict[str, str], lists: Collection[str]) -> Wish:
-    """Return what a POST asks for: a button of the pages, or else what its URL is for.
+    """Return the request of a POST: a button of the pages, or else the purpose of its URL.
 
-    A mail client may post anything, or nothing, to an unsubscribe URL: the token is what counts. To a
-    preferences URL nobody but the page posts, so what is no button there changes nothing.
+    A mail client may post anything, or nothing, to an unsubscribe URL, because only the token counts. Only the
+    page posts to a preferences URL, so a POST without a button changes nothing there.
 
     :param lists: the lists that the page offers.
     """
@@ -105,10 +105,10 @@ def wished(kind: Kind, form: MultiDict[str, str], lists: Collection[str]) -> Wis
 
 
 def _saved(form: MultiDict[str, str], lists: Collection[str]) -> Wish:
-    """Return the difference between what the page showed and what came back.
+    """Return the difference between the page and the form that came back.
 
-    An empty box sends nothing, so the page names in ``on`` and ``off`` what it showed. The difference
-    to that is what the person did; the database may be a moment behind, and is not asked.
+    An empty box sends nothing, so the page names its boxes in ``on`` and ``off``. The difference shows the
+    action of the person. The database is not asked, because it may be a moment behind.
     """
     on, off, ticked = (set(form.getlist(name)) for name in ("on", "off", "list"))
     offered = {OWN, *lists} - {EVERYTHING}
@@ -136,9 +136,9 @@ def _measuring(form: MultiDict[str, str]) -> Iterator[OptOutRequest]:
 
 
 def after(standing: Standing, choices: Iterable[OptOutRequest]) -> Standing:
-    """Return what holds after the refusals among *choices*: they are on disk, whatever can be read of them.
+    """Return the standing after *choices*. Refusals are on disk, even if they cannot be read yet.
 
-    What takes a refusal back is believed only when it has been read that nothing stands.
+    A lifted refusal is believed only if a query has shown that nothing stands.
     """
     for choice in choices:
         if choice.lifting:
@@ -146,14 +146,14 @@ def after(standing: Standing, choices: Iterable[OptOutRequest]) -> Standing:
         if choice.type == EventType.DECLINED:
             standing = dataclasses.replace(standing, measured=False)
             continue
-        # A mail of no list: leaving it is leaving everything.
+        # The mail names no list, so to leave it is to leave everything.
         about = {"" if choice.list_id == EVERYTHING else choice.list_id or standing.list_id}
         standing = dataclasses.replace(standing, left=standing.left | about)
     return standing
 
 
 def doubtful(standing: Standing, choices: Iterable[OptOutRequest]) -> bool:
-    """Say whether something that *choices* take back may still stand, as it has been read."""
+    """Say whether a refusal that *choices* lift may still stand, by the last reading."""
     for choice in filter(lambda choice: choice.lifting, choices):
         if not standing.sure:
             return True

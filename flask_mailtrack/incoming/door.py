@@ -1,13 +1,13 @@
-"""The front door: our paths are answered before the host sees a request.
+"""The front door: the paths of this package are answered before the host sees a request.
 
-A host's hooks, session, routing and error handlers serve the host's readers. Any of them may send a
+A host's hooks, session, routing and error handlers serve the host's own readers. Each of them may send a
 reader elsewhere, or fail, and then a click is lost. So the door stands where :meth:`flask.Flask.wsgi_app`
-asks the app for its request context: inside every middleware, whenever it was added, so that what a
-ProxyFix says holds; and before all else. What Flask gets for our paths is an answer that is ready.
+asks the app for its request context. This place is inside every middleware, no matter when it was added, so
+ProxyFix applies; and it is before everything else. For these paths Flask gets an answer that is ready.
 
-Two things more stand at this edge. A phone's system asks a host for two files that let it open an app from a tracked
-link: a link marked with ``data-mailtrack-app`` leaves under ``/a/…`` instead of ``/c/…``, and the files say that this
-path belongs to the app. And placeholders in the host's own pages, which nobody replaces there, are found.
+The door has two more duties. First, it serves two files by which a phone opens an app from a tracked link. A link
+with ``data-mailtrack-app`` stands under ``/a/…`` instead of ``/c/…``, and the files say that this path belongs to
+the app. Second, it finds placeholders in the host's own pages, where nobody replaces them.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _DEEP_LINKS = "mailtrack_deep_links"
 
 
 class DeepLinks:
-    """The files that are configured, on tracking hosts only.
+    """Serves the configured files, on tracking hosts only.
 
-    On any other host the same paths may be the app's own, so they are not routes of ours.
+    On other hosts the same paths may belong to the app, so they are not routes of this package.
 
     :param known: says whether a host is a tracking domain; may ask the database now and then.
     """
@@ -61,7 +61,7 @@ class DeepLinks:
         self.bodies: dict[str, bytes] = settings.app_files
 
     def answer(self, environ: Mapping[str, Any]) -> Reply | None:
-        """Return the file that is asked for, if this is a tracking host."""
+        """Return the requested file, if the request is for a tracking host."""
         body = self.bodies.get(environ.get("PATH_INFO", ""))
         if body is None:
             return None
@@ -72,7 +72,7 @@ class DeepLinks:
 
 
 def create_deep_links(deep_links: DeepLinks) -> Blueprint:
-    """Return a blueprint that serves them where there is no front door."""
+    """Return a blueprint that serves the files if there is no front door."""
     blueprint = Blueprint(_DEEP_LINKS, "flask_mailtrack")
 
     def serve() -> Response | None:
@@ -85,7 +85,7 @@ def create_deep_links(deep_links: DeepLinks) -> Blueprint:
 
 
 class Answered:
-    """What Flask takes for a request context: there is nothing in it but the answer."""
+    """Stands for a request context, and holds nothing but the answer."""
 
     __slots__ = ("_answer",)
 
@@ -93,7 +93,7 @@ class Answered:
         self._answer = given
 
     def push(self) -> None:
-        """Let the next dispatch have the answer."""
+        """Give the answer to the next dispatch."""
         _ready.set(self._answer)
 
     def __enter__(self) -> Answered:
@@ -104,14 +104,14 @@ class Answered:
         self.pop()
 
     def pop(self, error: BaseException | None = None) -> None:
-        """Take it back."""
+        """Take the answer back."""
         _ready.set(None)
 
 
 class Door:
     """Stands in front of *app*; see :meth:`hang`.
 
-    :param may_be_ours: says whether a link may stand on a host that the configuration does not name; must not wait.
+    :param may_be_ours: says whether a host that the configuration does not name may have links; must not wait.
     """
 
     def __init__(
@@ -133,22 +133,22 @@ class Door:
         self._files = {path.name: answer.file(path) for path in _FOLDER.iterdir() if path.is_file()}
         prefixes = "|".join(prefix.strip("/").replace("/", "/+") for prefix in settings.url_prefix.every)
         segments = "|".join((*views.by_path, _STATIC))
-        # Gateways upper-case a whole path, and double its slashes.
+        # Some gateways upper-case a whole path, and double its slashes.
         self._ours = re.compile(rf"/+(?:{prefixes})/+({segments})(?:/(.*))?", re.ASCII | re.IGNORECASE | re.DOTALL)
 
     def hang(self) -> None:
-        """Put the door in: on the app object alone, so that other apps of the process have none."""
-        # setattr, as a method is replaced.
+        """Put the door into the app object, and not into its class: other apps of the process have no door."""
+        # setattr, because mypy allows no assignment to a method.
         for own in (self.request_context, self.test_request_context, self.full_dispatch_request):
             setattr(self._app, own.__name__, own)
 
     def request_context(self, environ: dict[str, Any]) -> Any:
-        """Return the answer to one of our paths, else what the host makes of a request."""
+        """Return the answer if the path is one of this package, else the host's request context."""
         path = environ.get("PATH_INFO", "")
         found = self._ours.fullmatch(path)
         if (found is None and path not in self._deep_links.bodies) or _HOSTS in environ:
             return self._request_context(environ)
-        # A host that has just been made must prove at once that it leads here, and proves nothing of any other.
+        # A new tracking domain must prove at once that it leads here. The proof says nothing of other hosts.
         proving = found is not None and found[1].lower() == DOMAIN_PATH
         if not proving and not self._trusted(environ):
             return self._request_context(environ)
@@ -161,17 +161,17 @@ class Door:
             given = answer.later()
         if given is None:
             return self._request_context(environ)
-        # The test client and the debugger would keep a context that was never pushed.
+        # The test client and the debugger would keep this context, which was never pushed.
         environ.pop("werkzeug.debug.preserve_context", None)
         return Answered(given)
 
     def test_request_context(self, *args: Any, **options: Any) -> Any:
-        """Return a real request context for any path, as a test or a template wants it."""
+        """Return a real request context for any path, for a test or a template."""
         overrides = options.pop("environ_overrides", None) or {}
         return self._test_request_context(*args, environ_overrides={**overrides, _HOSTS: True}, **options)
 
     def full_dispatch_request(self, *context: Any) -> Any:
-        """Return the answer that is ready, else the host's."""
+        """Return the ready answer, else the host's."""
         if (given := _ready.get()) is None:
             return self._full_dispatch_request(*context)
         _ready.set(None)
@@ -182,7 +182,7 @@ class Door:
         if (notice := environ.get(NOTICE)) is not None:
             notice.append(self._app)
         if segment == _STATIC:
-            # Pages ask for it, and must look like something behind a login wall, too.
+            # The pages need these files, also when the app is behind a login wall.
             return self._files.get(rest.strip("/").lower()) or answer.text("There is no such file.\n", 404)
         view, methods = self._views.by_path[segment]
         if (method := environ["REQUEST_METHOD"]) in methods and method != "OPTIONS":
@@ -191,7 +191,7 @@ class Door:
         return answer.text("", 200, allow) if method == "OPTIONS" else answer.text("Not so.\n", 405, allow)
 
     def _trusted(self, environ: Mapping[str, Any]) -> bool:
-        """Say whether Flask would answer for this host; for those of our links it always should."""
+        """Say whether Flask would answer for this host. Hosts of tracked links are always answered."""
         if (trusted := self._app.config.get("TRUSTED_HOSTS")) is None:
             return True
         host = environ.get("HTTP_HOST", "")
@@ -202,9 +202,9 @@ class Door:
 def serve(
     app: Flask, settings: Settings, recorder: Recorder, pages: Pages, hosts: OwnHosts, in_use: DomainsInUse
 ) -> None:
-    """Let *app* answer readers: by the front door, or else by its own routes."""
+    """Let *app* answer readers: by the front door, or else by the routes of the blueprint."""
     views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use.known)
-    # With the door, too: for url_for, and flask routes.
+    # The routes are there with the door, too, for url_for and flask routes.
     blueprint = create_blueprint(settings, views)
     app.register_blueprint(blueprint)
     if settings.front_door:
@@ -220,11 +220,11 @@ _CURE = "In a page, call mailtrack.unsubscribe_url(address, list_id) or mailtrac
 
 
 def watch_for_leftovers(app: Flask, holds: Callable[[bytes], bool]) -> None:
-    """Look for placeholders in what *app* answers: under ``debug`` and ``TESTING`` they raise, else they are logged.
+    """Look for placeholders in the answers of *app*. They raise under ``debug`` and ``TESTING``, else they are logged.
 
-    A streamed response, or one that passes through as a file does, is not read.
+    A streamed response is not read, and neither is a file.
 
-    :param holds: tells whether a page has a placeholder in it.
+    :param holds: says whether a page has a placeholder in it.
     """
 
     def look(response: Response) -> Response:
@@ -235,7 +235,7 @@ def watch_for_leftovers(app: Flask, holds: Callable[[bytes], bool]) -> None:
             log.error("[E170] %s: %s %s", page, _PROBLEM, _CURE)
         return response
 
-    # The first that is registered is the last that is called: it sees what others have made of the response.
+    # Flask calls the function last that was registered first. So it sees the response after all other changes.
     app.after_request(look)
 
 

@@ -1,7 +1,7 @@
-"""From a request to a record in the journal: token, verdict, privacy. No database.
+"""From a request to a record in the journal: token, verdict, privacy. The database is not asked.
 
-A few hundred browsers make nearly all requests, and only the thresholds of the time since the mail count. So
-nearly every hit has the label of an earlier one. No address is remembered.
+A few hundred browsers make nearly all requests, and the time since the mail counts only by its thresholds. So
+nearly every hit has the label of an earlier hit, and labels are remembered. Addresses are not.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ REMEMBERED = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What many hits have in common."""
+    """The fields that many hits have in common."""
 
     fields: Mapping[str, Any]
-    """Of a :class:`.Hit`, as they stand in the spool: what is at its default is left out."""
+    """Fields of a :class:`.Hit` as the spool holds them, without defaults."""
     proxied: bool
-    """An image proxy asked, whose address says nothing of the reader."""
+    """The visitor is an image proxy, whose address says nothing of the reader."""
 
 
 class Labels:
@@ -60,16 +60,16 @@ class Labels:
         network: Network,
         age: float | None,
     ) -> Label:
-        """Return the label of a hit; never fails, whatever a client sends.
+        """Return the label of a hit. Never fails, whatever a client sends.
 
-        :param mode: how much may be kept.
-        :param headers: those that :func:`.judge` reads; of each, as of the User-Agent, its first
-            :data:`.LONGEST` characters are.
-        :param age: seconds since the mail was sent; ``None`` where that is unknown.
+        :param mode: the mode of the message, which says how much may be kept.
+        :param headers: the headers that :func:`.judge` reads. The first :data:`.LONGEST` characters of each
+            header, and of the User-Agent, are read.
+        :param age: seconds since the mail was sent; ``None`` if that is unknown.
         """
-        # No rule can tell an age from the threshold below it.
+        # No rule distinguishes an age from the threshold below it, so one label serves all ages between.
         step = self._steps[bisect_right(self._steps, age) - 1] if age is not None and age >= 0 else -1.0
-        # What is remembered must not grow with what a client sends.
+        # The memory must not grow with the text that a client sends.
         read = tuple([(name, value[:LONGEST]) for name, value in headers.items()])
         return self._label(mode, kind, user_agent[:LONGEST], read, network, step)
 
@@ -104,14 +104,14 @@ def _fields(mode: Mode, judged: Judgement, user_agent: str, kept: str) -> dict[s
     said = {**least, "verdict_reasons": judged.reasons}
     if mode == Mode.INDIVIDUAL:
         said["user_agent"] = agent_kept(user_agent, kept)
-        if kept == "full":  # which the drain reads; one that must not touch the disk is read now
+        if kept == "full":  # the drain reads the User-Agent later; one that must not touch the disk is read now
             return said
     client = identify(user_agent)
     return {**said, "client": client.name, "os": client.os, "device": client.device}
 
 
 def agent_kept(user_agent: str, mode: str) -> str:
-    """Return what may be stored of a User-Agent.
+    """Return the part of a User-Agent that may be stored.
 
     :param mode: ``full``, ``family`` (the name of the program), or ``none``.
     """
@@ -128,55 +128,55 @@ MAX_COMMENT = 500
 _ABOUT_A_LIST = (EventType.UNSUBSCRIBED, EventType.SUBSCRIBED)
 _NOT_FOLLOWED = ("sec-gpc", "dnt")
 HEADERS_READ = (*HEADERS_JUDGED, *_NOT_FOLLOWED)
-"""The headers that a hit is made of, besides User-Agent: a caller need not give others."""
+"""The headers that a hit needs besides User-Agent. A caller need not give others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """What a request tells of whoever makes it."""
+    """The facts about a visitor that a request tells."""
 
     ip: str | None = None
     user_agent: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Those of :data:`HEADERS_READ` that came, in lower case."""
+    """The headers among :data:`HEADERS_READ` that came, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptOutRequest:
-    """What a person asks for on a page, or a mail client in their name."""
+    """One request of a person on a page, or of a mail client in the person's name."""
 
     type: EventType
     method: str
     list_id: str = ""
-    """As in a :class:`.Hit`: empty is the list of the message, ``*`` is everything."""
+    """The list, as in a :class:`.Hit`: empty is the list of the message, ``*`` is everything."""
     reason: str = ""
     comment: str = ""
     lifts: tuple[str, ...] = ()
-    """The ids of the refusals that it takes back."""
+    """The ids of the refusals that the request lifts."""
 
     @property
     def lifting(self) -> bool:
-        """Whether it takes refusals back."""
+        """Whether the request lifts refusals."""
         return self.type in (EventType.SUBSCRIBED, EventType.ACCEPTED)
 
 
 def is_narrow(token: Token) -> bool:
     """Say whether a link is about its own list and a general "everything" only.
 
-    An unsubscribe link is handed on with each forwarded mail. So it, and the page of choices that it
-    leads to, neither show nor change what stands of another list.
+    A forwarded mail hands its unsubscribe link to others. So the link, and the page of choices behind it,
+    neither show nor change the opt-outs of other lists.
     """
     return token.kind == Kind.UNSUBSCRIBE or token.narrow
 
 
 class Recorder:
-    """Verifies and writes down what readers do.
+    """Verifies the hits of readers and writes them to the journal.
 
     :param events: journal of opens and clicks.
     :param choices: journal of opt-outs, always synced before the answer.
-    :param references: where links lead that do not carry it.
-    :param networks: whose machines are behind an address.
-    :param signatures: count the links of our own form with a bad signature.
+    :param references: the destinations of links that do not carry them.
+    :param networks: the owners of machines, by address.
+    :param signatures: counts links of the right form with a bad signature.
     """
 
     def __init__(
@@ -201,19 +201,18 @@ class Recorder:
         self._salt = signer.recipient_refs("ip")[0].encode()
 
     def opened(self, path: str, visitor: Visitor) -> None:
-        """Record an open; a token that is not ours records nothing.
+        """Record an open. A token of another app records nothing.
 
-        :raises TokenError: it is not ours.
+        :raises TokenError: the token is not of this app.
         """
         token = self.token(Kind.OPEN, path)
         self._record(token, EventType.OPENED, visitor)
 
     def clicked(self, path: str, visitor: Visitor, *, counts: bool = True) -> str:
-        """Record a click and return where it leads.
+        """Record a click and return its destination.
 
-        :param counts: off for HEAD, which must answer the same but is no click.
-        :raises TokenError: the token is not ours, nobody knows any more where the link led, or the host has
-            switched it off.
+        :param counts: ``False`` for HEAD, which gets the same answer but is no click.
+        :raises TokenError: the token is not of this app, the destination is lost, or the host has blocked it.
         :raises Exception: the destination was damaged on the way, and the database cannot be asked.
         """
         token, url = self._told(lambda: self._signer.read_click(path))
@@ -228,18 +227,18 @@ class Recorder:
         return url
 
     def trapped(self, path: str, visitor: Visitor) -> None:
-        """Record that the link was followed that no person sees; in a quiet mode nothing is judged by that.
+        """Record a hit on the hidden link. In a quiet mode no verdict depends on it, so nothing is recorded.
 
-        :raises TokenError: it is not ours.
+        :raises TokenError: the token is not of this app.
         """
         token = self.token(Kind.HONEYPOT, path)
         if mode_of(token.message_id) == Mode.INDIVIDUAL:
             self._record(token, EventType.TRAPPED, visitor)
 
     def token(self, kind: Kind, path: str) -> Token:
-        """Return what a link says that has no destination.
+        """Return the token of a link without a destination.
 
-        :raises TokenError: it is not ours.
+        :raises TokenError: the token is not of this app.
         """
         return self._told(lambda: self._signer.read(kind, path))
 
@@ -247,7 +246,7 @@ class Recorder:
         """Write down a person's choices, all of them on disk before this returns.
 
         :param wording: see :attr:`.Hit.wording`.
-        :raises SpoolError: they could not be; then nobody may be told that they were.
+        :raises SpoolError: the choices could not be written, so nobody may be told that they were.
         """
         settings = self._settings
         quiet = mode_of(token.message_id) != Mode.INDIVIDUAL or token.quiet
@@ -275,23 +274,23 @@ class Recorder:
         self._choices.wake()
 
     def preferences(self, token: Token) -> str:
-        """Return the path of the choices to which the page of *token* leads: it shows no more than *token* does."""
+        """Return the path of the preferences behind the page of *token*. They show no more than *token* allows."""
         tokens = self._signer.message(token.message_id)
         own = tokens.recipient(Kind.PREFERENCES, token.ref, token.quiet, narrow=is_narrow(token))
         return own + self._signer.list_segment(token.list_id)
 
     def _body(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> dict[str, Any]:
-        """Return what :func:`.to_json` makes of the :class:`.Hit`, without making one: each reader pays for this."""
+        """Return the JSON of a :class:`.Hit`, as :func:`.to_json` makes it. No Hit is made, which saves time."""
         mode, moment = mode_of(token.message_id), now()
-        # The age of a counter is not that of a mail.
+        # The id of a counter holds a day, so it does not give the age of a mail.
         age = None if mode == Mode.AGGREGATE else (moment - born(token.message_id)).total_seconds()
-        # The whole address is looked up, and not kept: what is kept of it is decided below.
+        # The whole address is looked up here. Only the part that may be kept goes into the record below.
         network = self._networks.find(visitor.ip)
         label = self._labels.of(mode, kind, visitor.user_agent, visitor.headers, network, age)
         body: dict[str, Any] = {"k": "hit", "message_id": str(token.message_id), "type": kind.value}
         if mode == Mode.DELIVERABILITY:
             day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-            # A random id, as ours begin with the time.
+            # The id is random, because a UUIDv7 would hold the time of the hit.
             return {**body, "id": str(uuid.uuid4()), "occurred_at": day.isoformat(), **label.fields}
         body |= {"id": str(new_id()), "occurred_at": moment.isoformat()}
         if kind == EventType.CLICKED:
@@ -306,7 +305,7 @@ class Recorder:
         return {**body, **label.fields}
 
     def _told(self, read: Callable[[], R]) -> R:
-        """Return what *read* does, and tell of a signature by none of our keys."""
+        """Return the result of *read*, and count a signature that none of the keys made."""
         try:
             return read()
         except TokenError as error:
@@ -315,7 +314,7 @@ class Recorder:
             raise
 
     def _record(self, token: Token, kind: EventType, visitor: Visitor, url: str = "") -> None:
-        """Keep a hit. Whatever goes wrong here, the reader is served."""
+        """Keep a hit. The reader is served, whatever goes wrong here."""
         if self._settings.honour_gpc and _declines(visitor.headers):
             return
         try:
@@ -329,5 +328,5 @@ class Recorder:
 
 
 def _declines(headers: Mapping[str, str]) -> bool:
-    """Say whether a browser asks, for the person, not to be followed (Sec-GPC, section 3.3; DNT)."""
+    """Say whether the browser asks not to be tracked (Sec-GPC, section 3.3; DNT)."""
     return any(headers.get(name, "").strip() == "1" for name in _NOT_FOLLOWED)

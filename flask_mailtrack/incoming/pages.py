@@ -1,10 +1,10 @@
-"""The pages that readers see: their templates, their language and what they tell.
+"""The pages for readers: templates, language and content.
 
-They are rendered in a request context without the host's session, cookies and hooks. Templates, translations
+The pages are rendered in a request context without the host's session, cookies and hooks. Templates, translations
 and context processors of the host work in that context as in any other.
 
-The language is the standard library's gettext, with catalogues inside the package. The sources are
-``locale/<language>/LC_MESSAGES/mailtrack.po``. What is written there reaches the reader once it is compiled:
+Translations use the standard library's gettext, with catalogues inside the package. The sources are
+``locale/<language>/LC_MESSAGES/mailtrack.po``. A change reaches the reader when it has been compiled:
 ``pybabel compile -d flask_mailtrack/locale -D mailtrack``.
 """
 
@@ -54,13 +54,13 @@ LANGUAGES = {
     "pt": "pt",
     "zh": "zh-Hans",
 }
-"""Each language that the pages speak, with its tag (BCP 47). English is what the templates say."""
+"""The languages of the pages, with their tags (BCP 47). English is the text of the templates."""
 _RIGHT_TO_LEFT = {"ar"}
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language of the pages; called with an English text, it returns that text's translation."""
+    """One language of the pages. A call with an English text returns its translation."""
 
     language: str
     catalogue: gettext.NullTranslations = field(repr=False)
@@ -69,12 +69,12 @@ class Words:
 
     @property
     def tag(self) -> str:
-        """What ``lang`` and ``Content-Language`` say."""
+        """The value of ``lang`` and ``Content-Language``."""
         return LANGUAGES[self.language]
 
     @property
     def direction(self) -> str:
-        """Which way it is written: ``ltr`` or ``rtl``."""
+        """The direction of writing: ``ltr`` or ``rtl``."""
         return "rtl" if self.language in _RIGHT_TO_LEFT else "ltr"
 
     def __call__(self, text: str, **values: Any) -> Markup:
@@ -83,7 +83,7 @@ class Words:
         return translated % values if values else translated
 
     def fingerprint(self, sources: Sequence[str]) -> str:
-        """Return a short name for what these words make of *sources*: language and hash, ``de.8f3a01bc``."""
+        """Return a short name for the translation of *sources*: language and hash, ``de.8f3a01bc``."""
         digest = blake2b(self.content, digest_size=4)
         for source in sources:
             digest.update(source.encode())
@@ -96,14 +96,14 @@ def _translated(catalogue: gettext.NullTranslations, text: str) -> Markup:
 
 
 def spoken(tag: str) -> str | None:
-    """Return which of :data:`LANGUAGES` a tag such as ``pt-BR`` or ``pt_BR`` asks for, if any."""
+    """Return the entry of :data:`LANGUAGES` for a tag such as ``pt-BR`` or ``pt_BR``, if there is one."""
     language = tag.replace("_", "-").partition("-")[0].lower()
     return language if language in LANGUAGES else None
 
 
 @cache
 def words(language: str) -> Words:
-    """Return the words of one of :data:`LANGUAGES`; of any other, English."""
+    """Return the words of one of :data:`LANGUAGES`; of English for any other language."""
     if language not in LANGUAGES or language == "en":
         return Words("en", gettext.NullTranslations())
     path = FOLDER / language / "LC_MESSAGES" / "mailtrack.mo"
@@ -113,9 +113,9 @@ def words(language: str) -> Words:
 
 @lru_cache(1_024)
 def accepted(header: str) -> str:
-    """Return which of :data:`LANGUAGES` an ``Accept-Language`` header asks for, else English.
+    """Return the entry of :data:`LANGUAGES` that an ``Accept-Language`` header prefers, else English.
 
-    Werkzeug's own best match takes English for ``de-AT, en;q=0.9``.
+    Werkzeug's best match is not used, because it takes English for ``de-AT, en;q=0.9``.
     """
     tags = parse_accept_header(header, LanguageAccept)
     return next(filter(None, (spoken(tag) for tag, quality in tags if quality > 0)), "en")
@@ -127,7 +127,7 @@ T = TypeVar("T")
 
 
 class _NoSession(SecureCookieSession):
-    """A session that holds nothing, and takes nothing."""
+    """An empty session that refuses to be written."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RuntimeError("the pages of flask_mailtrack have no session to write to")
@@ -136,7 +136,7 @@ class _NoSession(SecureCookieSession):
 
 
 class PageContext(RequestContext):
-    """A request context that knows where the request leads, whatever the host's routing makes of it."""
+    """A request context with a given endpoint. The host's routing is not asked."""
 
     def __init__(self, app: Flask, environ: dict[str, Any], endpoint: str) -> None:
         super().__init__(app, environ, session=_NoSession())
@@ -148,21 +148,21 @@ class PageContext(RequestContext):
 
 
 def apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
-    """Call *build* in a request context of its own, which sees neither cookies nor the body."""
-    # What is pushed in a copy need not be popped, so none of the host's functions is asked at the end.
+    """Call *build* in a request context of its own, without cookies and without the body."""
+    # A context in a copied contextvars context need not be popped, so none of the host's teardown functions runs.
     return copy_context().run(_apart, app, endpoint, environ, build)
 
 
 def _apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
-    # The body has been read, and to read on may wait for ever.
+    # The body has been read. To read on might wait for ever.
     seen: dict[str, Any] = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
     seen.pop("HTTP_COOKIE", None)
     home = app.subdomain_matching and app.config.get("SERVER_NAME")
     if home and not host_of(f"http://{seen.get('HTTP_HOST', '')}").endswith(host_of(f"http://{home}")):
-        seen["HTTP_HOST"] = home  # Flask knows no other, and warns each time
+        seen["HTTP_HOST"] = home  # Flask would warn of any other host each time
     trusted = app.config.get("TRUSTED_HOSTS")
     if trusted and not host_is_trusted(seen.get("HTTP_HOST", ""), trusted):
-        seen["HTTP_HOST"] = trusted[0].lstrip(".")  # a tracking host is ours, and none to Flask: url_for would fail
+        seen["HTTP_HOST"] = trusted[0].lstrip(".")  # Flask does not trust a tracking host, and url_for would fail
     try:
         app.app_context().push()
         PageContext(app, seen, endpoint).push()
@@ -175,10 +175,10 @@ def _apart(app: Flask, endpoint: str, environ: Mapping[str, Any], build: Callabl
 
 
 def _give_back(app: Flask) -> None:
-    """Return what context processors took, such as a connection to the database: only these hooks know of it."""
+    """Release resources of context processors, such as a connection to the database. Only these hooks know of them."""
     try:
         app.do_teardown_appcontext(None)
-    except Exception:  # the page is made
+    except Exception:  # the page is complete already
         log.exception("the end of the app context fails")
 
 
@@ -199,21 +199,21 @@ _BY_WHAT_THEY_TELL = (Mode.INDIVIDUAL, Mode.DELIVERABILITY, Mode.AGGREGATE)
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The parts of a statement that depend on settings and person; the texts are for the catalogues."""
+    """The parts of a statement that depend on settings and person. The texts are for the catalogues."""
 
     opens: bool
     """Whether opens of this person's mails are recorded."""
     clicks: bool
     mode: str
-    """What is kept of both: that of the configuration which tells most, whatever domain it is for."""
+    """The mode of both. Of several modes in the configuration, the one that keeps most is named."""
     ip: str
     user_agent: str
     days: Mapping[str, float]
-    """How long ``events`` and ``messages`` are kept; what is missing has no fixed period."""
+    """The days for which ``events`` and ``messages`` are kept; a missing one has no fixed period."""
 
 
 def statement(settings: Settings, standing: Standing) -> Statement:
-    """Return what is kept of a person."""
+    """Return the statement about the data that is kept of a person."""
     modes = {settings.mode, *(domain.get("mode", settings.mode) for domain in settings.sender_domains.values())}
     return Statement(
         opens=settings.opens and standing.measured,
@@ -227,25 +227,25 @@ def statement(settings: Settings, standing: Standing) -> Statement:
 
 try:
     from flask_babel import get_locale
-except ImportError:  # the host has no need of it
+except ImportError:  # the host does not use Flask-Babel
     get_locale = None
 
 
 NAME = "mailtrack"
 LONGEST_HEADER = 512
-"""Characters of Accept-Language that are read, as what is remembered must not grow with what a client sends."""
+"""Characters of Accept-Language that are read. The memory must not grow with the text that a client sends."""
 
 
 class PackageBlueprint(Blueprint):
-    """A blueprint whose templates have a second name, ``flask_mailtrack/…``, that no app overrides.
+    """A blueprint whose templates have a second name, ``flask_mailtrack/…``. No app overrides this name.
 
-    An app's ``mailtrack/unsubscribe.html`` can so extend ``flask_mailtrack/unsubscribe.html`` and change
-    one block; under the first name alone it would extend itself.
+    So an app's ``mailtrack/unsubscribe.html`` can extend ``flask_mailtrack/unsubscribe.html`` and change one
+    block. With the first name alone, the template would extend itself.
     """
 
     @cached_property
     def jinja_loader(self) -> BaseLoader:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Where the templates are."""
+        """The loader of the templates."""
         folder = Path(self.root_path, str(self.template_folder))
         return ChoiceLoader(
             [FileSystemLoader(folder), PrefixLoader({"flask_mailtrack": FileSystemLoader(folder / NAME)})]
@@ -255,7 +255,7 @@ class PackageBlueprint(Blueprint):
 class Pages:
     """Renders the pages of *app*.
 
-    :param optouts: look up who is behind a token, and what has been refused; may raise.
+    :param optouts: looks up the recipient behind a token and the recipient's opt-outs; may raise.
     """
 
     def __init__(self, app: Flask, settings: Settings, optouts: OptOuts) -> None:
@@ -263,24 +263,24 @@ class Pages:
         self._settings = settings
         self._optouts = optouts
         self._root = f"{urlsplit(settings.base_url).path}{settings.url_prefix}"
-        # The other names have a meaning of their own in a choice.
+        # The other names have a special meaning in a choice.
         lists = {folded(name): about for name, about in settings.lists.items()}
         self.lists: dict[str, dict[str, str]] = {
             name: about for name, about in lists.items() if name not in (OWN, EVERYTHING)
         }
 
     def inside(self, view: str, environ: Mapping[str, Any], build: Callable[[], T]) -> T:
-        """Call *build*, which renders for a *view*, where the templates of the app find what they need.
+        """Call *build*, which renders for a *view*, in a context for the templates of the app.
 
-        Behind the front door that is a context of their own; without it, the one of the host's request.
+        Behind the front door this is a context of its own. Without the door it is the context of the host's request.
         """
         return apart(self._app, f"{NAME}.{view}", environ, build) if self._settings.front_door else build()
 
     def about(self, template: str, speech: Words, token: Token, wish: Wish, preferences: str) -> str:
         """Return a page about one person.
 
-        :param wish: what has just been asked for, if anything.
-        :param preferences: the token of their preferences.
+        :param wish: the request that the page answers.
+        :param preferences: the token of the person's preferences.
         """
         found = self.look_up(token)
         known = found is not None
@@ -307,7 +307,7 @@ class Pages:
         )
 
     def look_up(self, token: Token) -> Standing | None:
-        """Return what stands of the person behind a link, as far as this link may show it; ``None``: not known now."""
+        """Return the standing of the person behind a link, as far as the link may show it; ``None``: not known now."""
         try:
             found = self._optouts.standing(token.message_id, token.ref, token.list_id)
         except Exception:
@@ -316,28 +316,28 @@ class Pages:
         return found.narrowed() if is_narrow(token) else found
 
     def plain(self, template: str, speech: Words, **values: Any) -> str:
-        """Return a page; if the host's version or one of its context processors fails, ours."""
+        """Return a page. If the host's template or a context processor fails, return the package's own page."""
         values |= {"stylesheet": f"{self._root}/static/mailtrack.css", "t": speech}
         try:
             return render_template(f"{NAME}/{template}", **values)
-        except Exception:  # also an abort() there: it is about the app's own pages
+        except Exception:  # also an abort() in them, which is meant for the app's own pages
             log.exception("the page mailtrack/%s of the app fails: showing the one of the package", template)
             environment = self._app.jinja_env.overlay(loader=self._app.blueprints[NAME].jinja_loader)
             return environment.get_template(f"{NAME}/{template}").render(**values)
 
     def wording(self, template: str, speech: Words) -> str:
-        """Return the short name of what a page says, for the record of a choice that is made on it."""
+        """Return the short name of the text of a page, for the record of a choice on the page."""
         environment = self._app.jinja_env
         try:
             names = (f"{NAME}/{template}", f"flask_mailtrack/{template}")
             loader = environment.loader
             return speech.fingerprint([loader.get_source(environment, name)[0] for name in names] if loader else [])
-        except Exception:  # a page that cannot be read was not shown either: ours was
+        except Exception:  # the host's template cannot be read, so the package's own page was shown
             log.exception("the wording of mailtrack/%s is not known", template)
             return speech.language
 
     def speech(self, environ: Mapping[str, Any]) -> Words:
-        """Return the language of the reader: what Flask-Babel says where the host has it, else the browser."""
+        """Return the language of the reader: by Flask-Babel if the host uses it, else by the browser."""
         if get_locale is not None and "babel" in self._app.extensions:
             try:
                 chosen = spoken(str(get_locale() or ""))
@@ -349,11 +349,11 @@ class Pages:
         return words(accepted(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:LONGEST_HEADER]))
 
     def offered(self, token: Token) -> list[str]:
-        """Return the lists, besides its own, about which a link may choose."""
+        """Return the lists, besides its own, that a link may change."""
         return [] if is_narrow(token) else list(self.lists)
 
     def _offered(self, standing: Standing, narrow: bool) -> list[Mapping[str, Any]]:
-        """Return the lists that the person may choose: those that are described, and the one of the message."""
+        """Return the lists that the person may choose: the described lists, and the list of the message."""
         offered: list[Mapping[str, Any]] = [
             {"value": name, "title": about["title"], "description": about.get("description", ""), "name": name}
             for name, about in self.lists.items()

@@ -1,7 +1,7 @@
-"""Who was behind a hit: a person, an image proxy, or one of the machines that read mail before people do.
+"""The verdict on a hit: a person, an image proxy, or one of the machines that read mail before people do.
 
-The verdict is a label and never changes the answer: the pixel is served and the redirect done whatever it
-says. It is read from one request alone; what needs the history of a message is judged later, by
+The verdict is a label and never changes the answer: the pixel is served and the redirect is done in any case.
+The verdict rests on one request alone. Rules that need the history of a message are applied later, by
 :mod:`flask_mailtrack.storage.tables.second_look`.
 """
 
@@ -22,15 +22,15 @@ from flask_mailtrack.thresholds import DEFAULTS, Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one request tells.
+    """The evidence of one request.
 
-    :param type: ``OPENED``, or anything else, which is judged like a click.
+    :param type: ``OPENED``, or any other type, which is judged like a click.
     :param user_agent: the User-Agent header as it came, of any length and content.
     :param headers: the request's headers; the case of their names does not matter.
-    :param age: seconds since the mail was sent. ``None`` where that is unknown; negative where clocks
-        disagree. Either way time says nothing then.
+    :param age: seconds since the mail was sent. ``None`` if unknown, and negative if clocks disagree. In both
+        cases the time is no evidence.
     :param method: the HTTP method.
-    :param network: what :meth:`.networks.ranges.Networks.find` says of the address.
+    :param network: the network of the address, from :meth:`.Networks.find`.
     """
 
     type: EventType
@@ -47,14 +47,14 @@ class Judgement:
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    """Why, in stable words; never empty."""
+    """The reasons, in stable words; never empty."""
     provider: str
-    """Whose machine it was: ``google``, ``apple``, ``barracuda``, …; empty where unknown, or a person's."""
+    """The owner of the machine: ``google``, ``apple``, ``barracuda``, …; empty if unknown, or a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """The evidence, with what every rule asks of it worked out once."""
+    """The evidence, with the facts that every rule asks for worked out once."""
 
     evidence: Evidence
     agent: Agent
@@ -67,11 +67,11 @@ class _Case:
 
     @property
     def provider(self) -> str:
-        # What a mail client is called is no provider: that is a person's own program.
+        # A mail client is a person's own program, so its name is not a provider.
         return "" if self.agent.reason == "ua_mail_client" else self.agent.name
 
     def within(self, seconds: float) -> bool:
-        """Whether the hit came less than *seconds* after the mail; false if that cannot be known."""
+        """Whether the hit came less than *seconds* after the mail; false if that is unknown."""
         return self.evidence.age is not None and 0 <= self.evidence.age < seconds
 
     def judged(self, verdict: Verdict, reason: str, provider: str | None = None) -> Judgement:
@@ -82,12 +82,12 @@ Rule = Callable[[_Case], Judgement | None]
 
 
 def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS, *, strict: bool = True) -> Judgement:
-    """Say who was behind a hit; never fails, whatever a client sends.
+    """Return the verdict on a hit. Never fails, whatever a client sends.
 
-    :param evidence: what the request tells.
-    :param thresholds: where the signs taken from time and version begin.
-    :param strict: off (``MAILTRACK_VERDICTS``): nobody is told apart but HEAD and a missing User-Agent,
-        which no reader sends; the rest is taken for people.
+    :param evidence: the evidence of the request.
+    :param thresholds: the limits of the signs that rest on time and version.
+    :param strict: off (``MAILTRACK_VERDICTS``): only HEAD requests and requests without a User-Agent, which no
+        reader sends, are machines. All others count as people.
     """
     headers = {name.lower(): value for name, value in evidence.headers.items()}
     case = _Case(evidence, recognise(evidence.user_agent), headers, thresholds)
@@ -96,9 +96,9 @@ def judge(evidence: Evidence, thresholds: Thresholds = DEFAULTS, *, strict: bool
 
 
 def hit_of(evidence: Evidence, ip: str | None, settings: Settings, enrichment: Enrichment) -> Hit:
-    """Return the hit that a request would be, with what is known of its client; nothing is stored.
+    """Return the hit that a request would be, with the client's facts. Nothing is stored.
 
-    :param ip: where the request comes from.
+    :param ip: the address of the visitor.
     """
     judgement = judge(evidence, settings.limits, strict=settings.verdicts)
     hit = Hit(
@@ -123,11 +123,11 @@ def _head(case: _Case) -> Judgement | None:
 _AHEAD = re.compile("prefetch|prerender|preview", re.IGNORECASE)
 _AHEAD_HEADERS = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 HEADERS_JUDGED = (*_AHEAD_HEADERS, "accept-language")
-"""The headers that the rules ask for, besides User-Agent: a caller need not give others."""
+"""The headers that the rules ask for besides User-Agent. A caller need not give others."""
 
 
 def _ahead(case: _Case) -> Judgement | None:
-    """Believe a browser that says it loads the page before anybody asked for it.
+    """Believe a browser that says that it loads the page before anybody asked for the page.
 
     ``Sec-Purpose`` is the standard (https://fetch.spec.whatwg.org/#sec-purpose-header); ``Purpose`` is
     Chrome's, ``X-Purpose`` Safari's and ``X-Moz`` Firefox's older word for it.
@@ -139,13 +139,13 @@ def _ahead(case: _Case) -> Judgement | None:
 
 
 def _scanner_network(case: _Case) -> Judgement | None:
-    """Some networks only ever filter mail: nobody reads it there."""
+    """Some networks only filter mail, and nobody reads mail there."""
     network = case.evidence.network
     return case.judged(Verdict.SCANNER, "network_scanner", network.provider) if network.kind == "certain" else None
 
 
 def _proxy_click(case: _Case) -> Judgement | None:
-    """Tell apart an image proxy that follows a link: it is not showing a mail to anybody."""
+    """An image proxy that follows a link does not show a mail to anybody."""
     seen = case.agent.reason == "ua_image_proxy" and not case.is_open
     return case.judged(Verdict.SCANNER, "proxy_on_click") if seen else None
 
@@ -166,7 +166,7 @@ def _apple_privacy(case: _Case) -> Judgement | None:
 
 
 def _apple_egress(case: _Case) -> Judgement | None:
-    """Apple's proxies fetch images for its mail programs; behind the same addresses people browse.
+    """Apple's proxies fetch images for its mail programs. People browse behind the same addresses.
 
     So a click from there is a person's, with iCloud Private Relay (https://support.apple.com/102602).
     """
@@ -175,7 +175,7 @@ def _apple_egress(case: _Case) -> Judgement | None:
 
 
 def _at_once(case: _Case) -> Judgement | None:
-    """Nobody reads that fast: gateways that open every link look like an ordinary browser otherwise."""
+    """Nobody reads that fast. Gateways that open every link look like an ordinary browser otherwise."""
     seen = case.within(case.thresholds.instant)
     return case.judged(Verdict.SCANNER, "timing_instant") if seen else None
 
@@ -185,23 +185,23 @@ def _window(case: _Case) -> bool:
 
 
 def _probable_network(case: _Case) -> bool:
-    """Filters that also show people a page in a browser of their own, hours later: time tells them apart."""
+    """Some filters also show people a page in a browser of their own, hours later. Time tells the two apart."""
     return case.evidence.network.kind == "probable" and case.within(case.thresholds.probable)
 
 
 def _stale_browser(case: _Case) -> bool:
-    """Scanners invent a Chrome of years ago; mail programs really contain one, so they are not asked."""
+    """Scanners invent a Chrome of years ago. Some mail programs really contain one, so the rule skips them."""
     major = case.agent.chrome[:1]
     return bool(major) and int(major[0] or 0) < case.thresholds.min_chrome
 
 
 def _malformed_version(case: _Case) -> bool:
-    """Chrome's version has had four parts since 2008; three are a forgery (CIDRAM issue 682)."""
+    """Chrome's version has had four parts since 2008. A version of three parts is forged (CIDRAM issue 682)."""
     return len(case.agent.chrome) == 3
 
 
 def _no_language(case: _Case) -> bool:
-    """Every browser sends Accept-Language when a link is followed; image requests and apps may not."""
+    """Every browser sends Accept-Language when a link is followed. Image requests and apps may not send it."""
     browser_click = case.agent.reason == "ua_browser" and not case.is_open
     return browser_click and not case.headers.get("accept-language", "").strip()
 
@@ -213,22 +213,22 @@ WEAK_SIGNALS: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
     ("ua_malformed_version", _malformed_version),
     ("header_no_accept_language", _no_language),
 )
-"""Signs that a person may give as well: it takes two."""
+"""Weak signs. A person may give one of them, too, so a verdict needs two."""
 
 
 def _weak_signals(case: _Case) -> Judgement | None:
-    """Two weak signs together; one alone would cost the reader who clicks a password mail at once."""
+    """Two weak signs together. With one alone, a reader who clicks a password mail at once would be a machine."""
     found = [name for name, present in WEAK_SIGNALS if present(case)]
     return case.judged(Verdict.SCANNER, f"weak:{'+'.join(found)}") if len(found) > 1 else None
 
 
 def _known(reason: str, verdict: Verdict) -> Rule:
-    """Return the rule that a kind of program, as :func:`.agents.recognise` names it, has this verdict."""
+    """Return a rule that gives a verdict to one kind of program, by the name from :func:`.agents.recognise`."""
     return lambda case: case.judged(verdict, reason) if case.agent.reason == reason else None
 
 
 def _own_network(case: _Case) -> Judgement | None:
-    """The sender's own office looks at its mails, too: that is nobody's reading."""
+    """The sender's own office looks at its mails, too, but does not read them as a recipient."""
     return case.judged(Verdict.UNKNOWN, OWN_NETWORK, "") if case.evidence.network.kind == OWN else None
 
 
@@ -254,13 +254,13 @@ RULES: tuple[Rule, ...] = (
     _known("ua_native_http", Verdict.UNKNOWN),
     _known("ua_unknown", Verdict.UNKNOWN),
     _apple_egress,
-    # From here on it looks like a person, unless the circumstances speak against it.
+    # The rules from here on see hits that look like a person's, and ask for circumstances against that.
     _at_once,
     _weak_signals,
     _known("ua_mail_client", Verdict.HUMAN),
     _known("ua_browser", Verdict.HUMAN),
 )
-"""The order is the meaning: the first rule that has an answer gives it, and the last one always has."""
+"""The rules. Their order has a meaning: the first rule with an answer gives it, and the last rule always has one."""
 
 LENIENT: tuple[Rule, ...] = (
     _own_network,
@@ -268,4 +268,4 @@ LENIENT: tuple[Rule, ...] = (
     _known("ua_missing", Verdict.BOT),
     lambda case: case.judged(Verdict.HUMAN, "verdicts_off", ""),
 )
-"""The rules where the host wants no verdicts."""
+"""The rules for a host that wants no verdicts."""

@@ -1,11 +1,12 @@
-"""The blueprint, and what it answers: pixel, redirect, unsubscribe and preferences.
+"""The blueprint and its answers: pixel, redirect, unsubscribe and preferences.
 
-These routes are public and need nothing: no login, cookie, session or database. They set no cookie,
-whatever the host does, and cannot be cached. The :mod:`.door` answers them before the host sees the
-request; where it is left out, Flask comes to the same :class:`Views` by the routes of the blueprint.
-Bad links are counted, and the log says of them no more than a line in a minute. What our own host names answer
-about themselves is from memory, and nothing of it is recorded: the check of a tracking domain asks whether the name
-reaches this app, and a web server asks whom it may serve.
+These routes are public and need no login, cookie, session or database. They set no cookie, whatever the host
+does, and cannot be cached. The :mod:`.door` answers them before the host sees the request. Without the door, Flask
+reaches the same :class:`Views` by the routes of the blueprint. Bad links are counted, and the log has at most one
+line a minute about them.
+
+Two questions are about host names: the check of a tracking domain asks whether the name reaches this app, and a web
+server asks which hosts it may serve. They are answered from memory, and nothing is recorded.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ SECONDS = 60
 
 
 class Refusals:
-    """Counts refused links. Anybody can ask for as many as they like, so not each one gets a line.
+    """Counts refused links. Anybody can ask for any number of links, so not each refusal gets a line in the log.
 
-    The first is logged at once, the others as a number with the next one that comes a minute later or
-    more. At level DEBUG each has a line.
+    The first refusal is logged at once. The others are logged as a number, together with the next refusal after
+    a minute or more. At level DEBUG each refusal has a line.
 
     :param clock: seconds, from any beginning.
     """
@@ -87,18 +88,18 @@ _HEADERS = tuple((name, f"HTTP_{name.upper().replace('-', '_')}") for name in HE
 
 
 class Rest(BaseConverter):
-    """All that is left of a path. Flask's own ``path`` ends at a line break, which gateways put into links."""
+    """The rest of a path. Flask's own ``path`` ends at a line break, and gateways put line breaks into links."""
 
     regex = "(?s:.*)"
     part_isolating = False
 
 
 class PlainResponse(Response):
-    """An answer that goes through the host's hands, without cookies, and with the headers that protect its reader.
+    """An answer that passes the host's handlers, without cookies, and with the headers that protect the reader.
 
-    A permanent session is renewed after all handlers have run, so the cookie is taken out where the
-    headers are written; there, too, what a host's ``after_request`` says of all its pages is put
-    right. ``Location`` is written as given: Werkzeug would encode more than a browser.
+    Flask renews a permanent session after all handlers have run, so the cookie is removed when the headers are
+    written. Headers that a host's ``after_request`` sets for all its pages are corrected at the same place.
+    ``Location`` is written as given, because Werkzeug would encode more than a browser.
     """
 
     def __init__(self, given: Reply) -> None:
@@ -113,14 +114,14 @@ class PlainResponse(Response):
         return body, status, [*kept, *self._promised]
 
     def get_app_iter(self, environ: Any) -> Iterable[bytes]:
-        """Return what is sent: at least one chunk, as :class:`.Answer` does."""
+        """Return the body: at least one chunk, as in :class:`.Reply`."""
         empty = environ["REQUEST_METHOD"] == "HEAD" or self.status_code == 204
         return ClosingIterator([b""], self.close) if empty else super().get_app_iter(environ)
 
 
 @cache
 def _replaced(promised: tuple[str, ...]) -> frozenset[str]:
-    """Return the names, in lower case, of the headers that are taken out before those *promised* are written."""
+    """Return the lower-case names of the headers that are removed before the *promised* headers are written."""
     return frozenset((*_NOT_OURS, *map(str.lower, promised)))
 
 
@@ -139,7 +140,7 @@ def create_blueprint(settings: Settings, views: Views) -> Blueprint:
     for path, (view, methods) in views.by_path.items():
         name = view.__name__
         serve = public.setdefault(name, _public(view))
-        # A redirect to a "cleaner" path would drop the body of a POST, and names the Host header.
+        # Flask's redirect to a "cleaner" path would drop the body of a POST, and would trust the Host header.
         exact: dict[str, Any] = {"methods": methods, "strict_slashes": False, "merge_slashes": False}
         for rule in (f"/{path}/<{NAME}:path>", f"/{path}"):
             blueprint.add_url_rule(rule, name, serve, **exact)
@@ -151,12 +152,12 @@ def create_blueprint(settings: Settings, views: Views) -> Blueprint:
 
 
 def _also(blueprint: Blueprint, rule: str, name: str, view: Callable[..., Response], **options: Any) -> None:
-    """Let an older address lead to an endpoint; ``url_for`` goes on with the first."""
+    """Let an older address lead to an endpoint, too. ``url_for`` still gives the first address."""
     blueprint.record(lambda setup: setup.app.add_url_rule(rule, f"{NAME}.{name}", view, **options))
 
 
 def _public(view: View) -> Callable[..., Response]:
-    """Return *view* for Flask, with a note for Flask-Talisman, whose redirect to https would lose a POST's body."""
+    """Return *view* for Flask, exempt from Flask-Talisman, whose redirect to https would lose the body of a POST."""
 
     @wraps(view)
     def public(path: str = "") -> Response:
@@ -167,9 +168,9 @@ def _public(view: View) -> Callable[..., Response]:
 
 
 def exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
-    """Tell Flask-WTF that the token is the authority here, in either order of set-up.
+    """Exempt the blueprint from Flask-WTF, in either order of set-up: the token of the link is the authority.
 
-    A one-click POST comes from a mail provider, without cookie or form token (RFC 8058, section 3.1).
+    A one-click POST comes from a mail provider, without a cookie or a form token (RFC 8058, section 3.1).
     """
 
     def exempt() -> None:
@@ -177,7 +178,7 @@ def exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
         if csrf is not None:
             csrf.exempt(blueprint)
 
-    def exempt_late() -> None:  # CSRFProtect was set up after us, so its check runs after this
+    def exempt_late() -> None:  # if CSRFProtect was set up later, its check runs after this function
         if "csrf" in app.extensions and request.blueprint == blueprint.name:
             exempt()
 
@@ -189,11 +190,11 @@ ASK = "ask"
 
 
 class OwnHosts:
-    """Answers both.
+    """Answers the two questions about host names.
 
-    :param proof: says what only this app can say; see :meth:`.Signer.host_proof`.
-    :param known: says whether a name is one of ours; must not wait for anything.
-    :param secret: lets a web server on another machine ask; empty: only one on this machine may.
+    :param proof: gives the answer that only this app can give; see :meth:`.Signer.host_proof`.
+    :param known: says whether a name is a tracking host; must not wait for anything.
+    :param secret: lets a web server on another machine ask; empty: only a server on this machine may ask.
     """
 
     def __init__(self, proof: Callable[[str, str], str | None], known: Callable[[str], bool], secret: str) -> None:
@@ -202,7 +203,7 @@ class OwnHosts:
         self._secret = secret
 
     def answer(self, environ: Mapping[str, Any], path: str) -> Reply:
-        """Return the proof, or 200 for a name that is ours, else 404."""
+        """Return the proof, or 200 for a name of a tracking host, else 404."""
         asked = path.strip("/")
         if asked.lower() == ASK:
             return self._allowed(environ)
@@ -218,7 +219,7 @@ class OwnHosts:
 
 
 def _is_near(environ: Mapping[str, Any]) -> bool:
-    """Say whether a request is of this machine, and not passed on for somebody else."""
+    """Say whether a request comes from this machine itself, and was not forwarded for somebody else."""
     try:
         near = ip_address(environ.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
@@ -227,11 +228,11 @@ def _is_near(environ: Mapping[str, Any]) -> bool:
 
 
 class Views:
-    """What is answered, by what a link is for.
+    """The answers, by the purpose of a link.
 
-    :param recorder: keeps what readers do.
-    :param pages: what readers see.
-    :param hosts: answers for our host names.
+    :param recorder: records the hits of readers.
+    :param pages: renders the pages.
+    :param hosts: answers the questions about host names.
     """
 
     def __init__(self, recorder: Recorder, pages: Pages, hosts: OwnHosts) -> None:
@@ -239,7 +240,7 @@ class Views:
         self._refusals = Refusals()
         self._recorder = recorder
         self._pages = pages
-        # The form names each list twice, as shown and as ticked, and the refusals that stand of it.
+        # The form names each list twice, as shown and as ticked, and also its standing refusals.
         self._max_body = MAX_BODY + sum(2 * len(quote_plus(name)) + 16 + _SHOWN for name in pages.lists)
         self.by_path: Mapping[str, tuple[View, tuple[str, ...]]] = {
             PATHS[Kind.OPEN]: (self.open, READ),
@@ -250,14 +251,14 @@ class Views:
             PATHS[Kind.PREFERENCES]: (self.preferences, WRITE),
             DOMAIN_PATH: (self.domain, READ),
         }
-        """View and methods, by the segment behind the prefix."""
+        """View and methods, by the path segment behind the prefix."""
 
     def domain(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The proof that a host name reaches this app, and the answer to a web server that wants a certificate."""
         return self._hosts.answer(environ, path)
 
     def open(self, environ: Mapping[str, Any], path: str) -> Reply:
-        """The pixel: always the same 200, so that it tells nobody whether a token is good."""
+        """The pixel. The answer is always the same 200, so that it does not show whether a token is good."""
         if environ["REQUEST_METHOD"] != "HEAD":
             try:
                 self._recorder.opened(path, _visitor(environ))
@@ -279,7 +280,7 @@ class Views:
         return answer.redirect(location(url))
 
     def honeypot(self, environ: Mapping[str, Any], path: str) -> Reply:
-        """The link that no person sees: whoever follows it all the same stays where they are."""
+        """The hidden link, which no person sees. A visitor who follows it stays on the present page."""
         try:
             self._recorder.trapped(path, _visitor(environ))
         except TokenError as error:
@@ -289,11 +290,11 @@ class Views:
         return _NOTHING
 
     def unsubscribe(self, environ: Mapping[str, Any], path: str) -> Reply:
-        """GET asks, POST acts at once; nothing else does."""
+        """The unsubscribe page. GET shows the page, and only POST unsubscribes, at once."""
         return self._page(Kind.UNSUBSCRIBE, environ, path, "unsubscribe.html")
 
     def preferences(self, environ: Mapping[str, Any], path: str) -> Reply:
-        """What a person gets, and whether it is measured; with ``?statement``, what is kept of them."""
+        """The preferences page: lists and measuring; with ``?statement`` the statement about kept data."""
         told = environ["REQUEST_METHOD"] != "POST" and "statement" in parse_qs(environ.get("QUERY_STRING", ""), True)
         return self._page(Kind.PREFERENCES, environ, path, "statement.html" if told else "preferences.html")
 
@@ -310,16 +311,16 @@ class Views:
                 wish = self._named(token, wished(kind, asked.form, self._pages.offered(token)), shown_on(asked.form))
             except RequestEntityTooLarge:
                 return answer.text("Too much.\n", 413)
-        if wish.by_machine:  # no page, so nothing of the host's
+        if wish.by_machine:  # a mail client wants no page, so no template of the host is rendered
             kept = self._chosen(token, wish, environ, "")
             return answer.text("You are unsubscribed.\n", 200) if kept else answer.later()
         return self._pages.inside(kind.value, environ, lambda: self._shown(template, environ, token, wish))
 
     def _named(self, token: Token, wish: Wish, shown: list[str] | None) -> Wish:
-        """Return *wish* with the refusals that it takes back: those which its page showed.
+        """Return *wish* limited to the refusals that its page showed.
 
-        A page of the host's own may not say what it showed. Then it is what stands now: a refusal that comes
-        later stays all the same.
+        A page of the host may not name the refusals that it showed. Then the refusals that stand now are lifted;
+        a refusal that comes later stays.
         """
         if not wish.lifting:
             return wish
@@ -336,7 +337,7 @@ class Views:
         return answer.page(shown, 200, words.tag)
 
     def _chosen(self, token: Token, wish: Wish, environ: Mapping[str, Any], wording: str) -> bool:
-        """Write a wish down, and say whether it is on disk: else nobody may be told that it was heard."""
+        """Record a wish, and say whether it is on disk. If not, the person must not be told that it was heard."""
         try:
             self._recorder.choose(token, wish.choices, _visitor(environ), wording)
         except SpoolError:
