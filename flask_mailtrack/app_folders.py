@@ -1,4 +1,4 @@
-"""Where the rows of an app wait on their way to the database: directories of its own and, if the host wants, Redis."""
+"""The places where the rows of an app wait for the database: directories of its own and, if the host wants, Redis."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .tokens import Signer
 log: logging.Logger = logging.getLogger("flask_mailtrack")
 
 _NAMED = re.compile(r"(?:mailtrack-(?:\d+-)?)?[0-9a-f]{12}(?:-second)?")
-"""The folder of one app, as any version calls it."""
+"""The folder of one app, by the name from any version."""
 
 _SEARCH_PATH = re.compile(r"search_path=(\S+)")
-"""In the options of PostgreSQL: another schema is another database to us."""
+"""The schema in the options of PostgreSQL. Another schema counts as another database."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Places:
     first: Path
     second: Path
     older: tuple[Path, ...] = ()
-    """In which earlier versions kept the journal, or this one when it was called otherwise."""
+    """Folders of earlier versions, or of this app under another name."""
     doubtful: tuple[Path, ...] = ()
-    """Folders of which nothing says whose they are, and so nobody empties them."""
+    """Folders of an unknown owner. Nobody empties them."""
     lease: Lease | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose rows they are.
+    """The owner of the rows.
 
-    :param name: ``MAILTRACK_APP_ID``, else what Flask calls the app: its import name.
+    :param name: ``MAILTRACK_APP_ID``, else Flask's name of the app: its import name.
     :param instance: the app's instance folder.
     """
 
@@ -61,35 +61,35 @@ class Owner:
 
     @property
     def called(self) -> str:
-        """The name of folder and stream: the same wherever the database is, whatever the key."""
+        """The name of folder and stream. It depends neither on the database nor on the key."""
         return _digest(f"app {self.settings.app_id or self.name}/{self.database.message.fullname}")
 
     @property
     def tenant(self) -> Tenant:
-        """What the folder says of its owner."""
+        """The entry about the owner in the folder."""
         return Tenant(self.settings.app_id or self.name, identity(self.database.engine.url), self.signer.marks())
 
     @property
     def formerly(self) -> str:
-        """The name of the folder in earlier versions, as long as the database is where it was."""
+        """The name of the folder in earlier versions, if the database has not moved."""
         url = self.database.engine.url.set(password=None).render_as_string()
         return _digest(f"{self.settings.app_id}/{url}/{self.database.message.fullname}")
 
     def wrote(self, body: dict[str, Any]) -> bool | None:
-        """Say whether a record is of this app, by what only its keys could make; nothing if it does not say it."""
+        """Say whether a record is of this app, by marks that only its keys could make; ``None`` if it has no mark."""
         kind = body.get("k")
         if kind == "link":
             return body["ref"] in self.signer.link_refs(body["url"], body.get("name", ""), body.get("part", "html"))
         if kind == "suppression" and body.get("refs"):
             return not set(body["refs"]).isdisjoint(self.signer.recipient_refs(body["recipient"]))
-        if kind == "hit" and body.get("url"):  # the name of the link, of which there may be one, is not in it
+        if kind == "hit" and body.get("url"):  # the reference covers the name of the link, which the hit does not hold
             refs = {ref for part in ("html", "text") for ref in self.signer.link_refs(body["url"], "", part)}
             return True if body.get("ref") in refs else None
         return None
 
 
 def passing() -> Places:
-    """Return directories that nobody else has, for an app whose rows need not outlive it.
+    """Return private directories for an app whose rows need not outlive it.
 
     :raises ConfigError: there is no temporary folder.
     """
@@ -101,10 +101,10 @@ def passing() -> Places:
 
 
 def lasting(owner: Owner, own: bool) -> Places:
-    """Return the directories of an app that share a folder, but not each other's rows, with other apps.
+    """Return the directories of an app. Apps may share the folder around them, but never their rows.
 
-    :param own: the host has named the first.
-    :raises ConfigError: others can write to one of them, or have it, or there is none.
+    :param own: whether the host has named the first directory.
+    :raises ConfigError: others can write to a directory, or own it, or there is no directory.
     """
     settings = owner.settings
     named = Path(settings.spool_dir)
@@ -113,7 +113,7 @@ def lasting(owner: Owner, own: bool) -> Places:
         directory.require_around("MAILTRACK_SPOOL_DIR", named)
     directory.require("MAILTRACK_SPOOL_DIR", first)
     second = _second(owner, first)
-    if _would_lock_out(first):  # what this command writes, it keeps apart, and drains itself
+    if _would_lock_out(first):  # this command writes to a place of its own, and drains it itself
         first, second = second, second.with_name(f"{second.name}-second")
     lease = _moved_in(owner, first, second)
     if weakness := backlog.weakness(first):
@@ -128,15 +128,15 @@ def lasting(owner: Owner, own: bool) -> Places:
 
 
 def journals(places: Places, sync: str, to: Stream | None) -> tuple[Journal, Journal]:
-    """Return the journal of events and that of opt-outs.
+    """Return the journal of events and the journal of opt-outs.
 
-    :param places: as :func:`passing` or :func:`lasting` return them.
-    :param to: where other machines look for opt-outs.
+    :param places: the result of :func:`passing` or :func:`lasting`.
+    :param to: the stream in which other machines look for opt-outs.
     """
     made = []
     for stream in ("events", "optouts"):
         spools = [Spool(place, stream, sync) for place in (places.first, places.second, *places.older)]
-        # Nobody may be told of an opt-out that is only in a log; and the next send of any machine has to know of it.
+        # An opt-out that is only in a log must not be confirmed, because the next send of any machine has to know it.
         events = stream == "events"
         made.append(Journal(spools[0], spools[1], spools[2:], last_resort=events, copies=None if events else to))
         made[-1].doubtful, made[-1].lease = places.doubtful, places.lease
@@ -144,9 +144,9 @@ def journals(places: Places, sync: str, to: Stream | None) -> tuple[Journal, Jou
 
 
 def meeting(owner: Owner) -> Stream | None:
-    """Return where the rows of many machines meet, if the host wants that.
+    """Return the Redis stream for the rows of many machines, if the host uses one.
 
-    :raises ConfigError: it cannot be used as configured.
+    :raises ConfigError: the stream cannot be used as configured.
     """
     settings, database = owner.settings, owner.database
     if not settings.sink:
@@ -164,7 +164,7 @@ def meeting(owner: Owner) -> Stream | None:
 
 
 def identity(url: Any) -> str:
-    """Return which database is behind a URL, however it is reached: no user, no driver, no option of the client.
+    """Return the identity of the database behind a URL, without user, driver and options of the client.
 
     :param url: as SQLAlchemy has it.
     """
@@ -185,7 +185,7 @@ def _digest(text: str) -> str:
 
 
 def _second(owner: Owner, first: Path) -> Path:
-    """Return the directory for what the first cannot take; two first ones never share one."""
+    """Return the second directory, for records that the first cannot take. Two apps never share one."""
     fallback, name = owner.settings.spool_fallback_dir, _digest(f"second {first.absolute()}/{owner.called}")
     if fallback:
         second = Path(fallback) / name
@@ -194,9 +194,9 @@ def _second(owner: Owner, first: Path) -> Path:
         return second
     try:
         second = Path(tempfile.gettempdir(), f"mailtrack-{os.geteuid()}-{name}")
-    except OSError:  # a read-only system: the named directory is enough
+    except OSError:  # the system is read-only, and the named directory is enough
         return first.with_name(f"{first.name}-second")
-    # Anybody can make a directory there, and must not be able to keep the app from starting.
+    # Anybody can make a directory in a temporary folder, and must not be able to stop the app.
     if trouble := directory.intrusion(second):
         log.error("%s %s Until then there is no second spool.", second, " ".join(trouble))
     return second
@@ -215,7 +215,7 @@ def _moved_in(owner: Owner, first: Path, second: Path) -> Lease | None:
 
 
 def _would_lock_out(first: Path) -> bool:
-    """Say whether this command of root's would make *first*, and shut out the app's own user."""
+    """Say whether this command runs as root and would make *first*, which would shut out the app's own user."""
     if os.geteuid() != 0 or not _is_command() or not (other := directory.owner_of_nearest(first)):
         return False
     text = "%s is not there yet: made by this command it would be root's, and stop the app of user %d."
@@ -224,7 +224,7 @@ def _would_lock_out(first: Path) -> bool:
 
 
 def _is_command() -> bool:
-    """Say whether this is a command that ends, and no server."""
+    """Say whether this process is a command that ends, and not a server."""
     import click
 
     context = click.get_current_context(silent=True)
@@ -240,10 +240,10 @@ def _works(second: Path) -> bool:
 
 
 def _inherited(owner: Owner, around: list[Path], shared: list[Path], ours: set[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the folders in which rows of the app wait under another name, and those that may be anybody's.
+    """Return the folders with rows of the app under another name, and the folders of an unknown owner.
 
-    :param around: where the folders of this app are, and at most those of a few others.
-    :param shared: where any app's are: there, only what is proved to be ours is.
+    :param around: directories with the folders of this app, and of a few other apps at most.
+    :param shared: directories with folders of any app. There, a folder counts as ours only with proof.
     """
     found: dict[Path, bool | None] = {}
     for place in dict.fromkeys([*around, *shared]):
@@ -251,7 +251,7 @@ def _inherited(owner: Owner, around: list[Path], shared: list[Path], ours: set[P
     near = {each: whose for each, whose in found.items() if each.parent in around}
     mine = [each for each, whose in found.items() if whose]
     anybodys = [each for each, whose in near.items() if whose is None]
-    # Where nobody else is, nobody else can have left it.
+    # If no other app is there, no other app can have left the folder.
     return (mine, anybodys) if False in near.values() else ([*mine, *anybodys], [])
 
 

@@ -1,4 +1,4 @@
-"""What one app has, and how it is put together."""
+"""The state of one app: its parts, and how they are put together."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ NOBODY_SECONDS = 5
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What one app has. It does not hold the app, so an app that is dropped is freed."""
+    """The parts of one app. The state does not hold the app, so that a dropped app is freed."""
 
     settings: Settings
     signer: Signer
     database: Database
     journals: tuple[Journal, Journal]
-    """Of events, and of opt-outs."""
+    """The journal of events, and the journal of opt-outs."""
     drain: Drain
     optouts: OptOuts
     people: People
@@ -70,28 +70,28 @@ class State:
     references: References
     enrichment: Enrichment
     stream: Stream | None
-    """Where the rows of many machines meet, if the host wants that."""
+    """The Redis stream for the rows of many machines, if the host uses one."""
     signatures: Signatures
     administration: Administration
     mail: Mail
     """The host's."""
 
     def health(self) -> Health:
-        """Return how the journal and the drain are; never raises, and never waits for the database."""
+        """Return the health of the journal and the drain. Never raises, and never waits for the database."""
         return health(self.drain, self.journals, self.signatures, self.database, self.administration.snapshots)
 
     def unwatched(self) -> list[str]:
-        """Return the classes of connections by which mail of the current app leaves untracked; empty: none does."""
+        """Return the classes of connections by which mail of the current app leaves untracked; empty if none."""
         return passers_by(self.mail, current_app.extensions["mail"])
 
 
 KEY = "mailtrack-state"
-"""In ``app.extensions``: nothing else holds a state, so that an app that is dropped is freed with its own."""
+"""Key in ``app.extensions``. Nothing else holds a state, so that a dropped app is freed together with its state."""
 _LATER = "mailtrack-later"
 
 
 def state_of(app: Flask) -> State:
-    """Return what *app* has; of one that is switched off, it is made when it is first asked for.
+    """Return the state of *app*. The state of an app that is switched off is made at the first call.
 
     :raises NotInitialised: it has not been set up.
     """
@@ -104,16 +104,16 @@ def state_of(app: Flask) -> State:
 
 
 def known_state(app: Flask) -> State | None:
-    """Return what *app* has, if it has been set up."""
+    """Return the state of *app*, if the app was set up."""
     found: State | None = app.extensions.get(KEY)
     return found
 
 
 def stand_aside(app: Flask, settings: Settings, mail: Mail, db: SQLAlchemy, models: Models) -> None:
-    """Leave an app alone whose config says so: no hook, no route, no thread, no folder, no table.
+    """Leave an app alone that is switched off: no hook, no route, no thread, no folder, no table.
 
-    Templates of mails work as ever; their placeholders stay. What code of the host's asks is answered from an empty
-    store in memory, which is made when it is first asked.
+    Templates of mails work as usual, and their placeholders stay. Calls from the host's code go to an empty store in
+    memory, which is made at the first call.
     """
 
     def later(owner: Flask) -> State:
@@ -129,7 +129,7 @@ def stand_aside(app: Flask, settings: Settings, mail: Mail, db: SQLAlchemy, mode
 
 
 def current_state() -> State:
-    """Return what the current app has.
+    """Return the state of the current app.
 
     :raises NotInitialised: it has not been set up.
     """
@@ -145,18 +145,18 @@ def build(
     asked: Consulted | ConsentColumn | None = None,
     fill: Fill | None = None,
 ) -> State:
-    """Put together what *app* needs.
+    """Build the state of *app*.
 
-    :param db: the host's Flask-SQLAlchemy object, like *mail* already initialised for the app.
-    :param asked: who is asked about consent.
-    :param fill: who is asked for columns of the host's.
+    :param db: the host's Flask-SQLAlchemy object. Like *mail*, it is already initialised for the app.
+    :param asked: the host's function for consent, or its columns.
+    :param fill: the host's function for its own columns.
     """
     signer, announcer = Signer(settings.secret_keys, settings.app_id), Announcer(app)
     bind = models.Message.__table__.metadata.info.get("bind_key")
     engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
     database = _looked_at(Database(engines[bind], models, _filler(app, fill)))
     administration = Administration.of(settings, signer, database, announcer, _senders(app))
-    # What waits for a database that dies with the process must not wait for the next one.
+    # A database in memory dies with the process. Its waiting records must not go into the database of the next process.
     own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
     passing = (app.testing or database.shared) and not own
     owner = app_folders.Owner(app.name, Path(app.instance_path), settings, signer, database)
@@ -167,7 +167,7 @@ def build(
     enrichment = Enrichment(settings.ua_parser, settings.geo_database)
     remember = 0 if app.testing else NOBODY_SECONDS
     question = partial(OptOuts, database, signer, consent=consent, refused=Refused(database, remember))
-    # The drain asks what stands, too, but must not be asked to run meanwhile.
+    # The drain asks the opt-outs, too, but these opt-outs must not start another run of the drain.
     asked_late = question(PendingChoices(choices, stream, hurried=True))
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
     hindsight = Hindsight(settings.limits if settings.verdicts else None)
@@ -211,7 +211,7 @@ def _engines(app: Flask, db: SQLAlchemy) -> dict[str | None, Any]:
 
 
 def _drain(journals: Sequence[Journal], writer: Writer, announcer: Announcer, stream: Stream | None) -> Drain:
-    """Return what moves records to the tables: straight, or by way of Redis, if many machines meet there."""
+    """Return the drain: straight to the tables, or by way of Redis if the host uses it."""
     tables = Tables(writer, announcer)
     target: Target = tables
     if stream is not None:
@@ -221,7 +221,7 @@ def _drain(journals: Sequence[Journal], writer: Writer, announcer: Announcer, st
 
 
 def _woken(settings: Settings, database: Database, drain: Drain, watch: Listener) -> tuple[Listener, ...]:
-    """Return who drains when something has been written."""
+    """Return the listeners that drain when something has been written."""
     if settings.drain == "manual":
         return ()
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
@@ -235,14 +235,14 @@ def _listen(
     optouts: OptOuts,
     woken: tuple[Listener, ...],
 ) -> None:
-    """Have both journals wake one drain: each would have a thread of its own to start."""
+    """Let both journals wake the same drain, so that only one thread is started."""
     events, choices = journals
     events.announcer = choices.announcer = announcer
     events.listeners, choices.listeners = woken, (optouts, *woken)
 
 
 def shown_to_readers(state: State) -> OptOuts:
-    """Return the opt-outs as the pages ask for them, which wait for no other machine."""
+    """Return the opt-outs for the pages. They wait for no other machine."""
     pending = PendingChoices(state.journals[1], state.stream, apart=True)
     return OptOuts(state.database, state.signer, pending, refused=Refused(state.database))
 
@@ -256,7 +256,7 @@ def _networks(settings: Settings) -> Networks:
 
 
 def _senders(app: Flask) -> frozenset[str]:
-    """Return the domain of the host's default sender, if it names one."""
+    """Return the domain of the host's default sender, if there is one."""
     given = app.config.get("MAIL_DEFAULT_SENDER") or ""
     address = given[-1] if isinstance(given, tuple | list) and given else given
     domain = normalise(str(address)).rpartition("@")[2] if "@" in str(address) else ""
@@ -266,7 +266,7 @@ def _senders(app: Flask) -> frozenset[str]:
 def _consulted(
     app: Flask, engines: Mapping[str | None, Any], models: Models, asked: Consulted | ConsentColumn | None
 ) -> Consulted | None:
-    """Return the host's function, for use in any thread, or one that reads its column."""
+    """Return the host's function, or one that reads the host's column, for use in any thread."""
     if asked is None:
         return None
     if isinstance(asked, ConsentColumn):
@@ -284,7 +284,7 @@ def _consulted(
 
 
 def _looked_at(database: Database) -> Database:
-    """Say at once that rows will be refused, rather than when somebody has left a list."""
+    """Warn at start-up of rows that will be refused, and not only when somebody leaves a list."""
     for column in database.host.unfilled()[0]:
         log.warning("%s: %s: %s", column, UNFILLED, CURE)
     return database

@@ -1,6 +1,6 @@
-"""Compiles the bodies of messages, stamps their links, and remembers both, up to a number of bytes.
+"""Compiles the bodies of messages and stamps their links. Both are remembered, up to a number of bytes.
 
-A preview shows what tracking would change in a body, for people to look at before they send it.
+A preview shows the changes that tracking would make in a body, before anybody sends the mail.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _NO_DATA = (type, ModuleType, FunctionType, re.Pattern)
 
 
 class Memory(Generic[V]):
-    """Makes values, and forgets those first that have not been wanted for longest.
+    """Makes values and remembers them. The least recently used values are forgotten first.
 
-    :param make: makes the value for a key; what it raises is not remembered.
-    :param limit: bytes of all keys and values together. What is larger by itself is made each time.
-    :param count: how many values at most.
+    :param make: makes the value for a key. An exception is not remembered.
+    :param limit: bytes of all keys and values together. A value that is larger by itself is made each time.
+    :param count: the number of values at most.
     """
 
     def __init__(self, make: Callable[..., V], limit: int, count: int) -> None:
@@ -70,7 +70,7 @@ class Memory(Generic[V]):
 
 
 def size_of(value: Any) -> int:
-    """Return the bytes of *value* and of all data that it leads to, each counted once."""
+    """Return the bytes of *value* and of all data behind it, each counted once."""
     seen: set[int] = set()
     total, ahead = 0, [value]
     while ahead:
@@ -85,7 +85,7 @@ def size_of(value: Any) -> int:
 
 REMEMBERED = 64
 HTML_BYTES, TEXT_BYTES = 32_000_000, 8_000_000
-"""Of what is remembered in a process, with all that belongs to it: four to five times the length of a body."""
+"""Bytes of remembered bodies in a process. A compiled body takes four to five times the length of its source."""
 MAX_NAME = 255
 AMP = "x-amp-html"
 """The subtype of an AMP part."""
@@ -95,25 +95,25 @@ class CompiledBody(Protocol):
     """A body with gaps."""
 
     def render(self, urls: list[str] | None, fill: Mapping[str, str]) -> str:
-        """Return it with a URL for each link, or the author's own, and a text for each placeholder."""
+        """Return the body with a URL for each link, or the author's own, and a text for each placeholder."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the preparation of a body depends on, besides the body."""
+    """The options on which the preparation of a body depends."""
 
     opens: bool
     clicks: bool
     foreign: bool
-    """Whether the placeholders of other services are filled in."""
+    """Whether to fill in the placeholders of other services."""
     utm: tuple[tuple[str, str], ...]
     base_url: str = ""
-    """Of the tracking host; empty: any of the app's."""
+    """The base URL of the tracking host; empty: any of the app's."""
     references: bool = True
-    """Whether links may go by reference; off: those that are too long to be carried stay as written."""
+    """Whether links may go by reference. If not, links that are too long to be carried stay as written."""
     charset: str = ""
-    """In which a browser writes what is not ASCII in a query; empty: UTF-8."""
+    """The charset in which a browser writes a query that is not ASCII; empty: UTF-8."""
 
     @classmethod
     def of(cls, choice: Tracking, charset: str | None = None) -> Plan:
@@ -132,39 +132,39 @@ class Body:
 
     template: CompiledBody
     found: frozenset[str]
-    """Names of the placeholders that occur."""
+    """The names of the placeholders in the body."""
     stamps: tuple[LinkStamp, ...] = ()
     targets: tuple[LinkTarget, ...] = ()
     pixel: bool = False
     """Whether there is room for a pixel."""
     starts: bool = False
-    """Whether there is room for it at the start."""
+    """Whether there is room for a pixel at the start."""
     ends: bool = True
-    """Whether there is room for it at the end."""
+    """Whether there is room for a pixel at the end."""
     failure: RewriteError | None = None
-    """Why it goes out as the author wrote it, if it does."""
+    """The reason for which the body goes out as the author wrote it, if it does."""
     leads_out: bool = False
-    """Whether it has a link by which a reader can leave."""
+    """Whether the body has a link by which a reader can leave."""
     staying: tuple[str, ...] = ()
-    """The placeholders that stay in it as they are."""
+    """The placeholders that stay as they are."""
     takes_footer: bool = False
     """Whether there is room for a footer."""
 
     @property
     def referred(self) -> list[LinkTarget]:
-        """The links that lead nowhere without their row."""
+        """The links that go by reference, and lead nowhere without their row."""
         return [target for stamp, target in zip(self.stamps, self.targets, strict=True) if not stamp.tail]
 
     def render(self, links: Links, tracked: bool, fill: Mapping[str, str]) -> str:
         """Return the body of one copy.
 
-        :param tracked: off: the author's own links, for somebody who does not want to be measured.
+        :param tracked: ``False``: the author's own links, for a person who does not want to be measured.
         """
         return self.template.render(links.clicks(self.stamps) if tracked else None, fill)
 
 
 class _Target(NamedTuple):
-    """Where a link leads, and what is known of it."""
+    """The destination of a link, and the facts about the link."""
 
     url: str
     name: str = ""
@@ -172,7 +172,7 @@ class _Target(NamedTuple):
 
 
 class Bodies:
-    """Prepares bodies; a newsletter has one, and many recipients."""
+    """Prepares bodies. A newsletter has one body and many recipients, so bodies are remembered."""
 
     def __init__(self, settings: Settings, signer: Signer) -> None:
         self.placeholders: placeholders.Placeholders = placeholders.Placeholders(signer.labels)
@@ -188,14 +188,14 @@ class Bodies:
         self.alternative: Memory[Body] = Memory(self._alternative, TEXT_BYTES, REMEMBERED)
 
     def html(self, source: str, plan: Plan) -> Body:
-        """Return an HTML body, prepared now or before."""
+        """Return an HTML body, prepared now or earlier."""
         try:
             return self._remembered(source, plan)
-        except RewriteError as error:  # of the moment, not of the body: the next mail may have it better
+        except RewriteError as error:  # such as a busy processor; the next mail may succeed
             return replace(self.as_written(source, plan), failure=error)
 
     def preview(self, source: str, choice: Tracking) -> Preview:
-        """Return what tracking would change in an HTML body."""
+        """Return the changes that tracking would make in an HTML body."""
         body = self.html(source, Plan.of(choice))
         about = (body.failure, body.staying, is_dead_end(choice, self._settings, [body]))
         if not isinstance(body.template, rewrite.Template):
@@ -235,7 +235,7 @@ class Bodies:
             except RewriteError as error:
                 if error.reason != "unverified":
                     raise
-        # A body without a place at its start has one at its end.
+        # A body without a place for a pixel at its start has one at its end.
         return self._compiled(source, plan, slots, start=False)
 
     def _compiled(self, source: str, plan: Plan, slots: list[Slot], start: bool) -> rewrite.Template:
@@ -262,12 +262,12 @@ class Bodies:
         return replace(body, takes_footer=True)
 
     def as_written(self, source: str, plan: Plan) -> Body:
-        """Return an HTML body of which nothing but the placeholders changes."""
+        """Return an HTML body in which only the placeholders change."""
         slots = self._slots.in_html(source, plan.foreign)
         return _body(text.AsWritten(source, slots), slots)
 
     def _alternative(self, kind: str, source: str, plan: Plan) -> Body:
-        """Return another alternative, which is not tracked; an AMP part has a place for the footer."""
+        """Return another alternative, which is not tracked. An AMP part has a place for the footer."""
         if "html" not in kind.lower():
             slots = self._slots.in_text(source, plan.foreign)
         else:
@@ -282,10 +282,10 @@ class Bodies:
         )
 
     def footer(self, source: str, part: str) -> text.AsWritten | None:
-        """Return a rendered footer that waits for the recipient's links.
+        """Return a rendered footer with gaps for the recipient's links.
 
         :param part: ``html`` or ``txt``.
-        :returns: ``None`` if the host's template makes something else of the URL than a whole word or value.
+        :returns: ``None`` if the host's template does not keep the URL as a whole word or value.
         """
         slots = self._slots.in_html(source, False) if part == "html" else self._slots.in_text(source, False)
         waiting = text.AsWritten(source, slots)
@@ -307,7 +307,7 @@ class Bodies:
 
 
 def is_dead_end(choice: Tracking, settings: Settings, bodies: Sequence[Body]) -> bool:
-    """Say whether a list mail of these *bodies* has no link by which its reader can leave."""
+    """Say whether a list mail of these *bodies* has no link by which the reader can leave."""
     footer = choice.unsubscribe and settings.footer
     listed = choice.list_id and not choice.transactional
     return bool(listed) and not any(b.leads_out or (footer and b.takes_footer) for b in bodies)
@@ -326,38 +326,38 @@ class Change(NamedTuple):
     """One ``href`` of the source."""
 
     line: int
-    """Counted from 1."""
+    """The line, counted from 1."""
     before: str
-    """Its value, as the author wrote it; a placeholder of ours is replaced by a link like the recipient's."""
+    """The author's value. A placeholder is replaced by a link like the recipient's."""
     after: str
     """The tracked URL; empty if the link is left alone."""
     reason: str
-    """Why it is left alone; empty if it is tracked."""
+    """The reason for which the link is left alone; empty if it is tracked."""
     note: str = ""
-    """What is odd about where it leads: ``malformed``, ``unreachable``, or both."""
+    """Oddities of the destination: ``malformed``, ``unreachable``, or both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would become of a body."""
+    """The fate that a body would have."""
 
     changes: tuple[Change, ...]
     pixel: bool
-    """Whether it would get a pixel."""
+    """Whether the body would get a pixel."""
     failure: RewriteError | None
-    """Why it would go out as written."""
+    """The reason for which the body would go out as written."""
     staying: tuple[str, ...] = ()
     """The placeholders that would reach the reader as they are."""
     dead_end: bool = False
-    """It is a list mail, and no link in it leads out of the list."""
+    """Whether this is a list mail in which no link leads out of the list."""
     switches: tuple[SwitchStatus, ...] = ()
-    """What is switched on and off for it, and by whom."""
+    """The switches for the mail, with the author of each decision."""
 
 
 def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iterator[Change]:
     """Yield each link of *source* in order.
 
-    :param urls: what stands for each link of *template*.
+    :param urls: the URL for each link of *template*.
     """
     lines = [0]
     while (end := source.find("\n", lines[-1])) >= 0:
@@ -370,7 +370,7 @@ def changes_of(source: str, template: rewrite.Template, urls: list[str]) -> Iter
 
 
 def _note(url: str) -> str:
-    """Say what is odd about an http(s) address; a link is tracked and kept byte for byte all the same."""
+    """Name the oddities of an http(s) address. The link is still tracked, and kept byte for byte."""
     if not url[:8].lower().startswith(("http://", "https://")):
         return ""
     odd = {"malformed": not is_well_formed(url), "unreachable": not is_public(host_of(url))}

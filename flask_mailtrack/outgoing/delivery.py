@@ -1,7 +1,7 @@
-"""Hands the copies of one mailing to SMTP, and finds out what became of each.
+"""Hands the copies of one mailing to SMTP, and finds out the fate of each.
 
-Addresses are read as Flask-Mail reads them, and compared in one spelling. The ledger writes each copy down before it
-goes to SMTP, and its fate afterwards.
+Addresses are read as Flask-Mail reads them, and compared in one spelling. The ledger writes each copy to the journal
+before the copy goes to SMTP, and its fate afterwards.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _BARE = re.compile(rf"{_ATOMS}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 
 
 def is_bare(written: Address) -> bool:
-    """Say whether *written* is nothing but a usual address, as most are: then it need not be parsed."""
+    """Say whether *written* is a plain address, which need not be parsed. Most addresses are."""
     return isinstance(written, str) and _BARE.fullmatch(written) is not None
 
 
 def name_and_address(written: Address) -> tuple[str, str]:
-    """Return what Flask-Mail takes for the name and for the address."""
+    """Return the name and the address, as Flask-Mail reads them."""
     if isinstance(written, str):
         return ("", written) if is_bare(written) else _parsed(written)
     return written
 
 
 def compared(written: Address) -> str:
-    """Return the address that Flask-Mail will use, in the spelling in which addresses are compared."""
+    """Return the address that Flask-Mail will use, in the spelling for comparisons."""
     if is_bare(written):
         return str(written).lower()
     bare = written[1] if isinstance(written, tuple) else _parsed(str(written or ""))[1]
@@ -60,7 +60,7 @@ def _parsed(written: str) -> tuple[str, str]:
 
 
 class Letter(Protocol):
-    """What is read of a Flask-Mail message."""
+    """The attributes of a Flask-Mail message that this package reads."""
 
     subject: str
     sender: Any
@@ -82,9 +82,9 @@ class Letter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What one envelope carries.
+    """The content of one envelope.
 
-    ``rows`` are the message rows of the recipients in the envelope; none of a mail that is not to be kept.
+    ``rows`` are the message rows of the recipients in the envelope; empty for a mail that must not be kept.
     """
 
     recipients: tuple[Address, ...]
@@ -98,17 +98,17 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Mailing:
-    """Everything that one send call leads to."""
+    """The result of preparing one send call."""
 
     copies: Iterator[Copy]
-    """Each is made when it is asked for, so that a newsletter is never in memory as a whole."""
+    """The copies. Each is made when it is asked for, so that a newsletter is never in memory as a whole."""
     suppressed: list[SentMessage]
     common: tuple[LinkTarget | SentMessage, ...]
-    """What the copies share: where the links lead, and the counter in aggregate mode."""
+    """The records that the copies share: destinations of links, and the counter in aggregate mode."""
     failures: list[RewriteError]
-    """Why the HTML goes out as the author wrote it, if it does; or that its end will not be seen.
+    """The reasons for which the HTML goes out as the author wrote it, or for which its end will not be seen.
 
-    Complete when all copies have been made."""
+    The list is complete when all copies have been made."""
 
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
@@ -120,7 +120,7 @@ class Ledger:
     """Writes rows to the journal. A mail never fails because a row could not be written.
 
     :param journal: of messages and links.
-    :param references: of links that are in the journal, and lead nowhere without their row.
+    :param references: the links in the journal that lead nowhere without their row.
     """
 
     def __init__(
@@ -133,17 +133,17 @@ class Ledger:
         self._known: set[str] = set()
 
     def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> SendLog:
-        """Open the page of one send call: with who is left out, and links and counters that are new to this process."""
+        """Open the log of one send call, with the suppressed recipients and the new links and counters."""
         known = self._known
         fresh = [record for record in common if _key(record) not in known]
         if self.write(to_json(record) for records in (fresh, suppressed) for record in records):
-            if len(known) > _REMEMBERED:  # one step, because threads send at the same time
+            if len(known) > _REMEMBERED:  # cleared in one step, because threads send at the same time
                 known = self._known = set()
             known.update(map(_key, fresh))
         return SendLog(self)
 
     def keep(self, links: Iterable[LinkTarget]) -> bool:
-        """Write down where *links* lead, which do not carry it themselves, and say whether that is on disk."""
+        """Record the destinations of *links* that do not carry them, and say whether the record is on disk."""
         fresh = [link for link in links if _key(link) not in self._known]
         if not self.write(map(to_json, fresh), sync=True):
             return False
@@ -152,7 +152,7 @@ class Ledger:
         return True
 
     def write(self, lines: Iterable[Mapping[str, Any]], sync: bool = False) -> bool:
-        """Append *lines* to the journal, and say whether that went well."""
+        """Append *lines* to the journal, and say whether they were written."""
         made = list(lines)
         return not made or self.journal.keep(*made, sync=sync)
 
@@ -164,8 +164,8 @@ def _key(record: LinkTarget | SentMessage) -> str:
 class SendLog:
     """The part of the ledger that one send call fills.
 
-    The fate of a copy is written together with the beginning of the next one, so each copy costs one
-    write. The process may die between the two; then the row says "sending", as it does if the process
+    The fate of a copy is written together with the beginning of the next copy, so each copy costs one
+    write. If the process dies between the two, the row says "sending". It says the same if the process
     dies before the server has answered.
 
     """
@@ -176,14 +176,14 @@ class SendLog:
         self._fates: list[Mapping[str, Any]] = []
 
     def begin(self, rows: Iterable[SentMessage]) -> None:
-        """Write down what is about to be sent: it is in the spool when this returns, or never will be."""
+        """Record the rows of a copy that is about to be sent. They are in the spool when this returns, or never."""
         self._begun = {}
         self._ledger.write(self._lines(rows))
 
     def fate(self, rows: Iterable[SentMessage], status: Status, error: str = "") -> None:
-        """Note what became of *rows*, which have been begun last.
+        """Note the fate of *rows*, the rows that were begun last.
 
-        A fate repeats the whole row: it may reach the database first, or alone.
+        A fate repeats the whole row, because it may reach the database first, or alone.
         """
         told: dict[str, Any] = {"status": status}
         if error:
@@ -205,7 +205,7 @@ class SendLog:
 
 
 MAX_REPLY = 500
-"""Characters that are kept of what an SMTP server says; MariaDB has 64 kB for it, and a server may send megabytes."""
+"""Characters of an SMTP server's answer that are kept. MariaDB has 64 kB for it, and a server may send megabytes."""
 _SEVERAL = 20
 _ADDRESS = re.compile(r"[^\s<>()\[\],;:\"']+@[\w-]+(?:\.[\w-]+)*")
 
@@ -219,11 +219,11 @@ class Delivery:
     page: SendLog
     delivered: int = 0
     trouble: Exception | None = None
-    """The first that is not a refused recipient. Only one is kept: each holds on to the copy that it befell."""
+    """The first error that is no refused recipient. Only one is kept, because each error holds its copy in memory."""
     refused: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     def send(self, message: Any, copy: Copy) -> None:
-        """Send *message*, which carries *copy*. What goes wrong waits for :meth:`report`: the others still go out."""
+        """Send *message*, which carries *copy*. An error waits for :meth:`report`, so that the others still go out."""
         watch = Watch()
         try:
             self._attempt(message, watch)
@@ -250,10 +250,10 @@ class Delivery:
             self.page.fate([row], Status.FAILED, _without_others(said, several, row.recipient))
 
     def report(self) -> None:
-        """Raise what the host would have seen without us.
+        """Raise the error that the host would have seen without Mailtrack.
 
-        One message to many is refused as a whole only if every recipient is: then smtplib raises,
-        else it returns. Anything but a refused recipient is the server's trouble, and is raised.
+        smtplib raises for one message to many only if every recipient is refused; else it returns. All other
+        errors are about the server, and are raised.
         """
         if self.trouble is not None:
             raise self.trouble
@@ -265,8 +265,8 @@ class Delivery:
             with watch.over(self.connection.host):
                 self.transmit(message)
         except smtplib.SMTPException as error:
-            # Servers limit the messages of one connection. Without us this would have been one message,
-            # so a connection that ends between two copies is ours to renew, once.
+            # Servers limit the messages of one connection. Without Mailtrack the copies would be one message,
+            # so a connection that ends between two copies is renewed here, once.
             between = self.delivered or self.refused or self.trouble
             if not between or watch.in_data or watch.done or not _connection_ended(error):
                 raise
@@ -278,7 +278,7 @@ class Delivery:
 
 @dataclass
 class Watch:
-    """Sees what Flask-Mail does not tell: which recipients were refused, and how far a copy came."""
+    """Learns facts that Flask-Mail does not tell: the refused recipients, and how far a copy came."""
 
     in_data: bool = False
     done: bool = False
@@ -313,14 +313,14 @@ class Watch:
 
     @staticmethod
     def replies(error: Exception) -> dict[str, str]:
-        """Return what the server said of each recipient whom it refused by name."""
+        """Return the server's answer for each recipient that it refused by name."""
         if not isinstance(error, smtplib.SMTPRecipientsRefused):
             return {}
         return {normalise(address): _reply(*reply) for address, reply in error.recipients.items()}
 
     def fate(self, error: Exception) -> tuple[Status, str]:
-        """Return what became of a copy whose sending raised *error*."""
-        if self.done:  # a receiver of email_dispatched raised, or the reconnect after it did
+        """Return the fate of a copy whose sending raised *error*."""
+        if self.done:  # the error came afterwards, from a receiver of email_dispatched or from the reconnect
             return Status.SENT, ""
         if isinstance(error, smtplib.SMTPRecipientsRefused):
             some = islice(error.recipients.values(), _SEVERAL)
@@ -333,10 +333,10 @@ class Watch:
 
 
 def _without_others(said: str, others: Set[str], own: str) -> str:
-    """Return what a server said for the row of one person, without the addresses of those who got the same copy."""
+    """Return a server's answer for the row of one person, without the addresses of others who got the same copy."""
     if len(others) == 1:
         return said
-    if len(said) >= MAX_REPLY:  # what stands at the cut may be half an address
+    if len(said) >= MAX_REPLY:  # half an address may stand at the cut
         said = said.rpartition(" ")[0]
 
     def other(found: re.Match[str]) -> str:

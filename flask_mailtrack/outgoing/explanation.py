@@ -1,4 +1,4 @@
-"""What would become of a mail, and who has decided so: the operator, the configuration, a block, a header, the mail."""
+"""The fate of a mail, explained: by the operator, the configuration, a block, a header, or the mail itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .text import plain
 
 
 def preview_of(preparer: Preparer, written: Any, list_id: str | None, sender: str) -> Preview:
-    """Return what tracking would change in a body, and what is switched on and off for it.
+    """Return the changes that tracking would make in a body, and the switches for the mail.
 
-    :param written: HTML, or a whole message with options, headers and a sender of its own.
-    :param list_id: the list, if *written* does not say it.
-    :param sender: an address, likewise; empty: any of the account's.
+    :param written: HTML, or a whole message with options, headers and a sender.
+    :param list_id: the list, if *written* does not name one.
+    :param sender: an address, if *written* does not name one; empty: any sender of the account.
     """
     settings, operator = preparer.settings, preparer.operator
     given = dict(getattr(written, "extra_headers", None) or {})
@@ -48,12 +48,12 @@ def explain(
     choice: options.Tracking,
     places: Sequence[tuple[str, options.Options]],
 ) -> tuple[SwitchStatus, ...]:
-    """Return what holds of each switch for one mail, and why.
+    """Return the state of each switch for one mail, and the reason.
 
-    :param domain: the sender's.
-    :param decided: what the operator's settings say, by switch.
-    :param choice: what follows from everything.
-    :param places: what narrower places say, as :func:`.options.places` returns it.
+    :param domain: the sender's domain.
+    :param decided: the operator's settings, by switch.
+    :param choice: the decision that follows from all places.
+    :param places: the options of narrower places, as :func:`.options.places` returns them.
     """
     return tuple(_explained(settings, key, domain, decided[key], choice, places) for key in SWITCHES)
 
@@ -76,7 +76,7 @@ def _explained(
 
 
 def _consequence(choice: options.Tracking) -> str:
-    """Say what switches something off without naming it."""
+    """Return the cause that switches something off without naming it."""
     if choice.transactional:
         return "the mail is transactional"
     return "the mail names no list" if choice.store else "the mail is not to be kept"

@@ -1,12 +1,12 @@
-"""What the headers of a mail say: to the clients of readers, and to other services.
+"""The headers of a mail, for the mail clients of readers and for other services.
 
 A list message has the headers of RFC 2369, RFC 2919 and RFC 8058. ``Precedence`` and ``Auto-Submitted`` are left to
-the author: the first is in no standard, and whether a mail is an answer or the work of a machine, which is what the
-second is about (RFC 3834, section 5), only its author knows.
+the author. The first is in no standard. The second says whether a mail is an answer or the work of a machine (RFC
+3834, section 5), and only the author knows that.
 
-A provider that tracks by itself would wrap our links a second time. ``MAILTRACK_DOWNSTREAM`` names it, and
-its own way of saying "not this one" goes out with each mail. And a template that was written for
-another service may carry that service's switches; with ``MAILTRACK_FOREIGN_HEADERS`` they are ours.
+A provider that tracks by itself would wrap our links a second time. ``MAILTRACK_DOWNSTREAM`` names the provider, and
+each mail then carries the provider's own header against tracking. A template for another service may carry that
+service's switches; with ``MAILTRACK_FOREIGN_HEADERS`` this package obeys them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from zlib import crc32
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """How a service is told to leave a mail alone."""
+    """The ways in which a mail tells a service to leave it alone."""
 
     attribute: str = ""
-    """Put before the ``href`` of each tracked link: SendGrid looks for it there only."""
+    """An attribute that is put before the ``href`` of each tracked link. SendGrid looks for it there only."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,7 +57,7 @@ RELAYS: dict[str, Provider] = {
         {"X-MSYS-API": json.dumps({"options": {"open_tracking": False, "click_tracking": False}})},
     ),
 }
-"""By the name that ``MAILTRACK_DOWNSTREAM`` takes."""
+"""The providers, by the names for ``MAILTRACK_DOWNSTREAM``."""
 
 _YES, _NO = {"yes", "true", "1", "on", "htmlonly"}, {"no", "false", "0", "off"}
 
@@ -65,7 +65,7 @@ _YES, _NO = {"yes", "true", "1", "on", "htmlonly"}, {"no", "false", "0", "off"}
 def headers_for(relay: str, given: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that tell *relay* to leave the mail alone.
 
-    What the author says in the same header stays: JSON is merged, and any other value is theirs.
+    The author's value of the same header stays: JSON is merged, and any other value is kept as it is.
     """
     written = {name.lower(): name for name in given}
     found = {}
@@ -78,7 +78,7 @@ def headers_for(relay: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _merged(theirs: str, ours: str) -> str | None:
-    """Return the object of *theirs* with what *ours* says, or None if one of them is no JSON object."""
+    """Return the JSON object *theirs* with the keys of *ours*, or None if one of them is no JSON object."""
     try:
         wide, narrow = json.loads(unfolded(theirs)), json.loads(ours)
     except (ValueError, RecursionError):
@@ -97,9 +97,9 @@ def _laid_over(wide: dict[str, Any], narrow: dict[str, Any]) -> dict[str, Any]:
 
 
 def take_switches(headers: dict[str, str]) -> dict[str, Any]:
-    """Take the switches of other services out of *headers* and return them as options of ours.
+    """Take the switches of other services out of *headers*, and return them as options of this package.
 
-    What cannot be read is left where it is.
+    A switch that cannot be read stays where it is.
     """
     said: dict[str, Any] = {}
     for name in list(headers):
@@ -172,7 +172,7 @@ _BETWEEN = re.compile(r">\s*,\s*<")
 _FOLD = re.compile(r"\r?\n(?=[ \t]+\S)")  # RFC 5322, section 2.2.3
 _DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2: printable ASCII but the colon
-# Python 3.11 and 3.12 write a new line wherever str.splitlines() sees one, not only at CR and LF.
+# Python 3.11 and 3.12 begin a new line wherever str.splitlines() sees one, not only at CR and LF.
 _BREAKS = re.compile(r"[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 MAX_LINE = 998  # octets; RFC 5322, section 2.1.1
 _MAX_LABEL, _MAX_DOMAIN = 120, 134  # RFC 2919, section 3: with the dot between them at most 255 octets
@@ -181,10 +181,10 @@ _MAX_LABEL, _MAX_DOMAIN = 120, 134  # RFC 2919, section 3: with the dot between 
 class Unfolded(str):
     """A header value that is written as it stands.
 
-    Flask-Mail writes headers with :data:`email.policy.SMTP`, which turns a URL longer than a line
-    into RFC 2047 words. No mail client reads a URL out of those, so its unsubscribe button would be
-    gone. A value with ``name`` and ``fold`` is left to fold itself, and ours are short of the 998 octets
-    of RFC 5322, section 2.1.1.
+    Flask-Mail writes headers with :data:`email.policy.SMTP`, which turns a URL longer than a line into RFC 2047
+    words. Mail clients cannot read a URL in such words, so their unsubscribe buttons would vanish. The policy lets
+    a value with ``name`` and ``fold`` fold itself. Values of this class stay under the 998 octets of RFC 5322,
+    section 2.1.1.
     """
 
     name: str
@@ -204,19 +204,19 @@ class Unfolded(str):
 
 
 def for_list(url: str, list_id: str, sender_domain: str, given: Mapping[str, str], mailto: str = "") -> dict[str, str]:
-    """Return the author's headers with those by which a mail client offers to unsubscribe.
+    """Return the author's headers, with those by which a mail client offers to unsubscribe.
 
-    A mail has one ``List-Unsubscribe``, and one-click needs exactly one web address in it (RFC 8058,
-    section 3.1). So if the author's own names one, it stays alone, with the author's own
-    ``List-Unsubscribe-Post`` or without. If it names others only, ours comes first and theirs follow.
+    A mail has one ``List-Unsubscribe``, and one-click needs exactly one web address in it (RFC 8058, section 3.1).
+    If the author's header names a web address, it stays as it is, with the author's ``List-Unsubscribe-Post`` or
+    without. If the author's header names other addresses only, our address comes first and the author's follow.
 
-    :param url: the recipient's own unsubscribe URL. Only an https one may be offered for one-click
+    :param url: the recipient's own unsubscribe URL. Only an https URL may be offered for one-click
         (RFC 8058, section 3.1).
-    :param list_id: becomes ``List-Id`` under the sender's domain, unless the author has set one;
-        empty: none.
-    :param sender_domain: in IDNA spelling; what is no domain becomes ``localhost``.
+    :param list_id: becomes ``List-Id`` under the sender's domain, unless the author has set this header;
+        empty: no header.
+    :param sender_domain: in IDNA spelling; a value that is no domain becomes ``localhost``.
     :param given: the author's headers.
-    :param mailto: follows *url* for clients that cannot POST, unless the author has one; empty: none.
+    :param mailto: follows *url*, for clients that cannot POST, unless the author has a mailbox; empty: no mailbox.
     """
     headers = {name: value for name, value in given.items() if name.lower() != LIST_UNSUBSCRIBE.lower()}
     present = {name.lower() for name in headers}
@@ -236,12 +236,12 @@ def for_list(url: str, list_id: str, sender_domain: str, given: Mapping[str, str
 
 
 def unfolded(value: object) -> str:
-    """Return a header value on one line; what only looks like a fold stays, for :func:`bad_header` to find."""
+    """Return a header value on one line. A break that is no legal fold stays, and :func:`bad_header` finds it."""
     return _FOLD.sub("", str(value))
 
 
 def _written(value: str) -> Unfolded | None:
-    """Return *value* to be written as it stands, in ASCII, or ``None`` if a line of it would be too long for SMTP."""
+    """Return *value* as ASCII that is written as it stands, or ``None`` if a line would be too long for SMTP."""
     header = Unfolded(LIST_UNSUBSCRIBE, quote(value, safe=string.printable, errors="replace"))
     return header if max(map(len, header.fold(policy=SMTP).split("\r\n"))) <= MAX_LINE else None
 
@@ -249,8 +249,8 @@ def _written(value: str) -> Unfolded | None:
 def bad_header(headers: Mapping[str, str]) -> str | None:
     """Return the name of a header that would break out of its line, or ``None``.
 
-    Flask-Mail looks at subject, sender and recipients only, and Python writes the rest as it is, with
-    a new line for everything that Unicode takes for one.
+    Flask-Mail checks subject, sender and recipients only. Python writes the other values as they are, with
+    a new line for every character that Unicode counts as a line break.
     """
     for name, value in headers.items():
         if not _NAME.fullmatch(str(name)) or _BREAKS.search(str(value)):
@@ -259,7 +259,7 @@ def bad_header(headers: Mapping[str, str]) -> str | None:
 
 
 def _label(list_id: str) -> str:
-    """Write a list's name as a dot-atom; one without a Latin letter or digit becomes a number of its own."""
+    """Write a list's name as a dot-atom. A name without a Latin letter or digit becomes a number of its own."""
     atoms = re.sub(r"[^a-z0-9.-]+", "-", list_id.lower()).split(".")
     label = ".".join(filter(None, (atom.strip("-") for atom in atoms)))
     return label[:_MAX_LABEL].rstrip(".-") or f"list-{crc32(list_id.encode('utf-8', 'replace')):08x}"

@@ -1,9 +1,9 @@
-"""The addresses that go into a mail, and which of the author's links are worth tracking.
+"""The addresses in a mail, and the choice of the author's links that are worth tracking.
 
-Addresses are built from configuration, never from a request. Links that work once are left alone: a redirect would
-write their secret down in clear, and a scanner could spend it. Such a URL has a word (reset, confirm, invitation) and
-a secret. Neither is enough: ``/login`` is a page like any other, and ``?key=`` may be a search. The host says
-nothing, and neither does what marketing adds.
+Addresses are built from the configuration, never from a request. Links that work once are left alone: a redirect would
+store their secret in clear text, and a scanner could use the link up. Such a URL has a word (reset, confirm,
+invitation) and a secret. One of the two is not enough: ``/login`` is a page like any other, and ``?key=`` may be a
+search. The host name is not read, and neither are the parameters of marketing tools.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _WORD = re.compile(
       | (?<![a-z0-9])(?:auth|otp|2fa|mfa|sso|magic|one[ _-]?time)(?![a-z0-9 _-])""",
     re.VERBOSE,
 )
-"""Matched loosely, wherever it stands: ``resetPassword``, ``confirmation_token``, ``change_email``."""
+"""The words, matched anywhere in a name: ``resetPassword``, ``confirmation_token``, ``change_email``."""
 _SECRETS = frozenset(("token", "code", "key", "ticket", "hash", "sig", "signature", "otp", "secret", "jwt"))
 _SECRET_NAME = re.compile(r"(?:token|ticket|secret|otp|jwt|hash|signature)$")
 _PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _RUN = re.compile(r"[A-Za-z0-9]{16,}|[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 _LETTER, _DIGIT = re.compile("[A-Za-z]"), re.compile("[0-9]")
 _MARKETING = re.compile(r"utm_|mc_|_hs|(?:gcl|fbcl|msclk|dcl|gbra|wbra|ttcl|twcl|yclid)i?d?$|_gl$|_ga$")
-"""Names of parameters of which nothing is read."""
+"""Names of parameters that are not read."""
 
 
 def works_once(url: str) -> bool:
-    """Say whether *url* looks like one that works once, in time that grows with its length.
+    """Say whether *url* looks like a link that works once. The time grows with the length of the URL only.
 
     :param url: an http(s) URL.
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # brackets in what is no address
+    except ValueError:  # brackets in a host that is no address
         return False
     fragment_path = ""
     queries = [parts.query]
-    if parts.fragment.startswith(("/", "!/")):  # the route of a page that is one script
+    if parts.fragment.startswith(("/", "!/")):  # the route of a single-page app
         fragment_path, _, query = parts.fragment.partition("?")
         queries.append(query)
     elif "=" in parts.fragment:
@@ -91,15 +91,15 @@ def _has_a_number_behind_a_word(segments: list[str]) -> bool:
 
 
 REMEMBERED = 1_024
-"""URLs; only such as may be a destination, so that none of them is large."""
+"""The number of remembered URLs. Only possible destinations are remembered, so none of them is large."""
 
 _POSTAL = ("http+notrack:", "https+notrack:")
-"""Schemes that Postal makes http again, and does not track."""
+"""Schemes that Postal turns back into http, and does not track."""
 _SCHEME = re.compile("https?://", re.IGNORECASE | re.ASCII)
 _RELAY_VARIABLE = re.compile(
     r"%(?![0-9A-Fa-f]{2})[A-Za-z_][\w.-]*%|%[A-Za-z_][\w.-]*%(?![0-9A-Fa-f]{2})|\{[$!]", re.ASCII
 )
-"""``%recipient.id%``, ``{$email}``: a relay cannot fill them in where they are inside a token."""
+"""``%recipient.id%``, ``{$email}``: a relay cannot fill in variables inside a token."""
 _TOKEN = re.compile(
     rf"/(?P<path>[{''.join(PATHS.values())}{APP_PATH}])/(?P<token>[a-z2-7]{{{LENGTH}}}.*)", re.IGNORECASE | re.DOTALL
 )
@@ -107,10 +107,10 @@ _KINDS = {path: kind for kind, path in PATHS.items()} | {APP_PATH: Kind.CLICK}
 
 
 class Policy:
-    """Decides about single links, by their URL and by what a reader sees of them.
+    """Decides about single links, by their URL and their visible text.
 
     :param settings: of the app: its own addresses, the pattern of one-time links, the scam guard.
-    :param signer: tells our own links by their tokens, whatever host they were made for.
+    :param signer: recognises tracked links by their tokens, also those for a former host.
     """
 
     def __init__(self, settings: Settings, signer: Signer | None = None) -> None:
@@ -123,11 +123,11 @@ class Policy:
         self._remembered = functools.lru_cache(REMEMBERED)(self._refuse)
 
     def refuse(self, url: str) -> str | None:
-        """Say why *url* is not tracked, or ``None``.
+        """Return the reason for which *url* is not tracked, or ``None``.
 
-        :return: ``opted_out``: it has Postal's scheme; a word of :func:`~flask_mailtrack.destination.refusal`, of which
-            ``too_long`` stands for URLs of more than :data:`~flask_mailtrack.destination.MAX_LOCATION` characters, too;
-            ``own_link``: it is one of ours; ``one_time``: it works once, and a redirect would spend or leak it.
+        :return: ``opted_out``: the URL has Postal's scheme; a word of :func:`~flask_mailtrack.destination.refusal`
+            (``too_long`` also for more than :data:`~flask_mailtrack.destination.MAX_LOCATION` characters);
+            ``own_link``: the URL is of this app; ``one_time``: the link works once, and a redirect would spend it.
         """
         return self._remembered(url) if is_carried(url) else self._refuse(url)
 
@@ -138,7 +138,7 @@ class Policy:
             return reason
         if url.lower().startswith(self._roots) or self._is_signed(url):
             return "own_link"
-        # Not in refusal(), which links that are out are asked, too.
+        # Not part of refusal(), because refusal() is also asked about links that are out.
         if not can_be_answered(url):
             return "too_long"
         if _RELAY_VARIABLE.search(url):
@@ -146,7 +146,7 @@ class Policy:
         return "one_time" if self._works_once(url) else None
 
     def _is_signed(self, url: str) -> bool:
-        """Say whether *url* is one of ours for a host that we had before."""
+        """Say whether *url* is a tracked link for a former host."""
         found = _TOKEN.search(url) if self._signer else None
         if self._signer is None or found is None:
             return False
@@ -157,12 +157,12 @@ class Policy:
         return True
 
     def refuse_text(self, url: str, text: str, base_url: str = "") -> str | None:
-        """Say why a link with the visible *text* is not tracked, or ``None``.
+        """Return the reason for which a link with the visible *text* is not tracked, or ``None``.
 
-        A text that begins with a scheme promises where the link leads. Thunderbird warns of a scam if
-        that is another site, so such a link is only tracked where the tracking host is of the site shown.
+        A text that begins with a scheme promises a destination. Thunderbird warns of a scam if the link leads to
+        another site. So such a link is tracked only if the tracking host belongs to the site in the text.
 
-        :param base_url: of the tracking host; default: any of the app's.
+        :param base_url: the base URL of the tracking host; default: any of the app's.
         :return: ``looks_elsewhere``.
         """
         text = text.strip()
@@ -174,19 +174,19 @@ class Policy:
 
 
 def _is_of_site(host: str, shown: str) -> bool:
-    """Say whether *host* is the one shown, or lies under it, or under it without ``www.``."""
+    """Say whether *host* is the shown host, or lies under it, or under it without ``www.``."""
     site = shown.removeprefix("www.")
     return bool(site) and (host in (site, shown) or ("." in site and host.endswith(f".{site}")))
 
 
 def _rule(pattern: str | None) -> Callable[[str], object]:
-    """Return what says of a URL that it works once: the host's expression, or our own rule."""
+    """Return the rule for links that work once: the host's expression, or the rule of this module."""
     if pattern is None:
         return works_once
     return re.compile(pattern, re.IGNORECASE).search if pattern else lambda url: None
 
 
-# Inline and important: nothing in the author's style sheet is stronger, such as img{width:100%!important}.
+# Inline and important, because a style sheet may say img{width:100%!important}.
 _PIXEL_STYLE = ";".join(
     f"{name}:{value}!important"
     for name, value in {
@@ -205,7 +205,7 @@ _BETWEEN = re.compile("[^a-z0-9]+")
 _NAME = "{name}"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 _NONE = frozenset(("none", "off", "no", "false"))
-_MAILBOX = "@!$'*+"  # what RFC 6068, section 2, leaves as it is, besides letters, digits and -._~
+_MAILBOX = "@!$'*+"  # RFC 6068, section 2, leaves these as they are, besides letters, digits and -._~
 
 
 _UNSUBSCRIBES = frozenset({"unsubscribe", FOREIGN})
@@ -215,9 +215,9 @@ class Links:
     """The links of one copy.
 
     :param root: base URL and prefix, such as ``https://links.example.com/m``.
-    :param tokens: of the copy.
+    :param tokens: the tokens of the copy.
     :param ref: the recipient's reference.
-    :param measured: tokens of pixel and links, if not the copy's own: those of a counter.
+    :param measured: the tokens for pixel and links if they are those of a counter; default: the copy's own.
     """
 
     def __init__(self, root: str, tokens: MessageTokens, ref: str, measured: MessageTokens | None = None) -> None:
@@ -239,7 +239,7 @@ class Links:
         return f'<img src="{url}" width="1" height="1" alt="" style="{_PIXEL_STYLE}">'
 
     def honeypot(self) -> str:
-        """Return the markup of a link that neither eyes, nor a screen reader, nor the tab key can find."""
+        """Return the markup of the hidden link. Eyes, screen readers and the tab key do not find it."""
         url = f"{self._root}/{PATHS[Kind.HONEYPOT]}/{self._measured.honeypot()}"
         return f'<a href="{url}" aria-hidden="true" tabindex="-1" rel="nofollow" style="display:none"></a>'
 
@@ -248,7 +248,7 @@ class Links:
         return self._own(Kind.UNSUBSCRIBE)
 
     def unsubscribe_mailto(self, mailbox: str) -> str:
-        """Return a ``mailto:`` URL (RFC 6068) whose subject carries the token, so that the mail can be matched.
+        """Return a ``mailto:`` URL (RFC 6068) with the token in the subject, so that the mail can be matched.
 
         :param mailbox: a bare address.
         """
@@ -256,23 +256,23 @@ class Links:
         return f"mailto:{quote(mailbox, safe=_MAILBOX)}?subject=unsubscribe%20{token}"
 
     def preferences(self) -> str:
-        """Return the URL of the recipient's choices."""
+        """Return the URL of the recipient's preferences."""
         return self._own(Kind.PREFERENCES)
 
     def personal(self, slot: str) -> str:
-        """Return the URL that a slot for a personal link stands for."""
+        """Return the URL for a slot of a personal link."""
         return self.unsubscribe() if slot in _UNSUBSCRIBES else self.preferences()
 
     def _own(self, kind: Kind) -> str:
-        if kind not in self._personal:  # header, footer and text may all ask for it
+        if kind not in self._personal:  # made once, because header, footer and text may all ask for it
             self._personal[kind] = f"{self._root}/{PATHS[kind]}/{self._tokens.recipient(kind, self._ref, self._quiet)}"
         return self._personal[kind]
 
 
 def query_charset(charset: str | None) -> str:
-    """Return what a browser calls the charset of a mail when it writes a query; empty: UTF-8.
+    """Return the charset in which a browser writes the query of a link in a mail; empty: UTF-8.
 
-    A browser takes ISO-8859-1 and ASCII for windows-1252 (Encoding Standard, 4.2), and writes UTF-16 as UTF-8.
+    A browser reads ISO-8859-1 and ASCII as windows-1252 (Encoding Standard, 4.2), and writes UTF-16 as UTF-8.
     """
     try:
         name = codecs.lookup(charset or "utf-8").name
@@ -303,7 +303,7 @@ def as_sent(url: str, charset: str) -> str:
 def parse_utm(said: str, default: tuple[tuple[str, str], ...] = ()) -> tuple[tuple[str, str], ...]:
     """Read ``content=hero; term=x`` from the ``data-mailtrack-utm`` of a link.
 
-    :param default: what holds where nothing of it can be read, except ``none`` and the like.
+    :param default: the result if nothing can be read, except for ``none`` and the like.
     """
     if said.lower() in _NONE:
         return ()
@@ -313,15 +313,15 @@ def parse_utm(said: str, default: tuple[tuple[str, str], ...] = ()) -> tuple[tup
 
 
 def with_utm(url: str, utm: tuple[tuple[str, str], ...], name: str = "") -> str:
-    """Return *url* with ``utm_…`` parameters, before the fragment; those it already has are kept.
+    """Return *url* with ``utm_…`` parameters before the fragment. Parameters in the URL are kept.
 
-    Nothing else of the URL changes: a query is not re-encoded, for the server may be particular. A
-    URL that would be too long for a destination with the parameters goes without them, and so does one that
-    is signed: whoever signed the query would refuse another.
+    Nothing else in the URL changes. A query is not encoded again, because its server may be particular. A URL that
+    the parameters would make too long goes without them. A signed URL goes without them, too, because its server
+    would refuse another query.
 
-    :param url: one that :func:`~flask_mailtrack.destination.refusal` lets pass.
-    :param utm: names without the prefix, and values as people read them; ``{name}`` is the name of the link.
-    :param name: of the link; a parameter that asks for it is left out if there is none.
+    :param url: a URL that :func:`~flask_mailtrack.destination.refusal` lets pass.
+    :param utm: names without the prefix, and values before encoding; ``{name}`` is the name of the link.
+    :param name: the name of the link; without a name, parameters with ``{name}`` are left out.
     """
     head, hash_, fragment = url.partition("#")
     path, _, query = head.partition("?")

@@ -1,9 +1,9 @@
-"""The one door to Flask-Mail: it catches what is sent, and sends the copies.
+"""The one door to Flask-Mail: it catches each message, and sends the copies.
 
-Flask-Mail has no hook before the bytes leave. Libraries make a second ``Mail`` of the same app, and
-connections by themselves, so the hook is where each ``Connection`` comes to be: one of an app with
-Mailtrack gets a class of ours on top of its own. For an app without, the hook does nothing, and the
-object is Flask-Mail's own.
+Flask-Mail has no hook before the bytes leave. Libraries make a second ``Mail`` of the same app, and connections
+of their own. So the hook is at the birth of each ``Connection``: a connection of an app with Mailtrack gets a class
+of this module on top of its own. For an app without Mailtrack the hook does nothing, and the object is
+Flask-Mail's own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from flask import Flask, current_app, has_app_context
 from flask_mail import BadHeaderError, Connection, Message, _MailMixin
-from flask_mail import Mail as Mail  # the rooms above name its type by this door
+from flask_mail import Mail as Mail  # the rooms above import the type from this door
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList, UnknownTag
@@ -41,47 +41,47 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 @dataclass(frozen=True)
 class SendServices:
-    """What a tracked connection needs; one per app."""
+    """The parts that a tracked connection needs; one object per app."""
 
     preparer: prepare.Preparer
     ledger: Ledger
 
 
-# The office itself would keep its app alive: what it holds of the host's may hold the app.
+# A reference to the office would keep the app alive, because objects of the host inside it may hold the app.
 _offices: weakref.WeakKeyDictionary[Flask, Callable[[Flask], SendServices]] = weakref.WeakKeyDictionary()
 _homes: weakref.WeakKeyDictionary[Any, weakref.ref[Flask]] = weakref.WeakKeyDictionary()
-"""The app of each state that Flask-Mail has made; the state itself does not say."""
+"""The app of each state that Flask-Mail has made. The state itself does not know its app."""
 
 
 def install(app: Flask, office: Callable[[Flask], SendServices]) -> None:
-    """Have all that leaves *app* through Flask-Mail prepared by its *office*."""
+    """Let the *office* of *app* prepare all mail that leaves the app through Flask-Mail."""
     _offices[app] = office
     _homes[app.extensions["mail"]] = weakref.ref(app)
 
 
 def is_mail(candidate: object) -> bool:
-    """Say whether *candidate* is a ``Mail`` of Flask-Mail, or the state that it keeps for an app."""
+    """Say whether *candidate* is a ``Mail`` of Flask-Mail, or the state that Flask-Mail keeps for an app."""
     return isinstance(candidate, _MailMixin)
 
 
 def passers_by(*doors: Any) -> list[str]:
-    """Return the classes of the connections that *doors* open, as far as these are not ours."""
+    """Return the classes of the untracked connections that *doors* open."""
     opened = [door.connect() for door in doors]
     return sorted({type(each).__qualname__ for each in opened if not isinstance(each, TrackedConnection)})
 
 
 def _settled(mail: Mail, app: Flask) -> Any:
-    """``Mail.init_app``: note whose the state is."""
+    """``Mail.init_app``: note the app of the state."""
     state = _init_app(mail, app)
     _homes[state] = weakref.ref(_itself(app))
     return state
 
 
 def _made(cls: type[Connection], *args: Any, **kwargs: Any) -> Connection:
-    """``Connection.__new__``: put our class on top of *cls* where the app has Mailtrack."""
+    """``Connection.__new__``: put the tracked class on top of *cls* if the app has Mailtrack."""
     app = next(filter(None, map(_home, (*args, *kwargs.values()))), None)
     asked = app or _current()
-    # As long as no app is known, one may be when something is sent.
+    # If no app is known yet, there may be one when a message is sent.
     if not (asked in _offices if asked else _offices):
         return object.__new__(cls)
     connection: TrackedConnection = object.__new__(_on_top_of(cls, TrackedConnection))
@@ -116,7 +116,7 @@ _classes: dict[tuple[type[Any], type[Any]], type[Any]] = {}
 
 
 def _on_top_of(base: type[Any], mixin: type[Any]) -> type[Any]:
-    """Return *mixin* on top of the host's own class, the same one each time."""
+    """Return *mixin* on top of the host's own class. The same class is returned each time."""
     if base in mixin.__mro__:
         return mixin
     if issubclass(base, mixin):
@@ -147,9 +147,9 @@ class TrackedCopy(Message):
 
     @property
     def send_to(self) -> set[str | tuple[str, str]]:
-        """The envelope's recipient; the headers show what the author wrote.
+        """The recipient of the envelope. The headers show the author's recipients.
 
-        A connection of the host's may send all mail elsewhere, a staging system's for instance: its word counts.
+        A connection of the host may send all mail elsewhere, for example on a staging system. Its recipient counts.
         """
         mine = self.prepared.recipients
         if all(each in self.recipients or each in self.cc or each in self.bcc for each in mine):
@@ -158,10 +158,10 @@ class TrackedCopy(Message):
         return set(mine) if wanted.issuperset(mine) else wanted
 
     def _message(self) -> MIMEBase:
-        """Give each part with parts a boundary, so that Python need not look for one.
+        """Give each multipart a boundary, so that Python need not look for one.
 
-        Left to itself it searches the whole text, once for each level, for a number that does not
-        occur in it: a quarter of the time that a mail of 40 KB takes. 128 random bits do not occur.
+        Python would search the whole text, once for each level, for a number that does not occur in the text. This
+        takes a quarter of the time of a mail of 40 KB. 128 random bits do not occur.
         """
         message = super()._message()
         for part in message.walk():
@@ -172,11 +172,11 @@ class TrackedCopy(Message):
         return message
 
     def _mimetext(self, text: str | None, subtype: str = "plain") -> MIMEText:
-        """Flask-Mail writes lines as long as they come; a mail server may cut or refuse them."""
-        # What goes out is not always in the charset that was asked for: Japanese is sent as ISO-2022-JP.
+        """Encode a text with long lines. Flask-Mail writes lines of any length, and a mail server may refuse them."""
+        # The charset on the wire is not always the one that was asked for: Japanese is sent as ISO-2022-JP.
         charset = Charset(self.charset or "utf-8")
         try:
-            # What was bytes, and not of this charset, becomes the same bytes again.
+            # Bytes that were not of this charset become the same bytes again.
             octets = (text or "").encode(charset.output_charset or "utf-8", "surrogateescape")
         except (UnicodeError, LookupError):
             return super()._mimetext(text, subtype)
@@ -193,18 +193,18 @@ class TrackedConnection(Connection):
     """A connection that sends tracked copies, if the app has Mailtrack."""
 
     home: weakref.ref[Flask] | None = None
-    """The app that its ``Mail`` was made with; ``None``: the current one counts."""
+    """The app of the ``Mail`` behind the connection; ``None``: the current app counts."""
 
     def send(self, message: Message, *args: Any, **kwargs: Any) -> None:
-        """Send *message*, a copy for each recipient.
+        """Send *message*, with a copy for each recipient.
 
-        :param args: with *kwargs* what the host's own ``send`` takes; Flask-Mail's takes ``envelope_from``.
-        :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
-        :raises UnknownList: it names a list that is not in ``MAILTRACK_LISTS``.
-        :raises UnknownTag: it has a tag that is retired, or not declared where any is.
-        :raises BadHeaderError: a header of it would break out of its line.
-        :raises smtplib.SMTPException: as without us: all recipients were refused, or the server
-            failed; then too every copy that can still be sent has been.
+        :param args: with *kwargs*, the arguments of the host's own ``send``; Flask-Mail's takes ``envelope_from``.
+        :raises OptOutsUnavailable: the message names a list whose opt-outs cannot be read.
+        :raises UnknownList: the message names a list that is not in ``MAILTRACK_LISTS``.
+        :raises UnknownTag: the tag is retired, or is not among the declared tags.
+        :raises BadHeaderError: a header would break out of its line.
+        :raises smtplib.SMTPException: all recipients were refused, or the server failed, as without Mailtrack. Every
+            copy that could still be sent was sent before.
         """
         transmit = super().send
         office = self._office()
@@ -213,7 +213,7 @@ class TrackedConnection(Connection):
             return
         if bad := headers.bad_header(_headers(message)):
             raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
-        if message.date is None:  # as Flask-Mail does: a host reads there when its mail was sent
+        if message.date is None:  # Flask-Mail sets it, too, and a host may read the time of sending there
             message.date = time.time()
         try:
             message = _with_plain_bodies(message)
@@ -259,10 +259,10 @@ def _tell(office: SendServices, failure: RewriteError) -> None:
 
 
 def _with_plain_bodies(message: Message) -> Message:
-    """Return *message*, or a copy of it, with bodies that are nothing but text.
+    """Return *message*, or a copy of it, with bodies that are plain strings.
 
-    A lazy string is translated now, as Flask-Mail does when it writes the mail. A ``Markup`` would escape
-    what is put into it, and is equal to the string that is not marked.
+    A lazy string is translated now; Flask-Mail would translate it when it writes the mail. A ``Markup`` would escape
+    each insertion, and compares equal to the unmarked string.
     """
     charset = Charset(message.charset or "utf-8").output_charset or "utf-8"
     parts = {kind: plain(part, charset) for kind, part in message.alts.items()}
@@ -275,20 +275,20 @@ def _with_plain_bodies(message: Message) -> Message:
 
 
 def _lines_fit(octets: bytes) -> bool:
-    """Say whether no line is too long for SMTP. Looks at one place in a thousand, unless it must look at all."""
+    """Say whether all lines are short enough for SMTP. Usually one look in a thousand characters is enough."""
     start, size = 0, len(octets)
     while size - start > MAX_LINE:
         end = octets.rfind(b"\n", start, start + MAX_LINE + 1)
-        if end < 0:  # a lone CR ends a line too
+        if end < 0:  # a lone CR ends a line, too
             return max(map(len, octets[start:].splitlines())) <= MAX_LINE
         start = end + 1
     return True
 
 
 def _headers(message: Message) -> dict[str, str]:
-    """Return what the author puts into headers, as far as it can break out of its line.
+    """Return the author's header values that can break out of their lines.
 
-    A folded value is legal, and a name or subject that is not ASCII is encoded before it is written.
+    A folded value is legal. A name or subject that is not ASCII is encoded before it is written.
     """
     found = {name: headers.unfolded(value) for name, value in (message.extra_headers or {}).items()}
     people = [message.sender, message.reply_to or "", *message.recipients, *message.cc, *message.bcc]
@@ -302,7 +302,7 @@ def _headers(message: Message) -> dict[str, str]:
 
 
 def _is_unsendable(message: Message) -> bool:
-    """Flask-Mail's own checks come first, so that its own errors are what a host sees."""
+    """Say whether Flask-Mail itself refuses the message. Its checks come first, so that a host sees its errors."""
     return not message.send_to or not message.sender or message.has_bad_headers()
 
 

@@ -1,6 +1,6 @@
-"""What is tracked of a message: five places may say so, and the narrowest wins.
+"""The options of a message. Five places may set them, and the narrowest place wins.
 
-What an operator has decided is asked for each copy, so that a campaign under way obeys.
+The operator's switches are asked for each copy, so that they also hold for a running campaign.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ ATTRIBUTE = "_mailtrack_options"
 MAX_NAME = 255
 MAX_METADATA_BYTES = 64_000
 MAX_METADATA_LEVELS = 20
-"""Of nested lists and dicts, the outermost counted: MariaDB refuses JSON of 32."""
+"""Levels of nested lists and dicts, with the outermost. MariaDB refuses JSON of 32 levels."""
 
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SWITCHES = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 _SWITCHED = ("opens", "clicks", "unsubscribe", "transactional", "store")
 _KEYS = {name: name for name in (*_SWITCHED, "tag", "mode", "encoding")} | {"list": "list_id"}
-"""What may stand in the header, and the option that it is."""
+"""The words of the header, and the option behind each."""
 
 
 class TrackingOptions(TypedDict, total=False):
-    """The names and types of :class:`Options`, for what takes them as keyword arguments."""
+    """The names and types of :class:`Options`, for functions that take them as keyword arguments."""
 
     opens: bool | None
     clicks: bool | None
@@ -60,14 +60,15 @@ class TrackingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one place says; ``None`` leaves it to the wider ones.
+    """The options of one place. ``None`` leaves an option to the wider places.
 
-    The fields are what :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` takes, and documents.
+    :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` documents the fields.
 
-    :raises TypeError: a value of the wrong type.
-    :raises ValueError: ``transactional`` together with ``clicks`` or ``unsubscribe``, a mode that is none, a name
-        that is too long or has control characters, metadata that is not JSON, is too long or too deep, or that
-        databases do not take (NaN, NUL, half an emoji), or a utm name of other than letters, digits and underscores.
+    :raises TypeError: a value has the wrong type.
+    :raises ValueError: ``transactional`` is given together with ``clicks`` or ``unsubscribe``; the mode is unknown;
+        a name is too long or has control characters; the metadata is not JSON, is too long or too deep, or holds a
+        value that databases do not take (NaN, NUL, half an emoji); or a utm name has other characters than letters,
+        digits and underscores.
     """
 
     opens: bool | None = None
@@ -83,7 +84,7 @@ class Options:
     store: bool | None = None
     encoding: str | None = None
     merged: InitVar[bool] = False
-    """The parts have been looked at, and together they may be longer than each."""
+    """Whether the options were merged. The parts have been checked, and may be longer together than each alone."""
 
     def __post_init__(self, merged: bool) -> None:
         if merged:
@@ -102,7 +103,7 @@ class Options:
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write a dict.")
         if self.list_id and not 0 < len(folded(self.list_id)) <= MAX_NAME:
             raise ValueError(f"list_id is {self.list_id[:40]!r}: write a name, of up to {MAX_NAME} characters.")
-        # Of two places the narrower wins; one place that says both has made a mistake.
+        # Between two places the narrower one decides. One place that sets both has made a mistake.
         for name in ("clicks", "unsubscribe"):
             if self.transactional and getattr(self, name):
                 raise ValueError(f"transactional mail has no {name}: leave out transactional=True or {name}=True.")
@@ -113,31 +114,31 @@ class Options:
                 raise ValueError(f"utm has {key!r}: write a name such as 'source', of letters, digits and underscores.")
 
     def within(self, wider: Options) -> Options:
-        """Return these options, completed by *wider* ones; dicts are merged."""
+        """Return these options, completed by *wider* ones. Dicts are merged."""
         values = {f.name: _narrower(getattr(self, f.name), getattr(wider, f.name)) for f in fields(self)}
         return Options(**values, merged=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """What holds for one message, all places asked."""
+    """The decision for one message, after all places were asked."""
 
     opens: bool
     clicks: bool
     unsubscribe: bool
     tag: str
     list_id: str
-    """Folded, as it is stored."""
+    """The name of the list, folded, as it is stored."""
     metadata: Mapping[str, Any]
     utm: tuple[tuple[str, str], ...]
     base_url: str
     mode: Mode
     columns: Mapping[str, Any]
     list_name: str = ""
-    """As it is configured, or else written: for ``List-Id``, which mail programs sort by."""
+    """The name of the list as configured, or else as written. It is for ``List-Id``, by which mail programs sort."""
     transactional: bool = False
     foreign: bool = False
-    """Whether the unsubscribe placeholders of other services are filled in, in mail without a list too."""
+    """Whether to fill in the unsubscribe placeholders of other services, also in mail without a list."""
     store: bool = True
     encoding: str = ""
 
@@ -147,7 +148,7 @@ _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=Non
 
 @contextmanager
 def block(options: Options) -> Iterator[None]:
-    """Apply *options* to whatever is sent inside; blocks nest."""
+    """Apply *options* to all mail that is sent inside. Blocks nest."""
     wider = _block.get()
     reset = _block.set(options.within(wider) if wider else options)
     try:
@@ -164,14 +165,14 @@ def choose(
     foreign: Mapping[str, Any] | None = None,
     operator: Mapping[str, bool] | None = None,
 ) -> Tracking:
-    """Ask account, sender domain, block, header and message, in this order of growing weight.
+    """Decide by account, sender domain, block, header and message. A later one is stronger.
 
-    What the operator has switched off is off, whoever says otherwise; what is on replaces account and sender domain.
+    A switch of the operator that is off is off in any case. A switch that is on replaces account and sender domain.
 
     :param header: the value of :data:`HEADER`, or ``""``.
-    :param own: what :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` left on the message.
-    :param foreign: what the headers of other services say; ours is stronger.
-    :param operator: what :meth:`.Operator.decisions` says.
+    :param own: the options that :meth:`Mailtrack.track <flask_mailtrack.Mailtrack.track>` left on the message.
+    :param foreign: the options from headers of other services; the header of this package is stronger.
+    :param operator: the result of :meth:`.Operator.decisions`.
     """
     decided = operator or {}
     domain = dict(settings.sender_domains.get(sender_domain, {}))
@@ -213,9 +214,9 @@ def choose(
 
 
 def places(header: str, own: Options | None, foreign: Mapping[str, Any] | None = None) -> list[tuple[str, Options]]:
-    """Return who else says something of a message, from the widest place to the narrowest, with what is said there.
+    """Return the places that set options of a message, from the widest to the narrowest, with their options.
 
-    Takes what :func:`choose` takes.
+    The parameters are those of :func:`choose`.
     """
     found = (
         ("the block", _block.get()),
@@ -227,16 +228,16 @@ def places(header: str, own: Options | None, foreign: Mapping[str, Any] | None =
 
 
 def check_list(lists: Collection[str], name: str | None) -> None:
-    """Refuse the name of a list that is not among *lists*, if there are any.
+    """Refuse a name that is not among *lists*, if there are any lists.
 
-    :raises UnknownList: most likely with a typo, so that nobody would be known to have left it.
+    :raises UnknownList: the name is most likely misspelt, so that its opt-outs would not be found.
     """
     if lists and name and folded(name) not in map(folded, lists):
         raise UnknownList(name, nearest(name, lists))
 
 
 def names_a_list(message: object) -> bool:
-    """Say whether a message, or the block it is sent in, names a list; for when nothing else can be asked."""
+    """Say whether a message or its block names a list, without asking anything else."""
     said = (getattr(message, ATTRIBUTE, None), _block.get())
     given = getattr(message, "extra_headers", None) or {}
     header = "; ".join(str(value) for name, value in given.items() if str(name).lower() == HEADER.lower())
@@ -245,10 +246,10 @@ def names_a_list(message: object) -> bool:
 
 
 def parse(header: str) -> Options:
-    """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which is for opens and clicks.
+    """Read ``opens=on; clicks=off; tag=welcome; list=news``, or ``off``, which means opens and clicks.
 
-    A header may come from far away, so what cannot be read is logged. As it may have asked for less, opens and
-    clicks are then off, and if it was about ``store``, the mail is not kept.
+    A header may come from far away, so an item that cannot be read is logged instead of raised. The item may have
+    asked for less, so opens and clicks are then off. If the item was about ``store``, the mail is not kept.
     """
     said, less = _NOTHING, _NOTHING
     for item in filter(None, map(str.strip, header.split(";"))):
@@ -263,7 +264,7 @@ def parse(header: str) -> Options:
 
 
 def _lenient(values: Mapping[str, Any] | None) -> Options:
-    """Return the options of *values*, one by one; what cannot be one is logged."""
+    """Return the options of *values*, one by one. A value that is not valid is logged."""
     said = _NOTHING
     for name, value in (values or {}).items():
         try:
@@ -287,9 +288,9 @@ def _one(key: str, value: str) -> Options:
 
 
 def said_in_code(options: TrackingOptions) -> Options:
-    """Return what a host says by keyword arguments.
+    """Return the options that a host gives as keyword arguments.
 
-    :raises TypeError: a value of the wrong type, or a name that is no option; it names the nearest one.
+    :raises TypeError: a value has the wrong type, or a name is not an option; the text names the nearest one.
     :raises ValueError: as for :class:`Options`.
     """
     for name in options:
@@ -343,9 +344,9 @@ _UNKEPT = Options(opens=False, clicks=False, store=False)
 
 
 class Operator:
-    """Answers from memory, or after one query each few seconds; never raises.
+    """Knows the operator's decisions. Answers from memory, with one query every few seconds. Never raises.
 
-    :param settings: the configuration, which holds where nothing is set.
+    :param settings: the configuration, which holds if no switch is set.
     :param switches: the switches in force.
     :param domains: the tracking domains in use.
     """
@@ -357,14 +358,14 @@ class Operator:
         self._tags = DeclaredTags(settings.tags, switches)
 
     def check_tag(self, name: str | None) -> None:
-        """Refuse a tag that is not declared, where any is.
+        """Refuse a tag that is not among the declared tags.
 
-        :raises UnknownTag: it is not, or has been retired.
+        :raises UnknownTag: the tag is not declared, or is retired.
         """
         self._tags.check(name)
 
     def decisions(self, sender: str) -> dict[str, bool]:
-        """Return what is on or off for mail of *sender*; what is left to the configuration is not there.
+        """Return the switches for mail of *sender*. A switch that is left to the configuration is not in the dict.
 
         :param sender: a normalised address.
         """
@@ -372,15 +373,15 @@ class Operator:
         return {key: each.value for key, each in said.items() if each.value is not None}
 
     def explained(self, sender: str) -> dict[str, Decision]:
-        """Return the same for every switch, with the setting that decided."""
+        """Return all switches for mail of *sender*, each with the setting that decided."""
         in_force = self._switches.now()
         return {key: in_force.decide(key, sender) for key in SWITCHES}
 
     def base_url(self, sender: str) -> str:
-        """Return where the links of a mail stand: the narrowest host that works.
+        """Return the base URL for the links of a mail: the narrowest host that works.
 
-        A verified tracking domain of the sender's domain, or of one above it; what the configuration names for it; the
-        verified default of the account; ``MAILTRACK_BASE_URL``.
+        In this order: a verified tracking domain of the sender's domain, or of a domain above it; the host that the
+        configuration names for the sender's domain; the verified default of the account; ``MAILTRACK_BASE_URL``.
         """
         labels = sender.rpartition("@")[2].split(".")
         for start in range(len(labels)):

@@ -1,13 +1,12 @@
-"""Placeholders: what stands for a personal link until the recipient is known.
+"""Placeholders: they stand for a personal link until the recipient is known.
 
-A template is rendered before anybody knows to whom the mail goes. The Jinja globals therefore give URLs
-under a host that can never exist (RFC 2606, section 2), in letters that no escaping changes; the send
-replaces each URL by the recipient's own. A key is part of the host, so that a stranger whose text the
-host mails cannot write a placeholder.
+A template is rendered before the recipient is known. So the Jinja globals give URLs under a host that can never
+exist (RFC 2606, section 2), in letters that no escaping changes. The send replaces each URL by the recipient's own.
+A key is part of the host name, so that a stranger whose text the host mails cannot write a placeholder.
 
-The slots of a body are the placeholders that are filled in. A placeholder is filled in only as a whole: the whole
-value of an attribute, or a whole word of text. In a longer URL, ``https://example.com/?u=…`` for instance, the
-recipient's link would go to a stranger.
+The slots of a body are the placeholders that are filled in. A placeholder is filled in only as a whole: as the whole
+value of an attribute, or as a whole word of text. Inside a longer URL, such as ``https://example.com/?u=…``, a
+stranger would get the recipient's link.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from markupsafe import Markup
 from flask_mailtrack.outgoing.rewriting.syntax import Stretch, stretches
 
 WORDS = {"unsubscribe": "unsubscribe", "preferences": "preferences", "optout": "tracking-optout", "pixel": "pixel"}
-"""The name of each slot, and the word by which its host begins."""
+"""The names of the slots, and the words with which their host names begin."""
 
 FOREIGN = "foreign"
 """The name of the slots of other services: an unsubscribe link."""
 
 PERSONAL = frozenset({"unsubscribe", "preferences", "optout", FOREIGN})
-"""The slots that are one person's."""
+"""The slots with personal links."""
 
 LEADS_OUT = frozenset({"unsubscribe", "preferences", FOREIGN})
 """The slots by which a recipient can leave a list."""
 
 # The unsubscribe placeholders of other services, so that their templates work here as they are.
-# A blank may be missing, or be several.
+# Blanks may be missing or repeated.
 _FOREIGN = (
     "%%user_defined_unsubscribe_link%%",  # SendCloud (Aurora)
     "<% asm_group_unsubscribe_raw_url %>",  # SendGrid
@@ -91,7 +90,7 @@ _BLANKS = "(?:\\s|%20|&nbsp;|&#0*(?:32|160);|&#x0*(?:20|a0);){0,20}"
 
 
 def _spelled(text: str, *, percent: bool) -> str:
-    """Return a pattern for *text* as it is, and as the tools that inline CSS escape it.
+    """Return a pattern for *text*, as it is and as tools that inline CSS escape it.
 
     :param percent: also percent-encoded.
     """
@@ -107,7 +106,7 @@ def _spellings(character: str, percent: bool) -> str:
     ways = [f"&#0*{code};", f"&#x0*{code:x};", *([f"%{code:02x}"] if percent else [])]
     if names := _NAMED.get(character):
         ways.append(f"&(?:{names});")
-    # The character itself comes last: a percent sign is the beginning of one that is encoded.
+    # The character itself comes last, because an encoded character begins with a percent sign.
     return f"(?:{'|'.join(ways)}|{re.escape(character)})"
 
 
@@ -120,17 +119,17 @@ _SCHEME = rf"https?{_spelled('://', percent=True)}"
 _TOKENS = "|".join(
     [*map(_alone, _FOREIGN), f"{_spelled('[[UNSUB_LINK_', percent=True)}[a-z]{{2}}{_spelled(']]', percent=True)}"]
 )  # Mailjet
-# An editor puts a scheme before what does not look like an address to it.
+# Editors put a scheme before text that does not look like an address.
 _OTHERS = rf"(?<![a-z])(?P<{FOREIGN}>{_SCHEME}{_spelled('$UNSUB$', percent=True)}(?!\$)|(?:{_SCHEME})?(?:{_TOKENS}))"
 _HINT = re.compile(rf"{re.escape(_HOST)}|unsub", re.IGNORECASE)
-"""Every placeholder has one of these in it; most bodies have neither, and need not be read again."""
+"""Every placeholder holds one of these. Most bodies hold neither, and need not be read again."""
 
 
 class Placeholders:
     """The placeholders of one app.
 
-    :param labels: returns, for the word of a slot, what follows the word in the host: one label for each
-        signing key, newest first. Those of older keys are in templates that were rendered before.
+    :param labels: returns, for the word of a slot, the labels that follow the word in the host name: one for each
+        signing key, newest first. Labels of older keys are in templates that were rendered before.
     """
 
     def __init__(self, labels: Callable[[str], Sequence[str]]) -> None:
@@ -138,28 +137,28 @@ class Placeholders:
         self.urls: dict[str, str] = {slot: f"https://{names[0]}/" for slot, names in hosts.items()}
         """By slot."""
         self.pixel: str = f'<img src="{self.urls["pixel"]}" width="1" height="1" alt="">'
-        """Markup, so it is the one that escaping changes; it is found escaped, too."""
+        """The only placeholder that is markup, which escaping changes. It is found escaped, too."""
         self._hosts = [host.encode() for names in hosts.values() for host in names]
         either = "|".join(f"(?P<{slot}>{'|'.join(map(re.escape, names))})" for slot, names in hosts.items())
-        # Neither a longer host nor a longer name; a full stop behind it ends the sentence.
+        # The host and the name must not be part of longer ones. A full stop behind them ends the sentence.
         end = rf"(?![a-z0-9-]|\.[a-z0-9])(?:{_spelled('/', percent=False)})?"
         own = rf"https?{_spelled('://', percent=False)}(?:{either}){end}"
         self.own: re.Pattern[str] = re.compile(own, re.IGNORECASE)
-        """Finds our placeholders; the name of the matching group says which."""
+        """Finds placeholders of this package. The name of the matching group is the slot."""
         self.every: re.Pattern[str] = re.compile(rf"{own}|{_OTHERS}", re.IGNORECASE)
-        """Finds ours and those of other services (group :data:`FOREIGN`)."""
+        """Finds placeholders of this package and of other services (group :data:`FOREIGN`)."""
         self.images: re.Pattern[str] = _images("|".join(map(re.escape, hosts["pixel"])) + end)
-        """Finds the markup of the pixel where it is text: as it is, and escaped."""
+        """Finds the markup of the pixel in text, as it is and escaped."""
 
     def left_in(self, page: bytes | str) -> bool:
-        """Say whether *page* holds one of ours, in whatever form."""
+        """Say whether *page* holds a placeholder of this package, in any form."""
         data = page.encode("utf-8", "replace") if isinstance(page, str) else page
         return _HOST.encode() in data and any(host in data for host in self._hosts)
 
     def shown(self, text: str, url: Callable[[str], str]) -> str:
-        """Return *text* for people to read: with ours replaced, so that the key is nowhere to be seen.
+        """Return *text* for people to read. Placeholders are replaced, so that the key is not shown.
 
-        :param url: returns what stands for a slot.
+        :param url: returns the replacement for a slot.
         """
         return self.own.sub(lambda match: url(match.lastgroup or ""), text) if _HOST in text.lower() else text
 
@@ -168,13 +167,13 @@ class Placeholders:
         return Markup('<a href="{}">{}</a>').format(self.urls["unsubscribe"], text)
 
     def jinja_globals(self) -> Mapping[str, Callable[..., str]]:
-        """Return what templates of mails may call."""
+        """Return the functions for templates of mails."""
         return {
             "unsubscribe_url": lambda: self.urls["unsubscribe"],
             "unsubscribe_link": self.unsubscribe_link,
             "preferences_url": lambda: self.urls["preferences"],
             "tracking_optout_url": lambda: self.urls["optout"],
-            "tracking_pixel": lambda: Markup(self.pixel),  # noqa: S704 - made here, of nothing but a key
+            "tracking_pixel": lambda: Markup(self.pixel),  # noqa: S704 - made here, from a key only
         }
 
 
@@ -184,7 +183,7 @@ def hinted(body: str) -> bool:
 
 
 def readable(token: str) -> str:
-    """Return a placeholder of another service as its author knows it."""
+    """Return a placeholder of another service in the author's spelling."""
     return html.unescape(token)
 
 
@@ -195,14 +194,14 @@ def _images(pixel: str) -> re.Pattern[str]:
     return re.compile(rf"<img\b[^<>]*?{url}[^<>]*>|&lt;img\b{escaped}{url}{escaped}&gt;", re.IGNORECASE)
 
 
-# Blanks and what ends a word in any script; Chinese and Japanese put no blank before their punctuation.
+# Blanks and marks that end a word in any script. Chinese and Japanese put no blank before their punctuation.
 _STOP = re.compile(
     r'[\s\x00-\x20\xa0\u200b\u2060\ufeff<>"`\u3001-\u3003\u3008-\u3011\u3014-\u301b！（），．：；？［］｛｝｡､｢｣]'
 )
 _IN_URL = frozenset("/?&#%=@\\.+")
 _BEHIND = re.compile(r"[.,:;!?'*|…‥،؛؟।’‘‚”“„«»‹›)\]}_~–—-]*(?:\Z|(?<=[)\]}'’”»›]))")
 _NEAR = 400
-"""As far around a placeholder its word is read; in a longer word it is not filled in."""
+"""The number of characters around a placeholder in which its word is read. In a longer word it is not filled in."""
 
 
 class Slot(NamedTuple):
@@ -211,18 +210,18 @@ class Slot(NamedTuple):
     start: int
     end: int
     name: str
-    """What it stands for; empty: it stays as it is."""
+    """The name of the slot; empty: the placeholder stays as it is."""
     leads_out: bool = False
-    """Whether a reader can leave a list by it."""
+    """Whether a reader can leave a list by the link."""
     said: str = ""
-    """What stays, as its author wrote it; empty where nobody need be told."""
+    """A placeholder that stays, in the author's spelling; empty if the author need not be told."""
 
 
 class Slots:
     """Finds the slots of bodies.
 
-    :param others: whether the placeholders of other services are looked for.
-    :param url: returns what people are shown in place of a placeholder of ours.
+    :param others: whether to look for the placeholders of other services.
+    :param url: returns the text that people see instead of a placeholder.
     """
 
     def __init__(self, placeholders: Placeholders, others: bool, url: Callable[[str], str]) -> None:
@@ -233,7 +232,7 @@ class Slots:
     def in_text(self, text: str, foreign: bool) -> list[Slot]:
         """Return the slots of a plain text, in order.
 
-        :param foreign: whether the placeholders of other services are filled in; else they stay.
+        :param foreign: whether to fill in the placeholders of other services; else they stay.
         """
         if not hinted(text):
             return []
@@ -261,7 +260,7 @@ class Slots:
                 whole = whole and (stretch.name, stretch.attribute) == ("img", "src")
                 yield self._slot(match, stretch.tag if whole else match.span(), whole, foreign)
             elif match.lastgroup == FOREIGN:
-                # A template language may be in any attribute; only of an address we know what to put there.
+                # A template language may be in any attribute. Only for an address is the replacement known.
                 whole = whole and stretch.attribute == "href"
                 yield self._slot(match, match.span(), whole, foreign, stretch.followable)
             else:
@@ -294,13 +293,13 @@ class Slots:
 
 
 def _around(text: str, stretch: Stretch, match: re.Match[str], escaped: bool) -> tuple[str, str]:
-    """Return what stands in the same word before and behind a match."""
+    """Return the characters of the same word before and behind a match."""
     before = text[max(stretch.start, match.start() - _NEAR) : match.start()]
     behind = text[match.end() : min(stretch.end, match.end() + _NEAR)]
     if escaped:
         before, behind = unescape(before), unescape(behind)
     if match.start() - stretch.start > _NEAR and not _STOP.search(before):
-        before = f"/{before}"  # nobody knows what it is the end of
+        before = f"/{before}"  # the beginning of the word is out of sight, so it counts as part of a URL
     return _STOP.split(before)[-1], _STOP.split(behind, maxsplit=1)[0]
 
 

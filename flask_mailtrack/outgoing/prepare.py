@@ -1,4 +1,4 @@
-"""From one message to one copy per recipient, each with links of its own."""
+"""From one message to one copy per recipient, each copy with links of its own."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 
 CLIPPED_FROM = 102_000
-"""Characters of HTML that Gmail shows; it cuts what follows, and with it a pixel at the bottom."""
+"""Characters of HTML that Gmail shows. Gmail cuts the rest, and with it a pixel at the bottom."""
 
 
 class Preparer:
     """Turns messages into batches.
 
-    :param optouts: who has refused what.
-    :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; asked once for
+    :param optouts: knows the opt-outs.
+    :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; called once for
         each body, with a placeholder for the URL.
-    :param ledger: keeps where links lead that do not carry it.
-    :param operator: what is switched on and off at run time, and where links stand.
+    :param ledger: keeps the destinations of links that do not carry them.
+    :param operator: knows the switches of the operator, and the hosts for links.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Preparer:
         self.bodies: Bodies = Bodies(settings, signer)
 
     def prepare(self, letter: Letter) -> Mailing:
-        """Return the copies of *letter*, which itself stays as it is.
+        """Return the copies of *letter*. The letter itself stays as it is.
 
-        :raises OptOutsUnavailable: it names a list whose opt-outs cannot be read.
-        :raises UnknownList: it names a list that is not in ``MAILTRACK_LISTS``.
-        :raises UnknownTag: it has a tag that is retired, or not declared.
+        :raises OptOutsUnavailable: the letter names a list whose opt-outs cannot be read.
+        :raises UnknownList: the letter names a list that is not in ``MAILTRACK_LISTS``.
+        :raises UnknownTag: the tag is retired, or is not among the declared tags.
         """
         given = dict(letter.extra_headers or {})
         header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
@@ -80,7 +80,7 @@ class Preparer:
 
 @dataclass(frozen=True, slots=True)
 class _Recipient:
-    """One address as the author wrote it, and as it is compared."""
+    """One address, in the author's spelling and in the spelling for comparisons."""
 
     written: Address
     address: str
@@ -112,7 +112,7 @@ class _Work:
         self._others: dict[str, Body] = {}
         """The other alternatives, by subtype."""
         self._footers: dict[str, text.AsWritten | None] = {}
-        """Each rendered once, by part."""
+        """The footers, by part. Each is rendered once."""
         self._failures: list[RewriteError] = []
         self._broken = False
         self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
@@ -135,7 +135,7 @@ class _Work:
         wanted = [r for r in recipients if not r.gone]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone if self._choice.store]
         copies = self._copies(self._envelopes(wanted, personal))
-        # What goes wrong with the first would with all: it must come up before anything has been sent.
+        # An error in the first copy would be in all copies, so the first copy is made before anything is sent.
         first = list(islice(copies, 1))
         bodies = [body for body in (self._html, self._text) if body]
         common: list[LinkTarget | SentMessage] = [target for body in bodies for target in body.targets]
@@ -144,7 +144,7 @@ class _Work:
         return Mailing(chain(first, copies), suppressed, tuple(common), self._failures)
 
     def _compiled(self) -> bool:
-        """Prepare the bodies, and say whether anything in them is one person's."""
+        """Prepare the bodies, and say whether anything in them is personal."""
         try:
             self._compile()
         except Exception as error:
@@ -154,7 +154,7 @@ class _Work:
         return self._broken or any(body.found & placeholders.PERSONAL for body in self._bodies)
 
     def _envelopes(self, wanted: list[_Recipient], personal: bool) -> list[tuple[_Recipient, ...]]:
-        # A link that is one person's must not stand in a copy that others read; nor a pixel by which one is seen.
+        # A copy for several people must not hold a link or a pixel of one of them.
         seen = self._settings.split or self._choice.mode == Mode.DELIVERABILITY
         measured = seen and self._is_measured and not all(r.silent for r in wanted)
         if personal or self._choice.unsubscribe or measured:
@@ -163,7 +163,7 @@ class _Work:
 
     @property
     def _is_measured(self) -> bool:
-        """Whether there is a pixel or a tracked link."""
+        """Whether the mail has a pixel or a tracked link."""
         return any((body.pixel and self._choice.opens) or body.stamps for body in self._bodies)
 
     def _compile(self) -> None:
@@ -171,7 +171,7 @@ class _Work:
         self._compile_for(plan)
         referred = [link for body in self._bodies for link in body.referred]
         if referred and not self._preparer.ledger.keep(referred):
-            # Without its row such a link would lead nowhere, so it stays as the author wrote it.
+            # Without its row a link by reference would lead nowhere, so the author's link stays.
             self._compile_for(replace(plan, references=False))
         if self._html and self._html.failure:
             self._failures.append(self._html.failure)
@@ -191,7 +191,7 @@ class _Work:
     def _way_out(self) -> bool:
         """Whether the mail carries a way out: a link that a reader can follow, or a header.
 
-        If so, the opt-outs are asked. Transactional mail goes out whatever it carries.
+        The opt-outs are asked for such mail. Transactional mail goes out in any case.
         """
         if self._choice.unsubscribe or self._choice.transactional:
             return self._choice.unsubscribe
@@ -199,7 +199,7 @@ class _Work:
         return header or any(body.leads_out for body in self._bodies)
 
     def _warn(self) -> None:
-        """Say what the author should know about the ways out."""
+        """Log placeholders that stay, and list mail without a way out."""
         if staying := dict.fromkeys(said for body in self._bodies for said in body.staying):
             log.warning("placeholders stay as they are in %r: %s", self._letter.subject, ", ".join(staying))
         if is_dead_end(self._choice, self._settings, self._bodies):
@@ -222,7 +222,7 @@ class _Work:
         self._failures.append(RewriteError("prepare", repr(error)))
 
     def _plain(self, recipient: _Recipient) -> Copy:
-        """What is sent when we have failed: the author's mail, but to nobody who has left, and with a way to leave."""
+        """Return the copy after a failure: the author's mail, with a way to leave, to nobody who has left."""
         row = self._row(recipient, error="untracked: prepare")
         links, letter = self._links(row, recipient), self._letter
         html, body = letter.html, letter.body
@@ -239,7 +239,7 @@ class _Work:
         return body.render(links, False, self._fill(body.found, links))
 
     def _recipients(self) -> list[_Recipient]:
-        # A host's own Message may say otherwise than its headers to whom it goes: its word counts.
+        # A host's own Message class may name other recipients than its headers. Its send_to counts.
         wanted = set(self._letter.send_to)
         named = [*self._letter.recipients, *self._letter.cc, *self._letter.bcc]
         found: dict[str, Address] = {}
@@ -249,7 +249,7 @@ class _Work:
         return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
 
     def _refused(self, addresses: list[str]) -> Mapping[str, set[OptOutKind]]:
-        # The switch is about what the mail shows; who has left is not written to, whatever it says.
+        # The switch for unsubscribe is about headers and footer. People who have left get no mail in any case.
         if not self._choice.transactional and (self._choice.list_id or self._way_out):
             return self._preparer.optouts.among(addresses, self._choice.list_id)
         if not self._choice.opens and not self._choice.clicks:
@@ -257,7 +257,7 @@ class _Work:
         try:
             return self._preparer.optouts.silent(addresses)
         except Exception as error:
-            # Nobody may be recorded who perhaps does not want it; the mail itself must go out.
+            # Without the opt-outs nobody may be measured, but the mail itself must go out.
             log.warning("the message goes out untracked: %s", error)
             log.debug("why the opt-outs cannot be read", exc_info=True)
             return {address: {OptOutKind.TRACKING} for address in addresses}
@@ -282,7 +282,7 @@ class _Work:
         )
 
     def _clipped(self, length: int) -> list[RewriteError]:
-        """Say that Gmail will cut the mail before its end, and with it the pixel at the bottom."""
+        """Return a warning if Gmail cuts the mail before its end, and with it the pixel at the bottom."""
         if self._settings.pixel != "bottom" or length <= CLIPPED_FROM:
             return []
         return [RewriteError("clipped", f"{length} characters of HTML, Gmail shows {CLIPPED_FROM}")]
@@ -295,7 +295,7 @@ class _Work:
         return headers.for_list(links.unsubscribe(), self._choice.list_name, domain, self._given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
-        """Return the other alternatives, an AMP part for instance: as written, but for placeholders and footer."""
+        """Return the other alternatives, such as an AMP part: as written, except placeholders and footer."""
         filled = dict(self._letter.alts)
         for kind, body in self._others.items():
             fill = self._fill(body.found, links)
@@ -345,7 +345,7 @@ class _Work:
         at = "" if "pixel" in self._html.found else at
         fill["start"] = pixel if at in ("top", "both") else ""
         fill["end"] = self._footer(self._html, links, "html") + (pixel if at in ("bottom", "both") else "")
-        judged = self._choice.mode == Mode.INDIVIDUAL  # in the others nothing is judged again by what else happened
+        judged = self._choice.mode == Mode.INDIVIDUAL  # only there are verdicts corrected by later hits
         if self._settings.honeypot and judged and tracked and self._html.stamps:
             fill["end"] += links.honeypot()
         return self._html.render(links, tracked, fill)
@@ -357,7 +357,7 @@ class _Work:
         return text.with_footer(written, self._footer(self._text, links, "txt"))
 
     def _fill(self, found: frozenset[str], links: Links) -> dict[str, str]:
-        """Return what the placeholders in a part stand for; most parts have none."""
+        """Return the values of the placeholders in a part. Most parts have none."""
         return {slot: links.personal(slot) for slot in found & placeholders.PERSONAL}
 
     def _footer(self, body: Body, links: Links, part: str) -> str:
@@ -367,15 +367,15 @@ class _Work:
             placeholder = self._preparer.bodies.placeholders.urls["unsubscribe"]
             self._footers[part] = self._preparer.bodies.footer(self._preparer.footer(part, placeholder), part)
         waiting = self._footers[part]
-        if waiting is None:  # the host's template makes something of its own of the URL
+        if waiting is None:  # the host's template changes the URL, so the footer is rendered for each copy
             return self._preparer.footer(part, links.unsubscribe())
         return waiting.render(None, self._fill(waiting.names, links))
 
 
 def _counter(choice: options.Tracking, sender: str) -> SentMessage:
-    """Return the row of all that is counted together: what a campaign sends on one day.
+    """Return the row that counts the mails of one campaign and day together.
 
-    It names nothing that may differ from copy to copy: no subject, no sender's mailbox, no batch.
+    The row names nothing that may differ from copy to copy: no subject, no sender's mailbox, no batch.
     """
     moment = now()
     key = counter_id(moment.date(), sender.rpartition("@")[2], choice.tag, choice.list_id)

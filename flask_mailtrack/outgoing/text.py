@@ -1,9 +1,9 @@
-"""Text that is no HTML, or must not be touched as HTML: its links and its placeholders.
+"""Text that is no HTML, or must not be changed as HTML: its links and its placeholders.
 
-Nobody marks a URL in plain text; every mail client guesses where each begins and ends. The rules here are RFC 3986,
-appendix C, for URLs in angle brackets, and for bare ones what clients have in common (the text converter of
-Thunderbird, ``mozTXTToHTMLConv``, and the extended autolinks of GitHub's Markdown are public). Where
-clients disagree so much that a tracked URL could lead elsewhere, the author's text stays as it is.
+URLs in plain text have no marks, and every mail client guesses where a URL begins and ends. URLs in angle brackets
+follow RFC 3986, appendix C. Bare URLs follow the rules that clients share; the text converter of Thunderbird
+(``mozTXTToHTMLConv``) and the extended autolinks of GitHub's Markdown are public. If clients disagree so much that a
+tracked URL could lead elsewhere, the author's text stays as it is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .placeholders import Slot
 
 __all__ = ["TextLink", "TextTemplate", "compile", "find"]
 
-# White space and controls of any script, and what is invisible or turns the direction. The joiners
-# U+200C and U+200D are not among them: Persian and Hindi words need them.
+# White space and controls of any script, and characters that are invisible or turn the direction. The joiners
+# U+200C and U+200D are not among them, because Persian and Hindi words need them.
 _BLANK = (
     r"\x00-\x20\x7f-\xa0\u061c\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f\u2060\u2066-\u2069\u3000\ufeff"
 )
@@ -30,16 +30,16 @@ _STOP = rf'{_BLANK}<>"`{_FULL_WIDTH}'
 _QUOTES = "’‘‚”“„«»‹›"
 
 _TRAILING = f".,:;!?'*|…‥،؛؟।{_QUOTES}"
-"""Ends a sentence, a quotation, bold text or a table cell. Not ``_``, ``-``, ``=``, ``/``: tokens end in them."""
+"""Marks that end a sentence, a quotation, bold text or a table cell. Tokens end in ``_``, ``-``, ``=`` and ``/``."""
 _EMPHASIS = "_~"
-"""Many a token ends in these; they mark emphasis only where it has begun."""
+"""Marks of emphasis. Many tokens end in them, so they end a URL only if emphasis has begun before it."""
 _QUOTED = {"''", "’’", "‘’", "‚’", "‚‘", "“”", "„“", "„”", "«»", "»«", "‹›", "›‹"}
-"""Which mark before a URL begins a quotation, and which then ends it."""
+"""Marks that begin a quotation before a URL, each with the mark that ends it."""
 _OPENING = {")": "(", "]": "[", "}": "{"}
 
-# The letters of alphabets that put blanks between words (Latin, Greek, Cyrillic), and what a scheme may hold.
+# The letters of alphabets that put blanks between words (Latin, Greek, Cyrillic), and the characters of a scheme.
 _LETTER = r"0-9a-z\xc0-\xd6\xd8-\xf6\xf8-\u024f\u0370-\u052f\u1e00-\u1fff"
-_HTTP = "(?ai:https?://)"  # ASCII: or ſ would be an s
+_HTTP = "(?ai:https?://)"  # ASCII, because ſ would count as an s
 _START = re.compile(
     rf"""<(?:url:)?[ \t\r\n]*+(?P<angle>(?={_HTTP}))
        # Directly behind one of these a URL is part of a longer one.
@@ -55,17 +55,17 @@ _DELIMITED = re.compile(
     rf"(?P<url>{_HTTP}{_SEGMENT}(?>(?:{_BREAK}(?!{_HTTP}){_SEGMENT})*))(?:(?P<broken>{_BREAK})|[ \t]*+)>"
 )
 _UNCLEAR = re.compile(r'(?>(?:[^<>"\n]|\n(?![ \t\r]*+\n))*)>')
-# Clients disagree on what may follow a host, and a tracked URL has a path, behind which it is read in another way.
-# Nor is a top-level domain half ASCII: somebody wrote on without a blank.
+# Clients disagree on the characters after a host, and read them in another way after a path, which a tracked URL has.
+# A top-level domain that is only half ASCII means that the author wrote on without a blank.
 _ODD_HOST = re.compile(
     rf"(?>(?:\[[0-9a-fA-F:.]+])?)[^/?#([{{,;!'*|…{_QUOTES}]*+[^/?#]|(?>(?:[^/?#.]*+\.)*)[a-zA-Z]++[^\0-\x7f]"
 )
 _NOTABLE = re.compile(rf"[{_STOP}()[\]{{}}|'{_QUOTES}]")
 _ANOTHER = re.compile(_HTTP)
-# Where a URL seems to end, variables of template languages begin with this: the URL goes on, nobody knows how.
+# Variables of template languages begin with these. If one stands at the end of a URL, the real end is not known.
 _VARIABLE = re.compile(r"<%|\*\|")
 _NEAR = 200
-"""As far before a URL we look for what it stands in; without a bound, long lines would cost the square."""
+"""Characters before a URL that are read for its context. Without a limit, the time would grow with the square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +74,28 @@ class TextLink:
 
     start: int
     end: int
-    """What is replaced is ``body[start:end]``: of a URL in angle brackets all that is between them, line breaks too."""
+    """``body[start:end]`` is replaced: in angle brackets, everything between them, with line breaks."""
     url: str
-    """Where it leads: the lines of a wrapped one joined."""
+    """The destination. The lines of a wrapped URL are joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextTemplate:
-    """A text cut open at its links; immutable, so threads may share it."""
+    """A text cut open at its links. It is immutable, so threads may share it."""
 
     links: tuple[str, ...]
-    """Distinct destinations in the order in which they first occur."""
+    """The distinct destinations, in the order of their first occurrence."""
     _parts: tuple[str, ...]
-    """The author's text at even places; at odd places a gap for a URL."""
+    """The author's text at even places, and a gap for a URL at odd places."""
     _gaps: tuple[int | str, ...]
-    """For each gap, which URL belongs there, or the name of the slot."""
+    """For each gap, the number of its URL, or the name of its slot."""
 
     def render(self, urls: Sequence[str], fill: Mapping[str, str] = MappingProxyType({})) -> str:
         """Write the text for one recipient.
 
         :param urls: ``urls[k]`` replaces each occurrence of ``links[k]``, as it is. Given ``links``, the text
             comes back as it was, but for the white space of URLs that were wrapped in angle brackets.
-        :param fill: what the slots stand for; one without a value disappears.
+        :param fill: the values of the slots; a slot without a value disappears.
         :raises ValueError: there is not one URL for each link.
         """
         if len(urls) != len(self.links):
@@ -109,7 +109,7 @@ def compile(body: str, refuse: Callable[[str], str | None], slots: Sequence[tupl
     """Prepare a text for any number of recipients.
 
     :param body: the text as the author wrote it.
-    :param refuse: given a URL, returns None to track it, else a reason; asked once for each distinct one.
+    :param refuse: given a URL, returns None to track it, else a reason; asked once for each distinct URL.
     :param slots: start, end and name of each placeholder, in order; one without a name stays as it is. A URL
         that contains or touches a placeholder is left alone.
     """
@@ -137,12 +137,12 @@ def compile(body: str, refuse: Callable[[str], str | None], slots: Sequence[tupl
 
 
 def find(body: str) -> Iterator[TextLink]:
-    """Find the http and https URLs of a text, in order, in time that grows with its length.
+    """Find the http and https URLs of a text, in order. The time grows with the length of the text only.
 
-    In angle brackets, also as ``<URL:…>``, a URL is what stands between them, and white space around a
-    line break is ignored (RFC 3986, appendix C). A bare one ends before a blank, one of ``<>"``, a
-    backtick, full-width punctuation or a closing bracket that it did not open, and less trailing
-    punctuation. URLs within other words and within other URLs are none.
+    A URL in angle brackets, also as ``<URL:…>``, is all the text between them; white space around a line break is
+    ignored (RFC 3986, appendix C). A bare URL ends before a blank, one of ``<>"``, a backtick, full-width punctuation
+    or a closing bracket that the URL did not open. Trailing punctuation is not part of it. URLs within other words
+    and within other URLs do not count.
     """
     position = 0
     while match := _START.search(body, position):
@@ -159,20 +159,20 @@ def find(body: str) -> Iterator[TextLink]:
 
 
 def _delimited(body: str, start: int) -> tuple[TextLink | None, int]:
-    """Read the URL behind ``<``; return it and where to go on."""
+    """Read the URL behind ``<``. Return the URL, and the position to go on from."""
     match = _DELIMITED.match(body, start)
     if not match:
-        # A blank within a line: Thunderbird takes what follows as part of the URL, others do not.
+        # A blank within a line: Thunderbird reads the rest as part of the URL, other clients do not.
         if unclear := _UNCLEAR.match(body, start):
             return None, unclear.end()
-        return None, start  # not closed: a bare URL begins here
+        return None, start  # the bracket is not closed, so a bare URL begins here
     if match["broken"] and body.startswith(">", body.rfind("\n", 0, start) + 1):
         return None, match.end()  # the ">" on the next line is a mark of quotation
     return TextLink(start, match.end("url"), "".join(match["url"].split())), match.end()
 
 
 def _bare(body: str, start: int, host: int) -> tuple[TextLink | None, int]:
-    """Read a URL that nothing delimits; return it and where to go on."""
+    """Read a URL without delimiters. Return the URL, and the position to go on from."""
     before = body[max(0, start - _NEAR) : start].rpartition("\n")[2]
     in_table = " |" in before or before.startswith("|") or before.endswith("|")
     stop = _latest_end(body, host, before[-1:], in_table)
@@ -183,10 +183,10 @@ def _bare(body: str, start: int, host: int) -> tuple[TextLink | None, int]:
 
 
 def _latest_end(body: str, position: int, before: str, in_table: bool) -> int:
-    """Return where a URL ends at the latest.
+    """Return the latest possible end of a URL.
 
-    :param before: the character before it, which may begin a quotation.
-    :param in_table: whether a ``|`` ends the cell in which it stands.
+    :param before: the character before the URL, which may begin a quotation.
+    :param in_table: whether the URL is in a table cell, which a ``|`` ends.
     """
     depth = {"(": 0, "[": 0, "{": 0}
     for match in _NOTABLE.finditer(body, position):
@@ -212,9 +212,9 @@ def _latest_end(body: str, position: int, before: str, in_table: bool) -> int:
 
 
 def _without_trailing(body: str, stop: int, before: str) -> int:
-    """Return where a URL ends if punctuation and marks of emphasis at its end are not part of it.
+    """Return the end of a URL without trailing punctuation and marks of emphasis.
 
-    The slashes of its scheme are neither, so it ends behind them at the earliest.
+    The slashes of the scheme always belong to the URL.
     """
     emphasis: dict[str, int] = {}
     end = stop
@@ -230,7 +230,7 @@ def _without_trailing(body: str, stop: int, before: str) -> int:
 
 
 def _opened(before: str, mark: str) -> int:
-    """Return how many marks begin the emphasis in which a URL stands, given the line up to there."""
+    """Return the number of marks that begin the emphasis around a URL, given the line before the URL."""
     after = before.rfind(mark) + 1
     first = len(before[:after].rstrip(mark))
     apart = before[first - 1 : first].isalnum() or before[after : after + 1].isspace()
@@ -239,13 +239,13 @@ def _opened(before: str, mark: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AsWritten:
-    """A body of which nothing but the placeholders changes; it is cut open at these once, for all copies."""
+    """A body in which only placeholders change. It is cut open at the placeholders once, for all copies."""
 
     source: str
     slots: Sequence[Slot] = ()
-    """In order; one without a name stays."""
+    """The slots in order. One without a name stays."""
     _parts: list[str] = field(init=False)
-    """The author's text at even places; at odd places the name of a slot."""
+    """The author's text at even places, and the name of a slot at odd places."""
 
     def __post_init__(self) -> None:
         parts: list[str] = []
@@ -257,7 +257,7 @@ class AsWritten:
         object.__setattr__(self, "_parts", [*parts, self.source[position:]])
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
-        """Return it with the placeholders replaced, one without a value by nothing; no link of ours is in it."""
+        """Return the body with its placeholders replaced. One without a value disappears. Links stay as they are."""
         if len(self._parts) == 1:
             return self.source
         parts = list(self._parts)
@@ -266,12 +266,12 @@ class AsWritten:
 
     @property
     def names(self) -> frozenset[str]:
-        """What the slots stand for."""
+        """The names of the slots."""
         return frozenset(self._parts[1::2])
 
     @property
     def rest(self) -> str:
-        """What is the same in every copy."""
+        """The text that is the same in every copy."""
         return "".join(self._parts[::2])
 
 
@@ -282,8 +282,8 @@ class Filled(AsWritten):
     template: TextTemplate = field(kw_only=True)
 
     def render(self, urls: Sequence[str] | None, fill: Mapping[str, str]) -> str:
-        """Return it with links and placeholders replaced."""
-        # By name: a dataclass with slots is made anew, and super() alone does not find it.
+        """Return the text with links and placeholders replaced."""
+        # super() needs the name here: a dataclass with slots is a new class, which super() alone does not find.
         return AsWritten.render(self, None, fill) if urls is None else self.template.render(urls, fill)
 
 
@@ -291,12 +291,12 @@ _SEALED = re.compile(r"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 
 
 def is_sealed(body: str) -> bool:
-    """Say whether *body* is signed or encrypted (RFC 9580, section 6): any change would break the seal."""
+    """Say whether *body* is signed or encrypted (RFC 9580, section 6). Any change would break the seal."""
     return "-----BEGIN PGP" in body and _SEALED.search(body) is not None
 
 
 def plain(part: Any, charset: str = "utf-8") -> Any:
-    """Return *part* as a ``str`` and no subclass of it: bytes in *charset*, lazy and marked strings too.
+    """Return *part* as a plain ``str``: from bytes in *charset*, from a lazy string, or from markup.
 
     Bytes that are not of *charset* are kept as lone surrogates (PEP 383).
     """
