@@ -120,7 +120,7 @@ class Mailtrack:
         state = build(app, settings, self._mail, self._db, self.models, self._consent, self._fill)
         recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
         pages, in_use = Pages(app, settings, shown_to_readers(state)), state.administration.in_use
-        hosts = OwnHosts(state.signer.host_proof, in_use.known, settings.ask_secret)
+        hosts = OwnHosts(state.signer, in_use, settings.ask_secret)
         serve(app, settings, recorder, pages, hosts, in_use)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders

@@ -52,12 +52,12 @@ class DeepLinks:
 
     On other hosts the same paths may belong to the app, so they are not routes of this package.
 
-    :param known: says whether a host is a tracking domain; may ask the database now and then.
+    :param in_use: the tracking domains; may ask the database now and then.
     """
 
-    def __init__(self, settings: Settings, known: Callable[[str], bool]) -> None:
+    def __init__(self, settings: Settings, in_use: DomainsInUse) -> None:
         self._hosts = frozenset(map(host_of, settings.base_urls()))
-        self._known = known
+        self._in_use = in_use
         self.bodies: dict[str, bytes] = settings.app_files
 
     def answer(self, environ: Mapping[str, Any]) -> Reply | None:
@@ -66,7 +66,7 @@ class DeepLinks:
         if body is None:
             return None
         host = host_of(f"http://{get_host(dict(environ))}")
-        if host not in self._hosts and not self._known(host):
+        if host not in self._hosts and not self._in_use.known(host):
             return None
         return kept(body, "application/json")
 
@@ -111,7 +111,7 @@ class Answered:
 class Door:
     """Stands in front of *app*; see :meth:`hang`.
 
-    :param may_be_ours: says whether a host that the configuration does not name may have links; must not wait.
+    :param in_use: the tracking domains; a host that the configuration does not name may have links.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Door:
         settings: Settings,
         views: Views,
         deep_links: DeepLinks,
-        may_be_ours: Callable[[str], bool],
+        in_use: DomainsInUse,
     ) -> None:
         self._app = app
         self._request_context: Callable[..., Any] = app.request_context
@@ -128,7 +128,7 @@ class Door:
         self._full_dispatch_request: Callable[..., Any] = app.full_dispatch_request
         self._views = views
         self._deep_links = deep_links
-        self._may_be_ours = may_be_ours
+        self._in_use = in_use
         self._own_hosts = frozenset(map(host_of, settings.base_urls()))
         self._files = {path.name: answer.file(path) for path in _FOLDER.iterdir() if path.is_file()}
         prefixes = "|".join(prefix.strip("/").replace("/", "/+") for prefix in settings.url_prefix.every)
@@ -196,19 +196,19 @@ class Door:
             return True
         host = environ.get("HTTP_HOST", "")
         name = host_of(f"http://{host}")
-        return name in self._own_hosts or host_is_trusted(host, trusted) or self._may_be_ours(name)
+        return name in self._own_hosts or host_is_trusted(host, trusted) or self._in_use.may_be_ours(name)
 
 
 def serve(
     app: Flask, settings: Settings, recorder: Recorder, pages: Pages, hosts: OwnHosts, in_use: DomainsInUse
 ) -> None:
     """Let *app* answer readers: by the front door, or else by the routes of the blueprint."""
-    views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use.known)
+    views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use)
     # The routes are there with the door, too, for url_for and flask routes.
     blueprint = create_blueprint(settings, views)
     app.register_blueprint(blueprint)
     if settings.front_door:
-        Door(app, settings, views, deep_links, in_use.may_be_ours).hang()
+        Door(app, settings, views, deep_links, in_use).hang()
     else:
         app.register_blueprint(create_deep_links(deep_links))
         exempt_from_csrf(app, blueprint)

@@ -26,6 +26,7 @@ from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import Signatures
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.tables.references import References
+from flask_mailtrack.thresholds import Thresholds
 from flask_mailtrack.tokens import Signer, Token
 
 from .verdict import HEADERS_JUDGED, Evidence, Judgement, judge
@@ -49,7 +50,7 @@ class Labels:
     def __init__(self, settings: Settings) -> None:
         limits = settings.limits
         self._steps = sorted({0.0, limits.instant, limits.open_window, limits.click_window, limits.probable})
-        self._label = _labeller(settings)
+        self._label = _labeller(settings, limits)
 
     def of(
         self,
@@ -74,7 +75,7 @@ class Labels:
         return self._label(mode, kind, user_agent[:LONGEST], read, network, step)
 
 
-def _labeller(settings: Settings) -> Callable[..., Label]:
+def _labeller(settings: Settings, limits: Thresholds) -> Callable[..., Label]:
     @lru_cache(REMEMBERED)
     def label(
         mode: Mode,
@@ -85,7 +86,7 @@ def _labeller(settings: Settings) -> Callable[..., Label]:
         age: float,
     ) -> Label:
         evidence = Evidence(kind, user_agent, dict(headers), age, network=network)
-        judged = judge(evidence, settings.limits, strict=settings.verdicts)
+        judged = judge(evidence, limits, strict=settings.verdicts)
         if kind == EventType.TRAPPED and network.kind != OWN:
             judged = Judgement(Verdict.SCANNER, ("honeypot",), judged.provider)
         fields = _fields(mode, judged, user_agent, settings.user_agent)

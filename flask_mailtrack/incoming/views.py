@@ -33,7 +33,8 @@ from flask_mailtrack.destination import host_of, location
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import APP_PATH, DOMAIN_PATH, PATHS, Kind
 from flask_mailtrack.privacy import bare_ip
-from flask_mailtrack.tokens import Token
+from flask_mailtrack.storage.tables.domains import DomainsInUse
+from flask_mailtrack.tokens import Signer, Token
 
 from . import answer
 from .answer import Reply
@@ -192,14 +193,14 @@ ASK = "ask"
 class OwnHosts:
     """Answers the two questions about host names.
 
-    :param proof: gives the answer that only this app can give; see :meth:`.Signer.host_proof`.
-    :param known: says whether a name is a tracking host; must not wait for anything.
+    :param signer: gives the answer that only this app can give; see :meth:`.Signer.host_proof`.
+    :param in_use: the tracking domains.
     :param secret: lets a web server on another machine ask; empty: only a server on this machine may ask.
     """
 
-    def __init__(self, proof: Callable[[str, str], str | None], known: Callable[[str], bool], secret: str) -> None:
-        self._proof = proof
-        self._known = known
+    def __init__(self, signer: Signer, in_use: DomainsInUse, secret: str) -> None:
+        self._signer = signer
+        self._in_use = in_use
         self._secret = secret
 
     def answer(self, environ: Mapping[str, Any], path: str) -> Reply:
@@ -207,14 +208,14 @@ class OwnHosts:
         asked = path.strip("/")
         if asked.lower() == ASK:
             return self._allowed(environ)
-        said = self._proof(host_of(f"http://{environ.get('HTTP_HOST', '')}"), asked.lower())
+        said = self._signer.host_proof(host_of(f"http://{environ.get('HTTP_HOST', '')}"), asked.lower())
         return answer.text(f"{said}\n", 200) if said else answer.text("There is nothing here.\n", 404)
 
     def _allowed(self, environ: Mapping[str, Any]) -> Reply:
         given = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=10)
         secret, names = given.get("secret", [""])[0], given.get("domain", [])
         may_ask = compare_digest(secret.encode(), self._secret.encode()) if self._secret else _is_near(environ)
-        good = may_ask and len(names) == 1 and self._known(names[0].lower().rstrip("."))
+        good = may_ask and len(names) == 1 and self._in_use.known(names[0].lower().rstrip("."))
         return answer.text("Yes.\n", 200) if good else answer.text("No.\n", 404)
 
 

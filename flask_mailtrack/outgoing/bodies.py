@@ -229,27 +229,25 @@ class Bodies:
         return self.placeholders.shown(text, self._example.personal)
 
     def _compile(self, source: str, plan: Plan, slots: list[Slot]) -> rewrite.Template:
-        if plan.opens and self._settings.pixel != "bottom":
-            try:
-                return self._compiled(source, plan, slots, start=True)
-            except RewriteError as error:
-                if error.reason != "unverified":
-                    raise
-        # A body without a place for a pixel at its start has one at its end.
-        return self._compiled(source, plan, slots, start=False)
-
-    def _compiled(self, source: str, plan: Plan, slots: list[Slot], start: bool) -> rewrite.Template:
         settings = self._settings
-        return rewrite.compile(
+        compiled = functools.partial(
+            rewrite.compile,
             source,
             clicks=plan.clicks,
             refuse=functools.partial(self._refuse, plan=plan),
             refuse_text=functools.partial(self._policy.refuse_text, base_url=plan.base_url),
             slots=[slot[:3] for slot in slots],
             limits=rewrite.Limits(max_seconds=settings.max_seconds),
-            start=start,
             attribute=RELAYS[settings.downstream].attribute,
         )
+        if plan.opens and settings.pixel != "bottom":
+            try:
+                return compiled(start=True)
+            except RewriteError as error:
+                if error.reason != "unverified":
+                    raise
+        # A body without a place for a pixel at its start has one at its end.
+        return compiled(start=False)
 
     def _text(self, source: str, plan: Plan) -> Body:
         slots = self._slots.in_text(source, plan.foreign)

@@ -384,13 +384,13 @@ class Operator:
         configuration names for the sender's domain; the verified default of the account; ``MAILTRACK_BASE_URL``.
         """
         labels = sender.rpartition("@")[2].split(".")
+        hosts, default = self._domains.verified()
         for start in range(len(labels)):
             domain = ".".join(labels[start:])
-            if host := self._domains.host_for(domain):
+            if host := hosts.get(domain):
                 return self._on(host)
             if start == 0 and (own := self._settings.sender_domains.get(domain, {}).get("base_url")):
                 return str(own)
-        default = self._domains.host_for("")
         return self._on(default) if default else self._settings.base_url
 
     def _on(self, host: str) -> str:

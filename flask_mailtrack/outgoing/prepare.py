@@ -167,21 +167,19 @@ class _Work:
         return any((body.pixel and self._choice.opens) or body.stamps for body in self._bodies)
 
     def _compile(self) -> None:
-        plan = Plan.of(self._choice, self._letter.charset)
-        self._compile_for(plan)
-        referred = [link for body in self._bodies for link in body.referred]
-        if referred and not self._preparer.ledger.keep(referred):
-            # Without its row a link by reference would lead nowhere, so the author's link stays.
-            self._compile_for(replace(plan, references=False))
+        letter, bodies = self._letter, self._preparer.bodies
+        others = {kind: part for kind, part in letter.alts.items() if kind != "html" and isinstance(part, str)}
+        every = Plan.of(self._choice, letter.charset)
+        # Without its row a link by reference would lead nowhere, so the author's link stays.
+        for plan in (every, replace(every, references=False)):
+            self._html = None if letter.html is None else bodies.html(letter.html, plan)
+            self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
+            self._others = {kind: bodies.alternative(kind, part, plan) for kind, part in others.items()}
+            referred = [link for body in self._bodies for link in body.referred]
+            if not referred or self._preparer.ledger.keep(referred):
+                break
         if self._html and self._html.failure:
             self._failures.append(self._html.failure)
-
-    def _compile_for(self, plan: Plan) -> None:
-        letter, bodies = self._letter, self._preparer.bodies
-        self._html = None if letter.html is None else bodies.html(letter.html, plan)
-        self._text = bodies.text(letter.body, plan) if letter.body and not is_sealed(letter.body) else None
-        others = {kind: part for kind, part in letter.alts.items() if kind != "html" and isinstance(part, str)}
-        self._others = {kind: bodies.alternative(kind, part, plan) for kind, part in others.items()}
 
     @property
     def _bodies(self) -> list[Body]:

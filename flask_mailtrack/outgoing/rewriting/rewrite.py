@@ -28,7 +28,6 @@ from .template import (
     Cut,
     Link,
     Marks,
-    Place,
     Skipped,
     Template,
     added_attribute,
@@ -38,6 +37,8 @@ from .template import (
     own_attributes,
     split,
 )
+
+__all__ = ["Limits", "Link", "Skipped", "Template", "compile"]
 
 LOOK_AHEAD = 2_000
 """Characters of the source that are read behind a link's start tag."""
@@ -224,9 +225,6 @@ class LinkPicker:
 
 def _is_for_app(attributes: Mapping[str, str]) -> bool:
     return attributes.get(APP, "no").strip().lower() not in NO
-
-
-__all__ = ["Limits", "Link", "Place", "Skipped", "Template", "compile"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -28,6 +28,7 @@ from flask_mailtrack.events import (
 )
 from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.records import Record
+from flask_mailtrack.tokens import Signer
 
 from . import counts, register
 from .database import Database, chunked
@@ -55,7 +56,7 @@ class Batch:
     """Writes one batch inside one transaction.
 
     :param hindsight: corrects the verdicts of the batch, and of what came before it.
-    :param refs: returns the references of an address under each signing key.
+    :param signer: makes the references of an address under each signing key; none: there are none.
     """
 
     def __init__(
@@ -63,9 +64,9 @@ class Batch:
         database: Database,
         connection: Connection,
         hindsight: Hindsight | None = None,
-        refs: Callable[[str], Iterable[str]] = lambda address: (),
+        signer: Signer | None = None,
     ) -> None:
-        self._refs = refs
+        self._signer = signer
         self._database = database
         self._connection = connection
         self._hindsight = hindsight or Hindsight()
@@ -284,7 +285,8 @@ class Batch:
             log.warning("an undo names no refusal, so it lifts none: an old record, or an old page of the host")
             return False
         # What stands may be under the reference of an older key, or of a newer one than the link's.
-        refs = [hit.ref] if nameless else sorted({hit.ref, *self._refs(recipient)})
+        keyed = self._signer.recipient_refs(recipient) if self._signer else ()
+        refs = [hit.ref] if nameless else sorted({hit.ref, *keyed})
         early = {REF + ref for ref in refs}
         whose = {recipient, *early}
 

@@ -41,7 +41,7 @@ from flask_mailtrack.models import Models, by_people
 from flask_mailtrack.storage.records import batched
 
 from . import document
-from .engine import SqliteFile, connect, discreet, reading, waiting
+from .engine import SqliteFile, reading, writing
 from .host_columns import Fill, HostColumns
 
 _CHUNK = 500
@@ -78,7 +78,7 @@ class Database:
         self.domain: Table = models.Domain.__table__
         self.file: SqliteFile = SqliteFile(engine)
 
-    @property
+    @cached_property
     def shared(self) -> bool:
         """Whether there is one connection for all: SQLite in memory."""
         return isinstance(self.engine.pool, StaticPool)
@@ -93,23 +93,17 @@ class Database:
             our commit would be its commit.
         """
         self.file.look()
-        if self._host_is_using_it():
+        if self.shared and self._host_is_using_it():
             raise DatabaseBusy("the in-memory database is inside a transaction of the host")
-        with discreet(), connect(self.engine) as connection, waiting(connection, patient):
-            try:
-                yield connection
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
+        with writing(self.engine, patient) as connection:
+            yield connection
 
     def rows(self, query: Executable) -> list[tuple[Any, ...]]:
         """Return all rows of *query*, which sees what the host has not committed only if it must.
 
         A connection that the server has closed meanwhile is no answer: a fresh one is asked, once.
         """
-        self.file.look()
-        if self._host_is_using_it():
+        if self.shared and self._host_is_using_it():
             return self._rows_beside_the_host(query)
         try:
             return self._rows(query)
@@ -119,14 +113,8 @@ class Database:
             return self._rows(query)
 
     def _rows(self, query: Executable) -> list[tuple[Any, ...]]:
-        with self.looking() as connection:
+        with reading(self.file) as connection:
             return [tuple(row) for row in connection.execute(query)]
-
-    @contextmanager
-    def looking(self) -> Iterator[Connection]:
-        """Yield a connection on which no question waits long for another process."""
-        with discreet(), self.engine.connect() as connection, reading(connection):
-            yield connection
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -266,10 +254,8 @@ class Database:
         return {"ids": f"{{{','.join(map(str, ids))}}}" if self.engine.dialect.name == "postgresql" else ids}
 
     def _host_is_using_it(self) -> bool:
-        pool = self.engine.pool
-        if not isinstance(pool, StaticPool):
-            return False
-        return bool(getattr(pool.connection.dbapi_connection, "in_transaction", False))
+        connection = self.engine.pool.connection  # type: ignore[attr-defined]
+        return bool(getattr(connection.dbapi_connection, "in_transaction", False))
 
     def _rows_beside_the_host(self, query: Any) -> list[tuple[Any, ...]]:
         # A connection from the pool would roll the host's transaction back when it is returned.
@@ -310,14 +296,14 @@ def missing_tables(database: Database) -> list[str]:
     """Return the names of our tables that the database lacks, in the schema that the models name."""
     if database.file.vanished:
         return [table.fullname for table in database.tables]
-    with database.looking() as connection:
+    with reading(database.file) as connection:
         there = inspect(connection)
         return [table.fullname for table in database.tables if not there.has_table(table.name, table.schema)]
 
 
 def missing_columns(database: Database) -> list[str]:
     """Return the names of columns that the models have and the database lacks."""
-    with database.looking() as connection:
+    with reading(database.file) as connection:
         there = inspect(connection)
         found = {t.fullname: {each["name"] for each in there.get_columns(t.name, t.schema)} for t in database.tables}
     return [f"{t.name}.{c.name}" for t in database.tables for c in t.columns if c.name not in found[t.fullname]]

@@ -151,17 +151,11 @@ class DomainsInUse:
         """Read anew at the next question."""
         self.snapshot.forget()
 
-    def host_for(self, sender_domain: str) -> str:
-        """Return the verified host of exactly this sender domain; empty if there is none.
-
-        :param sender_domain: in A-labels; empty: the account's default.
-        """
-        for row in self.now():
-            if row.status == VERIFIED and (
-                sender_domain in row.sender_domains if sender_domain else row.account_default
-            ):
-                return row.host
-        return ""
+    def verified(self) -> tuple[Mapping[str, str], str]:
+        """Return the verified hosts by their sender domains, in A-labels; and that of the account, empty if none is."""
+        rows = [row for row in reversed(self.snapshot.now()) if row.status == VERIFIED]
+        hosts = {domain: row.host for row in rows for domain in row.sender_domains}
+        return hosts, next((row.host for row in reversed(rows) if row.account_default), "")
 
     def known(self, host: str) -> bool:
         """Say whether *host* is one of the tracking domains, verified or not: for a server that wants a certificate."""

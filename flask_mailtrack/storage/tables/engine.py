@@ -127,12 +127,47 @@ class _OwnEngine(OptionEngine):
             own.dispose()
 
 
-def connect(engine: Engine) -> Connection:
-    """Return a connection to write on: each statement sees what other drainers have committed."""
+@contextmanager
+def reading(file: SqliteFile) -> Iterator[Connection]:
+    """Yield a connection on which no question waits long for somebody who locks a whole table, or SQLite's file.
+
+    :param file: the engine, and the file behind it.
+    :raises ResourceClosedError: the file is gone.
+    """
+    file.look()
+    with _discreet(), file.engine.connect() as connection:
+        kind = connection.dialect.name
+        if kind == "postgresql":
+            connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{READING_MS}', true)")
+            yield connection
+        elif kind == "sqlite":
+            with _changed(connection, "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}", READING_MS):
+                yield connection
+        else:  # MySQL counts in seconds
+            with _changed(connection, "SELECT @@lock_wait_timeout", "SET lock_wait_timeout = {}", 1):
+                yield connection
+
+
+@contextmanager
+def writing(engine: Engine, patient: bool) -> Iterator[Connection]:
+    """Yield a connection, and commit what was written on it, or roll it back.
+
+    :param patient: see :meth:`.Database.transaction`.
+    """
+    with _discreet(), _connected(engine) as connection, _waiting(connection, patient):
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+
+
+def _connected(engine: Engine) -> Connection:
     connection = engine.connect()
     if connection.dialect.name == "sqlite":
         return connection
-    # Without it counts are too low.
+    # Each statement must see what other drainers have committed, or counts are too low.
     level = {"isolation_level": "READ COMMITTED"}
     try:
         return connection.execution_options(**level)
@@ -144,7 +179,7 @@ def connect(engine: Engine) -> Connection:
 
 
 @contextmanager
-def waiting(connection: Connection, patient: bool) -> Iterator[None]:
+def _waiting(connection: Connection, patient: bool) -> Iterator[None]:
     """Bound the time that *connection* waits for locks, and leave it as it was."""
     milliseconds = PATIENCE_MS if patient else HURRY_MS
     if connection.dialect.name == "postgresql":
@@ -168,21 +203,6 @@ def waiting(connection: Connection, patient: bool) -> Iterator[None]:
 
 
 @contextmanager
-def reading(connection: Connection) -> Iterator[None]:
-    """Bound the time for which a question waits for somebody who locks a whole table, or SQLite's file."""
-    kind = connection.dialect.name
-    if kind == "postgresql":
-        connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{READING_MS}', true)")
-        yield
-    elif kind == "sqlite":
-        with _changed(connection, "PRAGMA busy_timeout", "PRAGMA busy_timeout = {}", READING_MS):
-            yield
-    else:  # MySQL counts in seconds
-        with _changed(connection, "SELECT @@lock_wait_timeout", "SET lock_wait_timeout = {}", 1):
-            yield
-
-
-@contextmanager
 def _changed(connection: Connection, look: str, change: str, value: int) -> Iterator[None]:
     """Set an option of the session, and set it back."""
     usual = connection.exec_driver_sql(look).scalar()
@@ -195,7 +215,7 @@ def _changed(connection: Connection, look: str, change: str, value: int) -> Iter
 
 
 @contextmanager
-def discreet() -> Iterator[None]:
+def _discreet() -> Iterator[None]:
     """Keep addresses and tokens, which are parameters, out of the text of what the database complains of."""
     try:
         yield

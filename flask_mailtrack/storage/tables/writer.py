@@ -137,7 +137,7 @@ class Writer:
         self._hindsight = hindsight or Hindsight()
         self._silence = silence
         self._announcer = announcer
-        self._references = signer.recipient_refs if signer else _no_references
+        self._signer = signer
         self._refused = Refused(database)
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
@@ -194,19 +194,19 @@ class Writer:
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
         if not records:
             return []
-        stored = self._tried(lambda batch: batch.write(records), patient)
+        stored = self._tried(Batch.write, records, patient)
         # SQLite has one writer at a time.
         if self._database.engine.dialect.name != "sqlite" and any(map(_chosen, records)):
-            self._tried(lambda batch: batch.agree(records), patient)
+            self._tried(Batch.agree, records, patient)
         return stored
 
-    def _tried(self, work: Callable[[Batch], T], patient: bool) -> T:
+    def _tried(self, work: Callable[[Batch, list[Record]], T], records: list[Record], patient: bool) -> T:
         """Do something in a transaction, again and again as long as it clashes with others."""
         until = time.monotonic() + (_PATIENCE if patient else _HURRY)
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    return work(Batch(self._database, connection, self._hindsight, self._references))
+                    return work(Batch(self._database, connection, self._hindsight, self._signer), records)
             except DBAPIError as error:
                 # The server has closed a connection that lay in the pool: all others of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:
@@ -238,7 +238,3 @@ class Writer:
 
 def _chosen(record: Record) -> TypeGuard[Hit | Suppression]:
     return isinstance(record, Suppression) or (isinstance(record, Hit) and record.type in OPT_OUTS)
-
-
-def _no_references(address: str) -> list[str]:
-    return []
