@@ -6,17 +6,15 @@ waits on them, so they are named.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .directory import BAD, PROGRESS, bad_files, foreign_segments, open_safely
+from .directory import BAD, PROGRESS, bad_files, foreign_segments, open_safely, read_note, write_note
 from .segment import begun
 from .spool import Spool
 
@@ -92,22 +90,17 @@ class Progress:
 
     def read(self) -> Runs:
         """Return what this process, or another, has noted last."""
+        told = read_note(self._path)
         try:
-            with open(open_safely(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                told = json.loads(file.read(4096))
             numbers = {name: float(told[name]) for name in ("at", "succeeded_at", "lag_seconds")}
             theirs = Runs(**numbers, error=str(told["error"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return self._mine
         return max(theirs, self._mine, key=lambda runs: runs.at)
 
     def _write(self, runs: Runs) -> None:
         self._mine = runs
-        fresh = self._path.with_name(f".{PROGRESS}-{os.getpid()}-{threading.get_ident()}")
-        with suppress(OSError):
-            with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
-                json.dump(asdict(runs), file)
-            fresh.replace(self._path)
+        write_note(self._path, asdict(runs))
 
 
 _BLOCK = 1 << 20

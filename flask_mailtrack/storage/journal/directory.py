@@ -14,8 +14,9 @@ import json
 import os
 import re
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -120,7 +121,35 @@ def owner_of_nearest(directory: Path) -> int | None:
     return None
 
 
-def is_segment(entry: os.DirEntry[str], stream: str) -> bool:
+def read_note(path: Path) -> dict[str, Any]:
+    """Return what a small file of the directory tells every process; nothing if it tells nothing that can be read."""
+    try:
+        with open(open_safely(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            told = json.loads(file.read(65_536))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def write_note(path: Path, told: Mapping[str, Any]) -> None:
+    """Put such a file in place, whole or not at all; where there is no room for it, the old one stays."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    with suppress(OSError):
+        with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
+            json.dump(told, file, indent=1)
+        fresh.replace(path)
+
+
+def segments(directory: Path, *streams: str) -> Iterator[Path]:
+    """Yield the segments of some streams that wait in *directory*, in no order; none if it is not there."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # drained meanwhile
+                if any(_is_segment(entry, stream) for stream in streams):
+                    yield Path(entry.path)
+
+
+def _is_segment(entry: os.DirEntry[str], stream: str) -> bool:
     """Say whether a file is one that we wrote and may read: a regular one of our own, under our name."""
     if not (entry.name.startswith(f"{stream}-") and entry.name.endswith(SUFFIX)):
         return False
@@ -158,7 +187,7 @@ def strangers(directory: Path, streams: set[str]) -> Iterator[str]:
             plain = entry.is_file(follow_symlinks=False)
             known = entry.name in ours or (plain and entry.name.startswith(_KNOWN))
             app = _APP.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-            if not known and not app and not any(is_segment(entry, stream) for stream in streams):
+            if not known and not app and not any(_is_segment(entry, stream) for stream in streams):
                 yield entry.name
 
 
@@ -228,12 +257,10 @@ def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease
 
 def tenant_of(directory: Path) -> Tenant | None:
     """Return who lives in *directory*, or did; nothing if nobody has said so."""
+    told = read_note(directory / TENANT)
     try:
-        fd = open_safely(directory / TENANT, os.O_RDONLY | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
-            told = json.loads(file.read(65_536))
         return Tenant(str(told["app"]), str(told["database"]), tuple(map(str, told["keys"])))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError):
         return None
 
 
@@ -264,7 +291,7 @@ def _settle(fd: int, directory: Path, tenant: Tenant, all_of_it: Sequence[Path])
             if former and not tenant.heir_of(former) and any(map(anything, all_of_it)):
                 raise Occupied(former, living=False)
             if former != tenant:
-                _write(directory, tenant)
+                write_note(directory / TENANT, tenant._asdict())
             # Not in one step: another may come between, who is met in the next round.
             if _locked(fd, fcntl.LOCK_SH) and tenant_of(directory) in (tenant, None):
                 return
@@ -286,18 +313,9 @@ def _locked(fd: int, how: int) -> bool:
     return True
 
 
-def _write(directory: Path, tenant: Tenant) -> None:
-    fresh = directory / f".{TENANT}-{os.getpid()}-{time.monotonic_ns()}"
-    with suppress(OSError):  # no room for it: the lock stands all the same
-        fd = open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        with open(fd, "w", encoding="utf-8") as file:
-            json.dump(tenant._asdict(), file, indent=1)
-        fresh.replace(directory / TENANT)
-
-
 def _segments(directory: Path) -> list[Path]:
-    with suppress(OSError), os.scandir(directory) as entries:
-        return sorted(Path(e.path) for e in entries if is_segment(e, "events") or is_segment(e, "optouts"))
+    with suppress(OSError):
+        return sorted(segments(directory, "events", "optouts"))
     return []
 
 

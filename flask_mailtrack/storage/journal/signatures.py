@@ -6,16 +6,13 @@ A few are a stranger's, or damaged. Many mean that what sends has another key th
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from .directory import SIGNATURES, open_safely
+from .directory import SIGNATURES, read_note, write_note
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
@@ -54,23 +51,15 @@ class Signatures:
                 return
             count, self._quiet_until = self._count, now + _QUIET_SECONDS
         log.warning("%d links of our own form had a bad signature within an hour: %s", count, CAUSE)
-        self._write(count, now)
+        write_note(self._path, {"count": count, "at": now})
 
     def read(self) -> int:
         """Return how many there were in the last hour, by the process that saw most; 0 if they were not many."""
         with self._lock:
             mine = self._count if self._count >= MANY and self._clock() - self._since <= SECONDS else 0
+        told = read_note(self._path)
         try:
-            with open(open_safely(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                told = json.loads(file.read(4096))
             theirs = int(told["count"]) if 0 <= self._clock() - float(told["at"]) <= SECONDS else 0
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             theirs = 0
         return max(mine, theirs)
-
-    def _write(self, count: int, now: float) -> None:
-        fresh = self._path.with_name(f".{SIGNATURES}-{os.getpid()}-{threading.get_ident()}")
-        with suppress(OSError):
-            with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
-                json.dump({"count": count, "at": now}, file)
-            fresh.replace(self._path)

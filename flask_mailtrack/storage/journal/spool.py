@@ -27,7 +27,7 @@ from typing import Any
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.storage.records import encode
 
-from .directory import SUFFIX, is_segment, make, open_safely
+from .directory import SUFFIX, make, open_safely, segments
 from .segment import SEALED, Segment, quarantine, seal, to_disk
 
 GROUP_SECONDS = 0.05
@@ -109,12 +109,8 @@ class Spool:
         quarantine(self.directory, self.stream, {line: reason})
 
     def files(self) -> Iterator[Path]:
-        """Yield the segments that wait, in no order."""
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.directory) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):  # drained meanwhile
-                    if is_segment(entry, self.stream):
-                        yield Path(entry.path)
+        """Return the segments that wait, in no order, one by one."""
+        return segments(self.directory, self.stream)
 
     def _write(self, data: bytes, sync: bool) -> None:
         """Write *data* whole, or take back what was written of it. The caller holds our own lock."""
