@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ResourceClosedError
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
@@ -400,3 +400,20 @@ def test_a_hosts_function_fills_each_row(database: Database) -> None:
     pour(database, table, one, two)
     numbers = [stored(database, table, each.id)["number"] for each in (one, two)]
     assert numbers[1] == numbers[0] + 1
+
+
+def test_no_question_is_asked_of_a_file_that_is_gone_or_was_replaced(tmp_path: Path) -> None:
+    """An open connection would go on reading what nobody else can see any more."""
+    path = tmp_path / "app.sqlite3"
+    database = Database(sa.create_engine(f"sqlite:///{path}"), MODELS)
+    Base.metadata.create_all(database.engine)
+    with database.transaction() as connection:
+        database.add(connection, database.message, [message()])
+    assert len(database.rows(sa.select(database.message.c.id))) == 1
+    path.rename(tmp_path / "old.sqlite3")
+    with pytest.raises(ResourceClosedError):
+        database.rows(sa.select(database.message.c.id))
+    assert not path.exists()
+    Base.metadata.create_all(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool))
+    assert database.rows(sa.select(database.message.c.id)) == []
+    database.engine.dispose()
