@@ -46,12 +46,12 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    # SQLite and MySQL drop the zone, so it must be this one.
+    # SQLite and MySQL drop the zone, so the moment must be in UTC.
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _one_of(kind: type[StrEnum]) -> Callable[[Any], Any]:
-    # Ten times as fast as to call the class, which the drain does twice for each row.
+    # Ten times as fast as a call of the class, and the drain needs it twice for each row.
     members: dict[Any, StrEnum] = {member.value: member for member in kind}
     return members.__getitem__
 
@@ -61,7 +61,7 @@ def _words(value: Any) -> tuple[str, ...]:
 
 
 _READ: dict[Any, Callable[[Any], Any]] = {
-    uuid.UUID: lru_cache(4096)(uuid.UUID),  # most messages are named by several hits
+    uuid.UUID: lru_cache(4096)(uuid.UUID),  # several hits name the same message
     datetime: _moment,
     datetime | None: _moment,
     Status: _one_of(Status),
@@ -75,7 +75,7 @@ _READ: dict[Any, Callable[[Any], Any]] = {
     bool: _just(bool),
     str: _just(str),
 }
-"""How a field is read, by its type: a new kind of field fails at import, not in the drain."""
+"""The readers of fields, by type. A field of a new type fails at import, and not in the drain."""
 
 _TYPES_OF = {cls: get_type_hints(cls) for cls in _NAMES}
 
@@ -85,7 +85,7 @@ _SPELLED: dict[str, tuple[type, Callable[[str], Any]]] = {
     "date": (date, date.fromisoformat),
     "decimal": (Decimal, Decimal),
 }
-"""Values of a host's columns that JSON does not know, which stand in it as a list of a word and a text."""
+"""Values of a host's columns that JSON does not know. JSON holds a list of a word and a text for them."""
 
 
 def _spelled(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,18 +109,18 @@ _WRITE: dict[Any, Callable[[Any], Any]] = {
     datetime | None: datetime.isoformat,
     Mapping[str, Any]: dict,
 }
-"""How a field is written, by its type; others go to JSON as they are."""
+"""The writers of fields, by type. Other fields go to JSON as they are."""
 
 DEEPEST = 200
-"""Levels of JSON that are read; :func:`~flask_mailtrack.Mailtrack.track` takes far fewer."""
+"""Levels of JSON that are read. :func:`~flask_mailtrack.Mailtrack.track` accepts far fewer."""
 
 _MISSING = object()
 _BLANK = {cls: [cls._field_defaults.get(name, _MISSING) for name in cls._fields] for cls in _NAMES}
-"""A record of which nothing is known yet."""
+"""The default values of each type of record, by position. A required field has no default."""
 _NEEDED = {cls: set(cls._fields) - set(cls._field_defaults) for cls in _NAMES}
 
 _READERS = {
-    # Most fields are text, and to call a function for each takes as long as all the rest.
+    # Most fields are text. A function call for each of them would take as long as all the rest.
     cls: {name: (place, _READ[kind], kind is str) for place, (name, kind) in enumerate(types.items())}
     for cls, types in _TYPES_OF.items()
 }
@@ -132,13 +132,13 @@ _READERS[SentMessage]["columns"] = (SentMessage._fields.index("columns"), _read_
 _WRITERS[SentMessage] = [
     (name, default, _spelled if name == "columns" else write) for name, default, write in _WRITERS[SentMessage]
 ]
-# NaN and Infinity, which a host may have put into its metadata, are not JSON to a database.
+# A host may put NaN and Infinity into its metadata, but databases do not accept them as JSON.
 _from_text = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
 _to_text = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """Return *record* for the spool; what is at its default is left out."""
+    """Return *record* for the spool, without the fields that have their defaults."""
     cls = type(record)
     body: dict[str, Any] = {"k": _NAMES[cls]}
     for (name, default, write), value in zip(_WRITERS[cls], record, strict=True):
@@ -148,14 +148,14 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def from_json(body: Mapping[str, Any]) -> Record:
-    """Return the record of a spool line. Fields that a later version has added are passed over.
+    """Return the record of a spool line. Fields of a later version are ignored.
 
-    :raises ValueError: it is not a record of ours, or a field is missing or of the wrong kind.
+    :raises ValueError: the line is not a record of this package, or a field is missing or of the wrong type.
     """
     try:
         cls = _TYPES[body["k"]]
         readers, values = _READERS[cls], _BLANK[cls].copy()
-        # By place: names that come from JSON are no keywords to Python, which would look for each among all.
+        # Fields are passed by position. By name they would cost more, because names from JSON are not interned.
         for name, value in body.items():
             if known := readers.get(name):
                 place, read, is_text = known
@@ -169,7 +169,7 @@ def from_json(body: Mapping[str, Any]) -> Record:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Say whether lists and dicts in *value* are nested deeper than *levels*; without recursion."""
+    """Say whether lists and dicts in *value* are nested deeper than *levels*. Works without recursion."""
     level = [value]
     for _ in range(levels + 1):
         nested = [each for each in level if isinstance(each, Mapping | list | tuple)]
@@ -188,7 +188,7 @@ def encode(record: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> dict[str, Any]:
     """Return the record of a line.
 
-    :raises ValueError: the line is torn, altered, or not one of ours.
+    :raises ValueError: the line is torn, altered, or not of this package.
     """
     text = line[9:-1]
     if line[-1:] != b"\n" or b"%08x " % zlib.crc32(text) != line[:9]:
@@ -198,7 +198,7 @@ def decode(line: bytes) -> dict[str, Any]:
         record, end = _from_text(characters)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    # What can be read here might not be written again, from a few frames deeper.
+    # A value that can be read here might be too deep to be written again, from a few frames deeper.
     if characters.count("[") + characters.count("{") > DEEPEST and is_deeper(record, DEEPEST):
         raise ValueError("nested too deeply")
     if end != len(characters) or not isinstance(record, dict):

@@ -1,10 +1,10 @@
-"""The stream: Redis between the journals of many machines and one database. The only place that speaks to Redis.
+"""The stream: Redis between the journals of many machines and one database. Only this module speaks to Redis.
 
-Four keys that hold lines of the journal. ``events`` is a Redis Stream, read by a consumer group, so that
-drainers share the work. ``optouts`` is a hash by event id, of copies: the machine that was told of an opt-out
-moves it to the database as ever, and until then every other machine can read it here, whole, so that nobody,
-slow or dead, keeps one to himself. ``bad`` is a stream of what no database takes, with the reason; opt-outs
-among it are in the hash ``refused``, too, where every machine looks before it sends.
+Four keys hold lines of the journal. ``events`` is a Redis Stream with a consumer group, so that drainers share the
+work. ``optouts`` is a hash of copies, by event id. The machine that got an opt-out moves it to the database as usual;
+until then all other machines read the copy, even if that machine is slow or dead. ``bad`` is a stream of lines that no
+database takes, with the reasons. Opt-outs among them are in the hash ``refused``, too, and every machine looks there
+before it sends.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PATIENCE_SECONDS = 5.0
 _CONNECT_SECONDS = 1.0
 _TRUST_SECONDS = 30.0
 _GROUP = "mailtrack"
-# All drainers read under one name: what is abandoned is known by its age, not by who took it, and a name
-# for each process would stay in Redis for ever.
+# All drainers read under one name. An abandoned entry is known by its age, and not by its consumer; and a name for
+# each process would stay in Redis for ever.
 _READER = "drain"
 _LINE, _REASON = b"r", b"why"
 
@@ -43,19 +43,19 @@ Entry = tuple[bytes, bytes]
 """The id of an entry, and its line."""
 
 Refused = tuple[bytes, str]
-"""A line that no database takes, and why."""
+"""A line that no database takes, and the reason."""
 
 
 class Stream:
     """The streams of one app and one database.
 
     :param url: ``redis://``, ``rediss://`` or ``unix://``. Needs Redis 6.2 or newer; no Cluster.
-    :param name: what the keys begin with; the same on each machine, and another for each database.
-    :param limit: entries of ``events`` from which on :meth:`add` refuses more.
-    :param volatile: take a Redis that may forget: without an append-only file, or evicting keys.
-    :param former: the name in earlier versions, under which rows may still wait, or come from other machines.
-    :param marks: of our signing keys; lines that bear others only are another app's.
-    :param database: the name of the database alone: machines may reach it under different addresses.
+    :param name: the beginning of the keys; the same on each machine, and different for each database.
+    :param limit: the number of entries of ``events`` at which :meth:`add` refuses more.
+    :param volatile: accept a Redis that may forget: without an append-only file, or one that evicts keys.
+    :param former: the name in earlier versions. Rows may still wait under it, or come from other machines.
+    :param marks: of the signing keys; lines with other marks only are another app's.
+    :param database: only the name of the database, because machines may reach it under different addresses.
     :raises ConfigError: redis-py is not installed, or cannot read the URL.
     """
 
@@ -86,28 +86,28 @@ class Stream:
         self._full = False
         self._trusted_until = 0.0
         self.former: Stream | None = None
-        """Where rows of earlier versions are; only ever emptied."""
+        """The keys of earlier versions. They are only emptied."""
         if former:
             self.former = copy(self)
             self.former.name = f"mailtrack:{former}"
 
     def line(self, body: Mapping[str, Any]) -> bytes:
-        """Return the line of a record, with what says whose it is."""
+        """Return the line of a record, with the marks of its owner."""
         return encode({**body, "by": self._marks, "db": self._database} if self._marks else body)
 
     def owns(self, body: Mapping[str, Any]) -> bool:
-        """Say whether a record is for our database; one of an earlier version does not say whose it is."""
+        """Say whether a record is for our database. Records of earlier versions have no owner, and count as ours."""
         return self._signed(body) and body.get("db", self._database) == self._database
 
     def is_for_us(self, line: bytes) -> bool:
-        """Say the same of a line; one that cannot be read is as good as ours, so that somebody is told of it."""
+        """Say the same of a line. A line that cannot be read counts as ours, so that somebody is told of it."""
         try:
             return self.owns(decode(line))
         except ValueError:
             return True
 
     def is_ours(self, line: bytes) -> bool:
-        """Say whether a line that was put aside bears a key of ours, or none: our database may have moved meanwhile."""
+        """Say whether a bad line has a mark of our keys, or none. The database is not compared: it may have moved."""
         try:
             return self._signed(decode(line))
         except ValueError:
@@ -118,11 +118,11 @@ class Stream:
         return not isinstance(by, list) or not self._marks or any(mark in self._marks for mark in by)
 
     def add(self, lines: Sequence[bytes]) -> None:
-        """Append *lines* to ``events``, in one round trip.
+        """Append *lines* to ``events`` in one round trip.
 
-        :raises StreamFull: it is longer than the limit.
-        :raises StreamError: Redis is away, or may forget what it is given. Some may be in the stream all
-            the same; a line that is added again does no harm.
+        :raises StreamFull: the stream is longer than the limit.
+        :raises StreamError: Redis is away, or may forget lines. Some lines may be in the stream already; a line that
+            is added again does no harm.
         """
         if time.monotonic() >= self._trusted_until:
             if reason := self.refusal():
@@ -138,9 +138,9 @@ class Stream:
             self._full = pipeline.execute()[-1] >= self._limit
 
     def tell(self, lines: Mapping[str, bytes]) -> None:
-        """Put copies of opt-outs, by event id, where other machines look; in 100 ms or so, or not at all.
+        """Put copies of opt-outs, by event id, into Redis for other machines, in about 100 ms or not at all.
 
-        :raises StreamError: it was not possible.
+        :raises StreamError: Redis did not take the copies.
         """
         with self._errors():
             self._hurried.hset(self._key(OPTOUTS), mapping=lines)
@@ -160,7 +160,7 @@ class Stream:
         return self._merged(found)
 
     def choices(self, hurried: bool = False) -> tuple[list[bytes], list[bytes]]:
-        """Return what :meth:`told` does, without ids, and the opt-outs that the database has refused.
+        """Return the opt-outs as :meth:`told` does, without ids, and the opt-outs that the database has refused.
 
         :param hurried: in 100 ms or so, or not at all.
         :raises StreamError: Redis is away.
@@ -174,20 +174,20 @@ class Stream:
         return list(self._merged(found).values()), list(filter(self.is_for_us, refused.values()))
 
     def copy(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Tell the next send of any machine of choices that a journal holds here, in 100 ms at most. Never raises."""
+        """Copy choices in a journal of this machine for the next send of any machine, in 100 ms. Never raises."""
         with suppress(StreamError):
             self.tell({str(record["id"]): self.line(record) for record in records if "id" in record})
 
     def untell(self, event_ids: Iterable[str | bytes], bad: Sequence[Refused] = (), refused: Lines = _NONE) -> None:
-        """Forget copies of opt-outs, as they are in the database, and keep those that are *bad*.
+        """Forget copies of opt-outs that are in the database, and keep those that are *bad*.
 
-        :param refused: those, by event id, that the database does not take: each machine honours them all the same.
+        :param refused: opt-outs, by event id, that the database does not take. All machines obey them.
         """
         if ids := list(event_ids):
             stored = [i for i in ids if i not in refused]
             with self._errors():
                 pipeline = self._putting_aside(bad)
-                if refused:  # first, so that there is no moment at which nobody knows of them
+                if refused:  # written first, so that the opt-outs are known at every moment
                     pipeline.hset(self._key(REFUSED), mapping=refused)
                 for stream in self._both():
                     pipeline.hdel(stream._key(OPTOUTS), *ids)
@@ -196,11 +196,11 @@ class Stream:
                 pipeline.execute()
 
     def waiting(self) -> tuple[int, float, int, int]:
-        """Return the entries of ``events``, the age of the oldest in seconds, the bad ones, and the refused opt-outs.
+        """Return the numbers of waiting, bad and refused records, and the age of the oldest in seconds.
 
-        In 100 ms or so, or not at all.
+        The call takes about 100 ms, or fails. The order: entries of ``events``, age, bad ones, refused opt-outs.
 
-        :raises StreamError: it was not possible, or Redis takes nothing.
+        :raises StreamError: Redis did not answer in time, or takes nothing.
         """
         with self._errors():
             pipeline = self._hurried.pipeline(transaction=False)
@@ -213,7 +213,7 @@ class Stream:
         return rows, max(0.0, seconds - begun), bad, refused
 
     def bad(self) -> list[Entry]:
-        """Return what no database took.
+        """Return the entries that no database took.
 
         :raises StreamError: Redis is away.
         """
@@ -221,15 +221,15 @@ class Stream:
             return [_entry(entry_id, fields) for entry_id, fields in self._patient.xrange(self._key(BAD))]
 
     def drop(self, entries: Sequence[Entry]) -> None:
-        """Delete some of what no database took: one has."""
+        """Delete bad entries that a database has taken now."""
         if entries:
             with self._errors():
                 self._patient.xdel(self._key(BAD), *(entry_id for entry_id, _ in entries))
 
     def forget(self, named: re.Pattern[str], left: Callable[[bytes], bytes]) -> int:
-        """Delete what is bad, and copies of opt-outs, in which *named* is found, and return how much it was.
+        """Delete bad entries and copies of opt-outs in which *named* is found, and return their number.
 
-        :param left: returns what stays of a line: a refusal that no database took stands until one has.
+        :param left: returns the part of a line that stays. A refusal that no database took holds until one takes it.
         :raises StreamError: Redis is away.
         """
         older = self.former.forget(named, left) if self.former else 0
@@ -259,9 +259,9 @@ class Stream:
         return older + len(gone)
 
     def refusal(self) -> str:
-        """Say why this Redis must not be trusted with rows that are nowhere else; empty if it may.
+        """Return the reason against trusting this Redis with rows that are nowhere else; empty if there is none.
 
-        Asks ``INFO``, which a managed Redis allows where it forbids ``CONFIG``.
+        The method asks ``INFO``, because a managed Redis often forbids ``CONFIG``.
 
         :raises StreamError: Redis is away.
         """
@@ -280,28 +280,28 @@ class Stream:
         return ""
 
     def try_to_write(self) -> None:
-        """Write something that is gone in a second.
+        """Write a key that expires in a second.
 
-        :raises StreamError: Redis takes nothing: it is a replica, or full, or does not let us.
+        :raises StreamError: Redis takes nothing: it is a replica, or full, or forbids writing.
         """
         with self._errors():
             self._patient.set(self._key("check"), b"", px=1_000)
 
     def busy(self) -> bool:
-        """Say whether there is anything to move, or it cannot be known."""
+        """Say whether there is anything to move, or whether that is unknown."""
         try:
             return any(each.length(key) > 0 for each in self._both() for key in (EVENTS, OPTOUTS))
         except StreamError:
             return True
 
     def length(self, stream: str) -> int:
-        """Return the number of entries of a key, those that somebody is working on included."""
+        """Return the number of entries of a key, including those in work."""
         with self._errors():
             key = self._key(stream)
             return int(self._patient.hlen(key) if stream in (OPTOUTS, REFUSED) else self._patient.xlen(key))
 
     def take(self, count: int) -> list[Entry]:
-        """Return up to *count* entries of ``events`` that are nobody else's now; abandoned ones first."""
+        """Return up to *count* entries of ``events`` that no other consumer holds, abandoned ones first."""
         key = self._key(EVENTS)
         with self._errors():
             try:
@@ -311,14 +311,14 @@ class Stream:
             except self._library.ResponseError as error:
                 if not str(error).startswith("NOGROUP"):
                     raise
-                self._make_group(key)  # the first run ever, or Redis was emptied
+                self._make_group(key)  # this is the first run, or Redis was emptied
                 claimed = []
                 found = self._patient.xreadgroup(_GROUP, _READER, {key: ">"}, count=count)
         entries = found if claimed or not found else found[0][1]
         return [_entry(entry_id, fields) for entry_id, fields in entries if entry_id is not None]
 
     def give_back(self, entries: Sequence[Entry]) -> None:
-        """Have *entries* taken again at once, by anybody. If that fails, they are abandoned soon."""
+        """Let any consumer take *entries* again at once. If this fails, they count as abandoned soon."""
         ids = [entry_id for entry_id, _ in entries]
         try:
             with self._errors():
@@ -328,21 +328,21 @@ class Stream:
             return
 
     def done(self, entries: Sequence[Entry], bad: Sequence[Refused]) -> list[bool]:
-        """Forget *entries*, and keep those that are *bad* with the reason.
+        """Delete *entries*, and keep those that are *bad*, with the reason.
 
-        :return: of each entry, whether it was us who deleted it: one that was claimed again is deleted by another.
+        :return: for each entry, whether this call deleted it. Another consumer deletes an entry that it has claimed.
         """
         key, ids = self._key(EVENTS), [entry_id for entry_id, _ in entries]
         with self._errors():
             pipeline = self._putting_aside(bad)
-            for entry_id in ids:  # first, for what is deleted, but not acknowledged, is claimed by nobody
+            for entry_id in ids:  # acknowledged first, because nobody can claim a deleted entry that is still pending
                 pipeline.xdel(key, entry_id)
             pipeline.xack(key, _GROUP, *ids)
             answers = pipeline.execute()
         return [bool(deleted) for deleted in answers[len(bad) : -1]]
 
     def _putting_aside(self, bad: Sequence[Refused]) -> Any:
-        # A Redis that is out of memory refuses all transactions, also one that would free some.
+        # A Redis without free memory refuses all transactions, also those that would free memory.
         pipeline = self._patient.pipeline(transaction=bool(bad))
         for line, reason in bad:
             pipeline.xadd(self._key(BAD), {_LINE: line, _REASON: reason})
@@ -362,11 +362,11 @@ class Stream:
         try:
             self._patient.xgroup_create(key, _GROUP, id="0", mkstream=True)
         except self._library.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # somebody else has just made it
+            if not str(error).startswith("BUSYGROUP"):  # another process has just made the group
                 raise
 
     def _client(self, url: str, seconds: float) -> Any:
-        """Return a client that waits for an answer no longer than *seconds*, and does not ask twice."""
+        """Return a client that waits for an answer for at most *seconds*, and does not ask twice."""
         try:
             pool = self._library.ConnectionPool.from_url(url, protocol=2)
         except (ValueError, TypeError) as error:
@@ -382,9 +382,9 @@ class Stream:
         try:
             yield
         except (self._library.RedisError, OSError) as error:
-            self._trusted_until = 0.0  # it may come back as another one
+            self._trusted_until = 0.0  # another Redis may come back at this address
             _, quoting, problem = str(error).rpartition("caused error: ")
-            if quoting:  # what stands before is the command, and so people's addresses: not for the chain, either
+            if quoting:  # the text before holds the command, and so addresses; the chained error would show them, too
                 error.args = (problem,)
             problem = problem or type(error).__name__
             raise StreamError(f"Redis at {self.where}: {problem}") from error
@@ -396,5 +396,5 @@ def _replica(replication: Mapping[str, Any]) -> str:
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:
-    """What is not ours has no line, and is put aside as such."""
+    """Return the line of an entry. A foreign entry has no line, and is put aside as such."""
     return entry_id, (fields or {}).get(_LINE, b"")

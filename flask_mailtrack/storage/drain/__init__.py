@@ -1,6 +1,6 @@
-"""What moves records from the journal to the tables, straight or by way of Redis.
+"""The way of records from the journal to the tables, straight or through Redis.
 
-In reading order: the ``drain`` with its alarm, which a ``drain_thread`` runs; ``shipping``, which leads it through
-Redis on many machines; ``health``, which says how it goes; ``recovery``, which finds what waits and brings back
-what was put aside.
+In reading order: the ``drain`` with its alarm, and the ``drain_thread`` that runs it; ``shipping``, the way through
+Redis on many machines; ``health``, which reports on the drain; ``recovery``, which finds waiting records and brings
+back records from quarantine.
 """

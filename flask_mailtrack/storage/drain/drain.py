@@ -1,8 +1,8 @@
-"""The drain: moves what the journal holds into the database, in batches, exactly once in effect.
+"""The drain: moves records from the journal into the database, in batches, exactly once in effect.
 
-A batch is committed, then announced by signals, then its segment is deleted. A crash in between only replays what
-the primary keys ignore. When the database takes no rows, an alarm knows how long
-to wait, and whom to tell how often.
+A batch is committed, then announced by signals, and then its segment is deleted. After a crash in between, rows are
+inserted again, and the primary keys ignore them. When the database takes no rows, an alarm decides how long to wait
+and how often to tell the host.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from flask_mailtrack.storage.tables.writer import Refuse, Writer
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 Bodies = Sequence[dict[str, Any]]
-"""Records as they stand in a spool."""
+"""Records as the spool holds them."""
 
 LONGEST_SECONDS = 60.0
 EVERY_SECONDS = 300.0
 HUNG_SECONDS = 30.0
 BATCH = 1_000
-"""Rows in one transaction: more take no less time each, and a lock is held for longer."""
+"""Rows in one transaction. With more rows, each takes as long, and locks are held for longer."""
 
 
 def named(error: Exception) -> str:
-    """Return the type of *error*, and where it came from; not its text, which may hold what rows hold."""
+    """Return the type of *error* and its place in the code. Its text is left out, because it may hold rows."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "flask_mailtrack" in f.filename]
     place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{place}"
 
 
 class Backoff:
-    """The time between two runs: as configured, and twice as long after each failure, up to a minute.
+    """The time between two runs: as configured, and doubled after each failure, up to a minute.
 
-    :param seconds: between two runs that go well.
-    :param spread: a random part of the wait, from 0 to 1, so that machines do not knock in step.
+    :param seconds: between two successful runs.
+    :param spread: a random part of the wait, from 0 to 1, so that machines do not ask at the same moment.
     """
 
     def __init__(self, seconds: float, spread: Callable[[], float] = random.random) -> None:
@@ -64,16 +64,16 @@ class Backoff:
         if went_well:
             return self._seconds
         longest = max(LONGEST_SECONDS, self._seconds)
-        # Not 2 to the power of days of failures, which is no float any more.
+        # The exponent is limited, because after days of failures the power would be too large for a float.
         wait = min(longest, self._seconds * 2.0 ** min(self._failures, 16))
         return max(self._seconds, wait * (0.5 + self._spread() / 2))
 
 
 class Alarm:
-    """Tells of the first failure, then every five minutes, and of the end; not of each run.
+    """Reports the first failure, then one every five minutes, and the end. Not every failed run is reported.
 
-    :param announcer: tells the host, from whatever thread notices a failure.
-    :param gauge: says what waits.
+    :param announcer: tells the host, from the thread that notices a failure.
+    :param gauge: counts waiting records.
     :param clock: monotonic, in seconds.
     """
 
@@ -90,7 +90,7 @@ class Alarm:
         self._next = 0.0
 
     def failed(self, error: Exception) -> None:
-        """A run has failed, or does not end."""
+        """Note that a run has failed, or does not end."""
         now = self._clock()
         if self._since is None:
             self._since, self._next = now, now + EVERY_SECONDS
@@ -106,14 +106,14 @@ class Alarm:
             self._announcer.failed("drain", error)
 
     def over(self) -> None:
-        """A run has gone well."""
+        """Note that a run has succeeded."""
         if self._since is not None:
             log.info("the database takes rows again, after %.0f s", self._clock() - self._since)
             self._since = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Tell of a run that does not end: a server that hangs answers neither yes nor no."""
+        """Report a run that does not end. A server that hangs gives no error."""
         ended = threading.Event()
 
         def watch() -> None:
@@ -121,7 +121,7 @@ class Alarm:
                 self.failed(TimeoutError("the database does not answer"))
 
         thread = threading.Thread(target=watch, name="mailtrack-watch", daemon=True)
-        with suppress(RuntimeError):  # no thread to be had, or the interpreter ends: then without
+        with suppress(RuntimeError):  # no thread can be started, or the interpreter ends; the run goes on unwatched
             thread.start()
         try:
             yield
@@ -130,53 +130,53 @@ class Alarm:
 
 
 class Target(Protocol):
-    """Where a drain moves records: the :class:`Tables`, or Redis and from there the tables."""
+    """The target of a drain: the :class:`Tables`, or Redis and from there the tables."""
 
     def busy(self) -> bool:
-        """Say whether there is something to do though no spool holds anything."""
+        """Say whether the target has work to do, even if no spool holds a record."""
         ...
 
     def store(self, bodies: Bodies, refuse: Refuse, patient: bool) -> int:
-        """Store one batch in the tables at once, tell of it, and return the number of records stored.
+        """Store one batch in the tables at once, announce it, and return the number of stored records.
 
-        :raises SQLAlchemyError: the database did not take it.
+        :raises SQLAlchemyError: the database did not take the batch.
         """
         ...
 
     def accept(self, bodies: Bodies, stream: str, refuse: Refuse, patient: bool) -> int:
-        """Take one batch, and return the number of records that are in the tables now.
+        """Take one batch, and return the number of its records that are in the tables now.
 
-        :param stream: of the spool that they come from.
-        :raises SQLAlchemyError: the database did not take it.
-        :raises StreamFull: it has to wait for what is on its way.
+        :param stream: the stream of the spool.
+        :raises SQLAlchemyError: the database did not take the batch.
+        :raises StreamFull: the batch has to wait until Redis has room.
         """
         ...
 
     def apply(self, bodies: Bodies, refuse: Refuse, patient: bool) -> None:
-        """Have one batch take effect, and tell of nothing: it is met again."""
+        """Store one batch without announcing it. A later run meets the batch again and announces it."""
         ...
 
     def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
-        """Have it known that those records are stored which the database had refused before."""
+        """Note that records are stored now that the database had refused before."""
         ...
 
     def finish(self, patient: bool) -> int:
-        """Move what is on its way to the tables, and return the number of records moved."""
+        """Move records that wait in the target to the tables, and return their number."""
         ...
 
     def settle(self) -> None:
-        """Have the tables know all that is known of people anywhere."""
+        """Move all opt-outs of all machines to the tables."""
         ...
 
     def waiting(self, here: Waiting) -> Waiting:
-        """Return what waits, with what is on its way. Never raises."""
+        """Return the backlog, with the records that wait in the target. Never raises."""
         ...
 
 
 class Tables:
     """The database, as the target of a drain.
 
-    :param writer: of the database.
+    :param writer: writes to the database.
     :param announcer: tells the host of each record after it is committed.
     """
 
@@ -185,11 +185,11 @@ class Tables:
         self._announcer = announcer
 
     def busy(self) -> bool:
-        """Say no: nothing is on its way."""
+        """Return ``False``, because nothing waits in this target."""
         return False
 
     def store(self, bodies: Bodies, refuse: Refuse, patient: bool) -> int:
-        """Store one batch, tell of it, and return the number of records stored."""
+        """Store one batch, announce it, and return the number of stored records."""
         stored = self._writer.store(bodies, refuse, patient=patient)
         for record in stored:
             if self._announcer is not None:
@@ -205,28 +205,28 @@ class Tables:
         self._writer.store(bodies, refuse, patient=patient)
 
     def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
-        """Have the writer forget that the database had refused them."""
+        """Make the writer forget that the database had refused the records."""
         self._writer.stored_after_all(ids)
 
     def finish(self, patient: bool) -> int:
-        """Do nothing: nothing is on its way."""
+        """Do nothing, because nothing waits in this target."""
         return 0
 
     def settle(self) -> None:
-        """Do nothing: nothing is known but what has been stored."""
+        """Do nothing, because opt-outs are stored at once."""
 
     def waiting(self, here: Waiting) -> Waiting:
-        """Return what waits in the spools."""
+        """Return the backlog of the spools."""
         return here
 
 
 class Drain:
     """Empties spools, of any number of directories.
 
-    :param spools: in the order in which they are emptied: messages before opt-outs. Those of the stream
-        that is named last are emptied last.
-    :param target: where the records go.
-    :param announcer: tells the host, now and then, that the database takes nothing.
+    :param spools: in the order in which they are emptied: messages before opt-outs. The spools of the last
+        stream are emptied last.
+    :param target: takes the records.
+    :param announcer: tells the host from time to time that the database takes nothing.
     :param batch: rows in one transaction; default: :data:`BATCH`.
     """
 
@@ -248,16 +248,16 @@ class Drain:
         self.alarm: Alarm = Alarm(announcer, self.gauge)
 
     def run(self, *, wait: bool = True, patient: bool = True) -> int:
-        """Move everything that is in the spools now.
+        """Move all records that are in the spools now.
 
-        Called by a signal receiver, in the middle of a run, it only has the opt-outs take effect.
+        A signal receiver may call this method in the middle of a run. Then only the opt-outs take effect.
 
-        :param wait: for another drainer to finish, rather than leave the work to it; half a minute at most.
+        :param wait: wait for another drainer to finish, half a minute at most; else leave the work to that drainer.
         :param patient: see :meth:`Database.transaction`.
-        :return: the number of records moved.
-        :raises SQLAlchemyError: the database did not take them; they stay in the spool.
-        :raises DatabaseBusy: likewise, because the host is in a transaction.
-        :raises OSError: a directory cannot be emptied; what is in the others has been moved.
+        :return: the number of moved records.
+        :raises SQLAlchemyError: the database did not take the records; they stay in the spool.
+        :raises DatabaseBusy: the host is in a transaction; the records stay in the spool.
+        :raises OSError: a directory cannot be emptied; the records of the other directories have been moved.
         """
         me = (os.getpid(), threading.get_ident())
         if self._running == me:
@@ -280,19 +280,19 @@ class Drain:
         return moved
 
     def settle(self) -> None:
-        """Have the database know all that is known of people here. Raises what :meth:`run` raises."""
+        """Move all opt-outs of this machine to the database. Raises the same errors as :meth:`run`."""
         self.run()
         self._target.settle()
 
     def waiting(self) -> Waiting:
-        """Return what waits. Never raises."""
+        """Return the backlog. Never raises."""
         return self._target.waiting(self.gauge.read())
 
     def try_run(self, *, patient: bool = True, watched: bool = False) -> int | None:
-        """Move what can be moved now; what cannot stays in the spool, and the alarm is raised. Never raises.
+        """Move the records that can be moved now. The others stay in the spool, with an alarm. Never raises.
 
-        :param watched: raise the alarm also while the run goes on, if the database does not answer.
-        :return: the number of records moved; ``None`` if the database, or a directory, fails.
+        :param watched: raise the alarm also during the run, if the database does not answer.
+        :return: the number of moved records; ``None`` if the database, or a directory, fails.
         """
         try:
             if not self._pending():
@@ -303,10 +303,10 @@ class Drain:
         except DatabaseBusy:
             log.debug("rows wait for the host's transaction to end")
             return 0
-        except StreamError as error:  # of which the target has said what it means; the database is well
+        except StreamError as error:  # the target has logged the cause, and the database is well
             log.debug("rows wait: %s", error)
             return 0
-        except Exception as error:  # a mistake of ours, too, must not end the thread, or fail a reader's click
+        except Exception as error:  # even a mistake of ours must not end the thread, or fail a reader's click
             self.alarm.failed(error)
             log.debug("rows wait in the spool: %s", named(error))
             return None
@@ -315,20 +315,20 @@ class Drain:
         return moved
 
     def store(self, bodies: Bodies, refuse: Refuse) -> int:
-        """Store one batch at once, tell of it, and return the number of records stored.
+        """Store one batch at once, announce it, and return the number of stored records.
 
-        :raises SQLAlchemyError: the database did not take it.
+        :raises SQLAlchemyError: the database did not take the batch.
         """
         return self._target.store(bodies, refuse, patient=True)
 
     def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
-        """Have it known that those records are stored which the database had refused before."""
+        """Note that records are stored now that the database had refused before."""
         self._target.stored_after_all(ids)
 
     def _pending(self) -> bool:
         try:
             return any(spool.pending() for spool in self._spools) or self._target.busy()
-        except OSError:  # a directory that cannot be looked into: let the run say so
+        except OSError:  # the directory cannot be read; the run reports that
             return True
 
     @contextmanager
@@ -378,7 +378,7 @@ class Drain:
 
 
 def _taken(spool: Spool, troubles: list[OSError]) -> Iterator[Segment]:
-    """Yield the segments of a spool; a directory that fails costs only itself."""
+    """Yield the segments of a spool. A directory that fails costs only itself."""
     try:
         yield from spool.take()
     except OSError as error:

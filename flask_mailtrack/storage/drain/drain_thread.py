@@ -1,4 +1,4 @@
-"""Who drains when something has been written: the thread of a worker, or the request itself."""
+"""The two ways to drain after a write: by the thread of a worker, or in the request itself."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from flask_mailtrack.storage.journal.spool import keeps_threads
 from .drain import Backoff, Drain
 
 LAST_SECONDS = 5.0
-"""How long the end of a process waits for a last run: a database that hangs must not hold it up."""
+"""Seconds for which the end of a process waits for a last run. A database that hangs must not stop the exit."""
 
 
 class DrainThread:
-    """Runs the drain every few seconds, in whichever processes have written something.
+    """Runs the drain every few seconds, in each process that has written something.
 
-    It ends with the drain, which it does not keep alive, or after a last run at the end of the process.
+    The thread ends when the drain is freed, which the thread does not prevent, or after a last run at the end of the
+    process.
 
-    :param then: woken after each run.
+    :param then: listeners that are woken after each run.
     """
 
     def __init__(self, drain: Drain, seconds: float, then: Listener | None = None) -> None:
@@ -32,9 +33,9 @@ class DrainThread:
         self._pid = 0
 
     def wake(self) -> None:
-        """Start the thread if this process does not have one yet; cheap enough for each hit.
+        """Start the thread if this process does not have one yet. The check is cheap enough for each hit.
 
-        What uWSGI's master has written while it loaded the app is moved by its workers.
+        uWSGI's master starts no thread. Its workers move the records that it writes while it loads the app.
         """
         if self._pid != os.getpid() and keeps_threads():
             drain, over = weakref.ref(self._drain), threading.Event()
@@ -47,13 +48,13 @@ class DrainThread:
 
 
 class InlineDrain:
-    """Runs the drain at once, in whichever request has written something."""
+    """Runs the drain at once, in the request that has written something."""
 
     def __init__(self, drain: Drain) -> None:
         self._drain = drain
 
     def wake(self) -> None:
-        """Move what can be moved now; nobody waits for it."""
+        """Move the records that can be moved now, without waiting for others."""
         self._drain.try_run(patient=False)
 
 
@@ -73,7 +74,7 @@ def _loop(drain: weakref.ref[Drain], over: threading.Event, seconds: float, then
 
 
 def _run_once(drain: weakref.ref[Drain]) -> bool | None:
-    """Return whether the run went well; ``None`` if there is nothing to run any more."""
+    """Return whether the run succeeded; ``None`` if the drain is gone."""
     if (found := drain()) is None:
         return None
     return found.try_run(watched=True) is not None
@@ -81,9 +82,9 @@ def _run_once(drain: weakref.ref[Drain]) -> bool | None:
 
 @atexit.register
 def _finish() -> None:
-    """Have each thread of this process make a last run, and wait for all of them, but not for ever.
+    """Let each drain thread of this process make a last run, and wait for them for a limited time.
 
-    In the threads themselves: at this point of its life an interpreter starts no new ones.
+    The runs are made in the threads themselves, because an interpreter that ends starts no new threads.
     """
     until = time.monotonic() + LAST_SECONDS
     mine = [(thread, over) for thread, (process, over) in list(_running.items()) if process == os.getpid()]

@@ -1,4 +1,4 @@
-"""How the journal and the drain are, for a page that a monitor asks, and for people."""
+"""The health of the journal and the drain, for monitors and for people."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ OLD_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known without asking the database."""
+    """The health, as far as it is known without the database."""
 
     rows: int
     """Records that wait in the spool."""
     bytes: int
     oldest_seconds: float
-    """Age of the oldest of them; 0 if nothing waits."""
+    """Age of the oldest waiting record; 0 if nothing waits."""
     bad: int
-    """Records in quarantine, which the database refused or which are damaged."""
+    """Records in quarantine: the database refused them, or they are damaged."""
     refused_optouts: int
-    """Those of them that are opt-outs: until they are stored, their people get no list mail."""
+    """Opt-outs in quarantine. Until they are stored, their people get no list mail."""
     fallbacks: int
     """Records that this process had to write to the second directory, since it began."""
     lost: int
     """Records of this process that are only in the log, since it began."""
     lag_seconds: float
-    """How long the oldest record of the last run that stored something had waited."""
+    """Waiting time of the oldest record in the last run that stored something."""
     last_error: str
-    """Type of what the last run of the drain, in any process, failed of; empty if it did not fail."""
+    """Type of the error in the last run of the drain, in any process; empty if the run did not fail."""
     last_success: datetime | None
-    """When a drain, in any process, stored something the last time, or shipped it to Redis."""
+    """When a drain, in any process, last stored something, or shipped it to Redis."""
     streamed: int | None = None
-    """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
+    """Records of all machines that wait in Redis; ``None`` if Redis is not used, or does not answer."""
     bad_signatures: int = 0
-    """Links of our own form, in the last hour, that none of our keys has signed; 0 if there were few."""
+    """Links of the right form, in the last hour, that none of the keys has signed; 0 if there were few."""
 
     problems: tuple[str, ...] = ()
-    """What keeps rows from being stored, or choices and switches from being honoured, in words."""
+    """The causes, in words, for which rows are not stored, or choices and switches are not obeyed."""
 
     @property
     def ok(self) -> bool:
@@ -62,10 +62,10 @@ def health(
     database: Database | None = None,
     snapshots: Sequence[Snapshot[Any]] = (),
 ) -> Health:
-    """Return how things are. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises.
+    """Return the health. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises.
 
-    :param database: is looked at from outside only.
-    :param snapshots: of what operators have decided; said is how the last reading of each went.
+    :param database: only its file is looked at, and no question is asked.
+    :param snapshots: of the operators' decisions; the health says whether the last reading of each succeeded.
     """
     waiting, runs = drain.waiting(), drain.progress.read()
     unknown = (f"{place} holds rows, and nothing says of which app" for place in journals[0].doubtful)

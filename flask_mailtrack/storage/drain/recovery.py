@@ -1,7 +1,7 @@
-"""What waits in the journal, or was put aside, is found again without being drained.
+"""Finds records that wait in the journal or were put aside, without draining them.
 
-Choices that wait are looked for before a send, and people who are to be forgotten; what could not be stored comes
-back from a log, or from the quarantine.
+A send looks for waiting choices, and an erasure looks for a person. Records that could not be stored come back from a
+log, or from the quarantine.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from flask_mailtrack.storage.tables.refused import OPT_OUTS, refuses
 from .drain import Drain
 
 Bare = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-"""Returns what may stay of a record when somebody is forgotten."""
+"""Returns the part of a record that may stay when a person is forgotten."""
 
 
 class PendingChoices:
-    """The choices that are not in the database yet, also those of other machines.
+    """The choices that are not in the database yet, with those of other machines.
 
     :param choices: the journal of this machine.
-    :param stream: where those of other machines are.
-    :param drain: moves them before a send, if that can be done at once; if not, they are read where they are.
-    :param hurried: do without those of other machines while Redis does not answer, and without segments of
-        another user: the drain asks.
-    :param apart: tell of those of other machines in :meth:`elsewhere` alone: a page asks, and says so where it matters.
+    :param stream: holds the choices of other machines.
+    :param drain: moves the choices before a send, if that is possible at once; if not, they are read in place.
+    :param hurried: for the drain: skip choices of other machines while Redis does not answer, and segments of
+        another user.
+    :param apart: for a page: return choices of other machines in :meth:`elsewhere` only.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PendingChoices:
         self._apart = apart
 
     def read(self) -> list[Hit | Suppression]:
-        """Return them, each once.
+        """Return the choices, each once.
 
         :raises OSError: a spool cannot be read.
         :raises StreamError: Redis cannot be asked.
@@ -75,24 +75,24 @@ class PendingChoices:
         return list({change.id: change for change in (*others, *mine)}.values())
 
     def elsewhere(self) -> list[Hit | Suppression]:
-        """Return those that only other machines have, waiting for Redis no longer than a reader does for a page.
+        """Return the choices that only other machines have. The wait for Redis is short enough for a page.
 
         :raises StreamError: Redis cannot be asked.
         """
         return told(self._stream, hurried=True) if self._stream is not None else []
 
     def catch_up(self) -> None:
-        """Move them, if that can be done at once. Never raises."""
+        """Move the choices, if that is possible at once. Never raises."""
         if self._drain is not None and self._choices.pending():
             self._drain.try_run(patient=False)
 
 
 def waiting(spools: Sequence[Spool], strict: bool = True) -> list[Hit | Suppression]:
-    """Return the choices that are in *spools*, and the refusals in their quarantine, which stand until they are stored.
+    """Return the choices in *spools*, and the refusals in their quarantine, which hold until they are stored.
 
-    A line that is none is left to the drain.
+    A line that is no record is left to the drain.
 
-    :param strict: off: do without segments of another user, in which there may be more.
+    :param strict: ``False``: ignore segments of another user, which may hold more choices.
     :raises OSError: a spool cannot be read.
     """
     foreign = [path for spool in spools for path in foreign_segments(spool.directory, spool.stream)] if strict else []
@@ -103,20 +103,20 @@ def waiting(spools: Sequence[Spool], strict: bool = True) -> list[Hit | Suppress
 
 
 def told(stream: Stream, hurried: bool = False) -> list[Hit | Suppression]:
-    """Return the choices of which *stream* has copies, those of this machine included, and what no database took.
+    """Return the choices in *stream*, also those of this machine, and the refusals that no database took.
 
-    :raises StreamError: it cannot be asked.
+    :raises StreamError: Redis cannot be asked.
     """
     told, refused = stream.choices(hurried)
     return [*filter(refuses, _choices(_decoded(refused))), *_choices(_decoded(told))]
 
 
 def forget(spools: Sequence[Spool], words: Iterable[str], bare: Bare, stream: Stream | None = None) -> int:
-    """Take the lines out of the quarantine in which one of *words* stands, and return how many.
+    """Take the lines with one of *words* out of the quarantine, and return their number.
 
     :param words: addresses, references and ids.
-    :param bare: returns what stays of a record, if anything: a refusal stands until it is stored.
-    :param stream: where there are bad lines, too, and copies of opt-outs.
+    :param bare: returns the part of a record that stays, if any. A refusal holds until it is stored.
+    :param stream: holds bad lines, too, and copies of opt-outs.
     """
 
     def left(line: bytes) -> bytes:
@@ -129,16 +129,16 @@ def forget(spools: Sequence[Spool], words: Iterable[str], bare: Bare, stream: St
     named = mention({spelling for word in words for spelling in (word, json.dumps(word)[1:-1], _twice(word))})
     gone = 0
     for directory in sorted({spool.directory for spool in spools}):
-        with election(directory, True):  # nobody may add to it meanwhile
+        with election(directory, True):  # nobody may add to the quarantine meanwhile
             bad = [p for p in sorted(directory.glob("bad-*.jsonl")) if p.is_file() and not p.is_symlink()]
             gone += sum(_without(path, named, left) for path in bad)
     return gone + (stream.forget(named, left) if stream else 0)
 
 
 def mention(words: Iterable[str]) -> re.Pattern[str]:
-    """Return what finds *words* in text, in any case, but not ``b@example.com`` in ``bob@example.com``.
+    """Return a pattern for *words* in text, in any case, but not for ``b@example.com`` in ``bob@example.com``.
 
-    Before one may stand what an address cannot hold, an escape of a URL, or one of JSON.
+    Before a word may stand a character that an address cannot hold, or an escape of a URL or of JSON.
     """
     either = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
     before = r"(?:(?<![a-z0-9._+-])|(?<=%[0-9a-f]{2})|(?<=\\[nrt]))"
@@ -146,20 +146,20 @@ def mention(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def _bodies(path: Path) -> Iterator[dict[str, Any]]:
-    # Drained meanwhile: then it is in the database.
+    # A missing file was drained meanwhile, so its records are in the database.
     with suppress(FileNotFoundError), open(open_safely(path, os.O_RDONLY), "rb") as lines:
         yield from _decoded(lines)
 
 
 def _kept(path: Path) -> list[Hit | Suppression]:
-    """Return the refusals that the database has refused: nobody is mailed because of that."""
+    """Return the refusals that the database did not take. They hold all the same."""
     state = path.stat()
     return _kept_in(path, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(16)
 def _kept_in(path: Path, *version: int) -> list[Hit | Suppression]:
-    """Read each version of a file once: it stays until somebody mends the table, and each send asks."""
+    """Read each version of a file once. The file stays until somebody corrects the table, and each send asks for it."""
     with open(open_safely(path, os.O_RDONLY), "rb") as lines:
         return list(filter(refuses, _choices(found.body for found in find(lines) if found.body is not None)))
 
@@ -195,14 +195,14 @@ def _without(path: Path, named: re.Pattern[str], left: Callable[[bytes], bytes])
 
 
 def _left_of(line: str, left: Callable[[bytes], bytes]) -> str:
-    """Return what stays of a line of the quarantine: the reason, too, may name somebody."""
+    """Return the part of a line of the quarantine that stays. The reason is removed, because it may name the person."""
     found = next(find([line.encode()]), None)
     kept = left(encode(found.body)) if found is not None and found.body is not None else b""
     return json.dumps({"reason": "", "line": kept.decode()}) + "\n" if kept else ""
 
 
 def _twice(word: str) -> str:
-    """Return *word* as it stands in JSON that stands in JSON."""
+    """Return *word* as it stands in JSON inside JSON."""
     return json.dumps(json.dumps(word)[1:-1])[1:-1]
 
 
@@ -211,20 +211,20 @@ _BATCH = 500
 
 @dataclass
 class Recovered:
-    """What became of the records of a file, by the numbers of their lines, from 1."""
+    """The fate of the records of a file, by the numbers of their lines, from 1."""
 
     stored: list[int] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
-    """Cut off, or the checksum does not fit."""
+    """Lines that are cut off, or whose checksum does not fit."""
     refused: list[tuple[int, str]] = field(default_factory=list)
-    """The database still refuses them, and why."""
+    """Lines that the database still refuses, with the reasons."""
 
 
 def recover(drain: Drain, lines: Iterable[bytes], progress: Callable[[Recovered], object]) -> Recovered:
-    """Store the records among *lines*; what is in the database already is left as it is.
+    """Store the records among *lines*. Rows that are in the database already stay as they are.
 
     :param progress: called after each batch.
-    :raises SQLAlchemyError: the database does not take anything now; all can be tried again.
+    :raises SQLAlchemyError: the database does not take anything now; the call can be repeated.
     """
     result = Recovered()
     found = find(lines)
@@ -235,11 +235,11 @@ def recover(drain: Drain, lines: Iterable[bytes], progress: Callable[[Recovered]
 
 
 def recover_quarantine(drain: Drain, path: Path, progress: Callable[[Recovered], object]) -> Recovered:
-    """Store what is kept in a file of the quarantine, and take out of the file what is stored.
+    """Store the records of a file of the quarantine, and take stored records out of the file.
 
-    :raises OSError: the file cannot be read, or written anew.
+    :raises OSError: the file cannot be read, or not be written again.
     """
-    with election(path.parent, wait=True):  # only who drains writes to the quarantine
+    with election(path.parent, wait=True):  # only the elected drainer writes to the quarantine
         with open(open_safely(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             lines = file.readlines()
         result = recover(drain, lines, progress)
@@ -249,7 +249,7 @@ def recover_quarantine(drain: Drain, path: Path, progress: Callable[[Recovered],
 
 
 def recover_stream(drain: Drain, stream: Stream, progress: Callable[[Recovered], object]) -> Recovered:
-    """Store what was put aside in *stream*, and delete there what is stored.
+    """Store the records that were put aside in *stream*, and delete the stored records there.
 
     :raises StreamError: Redis is away.
     """

@@ -1,10 +1,10 @@
-"""The way to the database by a stream in Redis, for many machines.
+"""The way to the database through a stream in Redis, for many machines.
 
-What is in the journals of this machine is shipped to the stream, batch by batch, and its segments are deleted;
-what is in the stream, from any machine, is moved to the database. Without a Redis that can be trusted, this machine
-moves its rows to the database itself, so that nothing depends on Redis but the speed. A batch from the stream is
-committed, then announced by signals, then its entries are acknowledged and deleted. A crash in between leaves them
-to be claimed by another consumer, and the primary keys ignore what is there.
+The records in the journals of this machine are shipped to the stream, batch by batch, and their segments are deleted.
+Records in the stream, from any machine, are moved to the database. Without a Redis that can be trusted, this machine
+moves its rows to the database itself, so that only the speed depends on Redis. A batch from the stream is committed,
+then announced by signals, and then its entries are acknowledged and deleted. After a crash in between, another consumer
+claims the entries, and the primary keys ignore rows that are there.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ FOREIGN = "it is of an app with another key or database"
 
 
 class Consumer:
-    """One of any number of readers of a stream, in any process that has the database.
+    """A reader of a stream. There may be any number of them, in any process that has the database.
 
-    :param stream: to read.
-    :param writer: of the database.
+    :param stream: the stream to read.
+    :param writer: writes to the database.
     :param announcer: tells the host of each record after it is committed.
     """
 
@@ -51,29 +51,29 @@ class Consumer:
         self._warned = False
 
     def run(self, patient: bool = True) -> int:
-        """Move all events that are in the stream now, but what others are working on, and abandoned opt-outs.
+        """Move all events in the stream that no other consumer works on, and abandoned opt-outs.
 
-        :return: the number of records moved.
+        :return: the number of moved records.
         :raises StreamError: Redis is away.
-        :raises SQLAlchemyError: the database did not take them; they stay in the stream.
-        :raises DatabaseBusy: likewise, because the host is in a transaction.
+        :raises SQLAlchemyError: the database did not take the records; they stay in the stream.
+        :raises DatabaseBusy: the host is in a transaction; the records stay in the stream.
         """
         moved = 0
         try:
             for stream in filter(None, (self._stream, self._stream.former)):
                 moved += self._run(stream, patient)
-        finally:  # no other row may hold an opt-out up
+        finally:  # other rows must not delay an opt-out
             moved += self._adopt(patient)
         return moved
 
     def apply(self, patient: bool = True) -> None:
-        """Have all opt-outs that any machine has been told take effect; their own machines announce those of readers.
+        """Store all opt-outs that any machine knows. Opt-outs of readers are announced by their own machines.
 
-        :raises StreamError: Redis is away, and one may be waiting there.
-        :raises SQLAlchemyError: the database did not take them.
+        :raises StreamError: Redis is away, and an opt-out may wait there.
+        :raises SQLAlchemyError: the database did not take the opt-outs.
         """
         for record in self._store(self._stream.told().values(), [], patient):
-            if isinstance(record, Suppression):  # a replay is no news, so nobody else will
+            if isinstance(record, Suppression):  # its own machine meets it as a replay, and does not announce it
                 self._announcer.announce(record)
 
     def _run(self, stream: Stream, patient: bool) -> int:
@@ -94,7 +94,7 @@ class Consumer:
             if not isinstance(record, SentMessage):
                 self._announcer.announce(record)
         mine = stream.done(entries, bad)
-        # A fate is told of by whoever deletes its entry: a batch that took long has been claimed by another, too.
+        # The consumer that deletes an entry announces its fate. Another consumer may have claimed a slow batch, too.
         told = {_fate(line) for (_, line), deleted in zip(entries, mine, strict=True) if deleted}
         for record in stored:
             if isinstance(record, SentMessage) and (str(record.id), record.status) in told:
@@ -102,7 +102,7 @@ class Consumer:
         return len(stored)
 
     def _warn(self) -> None:
-        """Name another app once, not with each of its rows."""
+        """Log another app once, and not for each of its rows."""
         if not self._warned:
             log.error(
                 "rows of an app with another key or database came through %s, and are kept: %s", self._stream.name, CURE
@@ -110,7 +110,7 @@ class Consumer:
             self._warned = True
 
     def _adopt(self, patient: bool) -> int:
-        """Move opt-outs whose own machine has not, for so long that it may never do it."""
+        """Move opt-outs that their own machine has not moved for so long that it may never do so."""
         oldest = now() - timedelta(seconds=CLAIM_SECONDS)
         copies = {i: line for i, line in self._stream.told().items() if _born(i) < oldest}
         bad: list[Refused] = []
@@ -143,7 +143,7 @@ class Consumer:
 
 
 def _fate(line: bytes) -> tuple[Any, Any]:
-    """Return which message a line tells of, and what."""
+    """Return the message of a line, and the kind of its news."""
     try:
         body = decode(line)
     except ValueError:
@@ -154,7 +154,7 @@ def _fate(line: bytes) -> tuple[Any, Any]:
 def _born(event_id: bytes) -> datetime:
     try:
         return born(UUID(event_id.decode()))
-    except ValueError:  # not ours
+    except ValueError:  # the line is not of this package
         return datetime.min.replace(tzinfo=UTC)
 
 
@@ -164,9 +164,9 @@ AWAY_SECONDS = 5.0
 class RedisThenTables:
     """The target of a drain on many machines: a stream in Redis, and from there the tables.
 
-    :param tables: where all records end, and opt-outs go at once.
-    :param stream: where the rows of all machines meet.
-    :param consumer: of the stream.
+    :param tables: the target of all records in the end, and of opt-outs at once.
+    :param stream: the stream for the rows of all machines.
+    :param consumer: reads the stream.
     """
 
     def __init__(self, tables: Tables, stream: Stream, consumer: Consumer) -> None:
@@ -191,15 +191,15 @@ class RedisThenTables:
 
         moved = self._tables.store(bodies, note, patient)
         choices = {str(body.get("id")) for body in bodies if _is_choice(body)}
-        with suppress(StreamError):  # then the copies are adopted later, and change nothing
+        with suppress(StreamError):  # copies that stay are adopted later, and change nothing
             self._stream.untell(choices, refused={i: line for i, line in refused.items() if i in choices})
         return moved
 
     def accept(self, bodies: Bodies, stream: str, refuse: Refuse, patient: bool) -> int:
-        """Ship one batch, and return 0: what was shipped is not in the tables yet. Opt-outs do not wait for Redis.
+        """Ship one batch, and return 0, because shipped records are not in the tables yet. Opt-outs skip Redis.
 
-        :raises SQLAlchemyError: Redis is away, and the database did not take it either.
-        :raises StreamFull: it has to wait for what is in Redis.
+        :raises SQLAlchemyError: Redis is away, and the database did not take the batch either.
+        :raises StreamFull: the batch has to wait until Redis has room.
         """
         if stream != OPTOUTS and self._ship(bodies, patient):
             return 0
@@ -210,11 +210,11 @@ class RedisThenTables:
         self._tables.apply(bodies, refuse, patient)
 
     def stored_after_all(self, ids: Collection[UUID]) -> None:
-        """Have the tables forget that they had refused them."""
+        """Make the tables forget that they had refused the records."""
         self._tables.stored_after_all(ids)
 
     def finish(self, patient: bool) -> int:
-        """Move what is in Redis to the tables.
+        """Move the records in Redis to the tables.
 
         :raises StreamError: Redis is away.
         """
@@ -226,11 +226,11 @@ class RedisThenTables:
             raise
 
     def settle(self) -> None:
-        """Have the tables know the opt-outs of all machines."""
+        """Store the opt-outs of all machines in the tables."""
         self._consumer.apply()
 
     def waiting(self, here: Waiting) -> Waiting:
-        """Return what waits here and, within 100 ms or so, in Redis."""
+        """Return the backlog here and in Redis, which is asked for about 100 ms."""
         try:
             rows, oldest, bad, refused = self._stream.waiting()
         except StreamError as error:
@@ -245,7 +245,7 @@ class RedisThenTables:
         try:
             try:
                 self._stream.add(lines)
-            except StreamFull:  # a segment may be longer than the stream: make room, and go on with it
+            except StreamFull:  # a segment may be longer than the stream, so make room and go on with the segment
                 self._made_room += self._consumer.run(patient)
                 self._stream.add(lines)
         except StreamFull as error:
@@ -259,7 +259,7 @@ class RedisThenTables:
         return True
 
     def _say(self, trouble: str) -> None:
-        """Log what is wrong once, not with each batch, until rows pass through Redis again."""
+        """Log a problem once, and not for each batch, until rows pass through Redis again."""
         if trouble not in self._said:
             log.warning("%s", trouble)
             self._said.add(trouble)

@@ -1,6 +1,6 @@
-"""The local disk that every record reaches before anything is answered.
+"""The journal on local disk. Every record reaches it before anything is answered.
 
 In reading order: the ``journal`` writes to the ``spool`` of a private ``directory``, or to a second one, else to the
-log. Each ``segment`` of a spool is drained by one process at a time. The ``backlog`` says how much waits, and how the
-last drains went; ``signatures`` count the bad ones that were seen.
+log. One process at a time drains each ``segment`` of a spool. The ``backlog`` counts waiting records, and keeps the
+results of the last drains. ``signatures`` count bad signatures.
 """

@@ -1,7 +1,7 @@
-"""How much waits in the journal, and since when; without the database, and without reading a line twice.
+"""The backlog: waiting records and their age, without the database, and without reading a line twice.
 
-How the last runs of the drain went stands in a file for every process to read. And some file systems lose what
-waits on them, so they are named.
+A small file holds the results of the last runs of the drain, for every process to read. File systems that may lose
+waiting records are named, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PASSING = {"tmpfs", "ramfs"}
 
 
 def weakness(path: Path) -> str:
-    """Say why the file system of *path* is no good place for a spool; empty if it is one."""
+    """Return the reason against a spool on the file system of *path*; empty if there is none."""
     try:
         kind = file_system(path, Path("/proc/self/mountinfo").read_text())
     except OSError:  # not Linux
@@ -32,7 +32,7 @@ def weakness(path: Path) -> str:
 
 
 def judged(kind: str) -> str:
-    """Say what is wrong with a kind of file system; empty if nothing is."""
+    """Return the reason against a kind of file system; empty if there is none."""
     if kind in _NETWORK:
         return f"{kind}: locks (flock) and appends (O_APPEND) of several machines are not safe there"
     if kind in _PASSING:
@@ -41,9 +41,9 @@ def judged(kind: str) -> str:
 
 
 def file_system(path: Path, mountinfo: str) -> str:
-    """Return the kind of file system that holds *path*, which need not be there yet.
+    """Return the kind of file system that holds *path*. The path need not exist yet.
 
-    :param mountinfo: the text of ``/proc/self/mountinfo`` (proc(5)); of several mounts on one point the last counts.
+    :param mountinfo: the text of ``/proc/self/mountinfo`` (proc(5)). Of several mounts at one point the last counts.
     """
     wanted = os.path.realpath(path)
     best, kind = "", ""
@@ -61,35 +61,35 @@ def file_system(path: Path, mountinfo: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The last of each kind; times are seconds since 1970, 0 for never."""
+    """The last runs of the drain. Times are seconds since 1970, 0 for never."""
 
     at: float = 0.0
     succeeded_at: float = 0.0
     """When rows were stored the last time."""
     lag_seconds: float = 0.0
-    """How long the oldest of them had waited."""
+    """How long the oldest of these rows had waited."""
     error: str = ""
-    """Type of what the last run failed of; empty if it did not fail."""
+    """Type of the error of the last run; empty if the run did not fail."""
 
 
 class Progress:
-    """Keeps a small file in the directory of the spool; where it cannot, what this process knows."""
+    """Keeps the results in a small file in the directory of the spool, or else in memory."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / PROGRESS
         self._mine = Runs()
 
     def moved(self, oldest: float) -> None:
-        """Note that rows were stored, the oldest of which was written down at *oldest*."""
+        """Note that rows were stored. The oldest of them was recorded at *oldest*."""
         now = time.time()
         self._write(Runs(now, now, max(0.0, now - oldest) if oldest else 0.0))
 
     def failed(self, error: BaseException) -> None:
-        """Note that nothing could be stored, with the type of *error* alone: its text may hold rows."""
+        """Note that nothing could be stored. Only the type of *error* is kept, because its text may hold rows."""
         self._write(replace(self.read(), at=time.time(), error=type(error).__name__))
 
     def read(self) -> Runs:
-        """Return what this process, or another, has noted last."""
+        """Return the latest note of this process or another one."""
         told = read_note(self._path)
         try:
             numbers = {name: float(told[name]) for name in ("at", "succeeded_at", "lag_seconds")}
@@ -108,7 +108,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is in the directories now."""
+    """The present content of the directories."""
 
     rows: int = 0
     bytes: int = 0
@@ -117,15 +117,15 @@ class Waiting:
     bad: int = 0
     """Records in quarantine."""
     refused_optouts: int = 0
-    """Those of them that are opt-outs."""
+    """Opt-outs in quarantine."""
     streamed: int | None = None
-    """Records of all machines that wait in Redis; nothing if it is not used, or does not answer."""
+    """Records of all machines that wait in Redis; ``None`` if Redis is not used, or does not answer."""
     troubles: tuple[str, ...] = ()
-    """What keeps rows, or choices, from being read at all."""
+    """The causes for which rows, or choices, cannot be read at all."""
 
 
 class Gauge:
-    """Counts the lines of segments, and goes on where it was the last time."""
+    """Counts the lines of segments. Each reading continues where the last one ended."""
 
     def __init__(self, spools: Sequence[Spool]) -> None:
         self._spools = spools
@@ -133,7 +133,7 @@ class Gauge:
         self._counted: dict[Path, tuple[int, int]] = {}
 
     def read(self) -> Waiting:
-        """Return what waits. Never raises; what cannot be read counts as nothing."""
+        """Return the backlog. Never raises. A file that cannot be read counts as empty."""
         sizes: dict[Path, int] = {}
         bad: list[Path] = []
         for spool in self._spools:
@@ -158,10 +158,10 @@ class Gauge:
         return [path for spool in self._spools for path in foreign_segments(spool.directory, spool.stream)]
 
     def _count(self, path: Path) -> tuple[int, int]:
-        """Return how far a file has been read, and the lines so far."""
+        """Return the position of the reading in a file, and the number of lines so far."""
         offset, rows = self._counted.get(path, (0, 0))
         with suppress(OSError):
-            if path.stat().st_size < offset:  # written anew
+            if path.stat().st_size < offset:  # the file was written anew
                 offset = rows = 0
             with open(open_safely(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
                 file.seek(offset)

@@ -1,9 +1,9 @@
-"""The directory of a spool: ours alone, or not used.
+"""The directory of a spool. It is private, or it is not used.
 
-Whoever can write into it can put hits and opt-outs into the database, and whoever can read it reads
-addresses. A small file in the directory says which app writes to it, and into which database its records go.
-A process that uses the directory holds a shared lock on another file, so that the file of a dead process keeps
-nobody out, and a living process is not driven into a second database.
+Anybody who can write into the directory can put hits and opt-outs into the database, and anybody who can read it
+reads addresses. A small file in the directory names the app and its database. A process that uses the directory
+holds a shared lock on another file. So the file of a dead process keeps nobody out, and no process takes over the
+directory of a living process for another database.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ LEASE = "tenant.lock"
 TENANT = "tenant.json"
 _KNOWN = (LOCK, LEASE, SHELF, *(start for name in (PROGRESS, SIGNATURES, TENANT) for start in (name, f".{name}-")))
 _APP = re.compile(r"[0-9a-f]{12}(-second)?")
-"""The folder of one app in a directory that several share."""
+"""The folder of one app in a directory that several apps share."""
 
 
 def open_safely(path: Path, flags: int) -> int:
     """Open a file of the directory, or the directory itself, and return the file descriptor.
 
-    Every file of the package is opened here, but for those that the host has named. A new file is for its owner alone.
+    All files of the package are opened here, except files that the host has named. A new file is private.
 
     :param flags: how to read or write, as in :func:`os.open`.
     :raises OSError: the file cannot be opened, or a symbolic link stands in its place.
@@ -53,7 +53,7 @@ def open_safely(path: Path, flags: int) -> int:
 def make(directory: Path) -> None:
     """Make *directory*, if it is absent, for its owner alone.
 
-    :raises OSError: it cannot be made, or others could put something into it.
+    :raises OSError: the directory cannot be made, or others could write into it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if trouble := intrusion(directory):
@@ -61,7 +61,7 @@ def make(directory: Path) -> None:
 
 
 def intrusion(directory: Path) -> tuple[str, str] | None:
-    """Say what lets others write into *directory*, and the cure; what is absent is open to nobody."""
+    """Return the way in which others can write into *directory*, and the cure. An absent directory is safe."""
     try:
         state = directory.lstat()
     except OSError:
@@ -77,21 +77,21 @@ def intrusion(directory: Path) -> tuple[str, str] | None:
 
 
 def _set_back(state: os.stat_result) -> bool:
-    """Say whether a platform, such as Kubernetes by its ``fsGroup``, has opened what is ours to a group of ours.
+    """Say whether a platform has opened our directory to one of our groups, as Kubernetes does by ``fsGroup``.
 
-    It does that again at each mount, and marks it by the bit that hands the group on.
+    Kubernetes does so at each mount, and sets the bit by which new files inherit the group.
     """
     ours = state.st_gid in {os.getegid(), *os.getgroups()}
     return bool(ours and state.st_mode & stat.S_ISGID and not state.st_mode & stat.S_IWOTH)
 
 
 def is_ours(directory: Path) -> bool:
-    """Say whether there is such a directory, and it is open to nobody else."""
+    """Say whether *directory* exists and is private."""
     return directory.is_dir() and intrusion(directory) is None
 
 
 def require(key: str, directory: Path) -> None:
-    """Have a directory that is open to others found at start-up.
+    """Refuse a directory that is open to others, at start-up.
 
     :raises ConfigError: with the key and the cure.
     """
@@ -100,7 +100,7 @@ def require(key: str, directory: Path) -> None:
 
 
 def require_around(key: str, directory: Path) -> None:
-    """The same for a directory in which ours is: a volume may be the platform's, as only ours must be private.
+    """Refuse the directory around ours if it is open to others. The mount point of a platform's volume is accepted.
 
     :raises ConfigError: with the key and the cure.
     """
@@ -112,7 +112,7 @@ def require_around(key: str, directory: Path) -> None:
 
 
 def owner_of_nearest(directory: Path) -> int | None:
-    """Return whose the first directory is that *directory* would be made in; nothing if it is there."""
+    """Return the owner of the nearest existing directory above *directory*; ``None`` if *directory* exists."""
     if os.path.lexists(directory):
         return None
     for above in directory.absolute().parents:
@@ -122,7 +122,7 @@ def owner_of_nearest(directory: Path) -> int | None:
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """Return what a small file of the directory tells every process; nothing if it tells nothing that can be read."""
+    """Return the content of a small file that all processes read; empty if the file cannot be read."""
     try:
         with open(open_safely(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             told = json.loads(file.read(65_536))
@@ -132,7 +132,7 @@ def read_note(path: Path) -> dict[str, Any]:
 
 
 def write_note(path: Path, told: Mapping[str, Any]) -> None:
-    """Put such a file in place, whole or not at all; where there is no room for it, the old one stays."""
+    """Write a small file whole or not at all. If there is no room for the file, the old one stays."""
     fresh = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     with suppress(OSError):
         with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
@@ -141,7 +141,7 @@ def write_note(path: Path, told: Mapping[str, Any]) -> None:
 
 
 def segments(directory: Path, *streams: str) -> Iterator[Path]:
-    """Yield the segments of some streams that wait in *directory*, in no order; none if it is not there."""
+    """Yield the waiting segments of some streams in *directory*, in no order; none if the directory is absent."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # drained meanwhile
@@ -150,16 +150,16 @@ def segments(directory: Path, *streams: str) -> Iterator[Path]:
 
 
 def _is_segment(entry: os.DirEntry[str], stream: str) -> bool:
-    """Say whether a file is one that we wrote and may read: a regular one of our own, under our name."""
+    """Say whether a file is a segment: a regular file of this user with the right name."""
     if not (entry.name.startswith(f"{stream}-") and entry.name.endswith(SUFFIX)):
         return False
     return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
 
 
 def foreign_segments(directory: Path, stream: str) -> list[Path]:
-    """Return the segments that belong to another user, in a directory into which nobody else can put any.
+    """Return the segments of another user, in a directory into which nobody else can write.
 
-    Somebody has run the app as that user, or has copied them: they are not read, and hold what people have said.
+    Somebody has run the app as that user, or has copied the files. They are not read, but may hold opt-outs.
     """
     if intrusion(directory) is not None:
         return []
@@ -171,16 +171,16 @@ def foreign_segments(directory: Path, stream: str) -> list[Path]:
 
 
 def bad_files(directory: Path, stream: str = "") -> list[Path]:
-    """Return the files in which records are kept that could not be stored.
+    """Return the files of the quarantine.
 
-    :param stream: only of this one.
+    :param stream: only files of this stream.
     """
     kept = directory.glob(f"{BAD}-{stream}*{SUFFIX}")
     return sorted(path for path in kept if path.is_file() and not path.is_symlink())
 
 
 def strangers(directory: Path, streams: set[str]) -> Iterator[str]:
-    """Yield the names of what is not ours; nothing of it is ever read, changed or deleted."""
+    """Yield the names of foreign files. They are never read, changed or deleted."""
     ours = {path.name for path in bad_files(directory)}
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -194,28 +194,28 @@ def strangers(directory: Path, streams: set[str]) -> Iterator[str]:
 _PATIENCE_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
 _LINES = 5_000
-"""How far a directory is read to learn whose it is: links, which say it, stand before the mails that have them."""
+"""Lines that are read to find the owner of a directory. Links name the owner, and stand before their mails."""
 
 
 class Tenant(NamedTuple):
-    """Who lives in a directory."""
+    """The app to which a directory belongs."""
 
     app: str
     database: str
     """The kind, place and name of a database: no user, no password."""
     keys: tuple[str, ...] = ()
-    """A mark of each signing key, newest first, by which nobody can sign."""
+    """A mark of each signing key, newest first. Nobody can sign by a mark."""
 
     def heir_of(self, former: Tenant) -> bool:
-        """Say whether what *former* has left is ours: the same database, or another one of the same app's keys."""
+        """Say whether the rows of *former* are for us: for the same database, or signed by the same app's keys."""
         return self.database == former.database or not set(self.keys).isdisjoint(former.keys)
 
 
 class Occupied(MailtrackError):
-    """A directory is another's.
+    """A directory belongs to another tenant.
 
-    :param tenant: whose.
-    :param living: whether a process of theirs runs; else it has left rows there.
+    :param tenant: the owner.
+    :param living: whether a process of the owner runs; else rows of the owner wait there.
     """
 
     def __init__(self, tenant: Tenant, living: bool) -> None:
@@ -225,7 +225,7 @@ class Occupied(MailtrackError):
 
 
 class Lease:
-    """Shows that this process, or a child of it, lives in a directory, as long as somebody holds it."""
+    """Shows that this process, or a child of it, uses a directory, as long as the object lives."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -236,10 +236,10 @@ class Lease:
 
 
 def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease:
-    """Make *directory*, if it is absent, and write down that *tenant* lives there.
+    """Make *directory*, if it is absent, and record *tenant* as its owner.
 
-    :param also: directories that belong to this one.
-    :raises Occupied: another tenant does, or has left rows there that are not for our database.
+    :param also: further directories of the same app.
+    :raises Occupied: another tenant uses the directory, or has left rows there for another database.
     :raises OSError: the directory cannot be used.
     """
     make(directory)
@@ -248,7 +248,7 @@ def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease
     try:
         _settle(fd, directory, tenant, (directory, *also))
     except Occupied as error:
-        # An app that this process has dropped, as a factory does that is called twice, lives until it is collected.
+        # A factory that is called twice drops its first app. That app holds its lease until it is collected.
         if not error.living or not gc.collect():
             raise
         _settle(fd, directory, tenant, (directory, *also))
@@ -256,7 +256,7 @@ def move_in(directory: Path, tenant: Tenant, also: Iterable[Path] = ()) -> Lease
 
 
 def tenant_of(directory: Path) -> Tenant | None:
-    """Return who lives in *directory*, or did; nothing if nobody has said so."""
+    """Return the recorded owner of *directory*; ``None`` if there is no record."""
     told = read_note(directory / TENANT)
     try:
         return Tenant(str(told["app"]), str(told["database"]), tuple(map(str, told["keys"])))
@@ -265,9 +265,9 @@ def tenant_of(directory: Path) -> Tenant | None:
 
 
 def proved(directory: Path, whose: Callable[[dict[str, Any]], bool | None]) -> bool | None:
-    """Say by what waits in *directory* whose it is; nothing if that does not say it.
+    """Say by the waiting records whether *directory* is ours; ``None`` if the records do not tell.
 
-    :param whose: says of one record whether it is ours; nothing if it may be anybody's.
+    :param whose: says whether one record is ours; ``None`` if the record may be anybody's.
     """
     lines = (line for path in _segments(directory) for line in _lines(path))
     for line in islice(lines, _LINES):
@@ -284,7 +284,7 @@ def anything(directory: Path) -> bool:
 
 def _settle(fd: int, directory: Path, tenant: Tenant, all_of_it: Sequence[Path]) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
-    # Whoever decides takes a moment; if one is frozen in it, nobody waits for that.
+    # Another process may decide at this moment, which takes no time. If that process is frozen, we do not wait.
     while time.monotonic() < until:
         if _locked(fd, fcntl.LOCK_EX):
             former = tenant_of(directory)
@@ -292,7 +292,7 @@ def _settle(fd: int, directory: Path, tenant: Tenant, all_of_it: Sequence[Path])
                 raise Occupied(former, living=False)
             if former != tenant:
                 write_note(directory / TENANT, tenant._asdict())
-            # Not in one step: another may come between, who is met in the next round.
+            # The change of the lock is not one step. A process that comes between is seen in the next round.
             if _locked(fd, fcntl.LOCK_SH) and tenant_of(directory) in (tenant, None):
                 return
         elif _locked(fd, fcntl.LOCK_SH):
@@ -308,7 +308,7 @@ def _locked(fd: int, how: int) -> bool:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
+    except OSError:  # the file system has no locks
         return how == fcntl.LOCK_SH
     return True
 

@@ -1,10 +1,9 @@
-"""Where a record is written down: in the first directory that takes it, else in the log.
+"""The journal: a record goes to the first directory that takes it, else to the log.
 
-A directory that fails is left alone for a while, one second at first and a minute in the end, so
-that a full disk does not cost each hit an attempt. A record that no directory took is one line of the log. The line
-is JSON, of ASCII alone, so that it survives any handler, and carries the checksum that it had in the spool. It holds
-what the row would hold, addresses included: the logger ``flask_mailtrack.spool.lost`` is there for a handler of its
-own.
+A directory that fails is left alone for a while, for one second at first and up to a minute, so that a full disk does
+not cost each hit an attempt. A record that no directory took becomes one line of the log. The line is JSON in ASCII
+only, so that it survives any handler, and carries the checksum from the spool. It holds the same data as the row,
+addresses included. So the logger ``flask_mailtrack.spool.lost`` can have a handler of its own.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ _SPOOLED = re.compile(r"[0-9a-f]{8} \{")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A line that holds a record, or should."""
+    """A line that holds a record, or should hold one."""
 
     number: int
     """From 1."""
     body: dict[str, Any] | None
-    """Nothing, if the line is damaged."""
+    """The record; ``None`` if the line is damaged."""
 
 
 def tell(records: Iterable[Mapping[str, Any]]) -> None:
-    """Write *records* to the log, each as a line."""
+    """Write *records* to the log, a line each."""
     for record in records:
         checksum, _, text = encode(record).rstrip().partition(b" ")
         last_log.critical('%s,"crc32":"%s","record":%s}', _MARK, checksum.decode(), text.decode())
 
 
 def find(lines: Iterable[bytes]) -> Iterator[Found]:
-    """Yield the records among *lines*: of a log, of a quarantine, or of a spool; other lines are passed over."""
+    """Yield the records among *lines* of a log, a quarantine or a spool. Other lines are ignored."""
     for number, line in enumerate(lines, 1):
         text = line.decode("utf-8", "replace").strip()
         spooled = _spooled(text)
@@ -63,23 +62,23 @@ def find(lines: Iterable[bytes]) -> Iterator[Found]:
 
 
 def _spooled(text: str) -> bytes | None:
-    """Return the line of the spool that is in a line of something; nothing if there is none."""
+    """Return the spool line inside another line; ``None`` if there is none."""
     if _SPOOLED.match(text):
         return text.encode() + b"\n"
     if text.startswith('{"reason"'):
         return _quarantined(text)
     if marked := _MARKED.search(text):
         return _told(text[marked.start() :])
-    if _ESCAPED.search(text):  # a log that is JSON itself
+    if _ESCAPED.search(text):  # the log itself is JSON
         return _told_within(text)
     return None
 
 
 def _told(text: str) -> bytes:
     try:
-        # What a handler puts behind it is passed over.
+        # Text that a handler puts behind the record is ignored.
         said, _ = json.JSONDecoder().raw_decode(text)
-        # Encoded as it was, its checksum is the one that it had.
+        # The record is encoded as before, so its checksum is the same as before.
         line = encode(said["record"])
         return line if line[:8].decode() == said["crc32"] else b""
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -109,29 +108,29 @@ LONGEST_SECONDS = 60.0
 
 
 class Listener(Protocol):
-    """Who is woken when something has been written."""
+    """A part that is woken when something has been written."""
 
     def wake(self) -> object:
-        """Look at once, or soon: something is on the disk."""
+        """Look for new records, at once or soon."""
         ...
 
 
 class Copies(Protocol):
-    """Where other machines look for what has been written here."""
+    """The place where other machines look for records of this machine."""
 
     def copy(self, records: Iterable[Mapping[str, Any]]) -> object:
-        """Have the others know *records*, as soon as they are on the disk here. Never raises."""
+        """Copy *records*, which are on the disk here, for the other machines. Never raises."""
         ...
 
 
 class Journal:
     """One stream of records over several directories.
 
-    :param first: where records belong.
-    :param second: where they go while the first cannot be written.
-    :param older: where an earlier version wrote them; drained, never written.
-    :param last_resort: write what neither takes to the log, for ``flask mailtrack recover``.
-    :param copies: told of all that is written, before :meth:`append` returns.
+    :param first: the spool for records.
+    :param second: the spool for records while the first cannot be written.
+    :param older: spools of earlier versions; drained, never written.
+    :param last_resort: write records that neither spool takes to the log, for ``flask mailtrack recover``.
+    :param copies: gets all records before :meth:`append` returns.
     :param clock: monotonic, in seconds.
     """
 
@@ -147,17 +146,17 @@ class Journal:
     ) -> None:
         self.spools: tuple[Spool, ...] = (first, second, *older)
         self.fallbacks: int = 0
-        """Records that the first directory did not take, since this process began."""
+        """Number of records that the first directory did not take, since this process began."""
         self.lost: int = 0
-        """Records that are only in the log, since this process began."""
+        """Number of records that are only in the log, since this process began."""
         self.doubtful: Sequence[Path] = ()
-        """Directories with rows of which nothing says whose they are."""
+        """Directories with rows of an unknown owner."""
         self.lease: object = None
-        """Shows others that we live there, as long as it is held."""
+        """Shows other processes that this one uses the directory."""
         self.announcer: Announcer | None = None
-        """Tells the host of what could not be written."""
+        """Tells the host of records that could not be written."""
         self.listeners: Sequence[Listener] = ()
-        """Who is woken, in this order."""
+        """The parts to wake, in this order."""
         self._last_resort = last_resort
         self._copies = copies
         self._clock = clock
@@ -166,14 +165,14 @@ class Journal:
 
     @property
     def directory(self) -> Path:
-        """Where records belong."""
+        """The directory of the first spool."""
         return self.spools[0].directory
 
     def append(self, *records: Mapping[str, Any], sync: bool = False) -> None:
         """Write *records*, all with one write; all of them or none.
 
         :param sync: wait for the disk whatever the setting says.
-        :raises SpoolError: no directory took them; if this journal has a last resort, they are in the log.
+        :raises SpoolError: no directory took the records; if this journal has a last resort, they are in the log.
         """
         last = SpoolError("there is no directory")
         for spool in self._choice():
@@ -195,7 +194,7 @@ class Journal:
         raise last
 
     def keep(self, *records: Mapping[str, Any], sync: bool = False) -> bool:
-        """Write *records* as :meth:`append` does, and say whether that went well: whoever sends or reads is served."""
+        """Write *records* as :meth:`append` does, and say whether they were written. Never raises."""
         try:
             self.append(*records, sync=sync)
         except Exception as error:
@@ -205,7 +204,7 @@ class Journal:
         return True
 
     def wake(self) -> None:
-        """Wake who listens. All is on the disk, so what fails now is logged, and no trouble of the caller's."""
+        """Wake the listeners. The records are on disk, so an error here is logged and does not reach the caller."""
         for listener in self.listeners:
             try:
                 listener.wake()
@@ -218,7 +217,7 @@ class Journal:
             self.announcer.failed(reason, error)
 
     def pending(self) -> bool:
-        """Say whether any process of this machine has written what nobody has drained."""
+        """Say whether records of any process of this machine wait for a drain."""
         return any(spool.pending() for spool in self.spools)
 
     def size(self) -> int:
@@ -226,7 +225,7 @@ class Journal:
         return sum(spool.size() for spool in self.spools)
 
     def _choice(self) -> tuple[Spool, ...]:
-        # All is well but for rare moments, so the clock is asked in those alone.
+        # Both directories are well nearly always, so the clock is read only if one of them has failed.
         resting = self._delay and self._clock() < self._retry_at
         return self.spools[1::-1] if resting else self.spools[:2]
 

@@ -1,7 +1,7 @@
-"""A segment of a spool that is read: sealed, its good lines handed on, its bad ones put aside.
+"""A segment of a spool, as a drain reads it: sealed, with good lines passed on and bad lines put aside.
 
-One process at a time drains a directory, on the word of the system's locks. Each system has a strongest word for
-"this is on the disk", which is used.
+One process at a time drains a directory, by the locks of the system. Each system has a strongest call for "this is on
+the disk", and that call is used.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .directory import BAD, LOCK, SUFFIX, make, open_safely
 def to_disk(fd: int) -> None:
     """Wait until what was written to *fd* is on the disk.
 
-    macOS has no ``fdatasync``, and its ``fsync`` leaves the data in the drive's own memory (fsync(2) there):
-    ``F_FULLFSYNC`` does not, but some of its file systems do not know it.
+    macOS has no ``fdatasync``, and its ``fsync`` leaves data in the drive's own memory (fsync(2) on macOS).
+    ``F_FULLFSYNC`` empties that memory, but some file systems of macOS do not know it.
 
-    :raises OSError: it is not on the disk.
+    :raises OSError: the data is not on the disk.
     """
     full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
@@ -44,9 +44,9 @@ _LOOK_SECONDS = 0.01
 
 @contextmanager
 def election(directory: Path, wait: bool) -> Iterator[bool]:
-    """Hold the drain of *directory*; yields ``False`` at once if another holds it and *wait* is off.
+    """Hold the drain of *directory*. Yields ``False`` at once if another process holds it and *wait* is off.
 
-    :raises TimeoutError: the other did not finish within 30 seconds; its database may hang.
+    :raises TimeoutError: the other process did not finish within 30 seconds; its database may hang.
     :raises OSError: the directory cannot be used.
     """
     make(directory)
@@ -60,7 +60,7 @@ def election(directory: Path, wait: bool) -> Iterator[bool]:
         try:
             yield True
         finally:
-            # Explicitly: a child that was forked meanwhile has the file open too, and would go on holding it.
+            # Unlocked explicitly, because a child that was forked meanwhile has the file open, too, and would hold it.
             fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
@@ -69,12 +69,12 @@ def election(directory: Path, wait: bool) -> Iterator[bool]:
 def _open_lock(directory: Path) -> int:
     try:
         return open_safely(directory / LOCK, os.O_RDWR | os.O_CREAT)
-    except OSError:  # no room for it, or something else of that name: the directory can be locked itself
+    except OSError:  # there is no room for the file, or something else has its name; the directory can be locked, too
         return open_safely(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def taken(fd: int, until: float) -> bool:
-    """Lock an open file for us alone, and say whether that was possible before *until*, by the monotonic clock."""
+    """Lock an open file exclusively, and say whether that was possible before *until*, by the monotonic clock."""
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +92,7 @@ SEALED = 0o400
 
 
 class Segment:
-    """A sealed file: its content will not change any more."""
+    """A sealed file, whose content does not change any more."""
 
     def __init__(self, path: Path, stream: str) -> None:
         self.path = path
@@ -102,11 +102,11 @@ class Segment:
 
     @property
     def begun(self) -> float:
-        """When its first record was written, in seconds of the clock on the wall."""
+        """When the first record was written, in seconds since 1970."""
         return begun(self.path.name)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield what can be read; a torn, altered or foreign line costs only itself."""
+        """Yield the readable records. A torn, altered or foreign line costs only itself."""
         try:
             with open(open_safely(self.path, os.O_RDONLY), "rb") as lines:
                 for line in lines:
@@ -114,19 +114,19 @@ class Segment:
                         yield decode(line)
                     except ValueError as error:
                         self.reject(line, str(error))
-        except OSError as error:  # a broken sector, or a file exchanged for a link: the others must not wait for it
+        except OSError as error:  # a broken sector, or a link in place of the file; other segments must not wait
             log.error("%s cannot be read to its end: %s", self.path, error)
             self._unread = True
 
     def reject(self, line: bytes, reason: str) -> None:
-        """Have *line* put in quarantine, once, when the segment is done with."""
+        """Put *line* into quarantine, once, when the segment is done."""
         self._rejected[line] = reason
 
     def delete(self) -> None:
-        """Forget the segment; all of it is in the database, or in quarantine.
+        """Delete the segment, whose lines are in the database or in quarantine.
 
-        Where there is no room for its bad lines, or it could not be read, the whole file is put aside:
-        a new name needs no room.
+        If there is no room for the bad lines, or the segment could not be read, the whole file is put aside. A new
+        name needs no room.
         """
         if not self._unread:
             try:
@@ -141,15 +141,15 @@ class Segment:
 
 
 def begun(name: str) -> float:
-    """Return when a segment was begun, which its name tells; 0 if it does not."""
+    """Return the time at which a segment was begun, from its name; 0 if the name does not tell."""
     digits = name.split("-")[1] if name.count("-") > 1 else ""
     return int(digits) / 1e9 if digits.isdecimal() else 0.0
 
 
 def seal(path: Path, sync: bool, until: float) -> bool:
-    """Let nothing be written to a segment any more, and say whether that went well.
+    """Close a segment for writers, and say whether that was possible.
 
-    :param sync: have the disk know what its writer, who goes on to another segment, may not have come to.
+    :param sync: write the segment to disk, because its writer goes on to another segment and may not have done so.
     :param until: when to give up waiting for a writer, by the monotonic clock.
     """
     fd = open_safely(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -171,7 +171,7 @@ def seal(path: Path, sync: bool, until: float) -> bool:
 
 
 def quarantine(directory: Path, stream: str, lines: Mapping[bytes, str]) -> None:
-    """Put aside lines that cannot be used, each with the reason, where ``flask mailtrack check`` finds them.
+    """Put lines that cannot be used into quarantine, each with the reason. ``flask mailtrack check`` finds them.
 
     :raises OSError: there is no room for them.
     """
@@ -191,8 +191,8 @@ def quarantine(directory: Path, stream: str, lines: Mapping[bytes, str]) -> None
 
 
 def _open(directory: Path, stream: str) -> int:
-    """Open the quarantine; if something else has its name, one of another name."""
-    # O_NONBLOCK: a pipe of that name would have us wait for its reader.
+    """Open the file of the quarantine, or one of another name if something else has its name."""
+    # O_NONBLOCK, because a pipe of that name would make us wait for its reader.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
     with suppress(OSError):
         fd = open_safely(directory / f"{BAD}-{stream}{SUFFIX}", flags)

@@ -1,7 +1,7 @@
-"""Links of our own form whose signature is by none of our keys, counted for every process to read.
+"""Counts links of the right form with a bad signature. Every process can read the number.
 
-A few are a stranger's, or damaged. Many mean that what sends has another key than what serves: each of its links is a
-404 then, and nothing else says so.
+A few such links are a stranger's, or damaged. Many such links mean that the sending process has another key than the
+serving process. Then every link is a 404, and nothing else reports that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CAUSE = (
 
 
 class Signatures:
-    """Counts bad signatures of an hour; where the file cannot be written, what this process knows.
+    """Counts the bad signatures of an hour, in a file, or else in memory.
 
     :param directory: of the spool, which the processes of an app share.
     :param clock: seconds since 1970.
@@ -41,7 +41,7 @@ class Signatures:
         self._count = 0
 
     def bad(self) -> None:
-        """Count one more; when there are many, warn, and once a minute tell the other processes."""
+        """Count one more. If there are many, warn, and tell the other processes once a minute."""
         now = self._clock()
         with self._lock:
             if now - self._since > SECONDS:
@@ -54,7 +54,7 @@ class Signatures:
         write_note(self._path, {"count": count, "at": now})
 
     def read(self) -> int:
-        """Return how many there were in the last hour, by the process that saw most; 0 if they were not many."""
+        """Return the number in the last hour, by the process that saw most; 0 if there were few."""
         with self._lock:
             mine = self._count if self._count >= MANY and self._clock() - self._since <= SECONDS else 0
         told = read_note(self._path)

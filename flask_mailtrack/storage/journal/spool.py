@@ -1,13 +1,12 @@
-"""The spool: a local, append-only journal that every record reaches before anything is answered.
+"""The spool: append-only files on local disk. Every record reaches them before anything is answered.
 
-A segment is a file of lines, each a checksum and a JSON object, written with one ``write`` each. A
-process appends to a segment of its own. Whoever wants to read a segment *seals* it first: it takes
-the file's lock and makes the file read-only; the writer, who holds the same lock while it writes,
-sees that and begins a new segment. So any process of the machine can drain the segments of any
-other, living or dead, and there is nothing to adopt.
+A segment is a file of lines. Each line is a checksum and a JSON object, written with one ``write``. A process appends
+to a segment of its own. A reader *seals* a segment first: the reader takes the lock of the file and makes the file
+read-only. The writer holds the same lock while it writes, so it sees the seal and begins a new segment. So any process
+of the machine can drain the segments of any other process, living or dead.
 
-Locks are given back explicitly, not by closing the file: a child that was forked meanwhile has the
-file open too, and would go on holding them.
+Locks are released explicitly, and not by closing the file. A child that was forked meanwhile has the file open, too,
+and would go on holding the lock.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from .segment import SEALED, Segment, quarantine, seal, to_disk
 GROUP_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
 _PATIENCE_SECONDS = 0.2
-"""How long a drain waits for a writer: a line takes a moment, and a reader, or a send, may wait for the drain."""
+"""Seconds for which a drain waits for a writer. A line takes a moment, and readers and sends may wait for the drain."""
 
 
 def keeps_threads() -> bool:
-    """Tell whether this process may start a thread: uWSGI's master may not, for it forks its workers in C.
+    """Say whether this process may start a thread. uWSGI's master may not, because it forks its workers in C.
 
-    A worker that is forked while a thread of the master waits for the interpreter hands it over to that thread,
-    which the worker does not have, and hangs: one in 28 starts of two workers did.
+    If a worker is forked while a thread of the master waits for the interpreter, the worker hands the interpreter over
+    to that thread. The worker has no such thread, and hangs. This happened in one of 28 starts of two workers.
     """
     uwsgi = sys.modules.get("uwsgi")
     return uwsgi is None or bool(uwsgi.worker_id() or uwsgi.mule_id() or uwsgi.i_am_the_spooler())
@@ -50,9 +49,9 @@ class Spool:
     """One stream of records in one directory.
 
     :param directory: made with mode 0700 if absent. Processes that share it share the drain.
-    :param stream: ``events`` or ``optouts``; the latter is looked at before each list message.
-    :param sync: ``each``: on disk before :meth:`append` returns; ``group``: within 50 ms; ``off``:
-        when the system sees fit. All three survive a killed process; only the first survives a
+    :param stream: ``events`` or ``optouts``; the latter is read before each list message.
+    :param sync: ``each``: on disk before :meth:`append` returns; ``group``: on disk within 50 ms; ``off``:
+        on disk when the system decides. All three survive a killed process. Only the first survives a
         power cut at any moment.
     """
 
@@ -70,7 +69,7 @@ class Spool:
         """Write *records*, all with one write; all of them or none.
 
         :param sync: wait for the disk whatever the setting says.
-        :raises SpoolError: they could not be written.
+        :raises SpoolError: the records could not be written.
         """
         try:
             data = b"".join(map(encode, records))
@@ -80,7 +79,7 @@ class Spool:
             raise SpoolError(f"cannot write to {self.directory}: {error}") from error
 
     def pending(self) -> bool:
-        """Say whether any process of this machine has written what nobody has drained."""
+        """Say whether records of any process of this machine wait for a drain."""
         return any(True for _ in self.files())
 
     def size(self) -> int:
@@ -92,7 +91,7 @@ class Spool:
         return total
 
     def take(self) -> Iterator[Segment]:
-        """Seal what there is and yield it, oldest first. Only the elected drainer calls this.
+        """Seal the waiting segments and yield them, oldest first. Only the elected drainer calls this method.
 
         A segment whose writer is frozen in the middle of a line is left to a later run.
         """
@@ -105,15 +104,15 @@ class Spool:
                     patience = 0.0
 
     def quarantine(self, line: bytes, reason: str) -> None:
-        """Put aside a line that cannot be used, with the reason, where ``flask mailtrack check`` finds it."""
+        """Put a line that cannot be used into quarantine, with the reason."""
         quarantine(self.directory, self.stream, {line: reason})
 
     def files(self) -> Iterator[Path]:
-        """Return the segments that wait, in no order, one by one."""
+        """Yield the waiting segments, in no order."""
         return segments(self.directory, self.stream)
 
     def _write(self, data: bytes, sync: bool) -> None:
-        """Write *data* whole, or take back what was written of it. The caller holds our own lock."""
+        """Write *data* whole, or remove the part that was written. The caller holds the lock of this process."""
         size = self._hold()
         try:
             if os.write(self._fd, data) != len(data):
@@ -131,11 +130,11 @@ class Spool:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _hold(self) -> int:
-        """Lock this process's open segment against being sealed, and return its size."""
+        """Lock the open segment of this process against a seal, and return the size of the segment."""
         while True:
             if self._fd < 0:
                 self._fd = self._open()
-            # Somebody is sealing it, or was frozen while doing so: a new one is there at once.
+            # Another process is sealing the segment, or froze while it did. We do not wait, and begin a new segment.
             with suppress(BlockingIOError):
                 fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 state = os.fstat(self._fd)
@@ -144,7 +143,7 @@ class Spool:
             self._drop()
 
     def _undo(self, size: int) -> None:
-        """Take back what was half written, and begin a new segment: this one may be as long as it can be."""
+        """Remove a half-written line, and begin a new segment, because this one may have reached a limit of size."""
         with suppress(OSError):
             os.ftruncate(self._fd, size)
         if os.fstat(self._fd).st_size:
@@ -163,7 +162,7 @@ class Spool:
         return fd
 
     def _sync_name(self) -> None:
-        """Have the disk know that there is a new segment; without its name, its content is lost."""
+        """Write the name of a new segment to disk. Without its name, its content would be lost."""
         if not self._named:
             fd = open_safely(self.directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -173,7 +172,7 @@ class Spool:
             self._named = True
 
     def _sync_soon(self) -> None:
-        if not self._dirty.is_set():  # it is cleared under the lock that we hold
+        if not self._dirty.is_set():  # the event is cleared under the lock that the caller holds
             self._dirty.set()
         if self._syncer is None and not keeps_threads():
             to_disk(self._fd)
@@ -181,13 +180,13 @@ class Spool:
             syncer = threading.Thread(target=self._sync_loop, name="mailtrack-sync", daemon=True)
             try:
                 syncer.start()
-            except RuntimeError:  # no more threads: then we wait for the disk ourselves
+            except RuntimeError:  # no more threads, so this call waits for the disk itself
                 to_disk(self._fd)
             else:
                 self._syncer = syncer
 
     def _sync_loop(self) -> None:
-        """Sync what was written, 50 ms later; end when nothing is, so that an idle spool holds no thread."""
+        """Sync written lines, 50 ms later. The loop ends when nothing is written, so an idle spool has no thread."""
         while True:
             if not self._dirty.wait(_IDLE_SECONDS):
                 with self._lock():
@@ -206,7 +205,7 @@ class Spool:
                 os.close(fd)
 
     def _lock(self) -> threading.Lock:
-        """Return the lock of this process, which begins anew if it was forked and nobody said so: uWSGI does that."""
+        """Return the lock of this process. After a fork without the hooks of ``os``, as in uWSGI, begin anew."""
         process = os.getpid()
         if self._process != process:
             with self._locks.setdefault(process, threading.Lock()):
@@ -215,7 +214,7 @@ class Spool:
         return self._locks[process]
 
     def _begin_anew(self) -> None:
-        """In a child, the segment and the thread are the parent's, and so may the lock be."""
+        """Begin anew in a child: segment and thread belong to the parent, and a parent's thread may hold the lock."""
         process = os.getpid()
         if self._fd >= 0:
             os.close(self._fd)
