@@ -1,4 +1,4 @@
-"""One batch of records, written inside one transaction, with all that follows from it."""
+"""One batch of records, written inside one transaction, with all consequences."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ MESSAGE_COLUMNS = (*_IN_MESSAGE, "details", *_COUNTS)
 EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
 
 _LOOKED_BACK = 200
-"""How many earlier clicks of a message are judged again with new ones: a flood must not cost its square."""
+"""Earlier clicks of a message that are judged again with new ones. Without a limit, a flood would cost its square."""
 
 
 class Batch:
     """Writes one batch inside one transaction.
 
-    :param hindsight: corrects the verdicts of the batch, and of what came before it.
+    :param hindsight: corrects the verdicts of the batch, and of earlier events.
     :param signer: makes the references of an address under each signing key; none: there are none.
     """
 
@@ -79,9 +79,9 @@ class Batch:
         return Register(self._database, self._connection)
 
     def write(self, records: Sequence[Record]) -> list[Record]:
-        """Write links, messages and hits, then what follows from them.
+        """Write links, messages and hits, and then the consequences.
 
-        :return: the records as they are stored, hits with the list and the link that they are about.
+        :return: the stored records. Hits have their list and their link.
         """
         every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, SentMessage, Hit, Suppression)}
         for record in records:
@@ -91,9 +91,9 @@ class Batch:
             hits = [hit for hit in hits if not is_sight(hit)]
         self._links(links)
         self._messages(messages)
-        # Also those whose events came before them.
+        # Also messages whose events came before them.
         touched = {m.id for m in messages} | {h.message_id for h in hits}
-        if touched:  # an opt-out of the host's is about no message, and must not wait for that table
+        if touched:  # an opt-out of the host is about no message, and must not wait for that table
             self._database.lock(self._connection, touched)
         several = counts.crowded(self._database, self._connection, touched - {m.id for m in messages})
         self._several = {h.message_id for h in hits} - self._thin(hits, several)
@@ -103,15 +103,15 @@ class Batch:
         fresh = [hit for hit in stored if hit.id not in replays]
         counts.add(self._database, self._connection, several, fresh, self._corrected)
         self._database.recount(self._connection, touched - several.keys())
-        # After the hits: what the host says is the stronger word.
+        # Suppressions come after the hits, because the host's decision is stronger.
         changed = register.write(self._database, self._connection, changes) if changes else []
         return [*links, *messages, *stored, *changed]
 
     def agree(self, records: Sequence[Record]) -> None:
-        """Let undos and refusals find each other that two machines have written at the same moment.
+        """Match undos and refusals that two machines have written at the same moment.
 
-        Neither of two transactions sees the other: an undo marks what it does not find, while that is entered. So
-        both look again, in a transaction that begins after what they have written is committed.
+        Neither of two transactions sees the other: one marks a refusal that it does not find, while the other enters
+        that refusal. So both look again, in a transaction that begins after their commits.
         """
         hits = [record for record in records if isinstance(record, Hit) and record.type in OPT_OUTS]
         sent = self._rows(self._database.message.c.id, {hit.message_id for hit in hits})
@@ -128,7 +128,7 @@ class Batch:
         register.agree(self._database, self._register, [r for r in records if isinstance(r, Suppression)])
 
     def _thin(self, hits: list[Hit], several: Mapping[uuid.UUID, Any]) -> set[uuid.UUID]:
-        """Return the messages of which few events are known; of one without a row, nobody knows how many."""
+        """Return the messages with few known events. For a message without a row, the number is not known."""
         key = self._database.message.c.id
         thin: set[uuid.UUID] = set()
         for ids in chunked({hit.message_id for hit in hits if hit.type in LOOKED_AT} - several.keys()):
@@ -143,7 +143,7 @@ class Batch:
 
     def _messages(self, messages: list[SentMessage]) -> None:
         told: dict[Any, SentMessage] = {}
-        for message in messages:  # the first fate is final, here as in the table
+        for message in messages:  # the first fate is final, as in the table
             if message.id not in told or told[message.id].status == Status.SENDING:
                 told[message.id] = message
         rows = [(*_of_message(m), dict(m.details), 0, 0, 0) for m in told.values()]
@@ -167,7 +167,7 @@ class Batch:
             if hit.type in OPT_OUTS and self._opt(hit, sent.get(hit.message_id), asked.list_id):
                 self._pour(table, EVENT_COLUMNS, [event_row(hit)], [hit])
                 self._add(self._database.audit, register.of_hit(hit), hit)
-        # A second yes is no event, so nobody is told of it; a replay is told again.
+        # A second identical choice is no event, so it is not announced. A replay is announced again.
         told = set(self._rows(table.c.id, {h.id for h in stored if h.type in OPT_OUTS}))
         return [hit for hit in stored if hit.type not in OPT_OUTS or hit.id in told]
 
@@ -185,16 +185,16 @@ class Batch:
         self._database.add(self._connection, table, complete)
 
     def _in_hindsight(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
-        """Return *hits* with the verdicts that now stand, and correct those of earlier events in the table.
+        """Return *hits* with corrected verdicts, and correct the verdicts of earlier events in the table.
 
-        :param messages: in this batch; their clicks may have come first, when nobody knew how many links they have.
+        :param messages: the messages in this batch. Their clicks may have come before their number of links was known.
         """
         new = [hit for hit in hits if hit.type in LOOKED_AT and OWN_NETWORK not in hit.verdict_reasons]
         if not self._hindsight.reach or not (new or messages):
             return hits
         earlier = self._earlier(new, messages)
         visits: defaultdict[uuid.UUID, dict[uuid.UUID, Visit]] = defaultdict(dict)
-        for seen in (*new, *earlier.values()):  # what is in the table already, a replay, counts as it stands there
+        for seen in (*new, *earlier.values()):  # the row in the table comes last, so it replaces its replay
             visits[seen.message_id][seen.id] = _visit(seen)
         several = [message_id for message_id, found in visits.items() if len(found) > 1]
         sent = self._rows(self._database.message.c.id, several)
@@ -211,7 +211,7 @@ class Batch:
         return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
 
     def _earlier(self, new: list[Hit], messages: list[SentMessage]) -> dict[uuid.UUID, Any]:
-        """Return what is in the table of the messages concerned, near in time, and no more than a fixed number."""
+        """Return the events of the messages in the table, near in time, and at most a fixed number of each message."""
         event = self._database.event
         moments = [hit.occurred_at for hit in new]
         if messages:
@@ -234,7 +234,7 @@ class Batch:
         found: dict[uuid.UUID, Any] = {}
         every = {hit.message_id for hit in new} | {message.id for message in messages}
         for key in sorted(every & self._several):
-            for kind in LOOKED_AT:  # a type at a time, so that the index has them in order
+            for kind in LOOKED_AT:  # one type at a time, so that the index has the rows in order
                 mine = select(*columns).where(event.c.message_id == key, event.c.type == kind.value, near)
                 rows = self._connection.execute(mine.order_by(event.c.occurred_at.desc()).limit(_LOOKED_BACK))
                 found |= {row.id: row for row in rows}
@@ -255,9 +255,9 @@ class Batch:
             self._connection.execute(update(event).where(event.c.id == bindparam("key_")).values(values), rows)
 
     def _opt(self, hit: Hit, message: Any, asked: str) -> bool:
-        """Change what stands, and say whether that is news: a second yes is no event.
+        """Change an opt-out, and say whether the change is news. A second identical choice is no event.
 
-        A link undoes only what a link has done, and of that only what its page has shown.
+        A link lifts only refusals that were made by a link, and only those that its page has shown.
 
         :param asked: the list of the hit as it came.
         """
@@ -268,7 +268,7 @@ class Batch:
         if not out:
             return self._undo(hit, kind, recipient, nameless, asked)
         if self._register.is_lifted(hit._replace(list_id=asked), hit.list_id):
-            return True  # it happened, but its undo was quicker
+            return True  # the refusal happened, but its undo arrived first
         said = {name: getattr(hit, name) for name in ("method", "reason", "comment", "message_id", "ref")}
         key = {"recipient": recipient, "list_id": hit.list_id, "kind": kind}
         row = key | said | {"created_at": hit.occurred_at}
@@ -276,7 +276,7 @@ class Batch:
         stands = self._register.enter(whole, hit.id)
         if stands is None:
             return True
-        if hit.reason and stands.method in BY_LINK:  # given after the unsubscribe, on the page that confirms it
+        if hit.reason and stands.method in BY_LINK:  # the page that confirms an unsubscribe asks for the reason
             self._explain(stands, {"reason": hit.reason, "comment": hit.comment}, hit.type)
         return False
 
@@ -284,7 +284,7 @@ class Batch:
         if not hit.lifts:
             log.warning("an undo names no refusal, so it lifts none: an old record, or an old page of the host")
             return False
-        # What stands may be under the reference of an older key, or of a newer one than the link's.
+        # The opt-out may stand under the reference of an older key, or of a newer key than the link's.
         keyed = self._signer.recipient_refs(recipient) if self._signer else ()
         refs = [hit.ref] if nameless else sorted({hit.ref, *keyed})
         early = {REF + ref for ref in refs}
@@ -294,10 +294,10 @@ class Batch:
             on = folded(row.list_id)
             if row.recipient in whose and on == hit.list_id:
                 return True
-            # An opt-out that came before the message row is under the reference, and about everything.
+            # An opt-out that came before the message row stands under the reference, and is about everything.
             if row.recipient in early and not on:
                 return True
-            # The list is not known any more, but what this very link has done is.
+            # The list is not known any more, but the refusals of this same link are.
             mine = on == hit.list_id or (asked != EVERYTHING and row.message_id == hit.message_id)
             return nameless and row.ref == hit.ref and mine
 
@@ -327,7 +327,7 @@ class Batch:
 
 
 def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
-    """Return under which name a choice stands, and whether that is a hash: all that is left of who is gone."""
+    """Return the name under which a choice is stored, and whether the name is only a hash of a forgotten person."""
     if message is None or not message.recipient:
         return REF + hit.ref, True
     return message.recipient, False
@@ -348,7 +348,7 @@ def _corrected(row: Any, reason: str) -> dict[str, Any]:
 
 
 def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
-    """Return *hit* with the verdict that stands: found now, or when it was stored before."""
+    """Return *hit* with its verdict: corrected now, or as stored before."""
     was = hit if row is None else row
     if reason is not None:
         first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_verdict_reasons": tuple(was.verdict_reasons)}
@@ -360,7 +360,7 @@ def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
 
 
 def _resolved(hit: Hit, sent: Mapping[uuid.UUID, Any], links: Mapping[str, Any]) -> Hit:
-    """Return *hit* with what only the tables know: the list of an opt-out, the name of a link."""
+    """Return *hit* with facts from the tables: the list of an opt-out, or the name of a link."""
     if hit.type in OPT_OUTS:
         message = sent.get(hit.message_id)
         unnamed = folded(message.list_id) if message is not None else ""

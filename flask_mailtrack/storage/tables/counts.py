@@ -1,7 +1,7 @@
-"""The state on the message rows, counted anew from the events.
+"""The state on the message rows, counted from the events.
 
-The state of a message that has many events already is kept by addition, so that one more hit costs one hit. Both
-ways give the same figures.
+A message is counted anew with each batch. If it has many events already, new hits are added to its state instead, so
+that one more hit costs one hit. Both ways give the same figures.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from flask_mailtrack.models import by_a_person, by_people
 from .database import Database, chunked
 
 CROWDED = 200
-"""Events from which on a message is not counted anew."""
+"""The number of events from which new hits are added instead."""
 
 _STATE = ("opened_at", "clicked_at", "unsubscribed_at", "open_count", "click_count", "machine_count")
 _OF_PEOPLE = {EventType.OPENED: ("opened_at", "open_count"), EventType.CLICKED: ("clicked_at", "click_count")}
 
 
 def crowded(database: Database, connection: Connection, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
-    """Return the state of those of the messages, all locked, that have many events; of each, a fixed number is read."""
+    """Return the states of locked messages with many events. A fixed number of events of each is read."""
     message, event = database.message, database.event
     several = select(literal(1)).where(event.c.message_id == message.c.id).limit(1).offset(CROWDED).scalar_subquery()
     found: dict[uuid.UUID, dict[str, Any]] = {}
@@ -38,7 +38,7 @@ def crowded(database: Database, connection: Connection, ids: Iterable[uuid.UUID]
 
 
 def stored(database: Database, connection: Connection, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Return which of *ids* are events already: a replay is not added twice."""
+    """Return the *ids* that are events already, because a replay must not be added twice."""
     key = database.event.c.id
     return {found for some in chunked(ids) for found in connection.execute(select(key).where(key.in_(some))).scalars()}
 
@@ -52,8 +52,8 @@ def add(
 ) -> None:
     """Add to the states of crowded messages.
 
-    :param hits: that are new in the table.
-    :param corrected: rows of events, as they were, that have been found to be a machine's since.
+    :param hits: the hits that are new in the table.
+    :param corrected: rows of events, before their correction to a machine's.
     """
     changed: set[uuid.UUID] = set()
     for hit in hits:
@@ -63,7 +63,7 @@ def add(
     for row in corrected:
         state = states.get(row.message_id)
         if state is not None and row.type == EventType.CLICKED:
-            # A scanner's now; it was a person's, or nobody's that is counted.
+            # The hit is a scanner's now. Before, it was a person's, or was not counted.
             state["machine_count"] += 1
             state["click_count"] -= by_a_person(row.verdict, row.provider)
             if state["clicked_at"] == row.occurred_at:
@@ -87,7 +87,7 @@ def _count(state: dict[str, Any], hit: Hit) -> None:
 
 
 def _first_click(database: Database, connection: Connection, after: Any) -> datetime | None:
-    """Return the first click by a person, which is not before one that was the first until now."""
+    """Return the first click by a person. It is not before the former first click."""
     event = database.event
     mine = (event.c.message_id == after.message_id, event.c.type == EventType.CLICKED.value)
     later = select(event.c.occurred_at).where(*mine, event.c.occurred_at >= after.occurred_at, by_people(event))
@@ -99,12 +99,12 @@ _BATCH = 500
 
 
 class Recount:
-    """Counts the events of every message again, in short transactions that a drain may run between.
+    """Counts the events of every message again, in short transactions with room for a drain between them.
 
-    Left alone are messages of which events may have been purged: those older than events are kept, and those
-    of which there is none left. What stands on them is all that is known.
+    Messages whose events may have been purged are left alone: messages that are older than events are kept, and
+    messages without any event. The state on such a message is all that is known.
 
-    :param keep_days: of events, counted from the mail; 0: for ever.
+    :param keep_days: days for which events are kept, counted from the mail; 0: for ever.
     :param since: only messages created at or after this moment, in UTC; ``None``: all.
     """
 
@@ -114,20 +114,20 @@ class Recount:
         self._first = first_id(now() - timedelta(days=keep_days)) if keep_days else uuid.UUID(int=0)
 
     def total(self) -> int:
-        """Return how many messages will be looked at."""
+        """Return the number of messages to count."""
         query = select(func.count().label("n")).select_from(self._database.message).where(*self._conditions())
         return int(self._database.rows(query)[0][0])
 
     def run(self, progress: Callable[[int], object] = lambda messages: None) -> int:
-        """Recount, and return the number of messages looked at.
+        """Recount, and return the number of counted messages.
 
         :param progress: told of the messages of each transaction.
-        :raises SQLAlchemyError: the database could not do it now; what is recounted stays so.
+        :raises SQLAlchemyError: the database cannot do it now; finished transactions stay.
         """
         done = 0
         for ids in self._batches():
             with self._database.transaction() as connection:
-                # Or a drain that adds an event meanwhile could be overwritten by the lower count.
+                # Without the lock, the lower count could overwrite that of a drain that adds an event meanwhile.
                 self._database.lock(connection, ids)
                 self._database.recount(connection, ids)
             done += len(ids)

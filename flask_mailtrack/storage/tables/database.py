@@ -1,6 +1,6 @@
-"""The host's database, seen through our tables. The only place that writes to them.
+"""The host's database, seen through the tables of this package. Only this module writes to them.
 
-Everything runs on connections of our own, never on ``db.session``.
+Everything runs on connections of this package, never on ``db.session``.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ _CHUNK = 500
 T = TypeVar("T")
 MYSQL = ("mysql", "mariadb")
 _DIALECTS = ("sqlite", "postgresql", *MYSQL)
-# Two transactions in each other's way, of which one was sent back: PostgreSQL's words for it, and MySQL's.
+# The codes of PostgreSQL and MySQL for two transactions in each other's way, of which one was rolled back.
 _CLASHES = {"40001", "40P01", 1020, 1213}
-_FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and asks for it each time
+_FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and reads the status each time
 
 Row = Sequence[Any]
 
 
 class Database:
-    """Reads and writes our tables.
+    """Reads and writes the tables.
 
-    :param engine: of the bind the tables live on.
-    :param models: whose ``__table__`` are used, so host columns stay out of our way.
+    :param engine: the engine of the bind with the tables.
+    :param models: the models; only their ``__table__`` is used.
     :param fill: see :class:`HostColumns`.
     """
 
@@ -80,17 +80,17 @@ class Database:
 
     @cached_property
     def shared(self) -> bool:
-        """Whether there is one connection for all: SQLite in memory."""
+        """Whether there is only one connection for all, as in SQLite in memory."""
         return isinstance(self.engine.pool, StaticPool)
 
     @contextmanager
     def transaction(self, patient: bool = True) -> Iterator[Connection]:
-        """Yield a connection and commit it.
+        """Yield a connection, and commit at the end.
 
-        :param patient: off: wait for a lock no longer than 50 ms, because it may be the caller's own
-            transaction that holds it; on: no longer than 5 s (SQLite: what the host has set).
-        :raises DatabaseBusy: the host is in a transaction on the only connection there is, so that
-            our commit would be its commit.
+        :param patient: off: wait for a lock for at most 50 ms, because the caller's own transaction may hold
+            the lock; on: at most 5 s (SQLite: the host's setting).
+        :raises DatabaseBusy: the host is in a transaction on the only connection, and our commit would commit
+            that transaction.
         """
         self.file.look()
         if self.shared and self._host_is_using_it():
@@ -101,7 +101,7 @@ class Database:
     def rows(self, query: Executable) -> list[tuple[Any, ...]]:
         """Return all rows of *query*, which sees what the host has not committed only if it must.
 
-        A connection that the server has closed meanwhile is no answer: a fresh one is asked, once.
+        If the server has closed the connection meanwhile, a fresh connection is asked, once.
         """
         if self.shared and self._host_is_using_it():
             return self._rows_beside_the_host(query)
@@ -118,26 +118,26 @@ class Database:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """All of them."""
+        """All tables."""
         return self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert *rows*; those whose key is already there are left as they are."""
+        """Insert *rows*. A row whose key is there already stays as it is."""
         for group in alike(rows, rows).values():
             connection.execute(_insert_or_ignore(connection.dialect.name, table), _in_order(table, group))
 
     def pour(self, connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
-        """Insert many *rows* of the same columns; an open fate of a message that is there is settled.
+        """Insert many *rows* of the same columns. The open fate of a message that is there is settled.
 
-        :param table: of events, which stay as they are if they are there already, or of messages, of which no two
-            may have the same key; columns that are not named get their defaults.
-        :param names: of the columns, in the order of the values in a row; ``id`` is the key.
-        :raises StatementError: a value cannot be put on the wire; also what the driver raises.
+        :param table: the table of events, where existing rows stay as they are; or of messages, where no two rows may
+            have the same key. Other columns get their defaults.
+        :param names: the columns, in the order of the values in a row; ``id`` is the key.
+        :raises StatementError: a value cannot be sent to the database; also the errors of the driver.
         """
         if not rows:
             return
         key = names.index("id")
-        # Two drainers that take locks in the same order do not wait for each other in a circle.
+        # Two drainers that take locks in the same order cannot deadlock.
         ordered = sorted(rows, key=lambda row: row[key].int)
         statement = (_insert_or_settle if table is self.message else _insert_or_ignore)(connection.dialect.name, table)
         values = [dict(zip(names, row, strict=True)) for row in ordered]
@@ -155,43 +155,43 @@ class Database:
         rows: Sequence[Row],
         more: Sequence[dict[str, Any]],
     ) -> None:
-        """Insert *rows* as :meth:`pour` does, each with the columns of the host's in *more*."""
+        """Insert *rows* as :meth:`pour` does, each with the host's columns in *more*."""
         for added, group in alike(more, list(zip(rows, more, strict=True))).items():
             longer = [(*row, *(extra[name] for name in added)) for row, extra in group]
             self.pour(connection, table, (*names, *added), longer)
 
     def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
-        """Keep other drainers from what belongs to these messages until the transaction ends.
+        """Lock these messages against other drainers until the transaction ends.
 
-        Without it two drainers count events that they do not see of each other, and the later count
-        wins. A host's foreign keys to the rows are not held up. SQLite has one writer anyway.
+        Without the lock, two drainers would count without each other's events, and the later count would win. The lock
+        does not block a host's foreign keys to the rows. SQLite has one writer anyway.
         """
         wanted = set(message_ids)
-        if wanted and connection.dialect.name == "sqlite":  # but it lets two read before one of them writes
+        if wanted and connection.dialect.name == "sqlite":  # it would let two drainers read before one of them writes
             connection.execute(update(self.message).where(false()).values(status=self.message.c.status))
             return
         for ids in chunked(wanted):
             connection.execute(self._lock, self._asked(ids)).all()
 
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
-        """Set the state columns of messages from their events: right however often it is run."""
+        """Set the state columns of messages from their events. The result is right however often this is run."""
         for ids in chunked(message_ids):
             connection.execute(self._recount, self._asked(ids))
 
     @staticmethod
     def is_clash(error: DBAPIError) -> bool:
-        """Say whether the database gave up this transaction only because of another one: it may be repeated."""
+        """Say whether another transaction was the only cause of the error. Then this one may be repeated."""
         cause: Any = error.orig
         codes = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1]}
         return not codes.isdisjoint(_CLASHES)
 
     def packet_bytes(self) -> int:
-        """Return how long a statement may be for MySQL, asked on a fresh connection; else, or if it is away, 0."""
+        """Return the longest statement that MySQL takes, asked on a fresh connection; 0 if unknown, or not MySQL."""
         if self.engine.dialect.name not in MYSQL:
             return 0
         try:
             with self.engine.connect() as connection:
-                connection.invalidate()  # one of the pool may be dead, or of before the setting was changed
+                connection.invalidate()  # a pooled connection may be dead, or older than a change of the setting
                 return int(connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar() or 0)
         except DBAPIError:
             return 0
@@ -214,7 +214,7 @@ class Database:
 
     @cached_property
     def _recount(self) -> Executable:
-        """Built once: that takes as long as to run it."""
+        """The statement. It is built once, because that takes as long as a run."""
         state = self._state().subquery()
         changes = {column.name: column for column in state.columns if column.name != "message_id"}
         return update(self.message).where(self.message.c.id == state.c.message_id).values(changes)
@@ -244,8 +244,8 @@ class Database:
         )
 
     def _among(self, column: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
-        """Return the condition that *column* is one of those that :meth:`_asked` is given."""
-        if self.engine.dialect.name == "postgresql":  # to make a parameter of each takes longer than the query
+        """Return the condition that *column* is among the ids for :meth:`_asked`."""
+        if self.engine.dialect.name == "postgresql":  # one array, because a parameter each takes longer than the query
             return column == any_(cast(bindparam("ids", type_=Text), ARRAY(column.type)))
         return column.in_(bindparam("ids", expanding=True))
 
@@ -258,7 +258,7 @@ class Database:
         return bool(getattr(connection.dbapi_connection, "in_transaction", False))
 
     def _rows_beside_the_host(self, query: Any) -> list[tuple[Any, ...]]:
-        # A connection from the pool would roll the host's transaction back when it is returned.
+        # A connection from the pool would roll back the host's transaction when it is returned.
         dialect = self.engine.dialect
         compiled = query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
         types = [column.type.dialect_impl(dialect) for column in query.selected_columns]
@@ -272,15 +272,15 @@ class Database:
 
 
 def _in_order(table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two drainers that take locks in the same order do not wait for each other in a circle."""
+    """Return *rows* in the order of their keys. Two drainers that take locks in the same order cannot deadlock."""
     first, *others = key_of(table)
     if others or not isinstance(table.c[first].type, UUIDS):
         return sorted(rows, key=lambda row: [row[key] for key in (first, *others)])
-    return sorted(rows, key=lambda row: row[first].int)  # in the same order, in a tenth of the time
+    return sorted(rows, key=lambda row: row[first].int)  # the same order as by UUIDs, in a tenth of the time
 
 
 def alike(rows: Sequence[Mapping[str, Any]], what: Sequence[T]) -> dict[tuple[str, ...], list[T]]:
-    """Return *what*, of which each belongs to a row, in groups of those whose rows have the same columns."""
+    """Return *what*, each of which belongs to a row, in groups of rows with the same columns."""
     groups: dict[tuple[str, ...], list[T]] = {}
     for row, each in zip(rows, what, strict=True):
         groups.setdefault(tuple(row), []).append(each)
@@ -293,7 +293,7 @@ def chunked(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
 
 
 def missing_tables(database: Database) -> list[str]:
-    """Return the names of our tables that the database lacks, in the schema that the models name."""
+    """Return the names of tables that the database lacks, in the schema of the models."""
     if database.file.vanished:
         return [table.fullname for table in database.tables]
     with reading(database.file) as connection:
@@ -302,7 +302,7 @@ def missing_tables(database: Database) -> list[str]:
 
 
 def missing_columns(database: Database) -> list[str]:
-    """Return the names of columns that the models have and the database lacks."""
+    """Return the names of columns of the models that the database lacks."""
     with reading(database.file) as connection:
         there = inspect(connection)
         found = {t.fullname: {each["name"] for each in there.get_columns(t.name, t.schema)} for t in database.tables}
@@ -310,9 +310,9 @@ def missing_columns(database: Database) -> list[str]:
 
 
 def try_to_write(database: Database) -> None:
-    """Write nothing into each table, as far as the database would let us write something.
+    """Write no row into each table, to see whether the database would allow a write.
 
-    :raises SQLAlchemyError: it would not: it is read-only, or we lack a right.
+    :raises SQLAlchemyError: the database would not: it is read-only, or a right is missing.
     """
     with database.transaction(patient=False) as connection:
         for table in database.tables:
@@ -323,21 +323,21 @@ def try_to_write(database: Database) -> None:
 
 
 def _insert_or_ignore(dialect: str, table: Table) -> Any:
-    """Return what inserts rows, and leaves those as they are whose key is there."""
+    """Return a statement that inserts rows and leaves a row as it is if its key is there."""
     if dialect in MYSQL:
         key = table.c[key_of(table)[0]]
-        # Not INSERT IGNORE, which also swallows values that do not fit.
+        # INSERT IGNORE would also swallow values that do not fit.
         return mysql.insert(table).on_duplicate_key_update({key.name: key})
     keys = [table.c[name] for name in key_of(table)]
     return _insert(dialect, table).on_conflict_do_nothing(index_elements=keys)
 
 
 def _insert_or_settle(dialect: str, table: Table) -> Any:
-    """Return what inserts messages; one that is there takes the fate, if its own is still open.
+    """Return a statement that inserts messages. A message that is there takes the fate if its own is still open.
 
-    In one statement, so that a fate cannot be lost between two drainers.
+    It is one statement, so that a fate cannot be lost between two drainers.
     """
-    # Spelled out: PyMySQL takes no parameter after VALUES when it makes one statement of many rows.
+    # The status is a literal, because PyMySQL takes no parameter after VALUES when it joins rows into one statement.
     open_still = table.c.status == literal_column(f"'{Status.SENDING.value}'")
     if dialect in MYSQL:
         adding = mysql.insert(table)

@@ -1,9 +1,9 @@
-"""The host's engine with a small pool of our own, and the bounds of every wait on its connections.
+"""The host's engine with a small pool of its own, and the limits of every wait on its connections.
 
-A request holds a connection while it sends a mail. If what we read before the send had to come from the
-same pool, as many requests as that pool has connections would wait for each other. So we open up to five
-connections a process of our own, as the host's engine opens its own, and keep one of them. A connection to an
-SQLite file that is gone, or that is another one now, goes on writing into nothing, so the file is looked at.
+A request holds a connection while it sends a mail. If the queries before the send used the same pool, as many requests
+as that pool has connections could wait for each other. So this package opens up to five connections of its own in a
+process, as the host's engine opens them, and keeps one. A connection to an SQLite file that was removed or replaced
+would write into nothing, so the file is watched.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from sqlalchemy.pool import AssertionPool, Pool, QueuePool
 
 @dataclass
 class SqliteFile:
-    """Watches the file behind an engine; of a database that is no such file there is nothing to see."""
+    """Watches the SQLite file behind an engine. There is nothing to watch for other databases."""
 
     engine: Engine
     _inode: int = field(default=0, init=False)
 
     @property
     def path(self) -> str:
-        """Where it is; empty if there is none."""
+        """The path of the file; empty if there is no file."""
         path = self.engine.url.database or ""
         usual = self.engine.dialect.name == "sqlite" and path != ":memory:" and not path.startswith("file:")
         return path if usual else ""
 
     @property
     def vanished(self) -> str:
-        """Say that it is not there; empty if it is, or there is none."""
+        """Return a sentence if the file is missing; empty if it is there, or the database is no file."""
         return f"the database {self.path} is not there" if self.path and not os.path.exists(self.path) else ""
 
     def look(self) -> None:
-        """Have nothing written into a file that is gone, or that another one has replaced.
+        """Refuse to write into a file that was removed or replaced.
 
-        :raises ResourceClosedError: it was there, and is gone.
+        :raises ResourceClosedError: the file was there, and is gone.
         """
         if not self.path:
             return
@@ -60,25 +60,25 @@ class SqliteFile:
 
 HURRY_MS = 50
 READING_MS = 200
-"""For a reader, or a send, that asks: nobody waits for another process for a second."""
+"""The wait of a reader, or a send, for another process: less than a second."""
 PATIENCE_MS = 5_000
 KEPT, MORE = 1, 4
 SECONDS = 10
-"""How long somebody waits for one of them, before the database counts as away."""
+"""Seconds of waiting for a connection after which the database counts as away."""
 
 
 def own_engine(engine: Engine) -> Engine:
-    """Return *engine* with a pool of our own, or *engine* itself where nobody waits, or the connection is the database.
+    """Return *engine* with a pool of its own, or *engine* itself if nobody can wait, or the connection is the database.
 
-    A pool that opens connections without a limit, or one for each thread, makes nobody wait. A database in
-    memory is gone with its connection, so there we share the host's.
+    A pool that opens connections without a limit, or one for each thread, makes nobody wait. A database in memory
+    is gone with its connection, so the host's connection is shared.
     """
     bounded = isinstance(engine.pool, QueuePool | AssertionPool)
     return _OwnEngine(engine) if bounded and not _in_memory(engine) else engine
 
 
 def passing_engine(tables: Sequence[Table]) -> Engine:
-    """Return a database in memory with *tables* in it, which is gone with its engine."""
+    """Return a database in memory with *tables*. It is gone with its engine."""
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     tables[0].metadata.create_all(engine, tables=tables)
     return engine
@@ -90,22 +90,22 @@ def _in_memory(engine: Engine) -> bool:
 
 
 class _OwnEngine(OptionEngine):
-    """Dialect, events and options are the host's, also those that come later."""
+    """An engine with dialect, events and options of the host's engine, also later ones."""
 
     def __init__(self, host: Engine) -> None:
-        # A process that is forked must not use its parent's connections, nor close them by forgetting the pool.
+        # A forked process must not use its parent's connections, nor close them by dropping the pool.
         self._pools: dict[int, Pool] = {}
         super().__init__(host, {})
         event.listen(host, "engine_disposed", self._close)
 
     @property
     def pool(self) -> Pool:  # type: ignore[override]
-        """The pool of this process, made when it is first asked for: the host may listen to its own until then."""
+        """The pool of this process. It is made at first use, so that the host can add listeners until then."""
         process = os.getpid()
         return self._pools.get(process) or self._pools.setdefault(process, self._made())
 
     def dispose(self, close: bool = True) -> None:
-        """Close the connections of the host's engine, and with them ours."""
+        """Close the connections of the host's engine, and ours with them."""
         self._proxied.dispose(close)
 
     def _made(self) -> Pool:
@@ -180,11 +180,11 @@ def _connected(engine: Engine) -> Connection:
 
 @contextmanager
 def _waiting(connection: Connection, patient: bool) -> Iterator[None]:
-    """Bound the time that *connection* waits for locks, and leave it as it was."""
+    """Limit the time for which *connection* waits for locks, and restore the setting at the end."""
     milliseconds = PATIENCE_MS if patient else HURRY_MS
     if connection.dialect.name == "postgresql":
-        # Without statistics, as in a new table, PostgreSQL takes a batch of messages for half of all, and
-        # reads the whole table for each.
+        # Without statistics, as in a new table, PostgreSQL takes a batch of messages for half of the table, and
+        # reads the whole table for each message.
         plan = "set_config('enable_seqscan', 'off', true)"
         connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{milliseconds}', true), {plan}")
         yield
@@ -204,7 +204,7 @@ def _waiting(connection: Connection, patient: bool) -> Iterator[None]:
 
 @contextmanager
 def _changed(connection: Connection, look: str, change: str, value: int) -> Iterator[None]:
-    """Set an option of the session, and set it back."""
+    """Set an option of the session, and restore it at the end."""
     usual = connection.exec_driver_sql(look).scalar()
     connection.exec_driver_sql(change.format(value))
     try:
@@ -216,7 +216,7 @@ def _changed(connection: Connection, look: str, change: str, value: int) -> Iter
 
 @contextmanager
 def _discreet() -> Iterator[None]:
-    """Keep addresses and tokens, which are parameters, out of the text of what the database complains of."""
+    """Keep parameters, such as addresses and tokens, out of the texts of database errors."""
     try:
         yield
     except StatementError as error:

@@ -1,4 +1,4 @@
-"""Who has refused what: asked before each send, and before a hit is stored."""
+"""The opt-outs: asked before each send, and before a hit is stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .refused import OPT_OUTS, REF, Change, Refused
 _CHUNK = 30_000
 
 MARKED = "lifted"
-"""In the audit: no change, but the mark that a refusal is lifted, for when it arrives, or arrives again."""
+"""A mark in the audit, not a change: the refusal is lifted, even if it arrives later or again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +33,31 @@ class _Refusal:
     method: str
     since: datetime
     early: bool = False
-    """It was stored before the row of its message: it is about everything, though perhaps meant for one list."""
+    """The refusal was stored before the row of its message. It is about everything, but may be meant for one list."""
 
 
 _Standing = dict[tuple[str, str, OptOutKind], dict[str, _Refusal]]
-"""By address, list and kind, then by the id of the refusal."""
+"""Refusals by address, list and kind, and then by id."""
 
 
 class Pending(Protocol):
     """The choices that are not in the database yet."""
 
     def read(self) -> Sequence[Change]:
-        """Return them; this is called before the database is asked, which has what is moved in between."""
+        """Return the choices. Called before the database is asked, so that moved choices are not missed."""
         ...
 
     def elsewhere(self) -> Sequence[Change]:
-        """Return those that only other machines have, for the pages."""
+        """Return the choices that only other machines have, for the pages."""
         ...
 
     def catch_up(self) -> object:
-        """Try to move what people have just asked for to the database."""
+        """Try to move waiting choices to the database."""
         ...
 
 
 class _NothingPending:
-    """What is pending where nothing is: for those who ask the database alone."""
+    """Stands for no pending choices, for callers that ask the database only."""
 
     def read(self) -> Sequence[Change]:
         """Return nothing."""
@@ -72,12 +72,12 @@ _NOTHING = _NothingPending()
 class OptOuts:
     """The standing refusals, pending ones included.
 
-    :param database: where they are.
+    :param database: holds the opt-outs.
     :param signer: makes the references of an address under each signing key.
-    :param pending: the choices that are in a journal still.
-    :param consent: what the host knows of consent.
-    :param refused: knows the refusals that the database has not taken as they are.
-    :param remember: seconds for which :meth:`silent` remembers that nobody at all has declined.
+    :param pending: the choices that are still in a journal.
+    :param consent: the host's knowledge of consent.
+    :param refused: holds the refusals that the database did not take as they are.
+    :param remember: seconds for which :meth:`silent` remembers that nobody has declined.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class OptOuts:
         self._nobody_until = 0.0
 
     def among(self, addresses: Collection[str], list_id: str) -> dict[str, set[OptOutKind]]:
-        """Return what each of *addresses* has refused, as far as mail of *list_id* is concerned.
+        """Return the refusals of each of *addresses* that matter for mail of *list_id*.
 
         :param addresses: normalised.
-        :raises OptOutsUnavailable: it cannot be known.
+        :raises OptOutsUnavailable: the opt-outs cannot be read.
         """
         try:
             self._pending.catch_up()
@@ -115,14 +115,14 @@ class OptOuts:
         return self._with_consent(addresses, refused)
 
     def silent(self, addresses: Collection[str]) -> dict[str, set[OptOutKind]]:
-        """Return who of *addresses* does not want to be measured, for mail that nobody can leave.
+        """Return the *addresses* that do not want to be measured, for mail that nobody can leave.
 
-        As long as nobody at all has said so, the database is asked every few seconds only: most hosts
-        never have such a row, and a single mail should not cost a query. What is said to this
-        process counts at once, what is said to another a few seconds later.
+        As long as nobody has declined, the database is asked every few seconds only. Most hosts never have such
+        a row, and a single mail should not cost a query. A refusal in this process counts at once, and a refusal
+        in another process a few seconds later.
 
         :param addresses: normalised.
-        :raises OptOutsUnavailable: it cannot be known.
+        :raises OptOutsUnavailable: the opt-outs cannot be read.
         """
         refused: dict[str, set[OptOutKind]] = {}
         try:
@@ -138,16 +138,16 @@ class OptOuts:
         return self._with_consent(addresses, refused)
 
     def declined(self, addresses: Collection[str]) -> dict[str, datetime]:
-        """Return who of *addresses* has declined to be measured on the pages, and since when.
+        """Return the *addresses* that have declined to be measured on the pages, with the time.
 
         :param addresses: normalised.
-        :raises SQLAlchemyError: it cannot be known now.
+        :raises SQLAlchemyError: the database cannot tell now.
         """
         pending = self._pending.read()
         return self._declined(addresses, pending) if self._anybody(pending) else {}
 
     def _cure(self, error: Exception) -> str:
-        """Return what to do, if it is only that nobody has made the tables yet: a database that hangs is not asked."""
+        """Return the cure if only the tables are missing. A database that hangs is not asked again."""
         if not any(word in str(getattr(error, "orig", "")) for word in ("no such table", "exist")):
             return ""
         try:
@@ -157,13 +157,13 @@ class OptOuts:
         return f": no table {', '.join(missing)}; run db.create_all() or a migration" if missing else ""
 
     def wake(self) -> None:
-        """Ask the database again: somebody has just made a choice."""
+        """Ask the database at the next call, because somebody has just made a choice."""
         self._nobody_until = 0.0
 
     def standing(self, message_id: uuid.UUID, ref: str, about: str = "") -> Standing:
-        """Return whom a message went to and what they have refused, as far as any machine knows.
+        """Return the recipient of a message and the recipient's refusals, as far as any machine knows.
 
-        :param ref: from the token; all that is left if the message row is gone.
+        :param ref: the reference from the token; nothing else is left if the message row is gone.
         :param about: the list that the token names, if no mail was sent.
         """
         pending, sure = self._known()
@@ -174,7 +174,7 @@ class OptOuts:
         whose = or_(table.c.recipient.in_(sorted(names)), table.c.ref == ref)
         columns = [table.c[name] for name in _COLUMNS]
         rows = self._database.rows(select(*columns).where(whose, table.c.kind.in_(list(OptOutKind))))
-        if not sent:  # purged: what this very link has done tells the list
+        if not sent:  # the row was purged, and the refusals of this same link tell the list
             list_id = folded(about) or next((folded(row[1]) for row in rows if row[5] == message_id), "")
         found: _Standing = {}
         owners = dict.fromkeys((*names, *(row[0] for row in rows)), "")
@@ -196,11 +196,11 @@ class OptOuts:
         )
 
     def named(self, address: str, list_id: str, kind: OptOutKind) -> tuple[str, ...]:
-        """Return the ids of all refusals that stand of somebody about exactly one list, for the host to lift.
+        """Return the ids of all standing refusals of a person for exactly one list, so that the host can lift them.
 
         :param address: normalised.
         :param list_id: folded.
-        :raises OptOutsUnavailable: it cannot be known.
+        :raises OptOutsUnavailable: the opt-outs cannot be read.
         """
         try:
             found = self._standing([address], self._pending.read(), by_id=True)
@@ -217,7 +217,7 @@ class OptOuts:
         return list({change.id: change for change in (*others, *self._pending.read())}.values()), sure
 
     def _with_refused(self, pending: Sequence[Change], names: Iterable[str]) -> Sequence[Change]:
-        """Return *pending* with what the database has refused of those people, of whatever machine."""
+        """Return *pending* with the refusals of these people that the database did not take, of all machines."""
         if self._refused is None:
             return pending
         more = self._refused.of(name.removeprefix(REF) for name in names if name.startswith(REF))
@@ -246,9 +246,9 @@ class OptOuts:
         }
 
     def _standing(self, addresses: Collection[str], pending: Sequence[Change], by_id: bool = False) -> _Standing:
-        """Return what stands against *addresses*.
+        """Return the standing refusals of *addresses*.
 
-        :param by_id: the ids of the refusals are asked for; they are read also where an undo may wait.
+        :param by_id: read the ids of the refusals, too; they are also read if an undo may wait.
         """
         table = self._database.optout
         owners = {a: a for a in addresses} | {REF + ref: a for a in addresses for ref in self._refs(a)}
@@ -265,11 +265,11 @@ class OptOuts:
         return found
 
     def _add(self, pending: Sequence[Change], owners: dict[str, str], found: _Standing) -> None:
-        """Let the choices that are still in the spool count, in whatever order they came."""
+        """Apply the choices that are still in the spool, in any order."""
         mine = [c for c in pending if any(spelling in owners for spelling in _spellings(c))]
         lists = self._lists({c.message_id for c in mine if isinstance(c, Hit)})
         meant = {c.id: _meaning(c, lists) for c in mine}
-        # A copy of what was moved, and perhaps lifted, meanwhile.
+        # The pending refusal may be a copy of one that was moved, and perhaps lifted, meanwhile.
         done = self._done([(c, meant[c.id][0]) for c in mine if meant[c.id][2]])
         undone: list[tuple[str, Change]] = []
         for change in mine:
@@ -288,7 +288,7 @@ class OptOuts:
                 _lift(found, (owner, "", kind), change, early=True)
 
     def _done(self, refusals: Sequence[tuple[Change, str]]) -> set[uuid.UUID]:
-        """Return the ids of those pending refusals that have been in the database, or were lifted before they came."""
+        """Return the ids of pending refusals that have been in the database, or were lifted before they came."""
         marks = {c.id: {c.id, *marks_on(c, list_id)} for c, list_id in refusals}
         wanted = sorted({mark for each in marks.values() for mark in each})
         column, found = self._database.audit.c.id, set()
@@ -310,21 +310,20 @@ _COLUMNS = ("recipient", "list_id", "kind", "method", "created_at", "message_id"
 
 
 def held(row: Any) -> dict[str, str]:
-    """Return the refusals that make a row of the table stand: how each came, by its id.
+    """Return the refusals behind a row of the table: the way of each, by its id.
 
-    A row of before refusals were kept by id, or one that somebody has written by hand, is one refusal, whose id is
-    made of the row.
+    A row from before refusals had ids, or one that was written by hand, is one refusal. Its id is made from the row.
     """
-    if row.refusals:  # empty is what Flask-Admin makes of NULL
+    if row.refusals:  # Flask-Admin writes an empty value for NULL
         return dict(row.refusals)
     since = row.created_at.isoformat()
     return {uuid.uuid5(_ROWS, f"{row.list_id}\0{row.kind}\0{since}\0{row.message_id}").hex: row.method}
 
 
 def marks_on(refusal: Change, list_id: str) -> list[uuid.UUID]:
-    """Return the audit ids of which one is there if *refusal* was lifted before it arrived.
+    """Return the audit ids that show whether *refusal* was lifted before it arrived. One of them is enough.
 
-    :param list_id: that it is about, as stored.
+    :param list_id: the list of the refusal, as stored.
     """
     if isinstance(refusal, Suppression):
         return [mark(refusal.id.hex, ref, True, refusal.kind, list_id) for ref in refusal.refs]
@@ -334,11 +333,11 @@ def marks_on(refusal: Change, list_id: str) -> list[uuid.UUID]:
 
 
 def mark(refusal: str, ref: str, by_host: bool, kind: str, scope: str) -> uuid.UUID:
-    """Return the audit id by which it is remembered that somebody has lifted a refusal of theirs.
+    """Return the audit id that records that a person has lifted one of their refusals.
 
-    It binds person, kind and list: a link that names the id of another's refusal lifts nothing.
+    The id binds person, kind and list, so a link that names another person's refusal lifts nothing.
 
-    :param refusal: its id.
+    :param refusal: the id of the refusal.
     :param scope: the list; or the message, for a choice that is about the list of its message.
     """
     return uuid.uuid5(_ROWS, f"{refusal}\0{ref}\0{by_host}\0{kind}\0{scope}")
@@ -348,9 +347,9 @@ _ROWS = uuid.UUID("5b0c1c5e-6f0f-5c0e-9d9b-3c9d0f2f6f11")
 
 
 def _read(rows: Iterable[tuple[Any, ...]], owners: dict[str, str], found: _Standing, by_id: bool) -> None:
-    """Put what stands in the table into *found*."""
+    """Put the refusals in the table into *found*."""
     for row in rows:
-        if row[0] not in owners:  # some collations find more than was asked for
+        if row[0] not in owners:  # some collations find more rows than were asked for
             continue
         named = _Row._make(row if by_id else (*row, None, None))
         refusals = found.setdefault((owners[named.recipient], folded(named.list_id), OptOutKind(named.kind)), {})
@@ -370,7 +369,7 @@ class _Row(NamedTuple):
 
 
 def _lift(found: _Standing, key: tuple[str, str, OptOutKind], undo: Change, early: bool = False) -> None:
-    """Take the refusals out of *found* that *undo* names, as far as it may."""
+    """Take the refusals that *undo* names out of *found*, as far as it may lift them."""
     refusals = found.get(key, {})
     for name in undo.lifts:
         refusal = refusals.get(name)
@@ -386,7 +385,7 @@ def _spellings(change: Change) -> list[str]:
 
 
 def _meaning(change: Change, lists: dict[uuid.UUID, str]) -> tuple[str, OptOutKind, bool]:
-    """Return list, kind and direction; the list of an unknown message is taken for everything, to be safe."""
+    """Return list, kind and direction. For safety, the list of an unknown message counts as everything."""
     if isinstance(change, Suppression):
         return folded(change.list_id), change.kind, change.out
     kind, out = OPT_OUTS[change.type]

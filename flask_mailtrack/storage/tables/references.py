@@ -1,7 +1,7 @@
-"""Where links lead that do not carry their destination: first in memory, then on disk, then in the database.
+"""The destinations of links that do not carry them: in memory, then on disk, then in the database.
 
-The file on local disk is a copy that may be lost, for the journal and the database have the destinations too. With
-the file each process of the machine can follow such a link while the database is away, also a process that has not
+The file on local disk is a copy that may be lost, because the journal and the database have the destinations, too. With
+the file, each process of the machine can answer such a link while the database is away, even if another process has
 sent the mail.
 """
 
@@ -30,7 +30,7 @@ from .database import Database
 log: logging.Logger = logging.getLogger("flask_mailtrack.spool")
 
 KEPT = 100_000
-"""Links; the oldest go first. The database keeps all."""
+"""Number of links in the file. The oldest are removed first. The database keeps all."""
 _SECONDS = 0.5
 _TABLE = "CREATE TABLE IF NOT EXISTS link (place INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE, url TEXT NOT NULL)"
 
@@ -38,7 +38,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS link (place INTEGER PRIMARY KEY, ref TEXT N
 class Shelf:
     """A file of links in *directory*.
 
-    :param kept: how many links at most.
+    :param kept: the number of links at most.
     """
 
     def __init__(self, directory: Path, kept: int = KEPT) -> None:
@@ -46,7 +46,7 @@ class Shelf:
         self._kept = kept
 
     def add(self, urls: Mapping[str, str]) -> None:
-        """Keep *urls*, by reference. What fails is logged, as it costs no link."""
+        """Keep *urls*, by reference. An error is logged only, because it costs no link."""
         try:
             make(self._path.parent)
             # SQLite lets others read a file that it makes. A file that is there already is not opened: to close it
@@ -61,7 +61,7 @@ class Shelf:
             log.warning("long links are not kept in %s: %s", self._path, type(error).__name__)
 
     def url(self, ref: str) -> str | None:
-        """Return the URL behind a reference, if it is here and can be read."""
+        """Return the URL behind a reference, if the file has it and can be read."""
         found = self._rows("SELECT url FROM link WHERE ref = ?", ref)
         return found[0][0] if found else None
 
@@ -87,20 +87,20 @@ class Shelf:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection for one transaction: a process that is forked must not use its parent's."""
+        """Yield a connection for one transaction. It is not kept, because a fork must not use its parent's."""
         if self._path.is_symlink():  # SQLite would follow the link
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self._path))
         try:
             with closing(sqlite3.connect(self._path, timeout=_SECONDS)) as connection, connection:
                 yield connection
         except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.OperationalError):  # damaged: it is begun anew
+            if not isinstance(error, sqlite3.OperationalError):  # the file is damaged, so a new one is begun
                 self._path.unlink(missing_ok=True)
             raise
 
 
 SECONDS = 1.0
-"""How long a reader waits for the database."""
+"""Seconds for which a reader waits for the database."""
 REMEMBERED = 1_024
 _AT_ONCE = 3
 _ON_ITS_WAY = timedelta(days=1)
@@ -109,7 +109,7 @@ _ON_ITS_WAY = timedelta(days=1)
 class References:
     """Knows the URL behind a reference.
 
-    :param directory: of the file in which the processes of this machine share what they know.
+    :param directory: the directory of the file that the processes of this machine share.
     """
 
     def __init__(self, database: Database, directory: Path) -> None:
@@ -120,14 +120,14 @@ class References:
         self._places = threading.Semaphore(_AT_ONCE)
 
     def note(self, links: Iterable[LinkTarget]) -> None:
-        """Keep in memory and on disk where *links* lead."""
+        """Keep the destinations of *links* in memory and on disk."""
         self._keep({link.ref: link.url for link in links})
 
     def url(self, ref: str, message_id: uuid.UUID) -> str | None:
-        """Return where a link leads; ``None``: nobody knows any more.
+        """Return the destination of a link; ``None`` if it is lost.
 
-        :param message_id: of its mail.
-        :raises Exception: the database cannot be asked, or not in time, or has not got the row yet.
+        :param message_id: the message with the link.
+        :raises Exception: the database cannot be asked, or not in time, or does not have the row yet.
         """
         with self._lock:
             known = self._remembered.get(ref)
@@ -138,7 +138,7 @@ class References:
         return known
 
     def forget(self, named: re.Pattern[str]) -> None:
-        """Take out the URLs in which *named* is found: what is left of them is in the database."""
+        """Take out the URLs in which *named* is found. The database keeps their shortened forms."""
         with self._lock:
             for ref in [ref for ref, url in self._remembered.items() if named.search(url)]:
                 del self._remembered[ref]
@@ -155,8 +155,8 @@ class References:
                 self._remembered.popitem(last=False)
 
     def _in_time(self, ref: str, message_id: uuid.UUID) -> str | None:
-        """Ask the database in a thread: nothing else ends the wait for a server that does not answer at all."""
-        if self._database.shared:  # its one connection is this process's own
+        """Ask the database in a thread, because nothing else ends the wait for a server that does not answer."""
+        if self._database.shared:  # the one connection belongs to this process, so nobody else can block it
             return self._asked(ref, message_id)
         until = time.monotonic() + SECONDS
         answers: queue.SimpleQueue[tuple[str | None, Exception | None]] = queue.SimpleQueue()
@@ -186,7 +186,7 @@ class References:
 
     def _asked(self, ref: str, message_id: uuid.UUID) -> str | None:
         url = self._database.link_url(ref)
-        # A link's row comes with that of its mail, which another machine may still have in its journal.
+        # The row of a link comes with the row of its mail, and both may still be in the journal of another machine.
         if url is None and now() - born(message_id) < _ON_ITS_WAY and not self._database.message_about(message_id):
             raise LookupError("the rows of a young mail are not in the database yet")
         return url

@@ -1,8 +1,8 @@
-"""Refusals that the database does not take as they are, in the least form in which other machines can read them.
+"""Refusals that the database does not take, in a minimal form that other machines can read.
 
-A column of the host's, a CHECK or a trigger may refuse an opt-out, or the proof of it. Its record is then in the
-quarantine of one machine. So that all others honour it, it stands in the table of the settings as well, under a
-keyed hash, until it is stored.
+A column of the host, a CHECK or a trigger may refuse an opt-out, or its proof. The record is then in the quarantine of
+one machine. To let all other machines obey it, the opt-out also stands in the table of settings, under a keyed hash,
+until it is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flask_mailtrack.events import EventType, Hit, OptOutKind, Suppression
 from .database import Database, missing_tables
 
 REF = "ref:"
-"""Prefix of an opt-out whose message row is gone, so that only the token's reference is left."""
+"""Prefix of the name of an opt-out whose message row is gone, so that only the token's reference is left."""
 
 OPT_OUTS = {
     EventType.UNSUBSCRIBED: (OptOutKind.UNSUBSCRIBE, True),
@@ -33,21 +33,21 @@ OPT_OUTS = {
 Change = Hit | Suppression
 
 SCOPE = "refusal"
-"""In the table of the settings. Such a row is in force as no setting: it is one that was replaced at once."""
+"""Scope in the table of settings. Such a row is marked as replaced at once, so it is in force as no setting."""
 _ROWS = uuid.UUID("0c0f1f5a-86c1-5d0a-a3f0-3a1c1a5f7c2e")
 _CHUNK = 1_000
 
 
 def refuses(change: Change) -> bool:
-    """Say whether somebody refuses something by *change*, rather than taking it back."""
+    """Say whether *change* refuses something, and does not lift a refusal."""
     return change.out if isinstance(change, Suppression) else OPT_OUTS[change.type][1]
 
 
 class Refused:
-    """Keeps and returns what the database has refused.
+    """Keeps and returns the opt-outs that the database has refused.
 
-    :param remember: seconds for which it is remembered that nothing is refused: nearly always nothing is, and a send
-        should not cost a query for that.
+    :param remember: seconds for which an empty result is remembered. The result is nearly always empty, and a send
+        should not cost a query for it.
     """
 
     def __init__(self, database: Database, remember: float = 0) -> None:
@@ -56,9 +56,9 @@ class Refused:
         self._nothing_until = 0.0
 
     def keep(self, change: Change, patient: bool = True) -> None:
-        """Have other machines know of a refusal that has just been put aside here.
+        """Publish a refusal that has just been put aside here to the other machines.
 
-        :raises ValueError: nothing is known by which its person could be found.
+        :raises ValueError: the refusal holds nothing by which its person could be found.
         :raises SQLAlchemyError: the database does not take it in this form, either.
         """
         if isinstance(change, Hit):
@@ -79,7 +79,7 @@ class Refused:
     def of(self, refs: Iterable[str]) -> list[Change]:
         """Return the refusals of the people behind *refs*, their references.
 
-        :raises SQLAlchemyError: it cannot be known.
+        :raises SQLAlchemyError: the database cannot tell.
         """
         if not self.any():
             return []
@@ -93,7 +93,7 @@ class Refused:
     def any(self) -> bool:
         """Say whether anything at all is refused.
 
-        :raises SQLAlchemyError: it cannot be known.
+        :raises SQLAlchemyError: the database cannot tell.
         """
         if time.monotonic() < self._nothing_until:
             return False
@@ -103,15 +103,15 @@ class Refused:
         except DBAPIError:
             if table.fullname not in missing_tables(self._database):
                 raise
-            found = False  # where there is no such table, nothing was kept in it
+            found = False  # without the table, no refusal was kept in it
         if not found:
             self._nothing_until = time.monotonic() + self._remember
         return found
 
     def stored(self, ids: Collection[uuid.UUID]) -> None:
-        """Forget those refusals: the database has taken them as they are.
+        """Forget refusals that the database has taken now.
 
-        :raises SQLAlchemyError: not now; that does no harm, as what has been in the database once does not count here.
+        :raises SQLAlchemyError: not now. This does no harm: a refusal that was in the database does not count here.
         """
         if ids and self.any():
             column = self._database.setting.c.id
@@ -120,11 +120,11 @@ class Refused:
 
 
 def bare(body: Mapping[str, Any], recipient: str, ref: str) -> dict[str, Any] | None:
-    """Return what stays of a refusal that was put aside, when somebody is erased: the hash; nothing of what is none.
+    """Return the part of a refusal in quarantine that stays after an erasure: the hash; ``None`` for other records.
 
-    :param body: of the record.
-    :param recipient: who is erased, normalised.
-    :param ref: their newest reference.
+    :param body: the record.
+    :param recipient: the erased person, normalised.
+    :param ref: the newest reference of the person.
     """
     kind = body.get("k")
     if kind == "hit" and body.get("type") in {str(each) for each, (_, out) in OPT_OUTS.items() if out}:
