@@ -1,5 +1,5 @@
-"""What one person may ask for.
+"""The requests of a person.
 
-``people`` is the door: suppress, look up, hand over, forget; a ``suppression_list`` brings in the opt-outs of other
+``people`` is the door: suppress, look up, hand over, forget. A ``suppression_list`` imports the opt-outs of other
 services.
 """

@@ -1,9 +1,9 @@
-"""What the host does about one person: suppress, look up, hand over, forget.
+"""The host's actions on one person: suppress, look up, hand over, forget.
 
-Who is forgotten: what named them is gone, what is counted stays counted. Rows of messages and events stay, without
-address, subject, metadata, IP address, user agent and comment, and without the names and destinations of links that
-hold the address. Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed, and old
-links go on working: a token carries that hash, and a redirect needs no row at all.
+To forget a person removes all personal data, and keeps the counts. Rows of messages and events stay, without address,
+subject, metadata, IP address, user agent and comment, and without names and destinations of links with the address.
+Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed. Old links go on working: a
+token carries that hash, and a redirect needs no row at all.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CHUNK = 1_000
 
 
 def about(database: Database, recipient: str, refs: Sequence[str]) -> dict[str, Any]:
-    """Return the rows about somebody as JSON takes them, times in ISO 8601.
+    """Return the rows about a person, ready for JSON, with times in ISO 8601.
 
     :param recipient: normalised.
     :param refs: their references under each signing key.
@@ -62,7 +62,7 @@ def about(database: Database, recipient: str, refs: Sequence[str]) -> dict[str, 
 
 
 def audit_trail(database: Database, refs: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the audit rows of somebody, oldest first."""
+    """Return the audit rows of a person, oldest first."""
     table = database.audit
     rows = _rows(database, table, [or_(*(table.c.ref == ref for ref in refs)), table.c.change != MARKED])
     return [_plain(row) for row in sorted(rows, key=lambda row: row["occurred_at"])]
@@ -88,10 +88,10 @@ class People:
     """Acts on people by their address.
 
     :param signer: makes the references of an address under each signing key.
-    :param journals: of events, and of choices.
-    :param optouts: what stands against somebody.
-    :param stream: where the rows of many machines meet.
-    :param references: what this process and machine remember of long links.
+    :param journals: the journal of events, and the journal of choices.
+    :param optouts: knows the standing opt-outs.
+    :param stream: the Redis stream for the rows of many machines.
+    :param references: the long links that this process and this machine remember.
     """
 
     def __init__(
@@ -113,20 +113,20 @@ class People:
         self._references = references
 
     def change(self, address: str, *, out: bool, list_id: str, kind: OptOutKind, reason: str, method: str) -> None:
-        """Write down that a refusal stands, or stands no more; on disk before this returns.
+        """Record a refusal, or the end of refusals. The record is on disk when this returns.
 
-        It goes the way of all choices, through the spool: the caller may be in the middle of a
-        transaction that our own would have to wait for. What is lifted is what stands at this moment, by its
-        ids: a refusal that comes meanwhile stays, whatever the clocks of the machines say.
+        The record goes through the spool, as all choices do, because the caller may be in a transaction for which our
+        own would have to wait. Only refusals that stand at this moment are lifted, by their ids. A refusal that comes
+        meanwhile stays, whatever the clocks of the machines say.
 
-        :raises ValueError: what is no address, or cannot be stored.
-        :raises OptOutsUnavailable: it is to be lifted, and what stands cannot be read.
-        :raises SpoolError: it could not be written.
+        :raises ValueError: *address* is not an address, or a value cannot be stored.
+        :raises OptOutsUnavailable: refusals should be lifted, but cannot be read.
+        :raises SpoolError: the record could not be written.
         """
         change = self.suppression(address, out=out, list_id=list_id, kind=kind, reason=reason, method=method)
         if not out:
             lifts = self._optouts.named(change.recipient, change.list_id, kind)
-            if not lifts:  # nothing changes, so there is nothing to tell
+            if not lifts:  # nothing changes, so nothing is recorded
                 return
             change = change._replace(lifts=lifts)
         self._journals[-1].append(to_json(change), sync=True)
@@ -135,7 +135,7 @@ class People:
     def suppression(self, address: str, *, method: str, **about: Any) -> Suppression:
         """Return the record of a change.
 
-        :raises ValueError: what is no address, or cannot be stored.
+        :raises ValueError: *address* is not an address, or a value cannot be stored.
         """
         recipient = normalise(address)
         if problem := unmailable(recipient):
@@ -161,7 +161,7 @@ class People:
         )
 
     def export(self, address: str) -> dict[str, Any]:
-        """Return all that is kept about somebody, what is still in the spool included, fit for JSON.
+        """Return all rows about a person, also those still in the spool, ready for JSON.
 
         :raises SQLAlchemyError: the database cannot be asked.
         """
@@ -170,7 +170,7 @@ class People:
         return about(self.database, recipient, self._refs(recipient))
 
     def audit(self, address: str) -> list[dict[str, Any]]:
-        """Return the changes of somebody's opt-outs, oldest first, fit for JSON.
+        """Return the changes of a person's opt-outs, oldest first, ready for JSON.
 
         :raises SQLAlchemyError: the database cannot be asked.
         """
@@ -178,10 +178,10 @@ class People:
         return audit_trail(self.database, self._refs(normalise(address)))
 
     def erase(self, address: str) -> Erased:
-        """Forget somebody, in the spool, Redis, what was put aside, and the database. Twice is as good as once.
+        """Forget a person in the spool, in Redis, in the quarantine, and in the database. The call can be repeated.
 
         :raises StreamError: Redis cannot be asked.
-        :raises SQLAlchemyError: the database could not do it now; what is left is done by the next call.
+        :raises SQLAlchemyError: the database cannot do it now; the next call does the rest.
         """
         self._drain.settle()
         recipient = normalise(address)
@@ -192,7 +192,7 @@ class People:
 
 
 def unmailable(recipient: str) -> str:
-    """Say what keeps a normalised address from being one; empty if nothing does."""
+    """Return the fault of a normalised address; empty if it is good."""
     local, at, domain = recipient.rpartition("@")
     if not at or not local or not domain or local == "*":
         return "is not an address"
@@ -203,12 +203,12 @@ def unmailable(recipient: str) -> str:
 
 _AT_ONCE = 500
 _SEND = timedelta(hours=1)
-"""How long after the first of its rows the last of one send is written, at most."""
+"""The longest time between the first and the last row of one send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How many rows were about somebody who is forgotten now."""
+    """The numbers of rows about a person who is forgotten now."""
 
     messages: int = 0
     events: int = 0
@@ -223,12 +223,12 @@ class Erased:
 def erase(
     database: Database, spools: Sequence[Spool], recipient: str, refs: Sequence[str], stream: Stream | None = None
 ) -> Erased:
-    """Forget somebody.
+    """Forget a person.
 
-    :param spools: drained already; what was quarantined is searched.
+    :param spools: the spools, which are drained already; their quarantine is searched.
     :param recipient: normalised.
     :param refs: their references under each signing key, newest first.
-    :param stream: likewise.
+    :param stream: the Redis stream, which is searched likewise.
     """
     done, spellings = Erased(), _spellings(recipient)
     left = partial(bare, recipient=recipient, ref=refs[0])
@@ -241,7 +241,7 @@ def erase(
             query = select(column).where(database.message.c.recipient == recipient).limit(_AT_ONCE)
             ids = list(connection.execute(query).scalars())
             if not ids:
-                # In the last transaction, so that a crash before it leaves something to find.
+                # In the last transaction, so that the next call finds the person again after a crash.
                 done += Erased(optouts=_optouts(database, connection, recipient, refs))
                 gone = register.gone_messages(database, refs, lambda asked: connection.execute(asked).all())
                 personal = or_(*(database.event.c[name] != "" for name in PERSONAL))
@@ -253,14 +253,14 @@ def erase(
 
 
 def named(recipient: str) -> re.Pattern[str]:
-    """Return what finds an address in a URL."""
+    """Return a pattern for an address in a URL."""
     return recovery.mention(_spellings(recipient))
 
 
 def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> int:
-    """Take the person out of some messages and their events."""
+    """Remove the person from some messages and their events."""
     message = database.message
-    database.lock(connection, ids)  # no drain may add an event behind our back
+    database.lock(connection, ids)  # no drain may add an event meanwhile
     _errors(database, connection, ids, spellings)
     nobody: dict[str, Any] = {
         "recipient": "",
@@ -281,9 +281,9 @@ def _events(
     spellings: Sequence[str],
     counted: ColumnElement[bool] | None = None,
 ) -> int:
-    """Take the person out of the events of some messages, and return how many there are.
+    """Remove the person from the events of some messages, and return the number of the events.
 
-    :param counted: the others need nothing taken out, and do not count.
+    :param counted: the condition for events with personal data; other events do not count.
     """
     event, named, found = database.event, recovery.mention(spellings), 0
     for some in chunked(ids):
@@ -297,7 +297,7 @@ def _events(
 
 
 def _rename(database: Database, connection: Connection, rows: Sequence[Any], named: re.Pattern[str]) -> None:
-    """Take the person out of the destinations and names of links in events; each row is id, destination and name."""
+    """Remove the address from destinations and names of links in events. A row is id, destination and name."""
     event = database.event
     bare = [(key, url, name, _bare(url, named), "" if named.search(name) else name) for key, url, name in rows]
     changes = [
@@ -309,7 +309,7 @@ def _rename(database: Database, connection: Connection, rows: Sequence[Any], nam
 
 
 def _errors(database: Database, connection: Connection, ids: list[uuid.UUID], spellings: Sequence[str]) -> None:
-    """Take the address out of what the server said of the others who got the same copy."""
+    """Remove the address from the server's answers about others who got the same copy."""
     message, named = database.message, recovery.mention(spellings)
     shared = select(message.c.batch_id, message.c.created_at).where(message.c.id.in_(ids), message.c.shared)
     if not (sends := connection.execute(shared).all()):
@@ -326,12 +326,12 @@ def _errors(database: Database, connection: Connection, ids: list[uuid.UUID], sp
 
 
 def _optouts(database: Database, connection: Connection, recipient: str, refs: Sequence[str]) -> int:
-    """Keep what stands, under the hash of the address alone."""
+    """Keep the standing opt-outs, under the hash of the address only."""
     table = database.optout
     names = [recipient, *(REF + ref for ref in refs)]
     rows = connection.execute(select(table).where(table.c.recipient.in_(names))).all()
     kept: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in rows:  # several may become one, which stands until the refusals of all of them are lifted
+    for row in rows:  # several rows may become one, which stands until all their refusals are lifted
         bare = {"recipient": REF + refs[0], "ref": refs[0], "comment": "", "message_id": None}
         key = (row.list_id, row.kind)
         first = kept.get(key)
@@ -344,9 +344,9 @@ def _optouts(database: Database, connection: Connection, recipient: str, refs: S
 
 
 def _links(database: Database, connection: Connection, spellings: Sequence[str]) -> int:
-    """Delete stored destinations that hold the address, and names that do; the links themselves carry theirs.
+    """Delete stored destinations and names of links with the address. The links themselves carry their destinations.
 
-    Somebody else may have got and followed such a link, so it is looked for in all events.
+    Somebody else may have got and followed such a link, so all events are searched.
     """
     table, event, named = database.link, database.event, recovery.mention(spellings)
     found: list[Any] = []
@@ -360,7 +360,7 @@ def _links(database: Database, connection: Connection, spellings: Sequence[str])
         for ref, url in urls.items()
         if not is_carried(url)
     ]
-    if shorter:  # without its row such a link would lead nowhere
+    if shorter:  # without its row a long link would lead nowhere, so a shorter URL stays
         change = update(table).where(table.c.ref == bindparam("key")).values(url=bindparam("to"))
         connection.execute(change, shorter)
     for some in batched([ref for ref, url in urls.items() if is_carried(url)], _AT_ONCE):
@@ -375,11 +375,11 @@ def _links(database: Database, connection: Connection, spellings: Sequence[str])
 
 
 def _bare(url: str, named: re.Pattern[str]) -> str:
-    """Return a URL without what may be about a person."""
+    """Return a URL without the parts that may be about a person."""
     path = url.partition("#")[0].partition("?")[0]
     return "" if named.search(path) else path
 
 
 def _spellings(recipient: str) -> list[str]:
-    """Return an address as it may stand in a URL, in lower case."""
+    """Return the spellings of an address in a URL, in lower case."""
     return sorted({recipient, quote(recipient, safe="").lower(), recipient.replace("@", "%40")})

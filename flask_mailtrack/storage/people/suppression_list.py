@@ -1,7 +1,7 @@
-"""Lists of suppressions: other services' CSV files, brought into the database in small transactions.
+"""Lists of suppressions: imports CSV files of other services into the database, in small transactions.
 
-Known by their headers: SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp, SparkPost, our own; and a
-file of bare addresses. A file is read line by line, in little memory, however long it is.
+The files of SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp, SparkPost and of our own export are known by their
+headers. A file of bare addresses works, too. A file is read line by line, in little memory, however long it is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codec
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a file that names somebody."""
+    """One line of a file that names a person."""
 
     line: int
     address: str
@@ -46,7 +46,7 @@ class Row:
     reason: str = ""
     created_at: datetime | None = None
     list_id: str | None = None
-    """Nothing, if the file does not say."""
+    """The time; ``None`` if the file does not tell."""
     kind: OptOutKind = OptOutKind.UNSUBSCRIBE
 
 
@@ -62,8 +62,8 @@ class BadRow:
 class SuppressionFile:
     """One file.
 
-    :raises OSError: it cannot be read.
-    :raises ValueError: it has no column with addresses.
+    :raises OSError: the file cannot be read.
+    :raises ValueError: the file has no column with addresses.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -88,7 +88,7 @@ class SuppressionFile:
                 yield self._row(line, fields)
 
     def lines(self) -> int:
-        """Return about how many lines there are."""
+        """Return the approximate number of lines."""
         with open(self.path, "rb") as file:
             return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
@@ -98,7 +98,7 @@ class SuppressionFile:
     def _fields(self) -> Iterator[tuple[int, Sequence[str]]]:
         """Yield number and fields of each row.
 
-        A quote that does not end swallows what follows; these lines are then read one by one.
+        An unclosed quote swallows the following lines. Such lines are then read one by one.
         """
         with self._open() as file:
             seen: list[str] = []
@@ -129,7 +129,7 @@ class SuppressionFile:
 
     def _row(self, line: int, fields: Sequence[str]) -> Row | BadRow:
         said = {name: fields[at].strip() for name, at in self.columns.items() if at < len(fields)}
-        # What our own export puts before a cell that a spreadsheet would take for a formula.
+        # Our own export puts this mark before a cell that a spreadsheet would take for a formula.
         address = normalise(said.get("address", "").removeprefix("'"))
         if problem := unmailable(address):
             return BadRow(line, problem, tuple(fields))
@@ -150,7 +150,7 @@ def _noting(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
 
 
 def _encoding(path: Path) -> str:
-    """Return how a file is written: as its mark says, UTF-8 if it is that, else Latin-1, which anything is."""
+    """Return the encoding of a file: by its mark, else UTF-8 if the file is valid, else Latin-1, which always fits."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with open(path, "rb") as file:
         start = file.read(4)
@@ -185,7 +185,7 @@ def _first_address(fields: Sequence[str]) -> int:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return a time as any of the services writes it; nothing, if it is none, or cannot be true."""
+    """Return a time in the spelling of any of the services; ``None`` if it is no time, or cannot be true."""
     moment: datetime | None = None
     with suppress(ValueError, OverflowError, OSError):
         if text.replace(".", "", 1).isdigit():
@@ -211,7 +211,7 @@ BATCH = 5_000
 
 @dataclass(slots=True)
 class ImportProgress:
-    """How far an import has come."""
+    """The progress of an import."""
 
     line: int = 0
     """The last line whose row is in the database, or rejected."""
@@ -221,12 +221,12 @@ class ImportProgress:
 
     @property
     def known(self) -> int:
-        """Rows that stood already."""
+        """Rows that were in the database already."""
         return self.rows - self.added - self.bad
 
 
 class Rejected:
-    """The rows that could not be used, beside the file: mended there, they can be imported from there."""
+    """The unusable rows, in a file beside the import. They can be corrected and imported from there."""
 
     def __init__(self, file: SuppressionFile, resumed: bool) -> None:
         self.path: Path = Path(f"{file.path}.rejected.csv")
@@ -263,14 +263,14 @@ def load(
     from_line: int = 1,
     told: Callable[[ImportProgress, list[BadRow]], object] = lambda progress, bad: None,
 ) -> ImportProgress:
-    """Import *file*. What stands already is left as it is, so it may be run again at any time.
+    """Import *file*. Standing opt-outs stay as they are, so an import can be repeated at any time.
 
-    :param list_id: where a row names no list; empty: everything.
-    :param reason: where a row gives none.
-    :param from_line: begin there, after an import that was broken off.
+    :param list_id: the list for rows that name none; empty: everything.
+    :param reason: the reason for rows that give none.
+    :param from_line: the first line, to continue an import that was broken off.
     :param told: called after each transaction, with the bad rows since the last one.
-    :raises SQLAlchemyError: the database could not take a batch; those before it stay.
-    :raises OSError: a file cannot be read, or written.
+    :raises SQLAlchemyError: the database could not take a batch; earlier batches stay.
+    :raises OSError: a file cannot be read or written.
     """
     progress = ImportProgress(line=from_line - 1)
     with Rejected(file, from_line > 1) as rejected:

@@ -1,10 +1,10 @@
-"""The register of who has refused what: a refusal enters by its id, and is lifted by its id.
+"""The register of refusals. A refusal enters by its id, and is lifted by its id.
 
-Machines have clocks of their own, and their rows arrive in any order, twice or late. So no time decides
-between a refusal and an undo. An undo names the refusals that its page showed, and lifts these and no
-other; one that it names, and that arrives later, is marked as lifted already. What stands in the end is
-what has entered and was never lifted, in whatever order it came. The host writes suppressions, one at a time
-or by the million, by the same rule. Each change leaves an audit row: its time, its way and what the page said.
+Machines have clocks of their own, and their rows arrive in any order, twice or late. So no time decides between a
+refusal and an undo. An undo names the refusals that its page showed, and lifts only these. A named refusal that arrives
+later is marked as lifted already. In the end, the refusals stand that have entered and were never lifted, in any order
+of arrival. The host's suppressions, one at a time or by the million, follow the same rule. Each change leaves an audit
+row with its time, its way and the wording of the page.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ CHANGES = {
     (OptOutKind.TRACKING, True): EventType.DECLINED,
     (OptOutKind.TRACKING, False): EventType.ACCEPTED,
 }
-"""What a change of each kind is called, off and on."""
+"""The names of the changes of each kind, off and on."""
 _BY_LINK = "message:"
 
 
 def of_hit(hit: Hit) -> dict[str, Any]:
-    """Return the audit row of what a link has changed."""
+    """Return the audit row of a change by a link."""
     return {
         "id": hit.id,
         "ref": hit.ref,
@@ -51,7 +51,7 @@ def of_hit(hit: Hit) -> dict[str, Any]:
 
 
 def of_suppression(change: Suppression) -> dict[str, Any]:
-    """Return the audit row of what the host has changed."""
+    """Return the audit row of a change by the host."""
     return {
         "id": change.id,
         "ref": change.refs[0],
@@ -67,11 +67,11 @@ def of_suppression(change: Suppression) -> dict[str, Any]:
 def gone_messages(
     database: Database, refs: Sequence[str], read: Callable[[Executable], Sequence[Any]]
 ) -> list[uuid.UUID]:
-    """Return the messages by whose links somebody has changed something, and whose rows are gone.
+    """Return the messages whose rows are gone, but by whose links a person has changed something.
 
-    It is all that still leads from a person to the events of such a message.
+    Nothing else leads from a person to the events of such a message.
 
-    :param refs: of the person, under each signing key.
+    :param refs: the references of the person, under each signing key.
     :param read: runs a query and returns its rows.
     """
     audit, message = database.audit, database.message
@@ -82,7 +82,7 @@ def gone_messages(
 
 
 MOST = 16
-"""Refusals of one way, by link or by the host, that one row remembers; each of them made the row stand anew."""
+"""The most refusals of one way, by link or by the host, in one row. Each of them refused again."""
 
 _KEY = ("recipient", "list_id", "kind")
 _CHUNK = 500
@@ -92,18 +92,20 @@ _ATTEMPTS = 5
 class Register:
     """The opt-outs, inside one transaction.
 
-    :param connection: of the transaction.
+    :param connection: the connection of the transaction.
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
         self._database = database
         self._connection = connection
         self._seen: set[uuid.UUID] = set()
-        if connection.dialect.name == "sqlite":  # it locks nothing when it reads: take the lock of a writer first
+        if (
+            connection.dialect.name == "sqlite"
+        ):  # SQLite locks nothing when it reads, so take the lock of a writer first
             connection.execute(database.optout.delete().where(false()))
 
     def seen(self, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """Return those of *ids* whose change is made already, so that a replay makes it no second time."""
+        """Return the *ids* whose change is made already, so that a replay changes nothing."""
         column = self._database.audit.c.id
         wanted, found = sorted(set(ids) - self._seen), self._seen.intersection(ids)
         for some in batched(wanted, _CHUNK):
@@ -113,16 +115,16 @@ class Register:
         return found
 
     def is_lifted(self, refusal: Change, list_id: str) -> bool:
-        """Say whether an undo that came earlier has named *refusal*.
+        """Say whether an earlier undo has named *refusal*.
 
-        :param list_id: that it is about, as stored.
+        :param list_id: the list of the refusal, as stored.
         """
         return bool(self.seen(marks_on(refusal, list_id)))
 
     def enter(self, row: dict[str, Any], refusal: uuid.UUID) -> Any:
-        """Have *refusal* stand, with the columns of *row* if nothing stands yet, and return what stood before."""
+        """Enter *refusal*, with the columns of *row* if nothing stands yet, and return the row that stood before."""
         mine, key, ours = refusal.hex, (row["recipient"], row["list_id"], str(row["kind"])), False
-        for _ in range(_ATTEMPTS):  # another machine may add the row, or lift it, between our statements
+        for _ in range(_ATTEMPTS):  # another machine may add or lift the row between our statements
             stands = self.standing([row["recipient"]]).get(key)
             if stands is not None:
                 if mine not in held(stands):
@@ -134,18 +136,18 @@ class Register:
         raise RuntimeError("an opt-out that was added is not there")
 
     def unseen(self, named: Collection[str]) -> list[str]:
-        """Return those ids of refusals by which nothing is known to have changed: they may yet arrive, or again."""
+        """Return the ids of refusals without a recorded change. They may arrive later, or again."""
         ids = [uuid.UUID(name) for name in named]
         return sorted(each.hex for each in set(ids) - self.seen(ids))
 
     def lift(
         self, rows: ColumnElement[bool], named: Collection[str], about: Callable[[Any], bool], by_host: bool = False
     ) -> bool:
-        """Lift the refusals that are *named*, and say whether anything stands no more.
+        """Lift the *named* refusals, and say whether a row has gone.
 
-        :param rows: among which they are.
-        :param about: says of one of them whether the undo is about it.
-        :param by_host: also those that no link can lift.
+        :param rows: a condition for the rows to look at.
+        :param about: says whether the undo is about a row.
+        :param by_host: also lift refusals that no link can lift.
         """
         table, gone = self._database.optout, False
         for row in filter(about, self._connection.execute(select(table).where(rows).with_for_update()).all()):
@@ -161,10 +163,10 @@ class Register:
         return gone
 
     def mark(self, ids: Iterable[uuid.UUID], undo: Change, ref: str, messages: Mapping[uuid.UUID, Any]) -> None:
-        """Remember that refusals are lifted which may yet arrive, or arrive again. The marks name nobody.
+        """Mark refusals as lifted that may arrive later, or again. The marks name nobody.
 
-        :param undo: that lifts them.
-        :param messages: from which the host's columns are taken.
+        :param undo: the record that lifts them.
+        :param messages: the messages with the values for the host's columns.
         """
         said = {"list_id": folded(undo.list_id), "method": undo.method, "occurred_at": undo.occurred_at}
         same = {"ref": ref, "change": MARKED, "source": "", "wording": ""} | said
@@ -173,7 +175,7 @@ class Register:
         self._database.add(self._connection, self._database.audit, whole)
 
     def settle(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Add *rows* of the host's refusals, and join each to what another machine has added meanwhile."""
+        """Add *rows* of the host's refusals. A row that another machine has added meanwhile is joined."""
         self._database.add(self._connection, self._database.optout, rows)
         found = self.standing({row["recipient"] for row in rows})
         for row in rows:
@@ -182,9 +184,9 @@ class Register:
                 self.enter(row, uuid.UUID(name))
 
     def standing(self, recipients: Collection[str]) -> dict[tuple[str, str, str], Any]:
-        """Return the rows of *recipients*, by recipient, folded list and kind; nobody else changes them meanwhile.
+        """Return the rows of *recipients*, by recipient, folded list and kind. They are locked.
 
-        Of two rows whose lists fold alike it is the host's, which no link can lift.
+        Of two rows whose lists fold alike, the host's is returned, which no link can lift.
         """
         table = self._database.optout
         found: dict[tuple[str, str, str], Any] = {}
@@ -197,7 +199,7 @@ class Register:
         return found
 
     def join(self, changes: Sequence[tuple[Any, uuid.UUID, str, str]]) -> None:
-        """Join refusals, each with its way and reason, to the rows that stand. The host's word is the stronger one."""
+        """Join refusals, each with its way and reason, to the standing rows. The host's refusal is the stronger one."""
         table = self._database.optout
         after: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row, refusal, method, reason in changes:
@@ -220,12 +222,12 @@ class Register:
 
 
 def about_list(list_id: str) -> Callable[[Any], bool]:
-    """Return what says of a row whether it is about a list."""
+    """Return a function that says whether a row is about a list."""
     return lambda row: folded(row.list_id) == list_id
 
 
 def _joined(before: Mapping[str, str], refusal: str, method: str) -> dict[str, str]:
-    """Return *before* with one more. The oldest of its way goes first: whoever lifts the newest has seen it."""
+    """Return *before* with one more refusal. The oldest of its way is dropped: an undo of the newest covers it."""
     alike = [name for name, way in before.items() if (way in BY_LINK) == (method in BY_LINK)]
     spare = alike[: max(0, len(alike) - MOST + 1)]
     return {name: way for name, way in before.items() if name not in spare} | {refusal: method}
@@ -239,12 +241,12 @@ _PAGE = 10_000
 def write(
     database: Database, connection: Connection, changes: Sequence[Suppression], *, fresh: bool = False
 ) -> list[Suppression]:
-    """Make *changes* stand, in one transaction, and return those that were news.
+    """Store *changes* in one transaction, and return those that were news.
 
-    A refusal that a person made by a link becomes the host's, so that a link cannot undo it any more. What
-    lifts names the refusals that stood when the host said so, and lifts these and no other.
+    A refusal that a person made by a link becomes the host's, so that no link can undo it any more. A change that
+    lifts names the refusals that stood when the host made it, and lifts only these.
 
-    :param fresh: they are certainly no replay.
+    :param fresh: the changes are certainly no replay.
     """
     register = Register(database, connection)
     known = set() if fresh else register.seen([change.id for change in changes])
@@ -279,7 +281,7 @@ def write(
 
 
 def agree(database: Database, register: Register, changes: Sequence[Suppression]) -> None:
-    """Let what lifts and what refuses find each other that was written at the same moment: see :meth:`.Batch.agree`."""
+    """Match refusals and undos that were written at the same moment; see :meth:`.Batch.agree`."""
     table = database.optout
     for change in changes:
         on = folded(change.list_id)
@@ -302,7 +304,7 @@ def _write(
 def pages(database: Database, list_id: str | None = None) -> Iterator[list[dict[str, Any]]]:
     """Yield all opt-outs, some thousands at a time, ordered by recipient.
 
-    :param list_id: only of this list; ``""`` is everything.
+    :param list_id: only opt-outs of this list; ``""`` is everything.
     """
     table = database.optout
     names: list[str] = ["recipient", "list_id", "kind", "method", "reason", "created_at"]
@@ -317,7 +319,7 @@ def pages(database: Database, list_id: str | None = None) -> Iterator[list[dict[
         if len(rows) < _PAGE:
             yield of_it(rows)
             return
-        # The last recipient may have more rows than are on this page.
+        # The last recipient may have more rows than this page holds.
         last = rows[-1]["recipient"]
         whole = [row for row in rows if row["recipient"] != last]
         if not whole:

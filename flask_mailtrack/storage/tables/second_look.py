@@ -1,16 +1,15 @@
-"""What a second look at a hit tells, when it is drained: client, system, device and country, and a better verdict.
+"""The second look at a hit, when it is drained: client, system, device and country, and a better verdict.
 
-The package's own small table of clients always works. With the extra ``ua``, ua-parser tells more browsers and
-systems apart; with the extra ``geo``, a country database of the host's is asked. Neither is imported unless
-configured.
+The package's own small table of clients always works. With the extra ``ua``, ua-parser tells more browsers and systems
+apart. With the extra ``geo``, a country database of the host is asked. Both are imported only if configured.
 
-Hits are judged once more, by what else happened to their message: what one request alone cannot tell. Scanners look
-like an ordinary browser, and may come minutes after the mail. What gives them away is what they do: follow every
-link at once. Here are the rules, pure; :mod:`.batch` brings the hits and writes the verdicts.
+Hits are judged again by the other hits on their message, because one request alone does not tell enough. Scanners look
+like an ordinary browser, and may come minutes after the mail. Their behaviour gives them away: they follow every link
+at once. This module holds only the rules; :mod:`.batch` brings the hits and writes the verdicts.
 
-Only what was taken for a person, or for nobody in particular, is relabelled, and once: a machine stays the
-machine it was. Addresses are compared as they are kept: those of one /24 are one, and where nothing is kept of
-them, the rules that compare them are silent. They are silent, too, about a copy that several people got.
+Only hits of people, and of unknown visitors, get another verdict, and only once: a machine stays the same machine.
+Addresses are compared as they are kept, so all addresses of one /24 are one. If no addresses are kept, or several
+people got the copy, the rules that compare addresses are not applied.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _ASKED = ("type", "verdict", "user_agent", "client", "os", "device", "ip", "country")
 _VISITS = {EventType.OPENED, EventType.CLICKED}
-# Fetched by a service in its own name: what it says of system and place is not the reader's.
+# Services that fetch in their own name. Their system and place are not the reader's.
 _ON_BEHALF = {Verdict.PROXY, Verdict.PREFETCH}
 
-# ua-parser's words for what our table knows by another, so that figures stay comparable.
+# ua-parser's names with the names of our own table, so that figures stay comparable.
 _BROWSERS = {
     "Chrome Mobile": "Chrome",
     "Chrome Mobile WebView": "Android WebView",
@@ -52,11 +51,11 @@ _SYSTEMS = {"Mac OS X": "macOS", "Chrome OS": "ChromeOS"}
 
 
 class Enrichment:
-    """Enriches hits. Never fails: what cannot be found out stays empty.
+    """Enriches hits. Never fails: unknown fields stay empty.
 
-    :param ua_parser: whether to ask ua-parser, which must be installed then.
-    :param geo_database: path of a country database in MaxMind's format, for which maxminddb must be
-        installed; empty: none. It is opened once in each process.
+    :param ua_parser: whether to ask ua-parser, which must be installed.
+    :param geo_database: path of a country database in MaxMind's format; empty: none. It needs maxminddb, and is
+        opened once in each process.
     """
 
     def __init__(self, ua_parser: bool = False, geo_database: str = "") -> None:
@@ -64,20 +63,20 @@ class Enrichment:
         self._countries = _Countries(geo_database) if geo_database else None
 
     def has_countries(self) -> bool:
-        """Say whether countries can be told: a database is configured and can be read."""
+        """Say whether a country database is configured and can be read."""
         return self._countries is not None and self._countries.works()
 
     def enrich(self, hit: Hit) -> Hit:
-        """Return *hit* with what can be told of it; fields that are filled stay as they are."""
+        """Return *hit* with further fields. Filled fields stay as they are."""
         found = self.find({name: getattr(hit, name) for name in _ASKED})
         return hit._replace(**found) if found else hit
 
     def find(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what can be told of a hit with these *fields*, by field; nothing if it is no visit.
+        """Return further fields for a hit with these *fields*; empty if the record is no visit.
 
-        A /24 or a /48 is enough for a country; where a hash, or nothing, is kept of the address, there is none.
+        A /24 or a /48 is enough for a country. With a hash, or without an address, there is no country.
 
-        :param fields: those of a record, or of what is written of it; what is missing is empty.
+        :param fields: the fields of a record, or of its JSON; a missing field is empty.
         """
         found: dict[str, Any] = {}
         told, verdict = fields.get, fields.get("verdict")
@@ -95,11 +94,11 @@ class Enrichment:
 
 
 def _client_by_ua_parser(user_agent: str) -> Client:
-    """Ask our table first: it knows mail clients better, and who is no reader at all."""
+    """Ask our own table first, because it knows mail clients, and programs that are no readers, better."""
     own, agent = identify(user_agent), recognise(user_agent)
     if not _is_browser(agent):
         return own
-    from ua_parser import parse_os, parse_user_agent  # takes 80 MB, so only where asked for
+    from ua_parser import parse_os, parse_user_agent  # takes 80 MB, so only imported if configured
 
     browser, system = parse_user_agent(user_agent), parse_os(user_agent)
     name = _BROWSERS.get(browser.family, browser.family) or "" if browser else own.name
@@ -111,14 +110,14 @@ def _is_browser(agent: Agent) -> bool:
 
 
 class _Countries:
-    """A country database, opened when it is first needed. If it fails, it is asked no more, with one log line."""
+    """A country database, opened at first use. After a failure, it is not asked again, and one line is logged."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._reader: Any = None
 
     def works(self) -> bool:
-        """Look one address up, and say whether that went well."""
+        """Look up one address, and say whether that worked."""
         self.find("192.0.2.1")
         return bool(self._path)
 
@@ -132,7 +131,7 @@ class _Countries:
 
                 self._reader = maxminddb.open_database(self._path)
             return _code(self._reader.get(address))
-        except ValueError:  # no address, or IPv6 and the database has none; the text would show it
+        except ValueError:  # no address, or IPv6 in a database without it; the error's text would show the address
             return ""
         except Exception as error:
             log.error("no more countries: MAILTRACK_GEO_DATABASE cannot be read (%s)", type(error).__name__)
@@ -159,7 +158,7 @@ _CORRIGIBLE = {Verdict.HUMAN, Verdict.UNKNOWN}
 
 
 class Visit(NamedTuple):
-    """An event, as far as the rules look at it."""
+    """The fields of an event that the rules read."""
 
     id: uuid.UUID
     type: str
@@ -180,19 +179,19 @@ class Hindsight:
         self._thresholds = thresholds or Thresholds(burst=0, sweep=0, honeypot=0, shadow=0)
         used = (self._thresholds.burst, self._thresholds.sweep, self._thresholds.honeypot, self._thresholds.shadow)
         self.reach: timedelta = timedelta(seconds=max(used))
-        """How far apart two events can be and still say something of each other; zero: all rules are off."""
+        """The longest time between two events that a rule compares; zero: all rules are off."""
 
     def judge(self, visits: Iterable[Visit], links: int | None) -> dict[uuid.UUID, str]:
-        """Return why which visits were no person's, all of them scanners'.
+        """Return the visits that were a scanner's, with the reasons.
 
-        Takes time in proportion to the number of visits.
+        The time grows with the number of visits only.
 
-        :param visits: of one message, in any order.
-        :param links: how many links the message has; ``None`` if that is not known.
+        :param visits: the visits of one message, in any order.
+        :param links: the number of links in the message; ``None`` if unknown.
         """
         ordered = sorted(visits, key=lambda visit: (visit.occurred_at, visit.id))
         clicks = [visit for visit in ordered if visit.type == EventType.CLICKED]
-        # A browser that loads ahead does it beside its person, from the same address.
+        # A browser that loads ahead has the same address as its person.
         followed = [visit for visit in clicks if visit.verdict != Verdict.PREFETCH and visit.link is not None]
         found: dict[uuid.UUID, str] = {}
         for reason, guilty in (
@@ -208,7 +207,7 @@ class Hindsight:
         return found
 
     def _near_the_honeypot(self, ordered: list[Visit], clicks: list[Visit]) -> Iterator[Visit]:
-        """Only a machine finds the hidden link; what was clicked just before and after it, it clicked."""
+        """Only a machine finds the hidden link, so clicks just before and after it are the machine's."""
         traps = [visit.occurred_at for visit in ordered if visit.type == EventType.TRAPPED]
         reach, at = timedelta(seconds=self._thresholds.honeypot), 0
         for visit in clicks if reach and traps else []:
@@ -218,13 +217,13 @@ class Hindsight:
                 yield visit
 
     def _swept(self, followed: list[Visit], links: int | None) -> Iterator[Visit]:
-        """Nearly every link of a message at once, from any number of addresses: a filter with many machines."""
+        """Find nearly all links of a message at once, from any addresses: a filter with many machines."""
         if not links or links < _SWEPT_LINKS:
             return iter(())
         return _together(followed, self._thresholds.sweep, max(_SWEPT_LINKS, math.ceil(links * _SWEPT_PART)))
 
     def _in_a_burst(self, followed: list[Visit]) -> Iterator[Visit]:
-        """Two links at once from one address: nobody reads that fast."""
+        """Find two links at once from one address, because nobody reads that fast."""
         by_address = defaultdict(list)
         for visit in followed:
             if visit.ip:
@@ -233,9 +232,9 @@ class Hindsight:
             yield from _together(visits, self._thresholds.burst, _BURST_LINKS)
 
     def _shadows(self, followed: list[Visit], found: dict[uuid.UUID, str]) -> Iterator[Visit]:
-        """The link that a person has just followed, from another address and another system.
+        """Find the link that a person has just followed, from another address and another system.
 
-        Filters look again at what people click (https://github.com/resend/resend-node/issues/901).
+        Filters look again at links that people click (https://github.com/resend/resend-node/issues/901).
         """
         reach = timedelta(seconds=self._thresholds.shadow)
         if not reach:
@@ -255,7 +254,7 @@ class Hindsight:
 
 
 def _together(visits: Sequence[Visit], seconds: float, links: int) -> Iterator[Visit]:
-    """Yield the visits of every span of *seconds* in which that many different *links* were followed."""
+    """Yield the visits of each span of *seconds* in which that many different *links* were followed."""
     reach = timedelta(seconds=seconds)
     if not reach:
         return

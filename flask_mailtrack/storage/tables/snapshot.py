@@ -1,4 +1,4 @@
-"""What was read of the database a moment ago, and holds until it is read again: for questions that each send asks."""
+"""A value that was read from the database a moment ago, for questions that each send asks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from flask_mailtrack.storage.journal.spool import keeps_threads
 log: logging.Logger = logging.getLogger("flask_mailtrack")
 
 FRESH_SECONDS = 4.0
-"""How long what was read is believed: a switch is promised to be in force everywhere within five seconds."""
+"""Seconds for which a value counts as fresh. A switch must be in force everywhere within five seconds."""
 
 T = TypeVar("T")
 
 
 class Snapshot(Generic[T]):
-    """Reads now and then, and never raises: if the database cannot be asked, what was read last holds.
+    """Reads a value from time to time. Never raises: if the database cannot be asked, the last value holds.
 
-    :param what: what is read, as a log names it.
+    :param what: the name of the value, for the log.
     :param read: asks the database; may raise.
-    :param first: what holds before the first reading.
+    :param first: the value before the first reading.
     :param fresh_seconds: see :data:`FRESH_SECONDS`.
     """
 
@@ -36,27 +36,27 @@ class Snapshot(Generic[T]):
         self._read_at: float | None = None
         self._forgotten = 0
         self.last: T = first
-        """What was read last, without a look at the database."""
+        """The last value, without a look at the database."""
         self.known: bool = False
-        """Whether it has ever been read."""
+        """Whether the value has ever been read."""
         self.error: str = ""
-        """Why the last reading failed; empty if it went well."""
+        """The cause for which the last reading failed; empty if it succeeded."""
 
     @property
     def fresh(self) -> bool:
-        """Whether what was read is still believed."""
+        """Whether the value is still fresh."""
         return self._read_at is not None and time.monotonic() - self._read_at < self._fresh_seconds
 
     @property
     def sure(self) -> bool:
-        """Whether what was read last is what stands now, but for a few seconds."""
+        """Whether the last value is at most a few seconds old."""
         return self.known and self.fresh and not self.error
 
     def now(self) -> T:
-        """Return what stands, read anew if it is no longer fresh: one query at most each few seconds."""
+        """Return the value. It is read again if it is no longer fresh, with one query every few seconds at most."""
         if self.fresh:
             return self.last
-        # One thread reads. The others go on with what was known, but for the very first time.
+        # One thread reads, and the others use the last value. Only before the first reading do they wait.
         reading = self._reading
         if reading.acquire(blocking=self._read_at is None):
             try:
@@ -67,17 +67,17 @@ class Snapshot(Generic[T]):
         return self.last
 
     def renew(self) -> None:
-        """Have it read anew, if it is no longer fresh, by a thread of its own: whoever asks a reader's question."""
+        """Read the value again in a thread of its own if it is not fresh. For requests of readers, which never wait."""
         if not self.fresh and not self._reading.locked() and keeps_threads():
             threading.Thread(target=self.now, name="mailtrack-snapshot", daemon=True).start()
 
     def forget(self) -> None:
-        """Read anew at the next question: something has just been changed here."""
+        """Read the value again at the next call, because something has just been changed here."""
         self._forgotten += 1
         self._read_at = None
 
     def trouble(self) -> str:
-        """Return what a monitor should know in one sentence; empty if all is well."""
+        """Return the trouble in one sentence, for a monitor; empty if there is none."""
         if not self.error:
             return ""
         holds = "what was known last holds" if self.known else "the configuration holds"
@@ -85,7 +85,7 @@ class Snapshot(Generic[T]):
 
     @property
     def _reading(self) -> threading.Lock:
-        """Held by whoever reads. A fork may have copied it in the hands of a thread that the child does not have."""
+        """The lock of the reading thread. A child makes a new one, because a fork may copy a lock that is held."""
         if self._pid != os.getpid():
             self._lock, self._pid = threading.Lock(), os.getpid()
         return self._lock
@@ -102,5 +102,5 @@ class Snapshot(Generic[T]):
             if self.error:
                 log.info("the %s can be read again", self.what)
             self.known, self.error = True, ""
-        # What was changed while this was read is perhaps not in it.
+        # A change during the reading is perhaps not in the value, so the value is not fresh then.
         self._read_at = moment if forgotten == self._forgotten else None

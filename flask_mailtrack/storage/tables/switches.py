@@ -1,6 +1,6 @@
-"""What operators have decided: the settings in force, asked for each copy that is sent, their reasons, and the tags.
+"""The operators' decisions: the settings in force, which are asked for each copy, their reasons, and the tags.
 
-The configuration holds where an operator has decided nothing.
+Without a decision of an operator, the configuration holds.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from .snapshot import FRESH_SECONDS, Snapshot
 
 
 class Scope(StrEnum):
-    """What a setting is about, from the widest to the narrowest."""
+    """The scope of a setting, from the widest to the narrowest."""
 
     ACCOUNT = "account"
     DOMAIN = "domain"
     SENDER = "sender"
     TAG = "tag"
-    """No scope of switches: the subject is a tag, which is on, or off when it is retired."""
+    """Not a scope of switches: the subject is a tag, which is on, or off if it is retired."""
 
 
 class Dimension(StrEnum):
-    """Which scopes may decide."""
+    """The scopes that may decide."""
 
     ACCOUNT = "account"
     """The account alone."""
     BOTH = "both"
     """Sender, then nearest domain, then account."""
     DOMAIN = "domain"
-    """Sender and domain; what has no setting of its own is not tracked."""
+    """Sender and domain. A domain without a setting of its own is not tracked."""
 
 
 TRACKED = ("opens", "clicks")
@@ -52,7 +52,7 @@ _COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at"
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One setting that is in force."""
+    """One setting in force."""
 
     scope: Scope
     subject: str
@@ -64,10 +64,10 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the operator's settings say of one switch for one sender.
+    """The operator's decision about one switch for one sender.
 
     :param value: on or off; ``None`` leaves the switch to the configuration.
-    :param switch: the setting that decided; none where the dimension did.
+    :param switch: the setting that decided; ``None`` if the dimension did.
     """
 
     value: bool | None
@@ -88,18 +88,18 @@ class InForce:
         pause = switches.get((Scope.ACCOUNT, "", PAUSE))
         self.paused: bool = pause is not None and pause.value == "on"
         self.tags: dict[str, Switch] = {each.subject: each for each in switches.values() if each.scope == Scope.TAG}
-        """What operators have said of tags."""
+        """The settings of tags."""
 
     def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
-        """Return the setting of exactly this scope, if it is set."""
+        """Return the setting of exactly this scope, if there is one."""
         return self._switches.get((scope, subject, key))
 
     def scopes(self) -> list[tuple[Scope, str]]:
-        """Return the domains and senders that have a setting of their own, in order."""
+        """Return the domains and senders with a setting of their own, in order."""
         return sorted({(each.scope, each.subject) for each in self._switches.values() if each.scope in _NARROW})
 
     def decide(self, key: str, sender: str) -> Decision:
-        """Return what holds for mail of *sender*: the narrowest setting that the dimension admits.
+        """Return the decision for mail of *sender*: the narrowest setting that the dimension admits.
 
         :param key: one of :data:`SWITCHES`.
         :param sender: a normalised address, or ``@domain`` for a domain as a whole.
@@ -125,9 +125,9 @@ class InForce:
 
 
 class Switches:
-    """The settings in force, and the changes that brought them about.
+    """The settings in force, and the history of their changes.
 
-    :param database: where the settings are.
+    :param database: holds the settings.
     """
 
     def __init__(self, database: Database, fresh_seconds: float = FRESH_SECONDS) -> None:
@@ -135,7 +135,7 @@ class Switches:
         self.snapshot: Snapshot[InForce] = Snapshot("operator's settings", self._read, InForce({}), fresh_seconds)
 
     def now(self) -> InForce:
-        """Return the settings in force. Never raises: before the first reading nothing is set."""
+        """Return the settings in force. Never raises. Before the first reading nothing is set."""
         return self.snapshot.now()
 
     def paused(self) -> bool:
@@ -143,7 +143,7 @@ class Switches:
         return self.now().paused
 
     def change(self, change: SettingChange) -> SettingChange:
-        """Write a change down, so that it is in force, and return it with what it has replaced.
+        """Store a change, so that it is in force, and return it with the value that it has replaced.
 
         :raises SQLAlchemyError: the database did not take the change.
         """
@@ -154,13 +154,13 @@ class Switches:
             before = connection.execute(select(table.c.value).where(*current).order_by(table.c.id.desc())).scalar()
             connection.execute(update(table).where(*current).values(replaced_at=change.changed_at))
             row = {name: getattr(change, name) for name in _COLUMNS} | self._database.host.values(table, change, {})
-            # What is unset is in force no more; the row is there for the history.
+            # An unset setting is not in force any more. The row stays for the history.
             connection.execute(insert(table).values(**row, replaced_at=None if change.value else change.changed_at))
         self.snapshot.forget()
         return change._replace(before=before or "")
 
     def history(self, key: str = "", scope: str = "", subject: str = "") -> list[SettingChange]:
-        """Return the changes of a key, of a scope, or all of them, newest first."""
+        """Return the changes of a key, of a scope, or all changes, newest first."""
         table = self._database.setting
         columns = (table.c[name] for name in _COLUMNS)
         query = select(*columns).where(table.c.scope.in_(list(Scope))).order_by(table.c.id.desc())
@@ -173,7 +173,7 @@ class Switches:
         for row in self._database.rows(query):
             change = SettingChange(**dict(zip(_COLUMNS, row, strict=True)))
             about = change.scope, change.subject, change.key
-            if about in later:  # the change that came next has replaced this one
+            if about in later:  # the next change has replaced this one
                 found[later[about]] = found[later[about]]._replace(before=change.value)
             later[about] = len(found)
             found.append(change)
@@ -185,7 +185,7 @@ class Switches:
     def _rows(self) -> Iterator[Switch]:
         table = self._database.setting
         columns = (table.c.scope, table.c.subject, table.c.key, table.c.value, table.c.changed_by, table.c.changed_at)
-        # In order of their ids: of two that were set at once, the later one holds.
+        # In the order of ids: of two settings at the same moment, the later one holds.
         query = select(*columns).where(table.c.replaced_at.is_(None)).order_by(table.c.id)
         for scope, subject, key, value, by, at in self._database.rows(query):
             yield Switch(Scope(scope), subject, key, value, by, at)
@@ -193,11 +193,11 @@ class Switches:
 
 @dataclass(frozen=True, slots=True)
 class SwitchStatus:
-    """What holds for one switch of one scope, and why.
+    """The state of one switch of one scope, with the reason.
 
     :param key: ``opens``, ``clicks`` or ``unsubscribe``.
-    :param enabled: whether mail that says nothing of its own has it.
-    :param text: the same in words: ``Enabled`` or ``Not enabled``, and why.
+    :param enabled: whether the switch is on for mail without options of its own.
+    :param text: the same in words: ``Enabled`` or ``Not enabled``, with the reason.
     """
 
     key: str
@@ -211,9 +211,9 @@ class SwitchStatus:
 
 
 def status_of(settings: Settings, key: str, decision: Decision, domain: str) -> SwitchStatus:
-    """Return what holds for mail of a sender domain that says nothing of its own.
+    """Return the state for mail of a sender domain without options of its own.
 
-    :param settings: the configuration, which holds where the operator has decided nothing.
+    :param settings: the configuration, which holds without a decision of the operator.
     :param domain: empty for the account.
     """
     if decision.switch is not None:
@@ -238,10 +238,10 @@ def _reason(switch: Switch) -> str:
 
 
 class DeclaredTags:
-    """Says which tags there are, from memory or after one query each few seconds.
+    """Knows the declared tags, from memory or after one query every few seconds.
 
     :param configured: ``MAILTRACK_TAGS``.
-    :param switches: what operators have decided; a tag is a setting that is on, or off when it is retired.
+    :param switches: the operators' decisions. A tag is a setting that is on, or off if it is retired.
     """
 
     def __init__(self, configured: Collection[str], switches: Switches) -> None:
@@ -249,21 +249,21 @@ class DeclaredTags:
         self._switches = switches
 
     def said(self) -> dict[str, Switch]:
-        """Return what operators have said of tags, by tag."""
+        """Return the operators' settings of tags, by tag."""
         return self._switches.now().tags
 
     def in_force(self) -> set[str]:
-        """Return the tags that mail may carry; none: any."""
+        """Return the tags that mail may carry; empty: any tag."""
         said = self.said()
         retired = {name for name, each in said.items() if each.value == "off"}
         return {*self.configured, *said} - retired
 
     def check(self, name: str | None) -> None:
-        """Refuse a tag that is retired, or that is not declared where any is.
+        """Refuse a tag that is retired, or that is not among the declared tags.
 
-        Nothing is refused for a database that could never be asked: the tag may be declared there.
+        If the database could never be asked, no tag is refused, because the tag may be declared there.
 
-        :raises UnknownTag: most likely with a typo, so that figures would be of two tags.
+        :raises UnknownTag: the tag is most likely misspelt, and would split the figures.
         """
         said = self.said()
         if not name or not (self.configured or said):

@@ -1,11 +1,10 @@
-"""What is not kept: hits that a person does not want stored, and what is older than the host wants.
+"""Unwanted data: hits that a person does not want stored, and rows that are older than the host wants.
 
-Whether a hit is stored is asked when the journal is drained: the redirect waits for nothing, a hit is on the local
-disk for some seconds, and what the person has said until then counts. A choice is always stored; only what says who
-made the choice is left out. Consent may stand in a column of the host's own table. In the deliverability mode nothing
-is stored of opens and clicks but the last day on which a person was seen. The day stands on every row of theirs in
-this mode, so that no row says which mail they opened. What is stored goes when its time is over, but for opt-outs
-and their audit.
+The drain decides whether a hit is stored. So the redirect waits for nothing, and a hit is on the local disk for some
+seconds, in which the person's choices still count. A choice is always stored; only data about the person is left out.
+Consent may stand in a column of the host's own table. In the deliverability mode only the last day on which a person
+was seen is stored of opens and clicks. The day stands on all rows of the person in this mode, so that no row says which
+mail was opened. Rows are deleted when their time is over, except opt-outs and their audit.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ def is_sight(record: object) -> bool:
 
 
 def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> None:
-    """Move the day forward for those whom *hits* are by; a replay, or an older hit, changes nothing.
+    """Move the day forward for the people behind *hits*. A replay, or an older hit, changes nothing.
 
-    Those whose message row is not there are nobody's, and are forgotten.
+    A hit without a message row belongs to nobody, and is forgotten.
 
-    :param hits: of which :func:`is_sight` is true.
+    :param hits: hits for which :func:`is_sight` is true.
     """
     message = database.message
     by_people = [hit for hit in hits if by_a_person(hit.verdict, hit.provider)]
@@ -54,13 +53,13 @@ def note(database: Database, connection: Connection, hits: Sequence[Hit]) -> Non
         whose |= {row.id: row.recipient for row in rows}
     days: dict[str, date] = {}
     for hit in by_people:
-        if name := whose.get(hit.message_id):  # else purged, or forgotten
+        if name := whose.get(hit.message_id):  # else the row was purged, or the person forgotten
             days[name] = max(days.get(name, date.min), hit.occurred_at.date())
     if days:
         mine = (message.c.recipient == bindparam("whose_"), message.c.mode == Mode.DELIVERABILITY.value)
         older = or_(message.c.seen_on.is_(None), message.c.seen_on < bindparam("day_"))
         moved = update(message).where(*mine, older).values(seen_on=bindparam("day_"))
-        # In order, so that two drainers do not wait for each other in a circle.
+        # In the order of names, so that two drainers cannot deadlock.
         connection.execute(moved, [{"whose_": name, "day_": day} for name, day in sorted(days.items())])
 
 
@@ -68,7 +67,7 @@ _ASKED_AT_ONCE = 10_000
 
 
 TEMPORARY: tuple[type[Exception], ...] = (SQLAlchemyError,)
-"""What will pass when the database is back."""
+"""The errors that pass when the database is back."""
 
 
 def answers(
@@ -76,7 +75,7 @@ def answers(
 ) -> Callable[[Collection[str], str], Mapping[str, Answer]]:
     """Return the function that looks people up.
 
-    :param rows_on: returns what runs a query on a bind.
+    :param rows_on: returns a function that runs a query on a bind.
     """
     rows = rows_on(column.email.expression.table.metadata.info.get("bind_key"))
 
@@ -102,33 +101,33 @@ def _answer(value: Any) -> Answer:
 _PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK, EventType.TRAPPED: Purpose.CLICK}
 _CHUNK = 1_000
 _GONE_SECONDS = 3_600
-"""How old a mail is whose row, if it is not there, is not on its way any more but purged."""
+"""The age of a mail from which on a missing row counts as purged, and not as on its way."""
 PERSONAL = {"ip": "", "user_agent": "", "comment": ""}
-"""What an event says of a person, and what stands there instead where nothing may."""
+"""The personal fields of an event, with the values that replace them."""
 
 
 class _Owner(NamedTuple):
-    """Whose message a hit is about."""
+    """The owner of the message of a hit."""
 
     recipient: str = ""
-    """Empty: a counter's, or an erased person's."""
+    """The recipient; empty for a counter, or an erased person."""
     mode: str = ""
     there: bool = True
-    """Off: the row of the message is purged, or not yet there."""
+    """Whether the row of the message is there. It may be purged, or not have come yet."""
 
 
 _NOBODY = _Owner(there=False)
 
 
 class Silence:
-    """Takes the hits out that nobody may keep, and out of others what nobody may keep of them.
+    """Removes hits that must not be kept, and the personal fields of others that must not be kept.
 
-    :param database: knows whose message it was.
-    :param optouts: knows who has declined.
-    :param consent: what the host knows of consent.
-    :param keep_days: of events, counted from the mail; 0: for ever. A hit on an older mail would be
-        purged at once, and would spoil the counts on its message.
-    :param switches: of the operator, who may have all hits thrown away.
+    :param database: knows the owner of a message.
+    :param optouts: knows the people who have declined.
+    :param consent: the host's knowledge of consent.
+    :param keep_days: days for which events are kept, counted from the mail; 0: for ever. A hit on an older mail would
+        be purged at once, and would spoil the counts on its message.
+    :param switches: the operator's switches; the operator may have all hits thrown away.
     """
 
     def __init__(
@@ -146,9 +145,9 @@ class Silence:
         self._keep_days = keep_days
 
     def over(self, records: Sequence[Record]) -> list[Record]:
-        """Return *records* without those hits, and the others without what may not be kept of them.
+        """Return *records* without unwanted hits, and the others without unwanted fields.
 
-        :raises SQLAlchemyError: it cannot be known now whose they are.
+        :raises SQLAlchemyError: the database cannot name the owners now.
         """
         if self._switches is not None and self._switches.paused():
             records = [r for r in records if not (isinstance(r, Hit) and r.type in _PURPOSES)]
@@ -175,7 +174,7 @@ class Silence:
         return [record for record in stored if record is not None]
 
     def _denied(self, whose: Sequence[tuple[Hit, _Owner]], kind: EventType) -> set[str]:
-        """Return who must not be measured by hits of *kind*; a choice must not wait for the answer."""
+        """Return the people who must not be measured by hits of *kind*. A choice must not wait for the answer."""
         names = {owner.recipient for hit, owner in whose if hit.type == kind and owner.recipient}
         if kind in _PURPOSES:
             return self._consent.denied(names, _PURPOSES[kind], patient=True)
@@ -191,7 +190,7 @@ class Silence:
 
 
 def _choice(hit: Hit, owner: _Owner, no: bool) -> Hit:
-    """Return what may be kept of a choice. A comment is what its person wants to be read, while there is one."""
+    """Return the part of a choice that may be kept. The comment stays as long as the person is known."""
     if not owner.recipient:
         return _without(hit)
     return hit._replace(ip="", user_agent="") if no or _is_quiet(hit, owner) else hit
@@ -202,20 +201,20 @@ def _said_no(declined: dict[str, datetime], owner: _Owner, hit: Hit) -> bool:
 
 
 def _is_nobodys(hit: Hit, owner: _Owner) -> bool:
-    """Say whether a visit is an erased person's, or of a kind that a quiet mode does not know."""
+    """Say whether a visit is an erased person's, or of a kind that its quiet mode does not have."""
     if hit.type == EventType.TRAPPED and _is_quiet(hit, owner):
         return True
-    # Nobody stands behind a counter; any other row without a recipient is an erased person's.
+    # A counter has no recipient. Any other row without a recipient is an erased person's.
     return owner.there and not owner.recipient and mode_of(hit.message_id) != Mode.AGGREGATE
 
 
 def _is_quiet(hit: Hit, owner: _Owner) -> bool:
-    # Rows of people in aggregate mode had ids that did not say so.
+    # In earlier versions, rows of people in aggregate mode had ids that did not name the mode.
     return mode_of(hit.message_id) != Mode.INDIVIDUAL or owner.mode not in ("", Mode.INDIVIDUAL)
 
 
 def _is_gone(hit: Hit, owner: _Owner) -> bool:
-    """Say whether nobody can find a visit any more by its person; of a visit before its row, that is not known yet."""
+    """Say whether a visit cannot be found by its person any more. Before its row has come, that is not known."""
     if owner.there:
         return False
     return hit.type == EventType.TRAPPED or (now() - born(hit.message_id)).total_seconds() > _GONE_SECONDS
@@ -230,7 +229,7 @@ _BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What may go from one table."""
+    """The rows of one table that may be deleted."""
 
     table: str
     before: datetime
@@ -238,14 +237,14 @@ class Overdue:
 
 
 class Retention:
-    """Purges in small transactions, so that it holds nobody up.
+    """Purges in small transactions, so that nobody waits long.
 
-    Ids are in the order of time, so the oldest rows are found without an index of their own. An event
-    goes when it and its mail are both too old: the counts on a mail are right as long as its events
-    are all there or all gone. With a mail goes what is personal of its events, or, where nothing is said of
-    events, the events themselves.
+    Ids are in the order of time, so the oldest rows are found without an index of their own. An event is deleted when
+    it and its mail are both too old, because the counts on a mail are right only if its events are all there or all
+    gone. Together with a mail, the personal fields of its events are deleted. If no time is set for events, the events
+    themselves are deleted.
 
-    :param keep_days: by ``events`` and ``messages``; what is not named is kept for ever.
+    :param keep_days: days by ``events`` and ``messages``; a missing entry is kept for ever.
     """
 
     def __init__(self, database: Database, keep_days: Mapping[str, float]) -> None:
@@ -253,7 +252,7 @@ class Retention:
         self._keep_days = keep_days
 
     def overdue(self) -> list[Overdue]:
-        """Return what a purge would delete now."""
+        """Return the rows that a purge would delete now."""
         found = []
         for name, days in sorted(self._keep_days.items()):
             before = now() - timedelta(days=days)
@@ -263,10 +262,10 @@ class Retention:
         return found
 
     def purge(self, overdue: Overdue, progress: Callable[[int], object] = lambda rows: None) -> int:
-        """Delete the rows of one table that are older than *overdue* says, and return how many.
+        """Delete the rows of one table that are overdue, and return their number.
 
         :param progress: told of the rows of each transaction.
-        :raises SQLAlchemyError: the database could not do it now; what was deleted stays deleted.
+        :raises SQLAlchemyError: the database cannot do it now; deleted rows stay deleted.
         """
         gone = self._delete(*self._old(overdue.table, overdue.before), progress)
         if overdue.table == "messages":
@@ -282,7 +281,7 @@ class Retention:
     ) -> int:
         gone, last = 0, uuid.UUID(int=0)
         while True:
-            # From where the last batch ended: a database may walk over what was just deleted.
+            # Continue where the last batch ended, because a database may walk over rows that were just deleted.
             query = select(table.c.id, order).where(order >= last, *conditions).order_by(order).limit(_BATCH)
             with self._database.transaction() as connection:
                 rows = connection.execute(query).all()
@@ -294,7 +293,7 @@ class Retention:
             progress(int(deleted.rowcount))
 
     def _clear(self, before: datetime) -> None:
-        """Delete the events of messages that are gone; where events are kept longer, take out what is personal."""
+        """Delete the events of deleted messages. If events are kept longer, only remove their personal fields."""
         message, event = self._database.message, self._database.event
         gone = ~exists().where(message.c.id == event.c.message_id)
         conditions = [event.c.message_id < first_id(before), gone]
@@ -310,7 +309,7 @@ class Retention:
                 connection.execute(update(event).where(event.c.id.in_(ids)).values(PERSONAL))
 
     def _old(self, name: str, before: datetime) -> tuple[Table, ColumnElement[uuid.UUID], list[ColumnElement[bool]]]:
-        """Return the table, the column by which it is in the order of its mails, and what is true of old rows."""
+        """Return the table, the column in the order of its mails, and the condition for old rows."""
         if name == "messages":
             table = self._database.message
             return table, table.c.id, [table.c.id < first_id(before), table.c.created_at < before]

@@ -1,9 +1,9 @@
-"""Writes records into the database, and finds the ones that it refuses.
+"""Writes records into the database, and finds the records that the database refuses.
 
-An error is the fault of one record, which is put aside, or of the database, which all records wait for. A driver's
-class of an error does not tell: MariaDB says ``OperationalError`` to a CHECK, and PostgreSQL ``InternalError`` to a
-value that is too large. The code of the server tells. The codes that are listed here are about a connection, a
-lock, a disk, a right or a table; every other one is about what was written.
+An error is the fault of one record, which is put aside, or of the database, for which all records wait. The driver's
+class of an error does not tell the two apart: MariaDB raises ``OperationalError`` for a CHECK, and PostgreSQL
+``InternalError`` for a value that is too large. The server's code tells. The codes in this module are about a
+connection, a lock, a disk, a right or a table. All other codes are about the written values.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NUMBERS = frozenset(
         *(1203, 1226, 1227, 1290, 1370, 1698, 1792, 1820, 1836, 1927, 1969, 3024, 3100, 3159, 4031),
     }
 )
-"""Numbers of MySQL and MariaDB; those from 2000 to 2999 are the client's, and about its connection."""
+"""Numbers of MySQL and MariaDB. Numbers from 2000 to 2999 are the client's, and about its connection."""
 
 # https://www.sqlite.org/rescode.html: PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL,
 # CANTOPEN, PROTOCOL, SCHEMA, NOLFS, AUTH, NOTADB.
@@ -60,19 +60,19 @@ _NAMED = re.compile(
 
 
 def of_the_record(error: Exception) -> bool:
-    """Say whether *error*, met while records were written, costs one of them; else all of them wait.
+    """Say whether *error*, from writing records, is the fault of one record; else all records wait.
 
-    What is no error of a database is the record's: it was read, and made into a row, and one of both failed.
+    An error that is no database error is the record's: either its reading failed, or the making of its row.
     """
     if isinstance(error, DBAPIError):
         return not error.connection_invalidated and _of_a_row(error)
-    if isinstance(error, StatementError):  # its subclasses are the server's trouble, or above
+    if isinstance(error, StatementError):  # subclasses were handled above, or are about the server
         return type(error) is StatementError
     return not isinstance(error, SQLAlchemyError | MailtrackError | OSError | MemoryError)
 
 
 def column_of(error: Exception) -> str:
-    """Return the column, or the constraint, that an error names; empty if none. Not its text, which may hold a row."""
+    """Return the column, or constraint, that an error names; empty if none. Its text is left out: it may hold a row."""
     cause = getattr(error, "orig", None) or error
     told: Any = getattr(cause, "diag", None)
     if name := getattr(told, "column_name", None) or getattr(told, "constraint_name", None):
@@ -87,20 +87,20 @@ def _of_a_row(error: DBAPIError) -> bool:
         return True
     if (result := getattr(cause, "sqlite_errorcode", None)) is not None:
         return result & 0xFF not in _RESULTS and not (result & 0xFF == 1 and _NO_SUCH.search(str(cause)))
-    # The number first: MySQL's state for most of them, a full disk and a lock among them, is HY000, which says nothing.
+    # The number first, because MySQL's state is HY000 for most errors, such as a full disk or a lock.
     number = next(iter(getattr(cause, "args", ())), None)
     if isinstance(number, int) and number:
         return number not in _NUMBERS and not 2000 <= number < 3000
     if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
         return not str(state).startswith(_STATES) or (state == "42501" and _ROW_SECURITY in str(cause))
-    # A driver that cannot put a value on the wire asks no server.
+    # A driver that cannot encode a value does not ask the server, so there is no code.
     return isinstance(error, ProgrammingError)
 
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 Refuse = Callable[[Mapping[str, Any], str], None]
-"""Called with the body of a record that will never fit, and why."""
+"""Called with the body of a record that will never fit, and the reason."""
 
 T = TypeVar("T")
 Pair = tuple[Mapping[str, Any], Record]
@@ -109,16 +109,16 @@ _PAUSE = 0.03  # seconds
 _LONGEST_PAUSE = 2.0
 _PATIENCE = 60.0
 _HURRY = 0.5
-"""So many seconds transactions that clash are tried again: no clash lasts, but a hurried caller has no time."""
+"""Seconds for which clashing transactions are repeated. No clash lasts long, but a hurried caller has little time."""
 
 
 class Writer:
-    """Stores bodies, as they stand in a spool or a stream, in one database.
+    """Stores the bodies of records, from a spool or a stream, in one database.
 
-    :param database: where they go.
-    :param enrichment: fills in what a request had no time for.
-    :param hindsight: judges hits once more, by what else happened to their message.
-    :param silence: says what may be stored of the records of a batch; the rest is forgotten.
+    :param database: the database.
+    :param enrichment: fills in fields for which a request had no time.
+    :param hindsight: judges hits again by the other hits on their message.
+    :param silence: removes the parts of a batch that must not be stored.
     :param announcer: tells the host of each record that is put aside.
     :param signer: makes the references of an address under each signing key.
     """
@@ -141,14 +141,14 @@ class Writer:
         self._refused = Refused(database)
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
-        """Store *bodies* in one transaction, and return what is stored.
+        """Store *bodies* in one transaction, and return the stored records.
 
-        Whatever one of them meets costs that one: they are found by halving, and the others are stored.
+        A body that fails costs only itself: it is found by halving, and the others are stored.
 
-        :param refuse: told of each body that is no record, or that cannot be stored.
+        :param refuse: called with each body that is no record, or that cannot be stored.
         :param patient: see :meth:`Database.transaction`.
-        :raises SQLAlchemyError: the database does not take anything now; nothing is stored that is not
-            stored again without harm.
+        :raises SQLAlchemyError: the database does not take anything now. Stored records can be stored again without
+            harm.
         :raises DatabaseBusy: likewise, because the host is in a transaction.
         """
         pairs: list[Pair] = []
@@ -156,7 +156,7 @@ class Writer:
             try:
                 found = self._enrichment.find(body)
                 pairs.append((body, from_json(body | found if found else body)))
-            except Exception as error:  # whatever it is, the next body must not meet it
+            except Exception as error:  # any error of one body must not stop the next one
                 self._put_aside(body, refuse, error)
         return self._store(pairs, refuse, patient)
 
@@ -175,19 +175,21 @@ class Writer:
         return self._store(pairs[:middle], refuse, patient) + self._store(pairs[middle:], refuse, patient)
 
     def stored_after_all(self, ids: Collection[uuid.UUID]) -> None:
-        """Have other machines forget what was refused once; it does no harm if they do not."""
+        """Withdraw published refusals that are stored now. A failure does no harm."""
         try:
             self._refused.stored(ids)
         except (SQLAlchemyError, DatabaseBusy) as error:
             log.debug("refusals that are stored now are noted still: %s", type(error).__name__)
 
     def _tell_others(self, record: Record, patient: bool) -> None:
-        """Have other machines know of a refusal that was put aside here, if the database lets us."""
+        """Publish a refusal that was put aside here to the other machines, if the database allows it."""
         if not _chosen(record) or not refuses(record):
             return
         try:
             self._refused.keep(record, patient)
-        except Exception as error:  # also of the host's function; no traceback, which may hold a row
+        except (
+            Exception
+        ) as error:  # the host's function may fail, too; no traceback is logged, because it may hold a row
             text = "machines without a common Redis do not know of it: %s takes no row for it, either (%s)"
             log.error(text, self._database.setting.fullname, type(error).__name__)
 
@@ -201,25 +203,25 @@ class Writer:
         return stored
 
     def _tried(self, work: Callable[[Batch, list[Record]], T], records: list[Record], patient: bool) -> T:
-        """Do something in a transaction, again and again as long as it clashes with others."""
+        """Do something in a transaction, and repeat it as long as it clashes with other transactions."""
         until = time.monotonic() + (_PATIENCE if patient else _HURRY)
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
                     return work(Batch(self._database, connection, self._hindsight, self._signer), records)
             except DBAPIError as error:
-                # The server has closed a connection that lay in the pool: all others of the pool are fresh.
+                # The server has closed a pooled connection. Now all connections of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:
                     continue
                 if time.monotonic() >= until or not self._database.is_clash(error):
                     raise
-                # At once, it could take its first lock again before the other one has woken up.
+                # Without a pause, this transaction could take its first lock again before the other one has woken up.
                 pause = min(_LONGEST_PAUSE if patient else _PAUSE, _PAUSE * 2 ** min(attempt, 10))
                 time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - no secret
         raise AssertionError
 
     def _is_too_large(self, pairs: Sequence[Pair], error: Exception) -> bool:
-        """Say whether a connection was lost over too long a statement: MySQL hangs up, and may not say why."""
+        """Say whether a connection was lost over too long a statement. MySQL hangs up, and may not give the cause."""
         if not isinstance(error, DBAPIError):
             return False
         longest = self._database.packet_bytes()
