@@ -1,1 +1,1 @@
-"""What an operator decides while the app runs: switches, and the domains that links stand on."""
+"""The decisions of an operator at run time: switches, tags, and the domains of links."""

@@ -1,6 +1,6 @@
-"""What an operator decides in one app, put together; and the watch over its tracking domains.
+"""The operator's decisions of one app, put together, and the watch over its tracking domains.
 
-Whoever drains keeps that watch: at the drain's pace, and not in its way.
+The process that drains also keeps the watch, after runs of the drain and without delaying them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .tracking_domains import Domains
 log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
 
 LOOK_SECONDS = 30.0
-"""How often it is asked whether a check is due: a domain that fails for certain is promised to be left in ten minutes,
-of which nine pass before the second check, and some seconds in it and before the next run of the drain."""
+"""Seconds between two looks for due checks. A domain that fails for certain must be left within ten minutes. Nine of
+them pass before the second check, and some seconds in the check and before the next run of the drain."""
 
 
 class DomainWatch:
-    """Has the domains that are due checked, by a thread of its own: a slow name server delays no drain.
+    """Has due domains checked, by a thread of its own, so that a slow name server does not delay the drain.
 
     :param domains: of the app.
     """
@@ -47,7 +47,7 @@ class DomainWatch:
         self._failed = False
 
     def wake(self) -> None:
-        """Begin a look at what is due, if it is time. Returns at once, and never raises."""
+        """Begin a look for due checks, if it is time. Returns at once, and never raises."""
         mine = self._pid == os.getpid()
         running = mine and self._thread is not None and self._thread.is_alive()
         if running or (mine and time.monotonic() < self._next) or not self._domains.can_check:
@@ -56,11 +56,11 @@ class DomainWatch:
         self._thread = threading.Thread(target=self.look, name="mailtrack-domains", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # no more threads, or the end of the process
+        except RuntimeError:  # no more threads can be started, or the process ends
             log.debug("the domains are not looked at now", exc_info=True)
 
     def look(self) -> None:
-        """Check what is due, one host after the other. Never raises: the next look may have it better."""
+        """Make the due checks, one host after the other. Never raises, because the next look may succeed."""
         try:
             self._domains.watch_if_any()
         except Exception as error:
@@ -76,7 +76,7 @@ class DomainWatch:
 
 @dataclass(frozen=True, eq=False)
 class Administration:
-    """The settings and the domains, and what sends ask of them."""
+    """The settings and the domains, with their parts for the send."""
 
     switches: Switches
     settings: OperatorSettings
@@ -87,7 +87,7 @@ class Administration:
 
     @property
     def snapshots(self) -> tuple[Snapshot[Any], ...]:
-        """What was read last of the settings and the domains."""
+        """The last readings of the settings and the domains."""
         return self.switches.snapshot, self.in_use.snapshot
 
     @classmethod
@@ -99,7 +99,7 @@ class Administration:
         announcer: Announcer,
         senders: frozenset[str],
     ) -> Administration:
-        """Return what one app has.
+        """Return the administration of one app.
 
         :param announcer: tells the host of each change after it is committed.
         :param senders: domains of senders that the host names elsewhere, such as in ``MAIL_DEFAULT_SENDER``.

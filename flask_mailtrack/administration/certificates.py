@@ -1,4 +1,4 @@
-"""Whether a host's certificate is one that mail clients accept, and until when."""
+"""The certificate of a host: whether mail clients accept it, and its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 CONNECT_SECONDS = 5.0
 
-# OpenSSL's numbers, as they stand in SSLCertVerificationError.verify_code.
+# OpenSSL's numbers, as in SSLCertVerificationError.verify_code.
 _EXPIRED, _NOT_YET, _SELF_SIGNED, _SELF_SIGNED_IN_CHAIN, _NO_ISSUER, _UNVERIFIED_LEAF, _HOST, _ADDRESS = (
     *(10, 9, 18, 19, 20, 21, 62, 64),
 )
@@ -34,13 +34,13 @@ _WRONG: dict[int, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What one address showed for a name.
+    """The certificate that one address showed for a name.
 
     :param good: mail clients accept the certificate.
-    :param definite: the answer says so for certain; a time-out does not.
+    :param definite: the answer is certain; a time-out is not.
     :param text: the finding, as a sentence.
-    :param cure: what to do; empty if it is good.
-    :param ends: when the certificate ends, also of a bad one; ``None`` if no certificate was seen.
+    :param cure: the cure; empty if the certificate is good.
+    :param ends: the end of the certificate, also of a bad one; ``None`` if no certificate was seen.
     """
 
     good: bool
@@ -51,10 +51,10 @@ class Certificate:
 
 
 def look_at(host: str, address: str, port: int = 443, context: ssl.SSLContext | None = None) -> Certificate:
-    """Return what *address* shows when it is asked for *host*.
+    """Return the certificate that *address* shows for *host*.
 
     :param host: in A-labels, without the last dot.
-    :param address: in text; the connection goes there, whatever the name resolves to meanwhile.
+    :param address: in text. The connection goes to this address, even if the name resolves to another one meanwhile.
     :param context: default: the system's authorities.
     """
     context = context or ssl.create_default_context()
@@ -90,7 +90,7 @@ def _ends(shown: Any) -> datetime | None:
 
 
 def _ends_of_bad(host: str, address: str, port: int) -> datetime | None:
-    """Return when a certificate ends that could not be verified: nothing else is read of the connection."""
+    """Return the end of a certificate that could not be verified. Nothing else is read from the connection."""
     try:
         from cryptography import x509
     except ImportError:

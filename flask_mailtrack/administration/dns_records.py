@@ -1,4 +1,4 @@
-"""Where a tracking domain points, as the domain name system tells it. The one door to dnspython."""
+"""The DNS records of a tracking domain. Only this module imports dnspython."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRY_SECONDS, ALL_SECONDS = 2.0, 5.0
 
 
 class RecordState(StrEnum):
-    """What a look-up ended in."""
+    """The result of a look-up."""
 
     RIGHT = "right"
     """The name leads to the target, by CNAME or by the same addresses."""
@@ -34,16 +34,16 @@ class RecordState(StrEnum):
     WRONG = "wrong"
     """The name leads elsewhere."""
     UNSURE = "unsure"
-    """Nobody answered, or the answer was a failure: nothing is known."""
+    """Nobody answered, or the answer was a failure, so nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What is known of one name.
+    """The records of one name.
 
     :param text: the finding, as a sentence.
-    :param cure: what to do about the finding; empty if it is right.
-    :param addresses: where the name leads in the end.
+    :param cure: the cure; empty if the records are right.
+    :param addresses: the addresses of the name in the end.
     """
 
     found: RecordState
@@ -53,14 +53,14 @@ class Records:
 
 
 def installed() -> bool:
-    """Say whether dnspython is there."""
+    """Say whether dnspython is installed."""
     return not _LACKING
 
 
 def require() -> None:
-    """Raise unless dnspython is there.
+    """Raise unless dnspython is installed.
 
-    :raises ConfigError: it is not; the error says how to install it.
+    :raises ConfigError: it is not installed; the text says how to install it.
     """
     if not installed():
         cure = "Write: pip install 'flask-mailtrack[domains]'."
@@ -70,8 +70,8 @@ def require() -> None:
 class Names:
     """Asks the domain name system.
 
-    :param servers: ``["127.0.0.1:5300"]``: who is asked, and then for the authoritative answer too; empty: the
-        system's resolver, and the zone's own servers where its answer is old.
+    :param servers: ``["127.0.0.1:5300"]``: the servers to ask, also for the authoritative answer; empty: the
+        system's resolver, and the zone's own servers if the resolver's answer is old.
     :param allow_private: ask servers with private addresses, too.
     """
 
@@ -81,7 +81,7 @@ class Names:
         self._allow_private = allow_private
 
     def look_up(self, host: str, target: str) -> Records:
-        """Return where *host* leads, compared with *target*.
+        """Return the records of *host*, compared with *target*.
 
         :param host: in A-labels, without the last dot; likewise *target*.
         """
@@ -127,7 +127,7 @@ class Names:
         return resolver
 
     def _authoritative(self, resolver: Any, host: str, target: str) -> Records | None:
-        """Ask the zone's own servers, whose answer nobody has remembered."""
+        """Ask the zone's own servers, because their answer comes from no cache."""
         with suppress(dns.exception.DNSException, OSError, ValueError):
             zone = dns.resolver.zone_for_name(host, resolver=resolver, lifetime=ALL_SECONDS)
             names = [record.target for record in resolver.resolve(zone, "NS")][:4]
@@ -144,7 +144,7 @@ class Names:
 class _Walk:
     """One look-up, from name to name.
 
-    :param first: who is asked for the name's own record; the rest is asked of *resolver*.
+    :param first: the resolver for the name's own record; *resolver* is asked for the rest.
     """
 
     def __init__(self, resolver: Any, host: str, target: str, first: Any = None) -> None:
@@ -184,7 +184,7 @@ class _Walk:
         return found[0].target if found else None
 
     def _at_end(self, name: Any, seen: list[Any]) -> Records:
-        """A chain has ended without the target: by name it is wrong, but the addresses may be the same."""
+        """Handle a chain that ended without the target. The name is wrong, but the addresses may be the same."""
         theirs, ours = set(self._addresses(name)), set(self._addresses(self._target))
         if theirs and theirs & ours:
             text = f"{self._host} has the same address as {_written(self._target)}."
@@ -222,7 +222,7 @@ class _Walk:
 
 
 def _quietly(resolver: Any, name: Any, kind: str) -> list[Any]:
-    """Return the records of a name, none where it does not exist. A failure to answer is raised."""
+    """Return the records of a name; empty if the name does not exist. A failure to answer is raised."""
     try:
         answer = resolver.resolve(name, kind, raise_on_no_answer=False)
     except dns.resolver.NXDOMAIN:

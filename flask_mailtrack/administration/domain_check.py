@@ -1,6 +1,6 @@
 """The check of one tracking domain: name, certificate, a challenge that only this app answers, and the app files.
 
-The records by which a sender domain proves its mail, SPF, DKIM and DMARC, are reported; nothing depends on them.
+SPF, DKIM and DMARC records of the sender domain are reported, too, but nothing depends on them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONGEST_ANSWER = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a host answered.
+    """The answer of a host.
 
     :param good: the host reaches this app.
     :param definite: another app answered; a time-out is not definite.
@@ -49,7 +49,7 @@ class Reached:
 def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, context: ssl.SSLContext | None) -> Reached:
     """Ask *host* at *address* for the proof.
 
-    No redirect is followed, and no more than a few lines are read.
+    Redirects are not followed, and only a few lines are read.
 
     :param prefix: the path under which the public routes live.
     :param context: of TLS; ``None``: plain HTTP.
@@ -72,7 +72,7 @@ def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, cont
 
 
 def _otherwise(host: str, status: int, headers: dict[str, str], body: str) -> Reached:
-    """Say who answered instead."""
+    """Return a finding about the wrong answer of a host."""
     where = headers.get("location", "")
     serve = f"Have the web server pass requests for {host} to this app, with the header Host as it came."
     if status in (301, 302, 303, 307, 308):
@@ -93,16 +93,16 @@ def _otherwise(host: str, status: int, headers: dict[str, str], body: str) -> Re
 def fetch(
     host: str, address: str, port: int, path: str, context: ssl.SSLContext | None, longest: int = LONGEST_ANSWER
 ) -> tuple[int, dict[str, str], str]:
-    """Return status, headers and the beginning of the body, in a bounded time; no redirect is followed.
+    """Return status, headers and the beginning of the body, in a limited time. Redirects are not followed.
 
     :param context: of TLS; ``None``: plain HTTP.
     :param longest: octets of the body that are read.
     :raises OSError: nobody answered in time, or the certificate is bad.
-    :raises HTTPException: what came is no answer.
+    :raises HTTPException: the answer is not HTTP.
     """
     plain = connected(address, port)
     with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
-        # Each wait is bounded by the socket; all of them together are not, and a server may drip.
+        # The socket limits each wait, but not all of them together, and a server may send single bytes.
         late = threading.Event()
         end = threading.Timer(ALL_SECONDS, _cut, [connection, late])
         end.daemon = True
@@ -127,28 +127,28 @@ def _cut(connection: socket.socket, late: threading.Event) -> None:
 
 
 MOST_ADDRESSES = 4
-"""Of one host that are asked: each may take until its time-outs."""
+"""The number of addresses of one host that are asked. Each may take until its time-outs."""
 
 
 class DomainStatus(StrEnum):
-    """How far a tracking domain is."""
+    """The status of a tracking domain."""
 
     NOT_VERIFIED = "not_verified"
     """No record was found."""
     PENDING = "pending"
-    """A record was found, but the host is not ready: the record, the certificate or the app behind it is wrong."""
+    """A record was found, but the record, the certificate or the app behind the host is wrong."""
     VERIFIED = "verified"
-    """Links may stand on the host."""
+    """The host may carry links."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainFinding:
-    """What one of the checks found.
+    """The finding of one check.
 
     :param check: ``dns``, ``tls``, ``http`` or ``app``.
-    :param level: ``ok``, ``warning``, ``error``, or ``unknown`` where nobody answered.
+    :param level: ``ok``, ``warning``, ``error``, or ``unknown`` if nobody answered.
     :param text: the finding, as a sentence.
-    :param cure: what to do about the finding; empty where there is nothing to do.
+    :param cure: the cure; empty if there is nothing to do.
     """
 
     check: str
@@ -159,10 +159,10 @@ class DomainFinding:
 
 @dataclass(frozen=True, slots=True)
 class DomainReport:
-    """What a check of one host ended in.
+    """The result of the checks of one host.
 
-    :param status: how far the host is.
-    :param definite: the status is known for certain; a time-out, or a name server that fails, proves nothing.
+    :param status: the status of the host.
+    :param definite: the status is certain. A time-out, or a name server that fails, proves nothing.
     :param certificate_ends: the earliest end of the certificates seen.
     """
 
@@ -174,17 +174,17 @@ class DomainReport:
 
 @dataclass(frozen=True)
 class DomainChecker:
-    """Checks hosts that an operator has named; no page and no key reaches the last two fields.
+    """Checks hosts that an operator has named. No page and no configuration key sets the last two parameters.
 
-    :param signer: of the app.
+    :param signer: the signer of the app.
     :param target: the name that tracking domains point to.
     :param prefix: the path under which the public routes live.
     :param servers: see :class:`~.dns_records.Names`.
     :param allow_private: check hosts with private addresses, too.
-    :param secure: links are https; else no certificate is looked at.
-    :param app_files: what phones ask a host for whose links open an app, by path; most often nothing.
-    :param port: where the host is asked; default: 443, or 80 for plain HTTP.
-    :param context: of TLS, with the authorities to trust.
+    :param secure: whether links are https; else no certificate is checked.
+    :param app_files: the files for phones, by path, if links open an app; most often empty.
+    :param port: the port of the host; default: 443, or 80 for plain HTTP.
+    :param context: the TLS context, with the authorities to trust.
     """
 
     signer: Signer
@@ -198,7 +198,7 @@ class DomainChecker:
     context: ssl.SSLContext | None = None
 
     def check(self, host: str) -> DomainReport:
-        """Return what is wrong with *host*, one check after the other; a check that cannot succeed is left out."""
+        """Return the findings about *host*, one check after the other. A check that cannot succeed is left out."""
         records = Names(self.servers, allow_private=self.allow_private).look_up(host, self.target)
         named = DomainFinding("dns", _level(records.found), records.text, records.cure)
         if records.found != RecordState.RIGHT:
@@ -207,7 +207,7 @@ class DomainChecker:
             return DomainReport(status, records.found != RecordState.UNSURE, (named,))
         if (refusal := self._refusal(host, records)) is not None:
             return DomainReport(DomainStatus.PENDING, True, (named, refusal))
-        # That this machine has no IPv6 says nothing of the host; if none can be reached, that is what is found.
+        # A machine without IPv6 cannot judge an IPv6 address. Only if no address can be reached, that is the finding.
         addresses = ([each for each in records.addresses if has_route(each)] or records.addresses)[:MOST_ADDRESSES]
         shown = self._certificates(host, addresses)
         ends = min((each.ends for each in shown if each.ends), default=None)
@@ -261,12 +261,12 @@ def _level(found: RecordState) -> str:
 
 
 def _worst(shown: Sequence[Certificate]) -> list[Certificate]:
-    """Return the certificates to tell of: the bad ones, else one."""
+    """Return the certificates to report: the bad ones, else one."""
     return [each for each in shown if not each.good] or list(shown[:1])
 
 
 def _opened(looked: Sequence[Reached]) -> list[DomainFinding]:
-    """Return the finding about app links: at worst a warning, as such a link leads in a browser, too."""
+    """Return the finding about app links. It is a warning at most, because such a link works in a browser, too."""
     worst = next((each for each in looked if not each.good), looked[0] if looked else None)
     return [DomainFinding("app", "ok" if worst.good else "warning", worst.text, worst.cure)] if worst else []
 
@@ -282,16 +282,16 @@ def _secured(shown: Certificate) -> DomainFinding:
 
 
 LONGEST_FILE = 131_072
-"""Octets that Apple reads of such a file; what is longer is none."""
+"""Octets that Apple reads of such a file. A longer file is ignored."""
 _BROWSER = "Until then links there open in the browser."
 
 
 def look_at(
     files: Mapping[str, bytes], host: str, address: str, *, port: int, context: ssl.SSLContext | None
 ) -> Reached:
-    """Return what *host* at *address* makes of the files; the first that is wrong is told of.
+    """Return a finding about the files on *host* at *address*. Only the first wrong file is reported.
 
-    :param files: as they must be, by path; at least one.
+    :param files: the right files, by path; at least one.
     :param context: of TLS; ``None``: plain HTTP.
     """
     for path, wanted in files.items():
@@ -324,7 +324,7 @@ def _one(path: str, wanted: bytes, host: str, address: str, port: int, context: 
 
 
 def _same(body: str, wanted: bytes) -> bool:
-    """Compare what the files say, as something on the way may have written them otherwise."""
+    """Compare the content of two files, because a proxy on the way may have written them in another way."""
     try:
         said = json.loads(body.encode("latin-1"))
     except (ValueError, RecursionError):
@@ -344,14 +344,14 @@ def _spf(names: Names, domain: str) -> DomainFinding:
     found = [text for text in texts if text.lower().startswith(("v=spf1 ", "v=spf1\t")) or text.lower() == "v=spf1"]
     if len(found) == 1:
         return DomainFinding("spf", "ok", f"{domain} has an SPF record.")
-    if found:  # RFC 7208, section 4.5: that is a permanent error for every receiver
+    if found:  # several records are a permanent error for every receiver: RFC 7208, section 4.5
         return DomainFinding("spf", "error", f"{domain} has {len(found)} SPF records.", "Join them into one.")
     cure = f'Set a TXT record at {domain}, such as "v=spf1 include:YOUR-RELAY ~all".'
     return DomainFinding("spf", "warning", f"{domain} has no SPF record.", cure)
 
 
 def _dkim(names: Names, domain: str) -> DomainFinding:
-    # A selector's name is in the mails alone. But where any selector exists, the name above it exists (RFC 8020).
+    # Only the mails name the selector. But if any selector exists, the name above it exists, too (RFC 8020).
     there = names.exists(f"_domainkey.{domain}")
     if there is None:
         return _unknown("dkim", domain)

@@ -1,6 +1,6 @@
-"""The names of tracking domains: which are allowed, and which addresses they may have.
+"""The names of tracking domains: the allowed names, and the allowed addresses.
 
-A check connects to addresses of the public network only, so that it probes nothing inside.
+A check connects only to addresses of the public network, so that it cannot probe the network inside.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NOT_PUBLIC = tuple(
 
 
 def has_route(address: str) -> bool:
-    """Say whether packets for *address* can leave this machine at all: many have IPv4 alone. Nothing is sent."""
+    """Say whether this machine has a route to *address*. Many machines have IPv4 only. Nothing is sent."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -48,7 +48,7 @@ def has_route(address: str) -> bool:
 def is_public(address: str) -> bool:
     """Say whether *address*, in text as a resolver returns it, belongs to the public network.
 
-    Anything that is no address, or that wraps another one, is not.
+    Text that is no address, or an address that wraps another one, does not.
     """
     try:
         found: Address = ipaddress.ip_address(address)
@@ -67,7 +67,7 @@ SHORTEST, LONGEST = 3, 63
 LONGEST_NAME = 253
 """Characters of a whole name without the last dot (RFC 1035, section 2.3.4: 255 octets on the wire)."""
 RECORD_SECONDS = 300
-"""How long others may remember the record: short, so that a mistake is soon mended."""
+"""Seconds for which others may cache the record. The time is short, so that a mistake is soon corrected."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PREFIX_CHARACTERS = re.compile(r"[A-Za-z0-9-]*", re.ASCII)
@@ -79,7 +79,7 @@ class Cname:
     """The CNAME record that the owner of a domain sets.
 
     :param host: the tracking domain, such as ``click.example.com``.
-    :param target: where it points, such as ``links.example.net``.
+    :param target: the target, such as ``links.example.net``.
     """
 
     host: str
@@ -92,7 +92,7 @@ class Cname:
 
 
 def host_name(written: str) -> str:
-    """Return a whole host name in the one spelling in which names are compared: A-labels, lower case, no last dot.
+    """Return a whole host name in the spelling for comparisons: A-labels, lower case, no last dot.
 
     :raises DomainError: it is not a name of at least two labels, or it is an address.
     """
@@ -110,7 +110,7 @@ def host_name(written: str) -> str:
 
 
 def is_host_name(written: str) -> bool:
-    """Say whether something is a whole host name, and no address and no single label such as ``localhost``."""
+    """Say whether a text is a whole host name, and not an address or a single label such as ``localhost``."""
     try:
         host_name(written)
     except DomainError:
@@ -121,9 +121,9 @@ def is_host_name(written: str) -> bool:
 def tracking_host(primary: str, prefix: str) -> str:
     """Return the tracking domain that *prefix* makes below a primary domain.
 
-    :param primary: a domain that mail is sent from.
+    :param primary: a sender domain.
     :param prefix: 3 to 63 letters, digits and hyphens; no hyphen at either end, and not digits alone.
-    :raises DomainError: the error says which rule the prefix, or the whole name, breaks.
+    :raises DomainError: the prefix, or the whole name, breaks a rule, which the text names.
     """
     if not _PREFIX_CHARACTERS.fullmatch(prefix):
         raise DomainError(f"The prefix {prefix[:80]!r} may have letters a to z, digits and hyphens only.")
@@ -141,18 +141,18 @@ def tracking_host(primary: str, prefix: str) -> str:
 
 
 def advice(prefix: str) -> str:
-    """Return what would be better about a prefix that is allowed, or an empty string."""
+    """Return advice about an allowed prefix; most often empty."""
     return "" if prefix[:1].isalpha() else ADVICE
 
 
 def nginx_block(
     host: str, prefixes: tuple[str, ...], upstream: str = "http://127.0.0.1:8000", files: Collection[str] = ()
 ) -> str:
-    """Return the server block by which nginx serves *host*, and only our paths on it.
+    """Return the server block by which nginx serves *host*, with only the paths of this package.
 
     :param prefixes: the paths under which the public routes live, such as ``("/m",)``.
-    :param files: what phones ask for where links open an app, such as ``("/.well-known/assetlinks.json",)``.
-    :param upstream: where the app listens.
+    :param files: the files for phones, if links open an app, such as ``("/.well-known/assetlinks.json",)``.
+    :param upstream: the address at which the app listens.
     """
     places = "".join(
         f"""
@@ -182,9 +182,9 @@ def nginx_block(
 def caddy_block(
     host: str, prefixes: tuple[str, ...], ask: str, upstream: str = "127.0.0.1:8000", files: Collection[str] = ()
 ) -> str:
-    """Return the Caddyfile by which Caddy serves *host*, and fetches the certificate when it is first needed.
+    """Return the Caddyfile by which Caddy serves *host*, and fetches the certificate at the first request.
 
-    :param ask: the address that Caddy asks whether a name is ours; it answers 200 for a known one, else 404.
+    :param ask: the address that Caddy asks about a name. It answers 200 for a tracking host, else 404.
     :param files: as in :func:`nginx_block`.
     """
     paths = " ".join((*(f"{prefix}/*" for prefix in prefixes), *files))

@@ -1,6 +1,6 @@
-"""The settings that an operator turns, and the tags that an operator declares and retires, while the app runs.
+"""The switches that an operator turns, and the tags that an operator declares and retires, at run time.
 
-Every change is a row, and in force everywhere in seconds.
+Each change is a row in the database, and is in force everywhere within seconds.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ LONGEST_NAME = 320
 class OperatorSettings:
     """Turns switches for the account, a sender domain with its sub-domains, or one sender address.
 
-    :param switches: where the settings are kept, as sends ask for them.
-    :param settings: the configuration, which holds where nothing is set.
+    :param switches: holds the settings, as the send reads them.
+    :param settings: the configuration, which holds if nothing is set.
     :param announcer: tells the host of each change, after it is committed.
     """
 
@@ -52,13 +52,13 @@ class OperatorSettings:
 
         Signal: ``settings_changed``, after commit.
 
-        :param key: ``opens``, ``clicks``, ``unsubscribe``, or ``pause``, which is for the account alone: it stops
-            the tracking of new mail, and throws hits on earlier mail away; links go on leading.
+        :param key: ``opens``, ``clicks``, ``unsubscribe``, or ``pause``. ``pause`` is for the account only. It stops
+            the tracking of new mail, and throws away hits on earlier mail; links go on working.
         :param value: on or off.
-        :param domain: the sender domain; with *sender* empty, too, the account.
+        :param domain: the sender domain. If *sender* is empty, too, the switch is the account's.
         :param sender: the sender's address.
-        :param by: who turns the switch; default: the user of the operating system.
-        :raises SettingError: there is no such key, value or scope; the error names the nearest one.
+        :param by: the author of the change; default: the user of the operating system.
+        :raises SettingError: there is no such key, value or scope; the text names the nearest one.
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take the change.
         """
         if not isinstance(value, bool):
@@ -66,16 +66,16 @@ class OperatorSettings:
         self._change(*self._scope(key, domain, sender), key, "on" if value else "off", by)
 
     def unset(self, key: str, *, domain: str = "", sender: str = "", by: str = "") -> None:
-        """Take a setting back, so that the next wider one holds, and in the end the configuration.
+        """Remove a setting, so that the next wider setting holds, and in the end the configuration.
 
-        Takes what :meth:`set` takes, and raises what it raises. Nothing happens if nothing is set.
+        Parameters and exceptions are those of :meth:`set`. Nothing happens if nothing is set.
         """
         scope, subject = self._scope(key, domain, sender)
         if self._switches.now().find(key, scope, subject) is not None:
             self._change(scope, subject, key, "", by)
 
     def get(self, key: str, *, domain: str = "", sender: str = "") -> bool | None:
-        """Return what exactly this scope says; ``None`` if it says nothing.
+        """Return the setting of exactly this scope; ``None`` if there is none.
 
         :raises SettingError: as :meth:`set`.
         """
@@ -84,10 +84,10 @@ class OperatorSettings:
 
     @property
     def dimension(self) -> str:
-        """Which scopes may decide: ``account``, ``both`` (the default) or ``domain``.
+        """The scopes that may decide: ``account``, ``both`` (the default) or ``domain``.
 
-        With ``domain``, only what has a setting of its own is tracked. Setting raises :exc:`SettingError` where
-        the word is none of these.
+        With ``domain``, only senders and domains with a setting of their own are tracked. Another word raises
+        :exc:`SettingError`.
         """
         return self._switches.now().dimension.value
 
@@ -96,7 +96,7 @@ class OperatorSettings:
         self.choose_dimension(value)
 
     def choose_dimension(self, value: str, *, by: str = "") -> None:
-        """Set :attr:`dimension`, and say who did.
+        """Set :attr:`dimension`, and record the author.
 
         :raises SettingError: the word is none of the three.
         """
@@ -111,25 +111,25 @@ class OperatorSettings:
         return self._switches.now().paused
 
     def status(self, *, domain: str = "", sender: str = "") -> list[SwitchStatus]:
-        """Return what holds for each switch, with the reason in words.
+        """Return the state of each switch, with the reason in words.
 
-        :raises SettingError: the domain or the sender is none.
+        :raises SettingError: the domain or the sender is not valid.
         """
         _, subject = self._scope("opens", domain, sender)
         return self._statuses(subject if sender else f"@{subject}")
 
     def overview(self) -> dict[str, list[SwitchStatus]]:
-        """Return the same for each scope that has a setting of its own, by its name; ``account`` first."""
+        """Return the states for each scope with a setting of its own, by the name of the scope; ``account`` first."""
         found = {"account": self._statuses("@")}
         for scope, subject in self._switches.now().scopes():
             found[subject] = self._statuses(subject if scope == Scope.SENDER else f"@{subject}")
         return found
 
     def history(self, *, key: str = "", domain: str = "", sender: str = "", limit: int = 100) -> list[SettingChange]:
-        """Return the changes, newest first; those of all scopes if none is named.
+        """Return the changes, newest first; of all scopes if no scope is named.
 
         :param key: only this switch.
-        :param limit: at most so many.
+        :param limit: the number of changes at most.
         """
         scope, subject = self._scope("opens", domain, sender) if domain or sender else ("", "")
         return self._switches.history(key, scope, subject)[:limit]
@@ -174,14 +174,14 @@ def _mailbox(sender: str) -> str:
 
 
 def by_whom(given: str) -> str:
-    """Return the name under which a change is kept: the given one, or that of the user of the operating system."""
+    """Return the author of a change: the given name, or the user of the operating system."""
     return (given or _user())[:LONGEST_NAME]
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container without a name for its user
+    except (OSError, KeyError):  # in a container, the user may have no name
         return ""
 
 
@@ -190,12 +190,12 @@ LONGEST_TAG = 255
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag, and who has declared or retired it.
+    """A tag, with the author of its last change.
 
     :param configured: the tag is in ``MAILTRACK_TAGS``.
     :param retired: mail may not carry it any more.
-    :param by: who said so last; empty if that is the configuration alone.
-    :param at: when; nothing likewise.
+    :param by: the author; empty if only the configuration names the tag.
+    :param at: the time; ``None`` likewise.
     """
 
     name: str
@@ -206,10 +206,10 @@ class Tag:
 
 
 class Tags:
-    """Declares and retires tags. Where any is declared, mail with another one is refused; else any tag goes.
+    """Declares and retires tags. If any tag is declared, mail with another tag is refused.
 
-    :param declared: the tags, as sends ask for them.
-    :param switches: where changes are kept.
+    :param declared: the tags, as the send reads them.
+    :param switches: holds the changes.
     :param announcer: tells the host of each change, after it is committed.
     """
 
@@ -219,13 +219,13 @@ class Tags:
         self._announcer = announcer
 
     def add(self, name: str, *, by: str = "") -> None:
-        """Declare a tag, or take its retirement back. In force in every process within five seconds.
+        """Declare a tag, or end its retirement. The change is in force in every process within five seconds.
 
         Signal: ``settings_changed``, after commit. Nothing happens if the tag is in force already.
 
         :param name: up to 255 printable characters; upper and lower case are two tags.
-        :param by: who declares it; default: the user of the operating system.
-        :raises SettingError: it cannot be a tag.
+        :param by: the author of the change; default: the user of the operating system.
+        :raises SettingError: the name cannot be a tag.
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take the change.
         """
         if not isinstance(name, str) or not 0 < len(name) <= LONGEST_TAG or not name.isprintable() or not name.strip():
@@ -234,9 +234,9 @@ class Tags:
             self._change(name, "on", by)
 
     def retire(self, name: str, *, by: str = "") -> None:
-        """Refuse a tag from now on; figures of it stay. Takes and raises what :meth:`add` does.
+        """Refuse a tag from now on. Its figures stay. Parameters and exceptions are those of :meth:`add`.
 
-        :raises SettingError: it is not declared; the error names the nearest tag.
+        :raises SettingError: the tag is not declared; the text names the nearest tag.
         """
         known = self._declared.in_force()
         if name not in known:

@@ -1,4 +1,4 @@
-"""Tracking domains from their making to their end: made, checked, watched, used, left and removed."""
+"""Tracking domains: make, check, watch, use, leave and remove them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .host_names import Cname, advice, host_name, is_host_name, tracking_host
 log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
 
 RECHECK = timedelta(minutes=9)
-"""When a definite failure is looked at again; if it lasts, the domain is left. Promised: ten minutes."""
+"""The time until the second look at a definite failure. If it lasts, the domain is left, within ten minutes in all."""
 PATIENCE = timedelta(days=2)
-"""How long a verified domain is used although nobody can say whether it works."""
+"""The time for which a verified domain is used although its checks prove nothing."""
 DAILY, HOURLY, OFTEN = timedelta(days=1), timedelta(hours=1), timedelta(minutes=10)
 CONFIGURED = "configuration"
 
@@ -32,14 +32,14 @@ CONFIGURED = "configuration"
 class Domain:
     """A tracking domain, as an operator sees it.
 
-    :param record: the CNAME record that makes the host lead here.
-    :param sender_domains: whose mail carries links on the host.
-    :param account_default: whether all other mail does.
+    :param record: the CNAME record by which the host leads here.
+    :param sender_domains: the sender domains whose mail carries links on the host.
+    :param account_default: whether all other mail carries links on the host.
     :param status: ``not_verified``, ``pending`` or ``verified``.
-    :param reason: why the status is what it is, as a sentence.
-    :param findings: of the last check.
-    :param configured: the host is named in the configuration: used as configured, never left, never removed here.
-    :param advice: what would be better about the name; empty most often.
+    :param reason: the reason of the status, as a sentence.
+    :param findings: the findings of the last check.
+    :param configured: the configuration names the host. Such a host is used as configured, and never left or removed.
+    :param advice: advice about the name; empty most often.
     """
 
     host: str
@@ -59,8 +59,8 @@ class Domain:
 class Domains:
     """The tracking domains of one app.
 
-    :param table: where they are kept.
-    :param in_use: what sends ask, told of each change.
+    :param table: holds the domains.
+    :param in_use: the domains for the send, told of each change.
     :param checker: checks one host.
     :param configured: the hosts that the configuration names.
     :param senders: the sender domains that the configuration names.
@@ -81,18 +81,18 @@ class Domains:
         self._checker = checker
         self._configured = frozenset(configured)
         self._named = frozenset(filter(is_host_name, self._configured))
-        """Those of them that can be looked up: an app on a developer's machine is at an address."""
+        """The configured hosts with a name. On a developer's machine the host may be an address."""
         self._senders = frozenset(senders)
         self._announcer = announcer
 
     def create(self, primary: str, prefix: str, *, by: str = "") -> Domain:
-        """Make a tracking domain below a domain that mail is sent from; mail of that domain will use it.
+        """Make a tracking domain below a sender domain. Mail of the sender domain will use it.
 
-        The host is not checked yet, and carries no link before :meth:`check` has verified it.
+        The host is not checked yet. It carries no link before :meth:`check` has verified it.
 
         :param primary: a sender domain that is configured or has sent mail, or a domain above one.
         :param prefix: see :func:`~.host_names.tracking_host`.
-        :param by: who makes it.
+        :param by: the author.
         :return: the domain, with the record to set.
         :raises DomainError: the name breaks a rule, is taken, or nobody sends from the primary domain.
         """
@@ -107,12 +107,12 @@ class Domains:
             cure = "Choose a sender domain that is configured or has sent mail."
             raise DomainError(f"No mail is sent from {domain}. {cure}")
         if not self._table.add(self._new(host, by, sender_domains=(domain,))):
-            raise taken  # a moment ago, by somebody else
+            raise taken  # somebody else has just taken the name
         self._in_use.forget()
         return dataclasses.replace(self._found(host), advice=advice(prefix))
 
     def list(self) -> list[Domain]:
-        """Return all domains, those of the configuration included, by host."""
+        """Return all domains, with those of the configuration, by host."""
         rows = {row.host: row for row in self._table.rows()}
         unseen = {host: self._new(host, CONFIGURED) for host in self._configured - rows.keys()}
         return [self._domain(row) for _, row in sorted((unseen | rows).items())]
@@ -125,9 +125,9 @@ class Domains:
         return self._found(host_name(host))
 
     def check(self, host: str) -> Domain:
-        """Check a host now, and keep what was found.
+        """Check a host now, and keep the findings.
 
-        Signals: ``domain_verified`` or ``domain_failed`` where the status changes so, after commit.
+        Signals: ``domain_verified`` or ``domain_failed`` if the status changes so, after commit.
 
         :raises DomainError: there is no such domain.
         """
@@ -137,7 +137,7 @@ class Domains:
         return self._found(name)
 
     def attach(self, host: str, sender_domain: str = "") -> Domain:
-        """Have mail of a sender domain carry its links on *host*; without one, all mail that has no host of its own.
+        """Put the links of a sender domain on *host*; without one, the links of all mail without a host of its own.
 
         Another host of that sender domain loses it.
 
@@ -155,7 +155,7 @@ class Domains:
         return self._found(row.host)
 
     def detach(self, host: str, sender_domain: str = "") -> Domain:
-        """Take *host* away from a sender domain, or as the default; links that are out go on leading.
+        """Take *host* away from a sender domain, or as the default. Links that are out go on working.
 
         :raises DomainError: there is no such domain.
         """
@@ -165,7 +165,7 @@ class Domains:
         return self._found(row.host)
 
     def obstacles(self, host: str) -> Sequence[str]:
-        """Return what stands against the removal of a domain, in sentences; none: it can go.
+        """Return the objections to the removal of a domain, in sentences; empty: the domain can go.
 
         :raises DomainError: there is no such domain.
         """
@@ -182,15 +182,15 @@ class Domains:
         return found
 
     def mail_records(self, sender_domain: str) -> Sequence[DomainFinding]:
-        """Return what a sender domain has of SPF, DKIM and DMARC; nothing depends on them.
+        """Return the findings about SPF, DKIM and DMARC of a sender domain. Nothing depends on them.
 
-        :raises DomainError: it is no domain name.
+        :raises DomainError: *sender_domain* is not a domain name.
         """
         names = Names(self._checker.servers, allow_private=self._checker.allow_private)
         return mail_records(names, host_name(sender_domain))
 
     def links_out(self, host: str) -> int:
-        """Return how many mails may have links on a host, at the most.
+        """Return the highest possible number of mails with links on a host.
 
         :raises DomainError: there is no such domain.
         """
@@ -199,8 +199,8 @@ class Domains:
     def remove(self, host: str, *, force: bool = False) -> None:
         """Remove a domain.
 
-        :param force: also while it is used or has a DNS record: links that are out may break.
-        :raises DomainError: there is no such domain, or something stands against it; see :meth:`obstacles`.
+        :param force: also if the domain is used or has a DNS record. Links that are out may break.
+        :raises DomainError: there is no such domain, or there is an objection; see :meth:`obstacles`.
         """
         row = self._own_row(host)
         if not force and (found := self.obstacles(row.host)):
@@ -210,21 +210,21 @@ class Domains:
 
     @property
     def can_check(self) -> bool:
-        """Whether dnspython is installed, without which no host can be checked."""
+        """Whether dnspython is installed. Without it no host can be checked."""
         return installed()
 
     def watch(self) -> int:
-        """Check the hosts that are due, each by one machine only, and return how many this one has checked."""
+        """Check the due hosts, each by one machine only, and return the number that this machine has checked."""
         known = {row.host for row in self._table.rows()}
         for host in sorted(self._named - known):
             self._table.add(self._new(host, CONFIGURED))
         checked = 0
         for host in self._table.due(now()):
-            # By the clock of now, as the hosts before may have taken minutes.
+            # The clock is read for each host, because earlier hosts may have taken minutes.
             if self._table.lease(host, now()) and (row := self._table.find(host)) is not None:
                 try:
                     report = self._checker.check(host)
-                except Exception:  # a mistake of ours: the other hosts are checked all the same, this one later
+                except Exception:  # a mistake of ours must not stop the checks of the other hosts
                     log.exception("tracking domain %s cannot be checked", host)
                 else:
                     self._keep(row, report, now())
@@ -232,11 +232,11 @@ class Domains:
         return checked
 
     def watch_if_any(self) -> int:
-        """Watch, unless there is no tracking domain: links on the app's own host ask nobody outside."""
+        """Watch the domains, if there are any. Without tracking domains, nobody outside is asked."""
         return self.watch() if len(self._named) > 1 or self._table.rows() else 0
 
     def _keep(self, row: DomainRow, report: DomainReport, moment: datetime) -> None:
-        """Write down what a check found, with the status that follows from it."""
+        """Store the findings of a check, with the status that follows."""
         after = standing(row, report, moment, lasting=row.host in self._configured)
         self._table.change(
             row.host,
@@ -319,12 +319,12 @@ class Domains:
 
 
 def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting: bool = False) -> dict[str, Any]:
-    """Return the columns that say how a host stands after a check.
+    """Return the columns for the state of a host after a check.
 
-    A verified host is left at the second definite failure, after some minutes, or after two days of answers that
-    prove nothing; others stand as the check found them, unless it proved nothing.
+    A verified host is left at the second definite failure, some minutes after the first, or after two days of answers
+    that prove nothing. Other hosts take the result of the check, unless it proves nothing.
 
-    :param lasting: the host is of the configuration, so it is reported at once: it is used all the same.
+    :param lasting: the configuration names the host. It is used in any case, so a failure is reported at once.
     """
     levels = ("error", "unknown") if report.status != DomainStatus.VERIFIED else ("warning",)
     worst = next((each for each in report.findings if each.level in levels), None)
@@ -347,7 +347,7 @@ def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting:
 
 
 def _warn(row: DomainRow, ends: datetime | None, moment: datetime) -> None:
-    """Say in the log, once for each limit that it passes, that a certificate ends soon."""
+    """Log that a certificate ends soon, once for each limit."""
     before = urgency(row.certificate_ends, row.checked_at) if row.checked_at else 0
     if ends and (after := urgency(ends, moment)) > before:
         when = "at once" if after > 1 else "soon"

@@ -1,1 +1,1 @@
-"""The read side: what became of mails, and what is wrong with a set-up."""
+"""The read side: the figures of mails, and the faults of a set-up."""

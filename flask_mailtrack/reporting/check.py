@@ -1,4 +1,4 @@
-"""What is wrong with a set-up that started: the findings of ``flask mailtrack check``."""
+"""The findings of ``flask mailtrack check`` about a set-up that started."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _READER = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One finding of a check."""
 
     code: str
     level: str
@@ -63,7 +63,7 @@ def findings(
     stream: Stream | None = None,
     unwatched: Callable[[], list[str]] = list,
 ) -> Iterator[Finding]:
-    """Look at links, keys, mail, spool, stream, tables and routes, one after the other.
+    """Check links, keys, mail, spool, stream, tables and routes, one after the other.
 
     :param unwatched: returns the classes of connections whose mail is not tracked.
     """
@@ -89,10 +89,10 @@ def findings(
 def switch_findings(
     scopes: Mapping[str, Sequence[SwitchStatus]], trouble: str = "", *, paused: bool = False
 ) -> Iterator[Finding]:
-    """Yield what holds in each scope.
+    """Yield the switches in force of each scope.
 
     :param scopes: as :meth:`.OperatorSettings.overview` returns it.
-    :param trouble: why what is in force cannot be read.
+    :param trouble: the cause for which the settings cannot be read.
     """
     if trouble:
         yield Finding("C63", "warning", trouble)
@@ -105,10 +105,10 @@ def switch_findings(
 def domain_findings(
     rows: Sequence[DomainRow], configured: Collection[str], trouble: str = "", *, can_check: bool = True
 ) -> Iterator[Finding]:
-    """Yield how each tracking domain stands.
+    """Yield the state of each tracking domain.
 
-    :param configured: the hosts that the configuration names: they are used however they stand.
-    :param can_check: whether what domains are checked with is installed.
+    :param configured: the hosts that the configuration names. They are used in any state.
+    :param can_check: whether dnspython is installed, without which no domain can be checked.
     """
     if trouble:
         yield Finding("C64", "warning", trouble)
@@ -130,7 +130,7 @@ def _links(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("C11", "ok", f"{len(settings.secret_keys)} signing key(s), new links by the first")
     if settings.unsubscribe and settings.https:
-        # RFC 8058, section 4; nobody can see from here what the mail server signs.
+        # RFC 8058, section 4. The signature of the mail server cannot be seen from here, so this is only a reminder.
         yield Finding("C12", "ok", f"of list mail, DKIM must sign (in its h= tag): {', '.join(_SIGNED)}")
 
 
@@ -145,7 +145,7 @@ def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
     first, second, *older = (spool.directory for spool in journals[0].spools)
     try:
         make(first)
-        with tempfile.TemporaryFile(dir=first) as probe:  # permissions tell nothing of a full disk
+        with tempfile.TemporaryFile(dir=first) as probe:  # a real write, because permissions do not show a full disk
             probe.write(bytes(4096))
     except OSError as error:
         yield Finding("C20", "error", f"the spool {first} cannot be used: {error}")
@@ -159,7 +159,7 @@ def _spool(app: Flask, journals: Sequence[Journal]) -> Iterator[Finding]:
     if lost := [str(path) for place in places for path in bad_files(place, journals[-1].spools[0].stream)]:
         cure = "mend the table, then run flask mailtrack recover --quarantine"
         yield Finding("C26", "error", f"opt-outs that could not be stored are kept in {', '.join(lost)}: {cure}")
-    # A test's journal is meant to pass away.
+    # The journal of a test may be in a place that does not last.
     if not app.testing and (weak := weakness(first)):
         yield Finding("C22", "warning", f"the spool {first} is on {weak}")
     streams = {journal.spools[0].stream for journal in journals}
@@ -182,7 +182,7 @@ def _readers(directory: Path, size: int) -> Finding:
 
 
 def _stream(stream: Stream, limit: int) -> Finding:
-    # Something else may have the name of any of them.
+    # Any of these names may belong to something else than a directory.
     waiting, bad, refused, _ = (stream.length(key) for key in (EVENTS, BAD, REFUSED, OPTOUTS))
     stream.try_to_write()
     refusal = stream.refusal()
@@ -200,7 +200,7 @@ def _stream(stream: Stream, limit: int) -> Finding:
 
 
 def _tables(database: Database) -> Finding:
-    gone = database.file.vanished  # to look for its tables would make the file
+    gone = database.file.vanished  # asked first, because a look for the tables would make the file again
     if missing := missing_tables(database):
         cure = f"{gone}; restore it, or run db.create_all()" if gone else "run db.create_all() or a migration"
         return Finding("C30", "error", f"no table {', '.join(missing)}: {cure}")
@@ -219,8 +219,8 @@ def _columns(database: Database) -> Iterator[Finding]:
 
 
 def _ask(app: Flask, settings: Settings, method: str, path: str, **more: Any) -> TestResponse:
-    """Make a request as a reader's program does, who comes from outside and has seen nothing of this app."""
-    # The command has an app context; a request from outside has none, and ends its own with all that may fail there.
+    """Make a request as the program of a reader who comes from outside and has no cookie of this app."""
+    # A request from outside has its own app context, and runs the teardown functions, which may fail.
     given = {"base_url": settings.base_url, "headers": _READER, **more}
     return Context().run(app.test_client(use_cookies=False).open, settings.url_prefix + path, method=method, **given)
 
@@ -235,7 +235,7 @@ def _pixel(app: Flask, settings: Settings) -> Finding:
 
 
 def _one_click(app: Flask, settings: Settings) -> Finding:
-    # A token that is not ours must come as far as the token check; a login wall or CSRF is earlier.
+    # A foreign token must reach the check of the token. A login wall or a CSRF check would answer earlier.
     path, data = f"/{PATHS[Kind.UNSUBSCRIBE]}/check", {"List-Unsubscribe": "One-Click"}
     response = _ask(app, settings, "POST", path, data=data)
     if response.status_code != 404:
@@ -259,15 +259,15 @@ def _front_door(app: Flask, settings: Settings) -> Finding:
 
 
 def _is_asked(app: Flask, settings: Settings) -> bool:
-    """Say whether a request comes as far as the front door; that of another app is none of ours."""
+    """Say whether a request reaches the front door of this app. The door of another app does not count."""
     notice: list[Flask] = []
-    with suppress(Exception):  # what fails is told by the other findings
+    with suppress(Exception):  # other findings report the failure
         _ask(app, settings, "HEAD", f"/{PATHS[Kind.OPEN]}/check.gif", environ_overrides={NOTICE: notice})
     return any(asked is app for asked in notice)
 
 
 def _overrider(app: Flask) -> str:
-    """Return the name of the class between Flask and this app's that handles requests in its own way."""
+    """Return the name of the class between Flask and the app's own that handles requests in its own way."""
     for kind in type(app).__mro__:
         if kind is Flask:
             break
@@ -277,7 +277,7 @@ def _overrider(app: Flask) -> str:
 
 
 def _click(app: Flask, settings: Settings) -> Finding:
-    """Follow a link of nobody's by HEAD, which is answered like a click and not recorded."""
+    """Follow a link by HEAD, which is answered like a click and not recorded. The link is nobody's."""
     signer = Signer(settings.secret_keys, settings.app_id)
     target = f"{settings.base_url}/"
     link = signer.message(new_id()).click(signer.stamp(0, target))

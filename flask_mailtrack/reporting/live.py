@@ -1,7 +1,7 @@
-"""What only a look from outside can find: the findings of ``flask mailtrack check --live``.
+"""The findings of ``flask mailtrack check --live``, which only a look from outside can make.
 
-A cache, a proxy or a redirect in front of the app is invisible from within it. So the public address
-itself is asked, over the network, as a mail client and a mail provider would ask it.
+The app cannot see a cache, a proxy or a redirect in front of it. So the public address is asked over the network, as a
+mail client and a mail provider would ask it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @dataclass(frozen=True, slots=True)
 class OutsideReply:
-    """What came back over the network."""
+    """A reply from the network."""
 
     status: int
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """The headers, by lower-case name."""
 
 
 def live_findings(settings: Settings) -> Iterator[Finding]:
-    """Ask every public address for a pixel, twice, and for an unsubscribe, with tokens of nobody's.
+    """Ask each public address for a pixel, twice, and for an unsubscribe, with tokens that belong to nobody.
 
-    Nothing is recorded by it. Makes network requests, each of at most ten seconds.
+    Nothing is recorded. Each network request takes at most ten seconds.
     """
     for base_url in settings.base_urls() if settings.enabled else ():
         routes = f"{base_url}{settings.url_prefix}"
@@ -50,7 +50,7 @@ def live_findings(settings: Settings) -> Iterator[Finding]:
 def _pixel(routes: str) -> Finding:
     url = f"{routes}/{PATHS[Kind.OPEN]}/check.gif"
     _ask("GET", url)
-    answer = _ask("GET", url)  # the second one shows whether something kept the first
+    answer = _ask("GET", url)  # the second request shows whether a cache kept the first answer
     what = answer.headers.get("content-type", "")
     if answer.status != 200 or what != "image/gif":
         return Finding("C60", "error", f"{url} answers {answer.status} {what}: something stands before the app")
@@ -74,7 +74,7 @@ def _one_click(routes: str) -> Finding:
 
 
 def _longest(settings: Settings, routes: str) -> Finding:
-    """Follow the longest link that we make, by HEAD, which is not recorded."""
+    """Follow the longest possible link by HEAD, which is not recorded."""
     signer = Signer(settings.secret_keys, settings.app_id)
     target = f"{settings.base_url}/".ljust(MAX_CARRIED, "a")
     url = f"{routes}/{PATHS[Kind.CLICK]}/{signer.message(new_id()).click(signer.stamp(0, target))}"
@@ -86,7 +86,7 @@ def _longest(settings: Settings, routes: str) -> Finding:
 
 
 def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> OutsideReply:
-    # Not urllib, which would follow the redirect that is looked for.
+    # http.client, because urllib would follow the redirect that this check looks for.
     parts = urlsplit(url)
     connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = connect(parts.netloc, timeout=_SECONDS)

@@ -1,4 +1,4 @@
-"""What became of the mails: counts, and rates with what they are a rate of."""
+"""The figures of mails: counts, and rates with their denominators."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _OUT = (Status.SENT, Status.UNKNOWN, Status.SENDING)
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How often something happened, by people."""
+    """The number of actions of one kind, by people."""
 
     total: int
-    """Each time counts, in aggregate mode too."""
+    """All actions, also in aggregate mode."""
     unique: int
-    """Each recipient's copy counts once, where recipients are told apart."""
+    """Copies with at least one action. Copies in aggregate mode do not count, as they are not told apart."""
     of: int
-    """Copies by which it could have happened at all, and been told apart: the denominator of :attr:`rate`."""
+    """Copies that could have had an action and are told apart: the denominator of :attr:`rate`."""
     aggregate: int = 0
-    """Of ``total``, what was counted in aggregate mode: nobody knows by how many people."""
+    """The part of ``total`` from aggregate mode. The number of people behind it is unknown."""
     aggregate_of: int = 0
-    """Copies by which that could have happened."""
+    """Copies in aggregate mode that could have had an action."""
 
     @property
     def rate(self) -> float | None:
-        """``unique / of``, from 0 to 1; ``None`` where nothing could have happened, or nobody was told apart."""
+        """``unique / of``, from 0 to 1; ``None`` if ``of`` is 0."""
         return self.unique / self.of if self.of else None
 
 
@@ -49,9 +49,9 @@ class Stats:
     clicked: Tally
     unsubscribed: Tally
     machine: int
-    """Opens and clicks by proxies that nobody looked through, prefetchers, scanners and bots."""
+    """Opens and clicks by prefetchers, scanners, bots, and proxies without a reader."""
     unidentified: int = 0
-    """Opens and clicks of which nobody can say whose they were: neither in the tallies nor in ``machine``."""
+    """Opens and clicks of unknown visitors. They are neither in the tallies nor in ``machine``."""
 
 
 def stats(
@@ -62,7 +62,7 @@ def stats(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Stats:
-    """Return the figures of the messages that match all that is given.
+    """Return the figures of the messages that match all given conditions.
 
     :param tag: of the message.
     :param list_id: of the message.
@@ -104,9 +104,9 @@ def stats(
 
 
 def inactive(database: Database, since: date) -> list[str]:
-    """Return who has not been seen since a day, of those who got mail in deliverability mode before it.
+    """Return the people who got mail in deliverability mode before a day and have not been seen since.
 
-    :param since: a day in UTC; who was seen on it is not inactive.
+    :param since: a day in UTC. A person who was seen on this day is not inactive.
     """
     table = database.message
     measured = table.c.status.in_(_OUT) & (table.c.tracks_opens | table.c.tracks_clicks) & (table.c.recipient != "")

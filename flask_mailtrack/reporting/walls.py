@@ -1,8 +1,7 @@
-"""What stands between the network and our routes: the host's own hooks, asked one by one.
+"""The walls between the network and the routes: the host's own hooks, asked one by one.
 
-Flask calls ``before_request`` functions in the order in which they were registered, and the first one
-that answers keeps the others, and the route, from being asked. No extension can be before all of
-them, so what we cannot go round we name, with the cure.
+Flask calls ``before_request`` functions in the order of registration. The first function that answers keeps the others,
+and the route, from being called. No extension can be before all of them, so each wall is named here with its cure.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ _LET_PASS = 'let it pass where request.blueprint == "mailtrack"'
 
 
 def wall(app: Flask, path: str, base_url: str, **request: Any) -> str:
-    """Return, in words, which function of the host answers a request before our route can, and the cure.
+    """Return, in words, the host's function that answers a request before the route, and the cure.
 
-    Calls the host's ``before_request`` functions, as the request itself would.
+    The host's ``before_request`` functions are called, as the request itself would call them.
 
     :param path: below the root of *base_url*.
     :param request: more of the request, as for :meth:`flask.Flask.test_request_context`.
-    :return: empty if none does.
+    :return: empty if no function answers.
     """
     for function in app.before_request_funcs.get(None, ()):
-        # Each in a request of its own: that none has changed before.
+        # Each function gets a request of its own, which no other function has changed.
         with app.test_request_context(path, base_url=base_url, **request):
             try:
                 answer = app.ensure_sync(function)()
@@ -39,16 +38,16 @@ def wall(app: Flask, path: str, base_url: str, **request: Any) -> str:
             except Exception as error:
                 return f"{_named(function)} fails with {type(error).__name__}: {error}; {_LET_PASS}"
             if answer is not None:
-                # An HTTPException's response is Werkzeug's own class.
+                # The response of an HTTPException is Werkzeug's class, and not Flask's.
                 response = app.make_response(answer)
                 return f"{_kind(function, response, path)}: {_named(function)} answers; {_cure(response, path)}"
     return ""
 
 
 def blame(error: BaseException) -> str:
-    """Return which teardown function of the host raised *error*; empty if none did.
+    """Return the host's teardown function that raised *error*; empty if none did.
 
-    What fails there fails after our answer, and takes it from the reader all the same.
+    Such a failure comes after the answer was made, but the reader still gets no answer.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     for (outer, _), (inner, line) in itertools.pairwise(frames):
