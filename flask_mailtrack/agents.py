@@ -1,8 +1,8 @@
-"""What a User-Agent header says about the program that sent it: the tables, and the two ways to read them.
+"""The programs behind User-Agent headers: the tables, and the two ways to read them.
 
 Every sign is a regular expression for the beginning of a word, in lower case. Kinds are tried in the order of
-:data:`KINDS`: mail clients and image proxies come before the list of crawlers that others keep, because such
-lists take Outlook and Gmail's image proxy for crawlers.
+:data:`KINDS`. Mail clients and image proxies come before the list of crawlers, because such lists take Outlook and
+Gmail's image proxy for crawlers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 LIST = Path(__file__).with_name("crawlers.txt")
 
-# Each of them is in the User-Agent of browsers, apps and telephones of people, too.
+# These words are in the User-Agent of people's browsers, apps and telephones, too.
 _PEOPLES = {
     *("008/", "AP3A.240617.008", "Butterfly", "Code/1.", "Expanse", "Fever", "Fluid", "Podimo", "Sogou", "Sonic"),
     *("Feedly", "Notion/", "Viber", "WhatsApp"),
@@ -25,9 +25,9 @@ _MEANING = set("\\^$.|?*+()[]{}")
 
 
 def is_listed(user_agent: str) -> bool:
-    """Say whether *user_agent*, in the case in which it came, is a crawler's by the list.
+    """Say whether the list knows *user_agent*, in its original case, as a crawler.
 
-    A search for each of a thousand words takes less time than one expression that is all of them.
+    A search for each of a thousand words takes less time than one expression of all of them.
     """
     words, rest = _signs()
     return any(word in user_agent for word in words) or bool(rest.search(user_agent))
@@ -50,16 +50,16 @@ def _signs() -> tuple[tuple[str, ...], re.Pattern[str]]:
 
 
 LONGEST = 512
-"""Characters of a User-Agent that are read, so that a huge header costs no more than a long one."""
+"""Characters of a User-Agent that are read. A huge header costs no more than a long one."""
 
 Signs = Mapping[str, tuple[str, ...]]
-"""Name (of a provider, of a program) to the words that give it away."""
+"""From the name of a provider or a program to the words that give it away."""
 
 GMAIL_PREFETCH = (
     "mozilla/5.0 (windows nt 10.0; win64; x64) applewebkit/537.36 (khtml, like gecko) "
     "chrome/42.0.2311.135 safari/537.36 edge/12.246 mozilla/5.0"
 )
-"""Gmail loading images ahead while the user has a session open; not its image proxy.
+"""Gmail loads images ahead while the user has a session open. This is not its image proxy.
 
 https://bird.com/en-gb/blog/gmail-prefetching-images
 """
@@ -75,7 +75,7 @@ IMAGE_PROXIES: Signs = {
     "shortwave": ("shortwave",),
     "microsoft": ("outlookimageproxy",),
 }
-"""Mail providers that fetch an image when, and only when, their user looks at the mail."""
+"""Mail providers that fetch an image only when their user looks at the mail."""
 
 # Avast, AVG, Norton, Kaspersky, McAfee and Sophos are missing on purpose: people's own browsers and mail
 # programs carry these names.
@@ -99,7 +99,7 @@ SECURITY_SCANNERS: Signs = {
     "wheregoes": ("wheregoes",),
     "": (
         *("(?:security|url|mail|phish)[ -]?scanner", "checkphish", "phishtank", "censysinspect"),
-        # What no list names yet says what it does. A word is read from its beginning only.
+        # Unlisted programs often name their work. A word is read from its beginning only.
         r"[\w-]*(?:scann(?:er|ing)|sandbox|phish|malware|threat|detonat|inspector|reputation|safe ?links)",
         r"[\w-]*urldefen[cs]e",
     ),
@@ -158,7 +158,7 @@ MAIL_CLIENTS: Signs = {
     "KMail": ("kmail/", "kontact/"),
 }
 
-# CloudFront replaces every User-Agent unless it is told to forward it: that says nothing about the reader.
+# CloudFront replaces every User-Agent unless it is told to forward it, so the header says nothing about the reader.
 MASKED: Signs = {"": ("amazon cloudfront",)}
 
 HTTP_LIBRARIES: Signs = {
@@ -169,7 +169,7 @@ HTTP_LIBRARIES: Signs = {
         *("httpclient", "lua-resty", "libwww-perl", "lwp::", "guzzlehttp", "^php/", "^ruby", "faraday"),
         *("typhoeus", "httparty", "^node", "undici", "axios/", "^got[ /]", "^deno/", "^bun/", "^dart/"),
         *("reqwest/", "^hyper/", "restsharp/", r"\w*powershell/", "winhttp", "microsoft-cryptoapi"),
-        # What Office and Windows ask before they open a link, and in place of a person who browses.
+        # Office and Windows make these requests before they open a link, and not for a person who browses.
         *(r"microsoft office (?:\w+ )?discovery", "microsoft data access internet publishing", "microsoft-webdav"),
         *("microsoft office upload", "microsoft url control", "ms ?frontpage"),
     )
@@ -177,10 +177,10 @@ HTTP_LIBRARIES: Signs = {
 
 GENERIC_BOTS: Signs = {
     "": (
-        # CUBOT makes phones. A word is read from its beginning only, or a long one would cost its square.
+        # CUBOT makes phones. A word is read from its beginning only, else a long word would cost its square.
         r"\w*(?<!cu)bots?(?![a-z])",
         r"\w*(?:crawl|spider)",
-        # The habit of crawlers to say where they are explained: "(compatible; +https://…)".
+        # Crawlers usually name a page about themselves: "(compatible; +https://…)".
         r"(?<=\+)https?://",
         *("slurp", "ia_archiver", "archiver", "mediapartners-google", "googleother", "feedfetcher"),
         *("uptime", "pingdom", "statuscake", "site24x7", "datadog", "chrome-lighthouse", "link-?check"),
@@ -201,20 +201,20 @@ KINDS: tuple[tuple[str, Signs], ...] = (
     ("ua_generic_bot", GENERIC_BOTS),
     ("ua_native_http", NATIVE_HTTP),
 )
-"""The kinds of program, in the order in which they are tried; what is left is a browser, a crawler or unknown."""
+"""The kinds of program, in the order of the tries. All other programs are browsers, crawlers or unknown."""
 
 BROWSER_SIGNS: Signs = {
     "": (
         *("applewebkit", "gecko/", r"rv:\d", "khtml", "konqueror/", "webkit", "trident/", "msie ", "iemobile"),
         *("presto/", "opera", "opr/", "chrom(?:e|ium)/", "crios/", "firefox/", "fxios/", "safari/", "browser/"),
-        # On telephones of before, and in terminals.
+        # On old telephones, and in terminals.
         *("netfront", "uc ?browser", "ucweb", r"up\.(?:browser|link)", "openwave", "polaris/", "obigo", "dolfin"),
         *("teleca", "jasmine/", "semc-browser", "blackberry", "nokia", "series40", "docomo/", "kddi", "softbank"),
         *("vodafone", "sonyericsson", "samsung-", "lg-", "mot-", "alcatel", "playstation", "nintendo", "espial"),
         *("lynx/", r"links \(", "elinks", "w3m/", "dillo/", "netsurf/"),
     )
 }
-"""Engines and browsers: what names none of them is not taken for a person's."""
+"""Engines and browsers. A User-Agent without any of them does not count as a person's."""
 
 PROXY_CLIENTS: Mapping[str, str] = {
     "google": "Gmail",
@@ -228,7 +228,7 @@ PROXY_CLIENTS: Mapping[str, str] = {
     "microsoft": "Outlook",
 }
 
-# Ordered: nearly every browser also calls itself Chrome and Safari.
+# The order matters, because nearly every browser also calls itself Chrome and Safari.
 BROWSERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Edge", ("edg/", "edga/", "edgios/", "edge/")),
     ("Opera", ("opr/", "opios/", "opera")),
@@ -245,7 +245,7 @@ BROWSERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Internet Explorer", ("msie ", "trident/")),
 )
 
-# Ordered: Windows Phone claims to be Android and iPhone, and an iPhone "like Mac OS X".
+# The order matters: Windows Phone claims to be Android and iPhone, and an iPhone is "like Mac OS X".
 SYSTEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Windows Phone", ("windows phone",)),
     ("Android", ("android",)),
@@ -256,7 +256,7 @@ SYSTEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Linux", ("linux", "x11;")),
 )
 
-# System, word, device: an Android browser on a tablet is one that does not say "Mobile"; apps never say it.
+# System, word, device. An Android browser without "Mobile" is on a tablet; apps never say "Mobile".
 DEVICES: tuple[tuple[str, str, str], ...] = (
     ("iOS", "ipad", "tablet"),
     ("iOS", "iphone", "phone"),
@@ -278,14 +278,14 @@ class Agent:
     reason: str
     """The kind, in the words of a verdict's reasons: ``ua_image_proxy``, ``ua_browser``, …"""
     name: str = ""
-    """The provider, or for a mail client the program; empty where the kind is all that is known."""
+    """The provider, or the program of a mail client; empty if only the kind is known."""
     chrome: tuple[str, ...] = ()
     """The parts of the Chrome version of a browser: ``("126", "0", "0", "0")``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What a reader uses; fields that cannot be told are empty."""
+    """The client of a reader. Unknown fields are empty."""
 
     name: str = ""
     os: str = ""
@@ -294,7 +294,7 @@ class Client:
 
 
 def recognise(user_agent: str) -> Agent:
-    """Return the kind of program that *user_agent* stands for; never fails.
+    """Return the kind of program behind *user_agent*. Never fails.
 
     :param user_agent: the header as it came; NUL is dropped and only :data:`LONGEST` characters are read.
     """
@@ -302,10 +302,10 @@ def recognise(user_agent: str) -> Agent:
 
 
 def identify(user_agent: str) -> Client:
-    """Return the mail client or browser, the operating system and the device; never fails.
+    """Return the mail client or browser, the operating system and the device. Never fails.
 
-    Machines have no client. Of a reader behind an image proxy only the mail service is told: the system in
-    such a User-Agent is invented. Nothing is read out of Apple's bare ``Mozilla/5.0``.
+    Machines have no client. For a reader behind an image proxy only the mail service is returned, because the system in
+    such a User-Agent is invented. Apple's bare ``Mozilla/5.0`` tells nothing.
 
     :param user_agent: the header as it came, treated as in :func:`recognise`.
     """
@@ -324,10 +324,10 @@ def _pattern(signs: Signs) -> re.Pattern[str]:
 
 _MATCHERS = tuple((reason, _pattern(signs), tuple(signs)) for reason, signs in KINDS)
 _DEVICE = re.compile(r"\bandroid [\d.]+; [^;()]*")
-"""What an Android device is called: there are telephones named Bot and Spider."""
+"""The name of an Android device. It is left out of the search, because there are telephones named Bot and Spider."""
 _BROWSER = _pattern(BROWSER_SIGNS)
 _LISTED = {"ua_native_http", "ua_browser", "ua_unknown"}
-"""The kinds of which the list of crawlers is asked."""
+"""The kinds for which the list of crawlers is asked."""
 _CHROME = re.compile(r"\bchrome/([0-9.]+)", re.ASCII)
 
 

@@ -1,8 +1,7 @@
-"""Where a tracked link may lead, and how that is written in a ``Location`` header.
+"""The destinations of tracked links, and their form in a ``Location`` header.
 
-Both sides ask the same question: the send side before it wraps a link, the hit side before it
-redirects. What is not certain to mean the same thing to every browser is never wrapped, so the
-author's link stays as it was written.
+Both sides ask the same question: the send side before it wraps a link, and the hit side before it redirects. A URL that
+may mean different things to different browsers is never wrapped, so the author's link stays as it was written.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ Our other headers take 250; the rest is for those that the host adds.
 """
 
 MAX_CARRIED = 600
-"""Bytes of UTF-8 that a link carries itself; where a longer URL leads is looked up by reference.
+"""Bytes of UTF-8 that a link carries itself. A longer URL is looked up by reference.
 
 nginx tells uWSGI the path twice, and uWSGI reads 4,096 bytes in all. With 600 bytes here a path has about 900
 characters, which leaves 2 KB for the headers of a request. Such a link also stays under the 2,083 characters at
 which Outlook cuts.
 """
 
-# Everything that ends an authority in a browser, or that browsers and libraries read differently there.
+# Everything that ends an authority in a browser, or that browsers and libraries read in different ways there.
 _DESTINATION = re.compile(
     r"""https?://
         (?P<host>\[[0-9a-f:.]+\]|[^\s/?\#@\\:\[\]%<>"^`{|}]+)  # the latter: _NOT_IN_HOST
@@ -53,14 +52,14 @@ _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
 def refusal(url: str) -> str | None:
-    """Say why *url* must not be a destination, or ``None`` if it may be one.
+    """Return the reason for which *url* must not be a destination, or ``None``.
 
     :param url: a URL as a browser reads it from an attribute: entities decoded, stripped.
     :return: ``not_http``, ``placeholder`` (a template variable that somebody else fills in),
         ``too_long`` (over :data:`MAX_LENGTH` bytes) or ``unsafe`` (control characters,
         backslashes, userinfo, a host that is not one).
     """
-    # What is remembered must not grow with what is written into a mail.
+    # The memory must not grow with the text of a mail, so long URLs are not remembered.
     return _remembered(url) if is_carried(url) else _refusal(url)
 
 
@@ -82,12 +81,12 @@ def _refusal(url: str) -> str | None:
 
 
 def is_carried(url: str) -> bool:
-    """Say whether a link to *url* carries it; else it goes by reference."""
+    """Say whether a link carries *url* itself; else the link goes by reference."""
     return len(url) <= MAX_CARRIED and len(url.encode("utf-8", "surrogatepass")) <= MAX_CARRIED
 
 
 def can_be_answered(url: str) -> bool:
-    """Say whether an answer that leads to *url* gets through the proxies that stand before most apps."""
+    """Say whether an answer with *url* gets through the proxies that stand before most apps."""
     return is_carried(url) or len(quote(url, safe=_PRINTABLE)) <= MAX_LOCATION
 
 
@@ -101,9 +100,9 @@ def host_of(url: str) -> str:
 
 
 def is_well_formed(url: str) -> bool:
-    """Say whether *url* is written as RFC 3986 has it, but for letters that are not ASCII, which RFC 3987 adds.
+    """Say whether *url* is well-formed by RFC 3986, with letters that are not ASCII, which RFC 3987 adds.
 
-    A percent escape must be one, and together they must be UTF-8.
+    Each percent escape must be valid, and together they must be UTF-8.
     """
     if _NOT_WRITTEN.search(url) or url.count("#") > 1 or not url.isprintable():
         return False
@@ -115,9 +114,9 @@ def is_well_formed(url: str) -> bool:
 
 
 def is_public(host: str) -> bool:
-    """Say whether the public can reach *host*, as far as its name tells.
+    """Say whether the public can reach *host*, by its name.
 
-    :param host: of :func:`host_of`; empty, nobody knows.
+    :param host: a result of :func:`host_of`; an empty host is not known.
     """
     name = host.strip("[]").removesuffix(".")
     try:
@@ -128,42 +127,42 @@ def is_public(host: str) -> bool:
 
 @lru_cache(1_024)
 def location(url: str) -> str:
-    """Return *url* for a ``Location`` header: pure ASCII, and to a browser the same address.
+    """Return *url* for a ``Location`` header: pure ASCII, and the same address for a browser.
 
-    :param url: one that :func:`refusal` lets pass.
+    :param url: a URL that :func:`refusal` lets pass.
 
-    Only what ASCII cannot hold is percent-encoded, as UTF-8, the host too: the URL standard has a
-    browser decode a host before it applies IDNA, so it ends where the author's link would have
-    ended, whichever version of IDNA that browser follows.
+    Only characters outside ASCII are percent-encoded, as UTF-8, also in the host. By the URL standard a browser
+    decodes a host before it applies IDNA. So the redirect ends at the same place as the author's link, whichever
+    version of IDNA the browser follows.
     """
     return quote(url, safe=_PRINTABLE)
 
 
 class Blocked:
-    """Where links lead no more, by the host's word, however a link or the word spells it.
+    """The blocked destinations of the configuration, in any spelling.
 
-    :param entries: hosts, each with all that is below it; whole URLs; ids of messages.
+    :param entries: hosts, each with its sub-domains; whole URLs; ids of messages.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._entries = frozenset(map(_entry, entries))
 
     def __call__(self, message_id: UUID, url: str) -> bool:
-        """Say whether the link of a message to *url* is among them."""
+        """Say whether the link of a message to *url* is blocked."""
         if not self._entries:
             return False
         return str(message_id) in self._entries or not self._entries.isdisjoint(_targets(url))
 
 
 def same_host(host: str) -> str:
-    """Return the one spelling of a host that all its spellings share: names as Unicode, addresses as numbers.
+    """Return one spelling for all spellings of a host: names as Unicode, addresses as numbers.
 
     :raises ValueError: it is none.
     """
     if host.startswith("["):
         address = IPv6Address(host[1:-1])
         return str(address.ipv4_mapped or f"[{address}]")
-    # As the URL standard has a browser do it: fold, leave out what is not seen, and only then look at the dots.
+    # In the order of the URL standard: fold, drop invisible characters, and only then look at the dots.
     folded = "".join(letter for letter in unicodedata.normalize("NFKC", host) if letter not in _UNSEEN)
     folded = unicodedata.normalize("NFC", "".join(map(str.lower, folded)).translate(_DOTS)).removesuffix(".")
     labels = [_unicode(label) for label in folded.split(".")]
@@ -173,7 +172,7 @@ def same_host(host: str) -> str:
 
 
 def same_url(url: str) -> str:
-    """Return the one spelling of an http(s) URL that all its spellings share, without its fragment.
+    """Return one spelling for all spellings of an http(s) URL, without its fragment.
 
     :raises ValueError: it is none.
     """
@@ -189,7 +188,7 @@ def same_url(url: str) -> str:
 
 _PORTS = {"http": "80", "https": "443"}
 _DOTS = str.maketrans(dict.fromkeys("\u3002\uff61", "."))
-# What IDNA ignores (UTS 46), and eyes do not see.
+# Invisible characters that IDNA ignores (UTS 46).
 _UNSEEN = frozenset("\u00ad\u034f\u180b\u180c\u180d\u200b\u2060\u2064\ufeff").union(map(chr, range(0xFE00, 0xFE10)))
 _ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
@@ -197,7 +196,7 @@ _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 
 def _entry(entry: str) -> str:
-    """Return an entry of the list in the spelling in which it is compared; what is none stays as it is."""
+    """Return an entry of the list in the spelling for comparisons. An entry that is not valid stays as it is."""
     try:
         return same_url(entry) if "://" in entry else same_host(entry)
     except ValueError:
@@ -206,7 +205,7 @@ def _entry(entry: str) -> str:
 
 @lru_cache(1_024)
 def _targets(url: str) -> frozenset[str]:
-    """Return what stands for *url* in the list: itself, its host, and for a name all hosts above."""
+    """Return the entries that would block *url*: the URL, its host, and for a name all hosts above."""
     try:
         whole = same_url(url)
     except ValueError:
@@ -232,7 +231,7 @@ def _unicode(label: str) -> str:
 
 
 def _number(labels: list[str]) -> str:
-    """Read an IPv4 address as browsers do: one to four numbers, decimal, octal or hexadecimal; empty if it is none.
+    """Read an IPv4 address as browsers do: one to four decimal, octal or hexadecimal numbers; empty if it is none.
 
     https://url.spec.whatwg.org/#concept-ipv4-parser
     """
@@ -255,7 +254,7 @@ def _whole(label: str) -> int:
 
 
 def _escapes(text: str) -> str:
-    """Write each escape in one way: only where it is needed, in upper case; and so all that is not ASCII."""
+    """Write each escape in one way: only if needed, in upper case. Characters outside ASCII are escaped, too."""
 
     def once(found: re.Match[str]) -> str:
         letter = chr(int(found[1], 16))
@@ -265,7 +264,7 @@ def _escapes(text: str) -> str:
 
 
 def _straight(path: str) -> str:
-    """Return a path without what goes in a circle (RFC 3986, section 5.2.4)."""
+    """Return a path without dot segments (RFC 3986, section 5.2.4)."""
     kept: list[str] = []
     segments = path.split("/")[1:]
     for segment in segments:
@@ -284,8 +283,8 @@ def _is_host(host: str) -> bool:
             return IPv6Address(host[1:-1]) is not None
         except ValueError:
             return False
-    # Werkzeug measures each label of a Location, percent signs and all, and raises where one is too long.
+    # Werkzeug measures each label of a Location with its percent signs, and raises if one is too long.
     if not all(0 < len(quote(label)) <= _LONGEST_LABEL for label in host.removesuffix(".").split(".")):
         return False
-    # A browser folds "℀" to "a/c", and then there is no such host.
+    # A browser folds "℀" to "a/c", which is no host.
     return not _NOT_IN_HOST.search(unicodedata.normalize("NFKC", host))

@@ -1,8 +1,8 @@
-"""How much is known of a reader: the three modes, and how the id of a message says which one it is.
+"""The three modes, which say how much is known of a reader. The id of a message names its mode.
 
-The id is inside every token, under the signature, so a hit knows its mode without a database and
-before anything touches the disk. Ids of the two quiet modes are UUIDv8 (RFC 9562, section 5.8), with
-the time where UUIDv7 has it; which of the two is said by the highest bit behind the version.
+The id is inside every token, under the signature. So a hit knows its mode without the database, and before anything
+touches the disk. Ids of the two quiet modes are UUIDv8 (RFC 9562, section 5.8), with the time in the same place as in
+UUIDv7. The highest bit behind the version tells the two modes apart.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from hashlib import blake2b
 
 
 class Mode(StrEnum):
-    """What opens and clicks are kept of."""
+    """The mode in which opens and clicks are kept."""
 
     INDIVIDUAL = "individual"
-    """Of each recipient's copy."""
+    """For each recipient's copy."""
     AGGREGATE = "aggregate"
-    """Of all copies together: they carry the same pixel and the same links."""
+    """For all copies together, which carry the same pixel and the same links."""
     DELIVERABILITY = "deliverability"
-    """Of each recipient, but only the last day on which they were seen."""
+    """For each recipient, but only the last day on which the recipient was seen."""
 
 
 _VERSION = 76
 _WHICH = 1 << 75
-# MariaDB's type refuses a UUIDv8 that has nothing but zeros behind the variant, one in 64, as if it were a UUIDv1
-# that it has turned round to sort it.
+# MariaDB's type refuses a UUIDv8 with only zeros behind the variant, which is one in 64. It takes such an id for a
+# UUIDv1 in MariaDB's own order for sorting.
 _NOT_TURNED = 1 << 61
 
 
 def marked(identifier: uuid.UUID, mode: Mode) -> uuid.UUID:
-    """Return *identifier*, a UUIDv7, so that it says *mode*; it stays as it is if that is ``individual``."""
+    """Return *identifier*, a UUIDv7, changed to name *mode*. For ``individual`` it stays as it is."""
     if mode == Mode.INDIVIDUAL:
         return identifier
     bare = identifier.int & ~(0xF << _VERSION | _WHICH) | _NOT_TURNED
@@ -40,20 +40,20 @@ def marked(identifier: uuid.UUID, mode: Mode) -> uuid.UUID:
 
 
 def mode_of(identifier: uuid.UUID) -> Mode:
-    """Return the mode that the id of a message says."""
+    """Return the mode in the id of a message."""
     if identifier.int >> _VERSION & 0xF != 8:
         return Mode.INDIVIDUAL
     return Mode.DELIVERABILITY if identifier.int & _WHICH else Mode.AGGREGATE
 
 
 def counter_id(day: date, *about: str) -> uuid.UUID:
-    """Return the id under which all is counted that is sent on *day* and is about the same things.
+    """Return the id of the counter for all mail of one kind on *day*.
 
-    It is the same in every process and for every recipient: a newsletter that is sent in a loop, one
-    mail to each, must not get a counter for each.
+    The id is the same in every process and for every recipient, because a newsletter that is sent in a loop must not
+    get a counter for each mail.
 
     :param day: in UTC.
-    :param about: what tells counters apart; never anything that differs from recipient to recipient.
+    :param about: the words that tell counters apart; never a word that differs from recipient to recipient.
     """
     milliseconds = int(datetime.combine(day, time(), UTC).timestamp() * 1000)
     digest = int.from_bytes(blake2b("\0".join(about).encode("utf-8", "surrogatepass"), digest_size=10).digest())

@@ -1,6 +1,6 @@
-"""The list of known networks: reads it, writes it, and looks an address up by one bisection.
+"""The list of known networks: reads and writes the list, and looks up an address by one bisection.
 
-Our own format is lines of text, in sections; each says since when it is known, and from where:
+The package's own format is lines of text in sections. Each section has a date and a source:
 
 .. code-block:: text
 
@@ -36,14 +36,14 @@ KINDS = ("certain", "probable", "apple")
 fetches images for Apple's mail programs, and carries its users' browsing.
 """
 OWN = "own"
-"""The kind of the sender's own networks, which stands before all of them."""
+"""The kind of the sender's own networks, which is stronger than all others."""
 
 
 class Network(NamedTuple):
-    """What is known of the network of an address."""
+    """The facts about the network of an address."""
 
     kind: str = ""
-    """One of :data:`KINDS`, or :data:`OWN`; empty: nothing is known."""
+    """One of :data:`KINDS`, or :data:`OWN`; empty: unknown."""
     provider: str = ""
 
 
@@ -51,12 +51,12 @@ NOWHERE = Network()
 
 
 class Block(NamedTuple):
-    """A CIDR block. The standard library's takes ten times as long to make, and lists have a hundred thousand."""
+    """A CIDR block. The standard library's class takes ten times as long, and lists have a hundred thousand blocks."""
 
     version: int
     first: int
     size: int
-    """Bits that its addresses have in common."""
+    """The number of bits that all addresses share."""
 
     @classmethod
     def read(cls, text: str) -> Block:
@@ -106,7 +106,7 @@ class _Ranges:
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._networks: list[Network] = []
-        # CIDR blocks are disjoint or nested, so an inner one comes right after one that ends no earlier.
+        # CIDR blocks are disjoint or nested, so an inner block comes right after a block that ends no earlier.
         for start, end, network in sorted(ranges, key=lambda found: (found[0], -found[1])):
             if not self._ends or end > self._ends[-1]:
                 self._starts.append(start)
@@ -119,10 +119,10 @@ class _Ranges:
 
 
 class Networks:
-    """Ranges of addresses and what they are, IPv4 and IPv6.
+    """Ranges of IPv4 and IPv6 addresses, with their kinds.
 
-    :param ranges: kind, provider and CIDR block. Blocks of one kind may be nested: the outer one counts.
-        Of several kinds the strongest counts.
+    :param ranges: kind, provider and CIDR block. Of nested blocks of one kind the outer one counts. Of several
+        kinds the strongest counts.
     """
 
     def __init__(self, ranges: Iterable[tuple[str, str, Block]] = ()) -> None:
@@ -135,10 +135,10 @@ class Networks:
         self._families = {v: [_Ranges(found[key]) for key in order if key[0] == v] for v in (4, 6)}
 
     def find(self, address: str | None) -> Network:
-        """Return the network of *address*; never fails, and keeps nothing of it.
+        """Return the network of *address*. Never fails, and keeps nothing of the address.
 
-        :param address: ``request.remote_addr``, whole. What is no address is nowhere; IPv4 inside IPv6
-            (``::ffff:…``) is IPv4.
+        :param address: ``request.remote_addr``, whole. Text that is no address has no network. IPv4 inside IPv6
+            (``::ffff:…``) counts as IPv4.
         """
         try:
             version, number = _number((address or "").partition("%")[0])  # a zone is a name inside one machine
@@ -155,7 +155,7 @@ class Networks:
 BUNDLED = Path(__file__).with_name("networks.txt")
 APPLE = "https://mask-api.icloud.com/egress-ip-ranges.csv"
 
-# Wider than any block of one company for one purpose: such a line is a mistake, and a costly one.
+# No company has a wider block for one purpose, so a line with one is a mistake, and a costly one.
 _WIDEST = {4: 8, 6: 20}
 _SECTION = re.compile(r"\[(\w+)\]\s+(\S+)\s*(.*)")
 _PROVIDER = re.compile(r"[a-z0-9-]{1,32}")
@@ -164,7 +164,7 @@ _PROVIDER = re.compile(r"[a-z0-9-]{1,32}")
 class BadNetworks(ValueError):
     """A list that cannot be used.
 
-    :param problems: number and trouble of each bad line, from 1.
+    :param problems: number, from 1, and problem of each bad line.
     """
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
@@ -177,7 +177,7 @@ class Section:
     """The networks of one kind."""
 
     day: date
-    """When they were known to be right."""
+    """The day on which the networks were right."""
     source: str
     blocks: tuple[tuple[str, Block], ...]
     """Provider and CIDR block."""
@@ -188,7 +188,7 @@ Sections = Mapping[str, Section]
 
 
 def load(path: str) -> Sections:
-    """Return the host's own list if there is one, or ours.
+    """Return the host's own list if there is one, else the package's.
 
     :param path: ``MAILTRACK_NETWORKS``; the file may not be there yet.
     :raises BadNetworks: the file is no list.
@@ -199,21 +199,21 @@ def load(path: str) -> Sections:
 
 
 def networks_of(sections: Sections, own: Iterable[str] = ()) -> Networks:
-    """Return *sections* in the form in which addresses are looked up.
+    """Return *sections* in the form for looking up addresses.
 
-    :param own: the sender's own networks, of which nothing else is asked.
+    :param own: the sender's own networks.
     """
     known = ((kind, provider, block) for kind, part in sections.items() for provider, block in part.blocks)
     return Networks(chain(((OWN, "", Block.read(text)) for text in own), known))
 
 
 def oldest(sections: Sections) -> tuple[str, date]:
-    """Return the kind that has not been renewed for the longest time, and since when."""
+    """Return the kind with the oldest date, and the date."""
     return min(((kind, part.day) for kind, part in sections.items()), key=lambda found: found[1])
 
 
 def read(text: str) -> Sections:
-    """Read a list in our own format.
+    """Read a list in the package's own format.
 
     :raises BadNetworks: with every line that is wrong.
     """
@@ -244,9 +244,9 @@ def read(text: str) -> Sections:
 
 
 def read_apple(text: str, day: date) -> Section:
-    """Read Apple's list. Blocks that lie side by side become one: where in the world they are is not kept.
+    """Read Apple's list. Adjacent blocks become one, because their places in the world are not kept.
 
-    :param day: when it was downloaded.
+    :param day: the day of the download.
     :raises BadNetworks: with every line that is wrong.
     """
     found: list[Block] = []
@@ -259,7 +259,7 @@ def read_apple(text: str, day: date) -> Section:
 def merged(present: Sections, text: str, day: date) -> Sections:
     """Return the list that results from a downloaded file.
 
-    Apple's is one kind of several, so it replaces that kind; a list of our own format replaces everything.
+    Apple's list is of one kind, so it replaces that kind. A list in the package's own format replaces everything.
 
     :param present: the list so far.
     :param day: today.
@@ -272,9 +272,9 @@ def merged(present: Sections, text: str, day: date) -> Sections:
 
 
 def write(path: Path, sections: Sections) -> None:
-    """Write a list so that a reader sees the old one or the new one, whole.
+    """Write a list. A reader sees the whole old list or the whole new one.
 
-    :raises OSError: it cannot be written; the old one stays.
+    :raises OSError: the list cannot be written; the old one stays.
     """
     lines = ["# Networks of machines that touch mail. Written by: flask mailtrack networks update"]
     for kind in (k for k in KINDS if k in sections):
@@ -286,7 +286,7 @@ def write(path: Path, sections: Sections) -> None:
             file.write("\n".join([*lines, ""]))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # of nobody's secrets; workers may run as another user
+        os.chmod(name, 0o644)  # the list holds no secret, and workers may run as another user
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
@@ -321,7 +321,7 @@ def _section(line: str) -> tuple[str, date, str]:
 
 
 def _joined(blocks: list[Block]) -> Iterator[Block]:
-    """Yield blocks that cover the same addresses, and are as few as can be."""
+    """Yield the smallest number of blocks that cover the same addresses."""
     done: list[Block] = []
     for block in sorted(blocks):
         if done and done[-1].version == block.version and block.last <= done[-1].last:
@@ -334,7 +334,7 @@ def _joined(blocks: list[Block]) -> Iterator[Block]:
 
 
 def _whole(one: Block, other: Block) -> Block | None:
-    """Return the block of which the two are the halves, if they are."""
+    """Return the block of two halves, if the two blocks are halves of one."""
     if (one.version, one.size, one.last + 1) != (other.version, other.size, other.first):
         return None
     whole = Block(one.version, one.first, one.size - 1)

@@ -1,4 +1,4 @@
-"""What is kept of an address and of a user agent, decided before anything touches the disk."""
+"""The parts of an address and of a user agent that are kept, decided before anything touches the disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ANGLE_ADDRESS = re.compile(r"<([^<>]+)>\s*\Z")
 def bare_ip(address: str | None) -> str | None:
     """Return *address* without the port that some gateways add: ``203.0.113.7:51234``, ``[2001:db8::1]:443``.
 
-    :param address: ``REMOTE_ADDR``, which ProxyFix takes from their header as it is.
+    :param address: ``REMOTE_ADDR``. ProxyFix takes it from the header of such gateways as it is.
     """
     if not address or ":" not in address:
         return address
@@ -34,62 +34,62 @@ def bare_ip(address: str | None) -> str | None:
 
 
 def keep_ip(address: str | None, mode: str, salt: bytes, day: date) -> str:
-    """Return what may be stored of an IP address.
+    """Return the part of an IP address that may be stored.
 
     :param address: ``request.remote_addr``; anything that is not an IP address gives ``""``.
     :param mode: ``truncate`` keeps the /24 of IPv4 and the /48 of IPv6; ``full`` keeps all;
         ``hash`` keeps a keyed hash that cannot be compared across days; ``none`` keeps nothing.
     :param salt: the key of ``hash``.
-    :param day: what ``hash`` is bound to.
+    :param day: the day to which ``hash`` is bound.
     """
     if mode == "none" or not address:
         return ""
-    if mode == "truncate" and (found := _IPV4.fullmatch(address)):  # as below, without the objects
+    if mode == "truncate" and (found := _IPV4.fullmatch(address)):  # the same result as below, without objects
         return f"{found[1]}0"
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return ""
     if isinstance(ip, ipaddress.IPv6Address):
-        # A zone is a name inside one machine, and free text in a forged header.
+        # A zone is a name inside one machine. In a forged header it could be any text.
         ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip))
     if mode == "full":
         return str(ip)
     if mode == "hash":
         return blake2b(f"{day}/{ip}".encode(), key=salt[:64], digest_size=12).hexdigest()
     if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.sixtofour or ip  # the first 48 bits of 6to4 are somebody's whole IPv4 address
+        ip = ip.sixtofour or ip  # the first 48 bits of 6to4 hold a whole IPv4 address
     host_bits = 8 if ip.version == 4 else 80
     return str(type(ip)(int(ip) >> host_bits << host_bits))
 
 
 def clean(text: str, limit: int) -> str:
-    """Return *text* fit for any database: no NUL (PostgreSQL refuses it), no lone surrogates, cut to *limit*."""
+    """Return *text* for any database: no NUL, which PostgreSQL refuses, no lone surrogates, cut to *limit*."""
     return text[:limit].replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def legible(said: bytes | str, limit: int) -> str:
-    """Return what another machine said in one line of at most *limit* characters, without control characters."""
+    """Return another machine's answer as one line of at most *limit* characters, without control characters."""
     text = said[: 4 * limit].decode("utf-8", "replace") if isinstance(said, bytes) else said[: 4 * limit]
     return clean(" ".join("".join(c if c.isprintable() else " " for c in text).split()), limit)
 
 
 @lru_cache(1_024)
 def normalise(address: str) -> str:
-    """Return the spelling under which an address is compared: one for each mailbox, however it is written.
+    """Return the spelling of an address for comparisons: one for each mailbox, however the address is written.
 
-    Bare, lower-case, NFC, without quotes that say nothing, without a route or comments, its domain in
-    IDNA and without a last dot. What is no address comes back as it is, but for case, form and blank ends.
+    The result is bare, in lower case and NFC, without needless quotes, route and comments. Its domain is in IDNA and
+    has no last dot. Of a text that is no address, only case, form and blank ends change.
 
-    The local part is lower-cased too. RFC 5321, section 2.4, lets a server tell the cases apart, but
-    hardly any does, and mailing somebody who has unsubscribed is the worse mistake.
+    The local part is lower-cased, too. RFC 5321, section 2.4, lets a server tell the cases apart, but hardly any
+    server does. A mail to somebody who has unsubscribed would be the worse mistake.
     """
     written = unicodedata.normalize("NFC", address)
-    # What is in angle brackets is the address, also behind a name that looks like another one:
-    # the parser takes the name for it, or, since Python 3.13, neither.
+    # The address is in the angle brackets, even if the name before them looks like an address. The parser would take
+    # the name, or, since Python 3.13, nothing.
     angle = _ANGLE_ADDRESS.search(written)
     bare = angle[1] if angle else written
-    # A route is obsolete, and to be ignored (RFC 5321, section 4.1.1.3).
+    # A route is obsolete, and must be ignored (RFC 5321, section 4.1.1.3).
     bare = _ROUTE.sub("", bare.strip())
     if not angle or _COMMENT.search(bare):
         bare = _parsed(bare) or bare
@@ -100,15 +100,15 @@ def normalise(address: str) -> str:
 
 
 def _parsed(written: str) -> str:
-    """Return what the parser of the library takes for the address; empty if that is none, or it gives up."""
+    """Return the address that the library's parser finds; empty if there is none, or the parser gives up."""
     try:
         return parseaddr(written)[1]
-    except (RecursionError, ValueError, IndexError, TypeError):  # thousands of brackets, and other rubbish
+    except (RecursionError, ValueError, IndexError, TypeError):  # thousands of brackets and other broken input
         return ""
 
 
 def _unquoted(local: str) -> str:
-    """Return a local part without quotes, if it means the same without: RFC 5321, section 4.1.2."""
+    """Return a local part without quotes, if it means the same without them: RFC 5321, section 4.1.2."""
     if len(local) < 2 or local[0] != '"' or local[-1] != '"':
         return local
     plain = _PAIR.sub(r"\1", local[1:-1])
@@ -119,7 +119,7 @@ def _unquoted(local: str) -> str:
 
 
 def _domain(domain: str) -> str:
-    """Return a domain in the one spelling in which it is looked up."""
+    """Return a domain in the spelling for comparisons."""
     if not domain.isascii():
         try:
             domain = domain.encode("idna").decode().lower()
@@ -129,9 +129,9 @@ def _domain(domain: str) -> str:
 
 
 def mask(address: str) -> str:
-    """Return an address as its owner will know it and a stranger will not: ``a•••@e•••.org``.
+    """Return an address that its owner recognises and a stranger does not: ``a•••@e•••.org``.
 
-    One letter is shown of what has at least two, and the top-level domain of what has one.
+    One letter is shown of a part with at least two, and the top-level domain if there is one.
     """
     local, at, domain = address.rpartition("@")
     if not at:

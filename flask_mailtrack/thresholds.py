@@ -1,4 +1,4 @@
-"""Where machines end and people begin: the numbers behind the verdicts."""
+"""The thresholds between machines and people: the numbers behind the verdicts."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What ``MAILTRACK_THRESHOLDS`` may change. Zero switches a sign off.
+    """The thresholds that ``MAILTRACK_THRESHOLDS`` may change. Zero switches a sign off.
 
-    All are seconds, but for :attr:`min_chrome`. The defaults are those of scanners that were watched at
-    work; https://github.com/warmbly/warmbly/issues/410 and mautic's issues 9798 and 16263 tell of some.
+    All are seconds, except :attr:`min_chrome`. The defaults come from scanners that were watched at work;
+    https://github.com/warmbly/warmbly/issues/410 and mautic's issues 9798 and 16263 describe some.
     """
 
     instant: float = 3
-    """After sending: no person can have reacted yet."""
+    """Time after sending in which no person can have reacted yet."""
     open_window: float = 60
-    """After sending: an open is a weak sign of a machine."""
+    """Time after sending in which an open is a weak sign of a machine."""
     click_window: float = 30
-    """The same for a click; shorter, since people who wait for a mail click at once."""
+    """The same for a click. It is shorter, because people who wait for a mail click at once."""
     probable: float = 600
-    """After sending: to come from a filter's network, where also people browse, is a weak sign."""
+    """Time after sending in which a filter's network is a weak sign. People browse from such networks, too."""
     burst: float = 5
-    """In which one address follows two links of a message: a machine did both."""
+    """Time in which two links of a message from one address are a machine's."""
     sweep: float = 10
-    """In which nearly all links of a message are followed, from wherever: a machine did it all."""
+    """Time in which nearly all links of a message, from any addresses, are a machine's."""
     honeypot: float = 10
-    """Before and after the hidden link was followed: what was clicked, a machine clicked."""
+    """Time before and after a hit on the hidden link in which clicks are a machine's."""
     shadow: float = 60
-    """After a person's click: the same link from another address and system is a scanner's second look."""
+    """Time after a person's click in which the same link from another address and system is a scanner's second look."""
     min_chrome: float = 100
-    """Major version below which Chrome is a weak sign: scanners invent 60 to 99."""
+    """Major version below which Chrome is a weak sign. Scanners invent versions from 60 to 99."""
 
 
 DEFAULTS = Thresholds()

@@ -1,7 +1,6 @@
-"""Sign and read the links that go out: opens, clicks, unsubscribes, preferences.
+"""Signs and reads the links that go out: opens, clicks, unsubscribes, preferences.
 
-A token is 68 lower-case base32 characters, so it survives whatever changes the case of a link, and
-needs no escaping anywhere:
+A token is 68 lower-case base32 characters. So it survives a change of case, and needs no escaping anywhere:
 
 .. code-block:: text
 
@@ -59,25 +58,25 @@ _SOFT_BREAK = re.compile(r"=?[\r\n]+[ \t]*|=(?=[a-zA-Z0-9_/-])")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a valid token says."""
+    """The content of a valid token."""
 
     kind: Kind
     message_id: uuid.UUID
     link: int
     ref: str
     key: int
-    """Which key signed it: 0 is the newest."""
+    """The number of the key that signed the token: 0 is the newest."""
     list_id: str = ""
-    """The list that a link without a mail is about; empty: everything, or the list of the mail."""
+    """The list of a link without a mail; empty: everything, or the list of the mail."""
 
     @property
     def quiet(self) -> bool:
-        """Whether a person's link went out in a mode that keeps no addresses, which the id may not say."""
+        """Whether a personal link went out in a mode that keeps no addresses. The id may not name that mode."""
         return self.kind in (Kind.UNSUBSCRIBE, Kind.PREFERENCES) and bool(self.link & _QUIET)
 
     @property
     def narrow(self) -> bool:
-        """Whether it is about the list of its message only: the page of choices behind an unsubscribe page."""
+        """Whether the token is about the list of its message only, as behind an unsubscribe page."""
         return self.kind == Kind.PREFERENCES and bool(self.link & _NARROW)
 
 
@@ -87,11 +86,11 @@ class LinkStamp(NamedTuple):
     ref: str
     middle: bytes
     text: str
-    """The middle as it stands in a link."""
+    """The middle part of the token."""
     tail: str
-    """What follows the tag: a slash and the destination."""
+    """The text behind the tag: a slash and the destination."""
     app: bool = False
-    """Whether an app may open the link, which its system knows by the path."""
+    """Whether an app may open the link. The phone knows that by the path."""
 
 
 class MessageTokens:
@@ -114,9 +113,9 @@ class MessageTokens:
         return self.clicks("", [stamp])[0]
 
     def clicks(self, prefix: str, stamps: Iterable[LinkStamp], app_prefix: str = "") -> list[str]:
-        """Return *prefix* and :meth:`click` for each of *stamps*; what they share is computed once.
+        """Return *prefix* and :meth:`click` for each of *stamps*. Shared parts are computed once.
 
-        :param app_prefix: stands before links that an app may open.
+        :param app_prefix: the prefix for links that an app may open.
         """
         begun = blake2b(self._head, key=self._keys[Kind.CLICK], digest_size=_TAG)
         head = self._head.decode("ascii")
@@ -133,7 +132,7 @@ class MessageTokens:
         return self.sign(Kind.OPEN, _OPEN)
 
     def honeypot(self) -> str:
-        """Return the token of the link that no person sees."""
+        """Return the token of the hidden link, which no person sees."""
         return self.sign(Kind.HONEYPOT, _OPEN)
 
     def recipient(self, kind: Kind, ref: str, quiet: bool = False, *, narrow: bool = False) -> str:
@@ -148,11 +147,11 @@ class MessageTokens:
 
 
 class Signer:
-    """Signs with the newest key and reads what any of them has signed.
+    """Signs with the newest key, and reads tokens of all keys.
 
     :param secrets: newest first, at least one.
-    :param app_id: apps that share a secret but not their readers get different ids
-        (``MAILTRACK_APP_ID``); it must never change while links are out.
+    :param app_id: tells apps apart that share a secret (``MAILTRACK_APP_ID``). It must never change while links are
+        out.
     :raises ValueError: there is no secret, or an empty one, with which anybody could sign.
     """
 
@@ -161,7 +160,7 @@ class Signer:
         if not raw or not all(raw):
             raise ValueError("secrets has none, or an empty one: give at least one, newest first.")
         self._rings = [_KeyRing(secret, app_id) for secret in raw]
-        # Where each recipient has a body of their own, most links are still the same.
+        # Even if each recipient has a body of their own, most links are the same.
         self._remembered = functools.lru_cache(1_024)(self._stamp)
 
     def message(self, message_id: uuid.UUID) -> MessageTokens:
@@ -173,9 +172,9 @@ class Signer:
     def stamp(self, position: int, url: str, name: str = "", part: str = "html", app: bool = False) -> LinkStamp:
         """Prepare a link for any number of recipients.
 
-        :param position: of the link in the message, 0 to :data:`MAX_LINKS` - 1.
-        :param url: the destination, one that :func:`.destination.refusal` lets pass.
-        :param name: what the author calls the link.
+        :param position: the position of the link in the message, 0 to :data:`MAX_LINKS` - 1.
+        :param url: the destination, a URL that :func:`.destination.refusal` lets pass.
+        :param name: the author's name of the link.
         :param part: ``html`` or ``text``.
         :param app: whether an app may open it.
         :raises ValueError: there is no such position.
@@ -197,13 +196,13 @@ class Signer:
         return [ring.ref("recipient", address) for ring in self._rings]
 
     def labels(self, word: str) -> list[str]:
-        """Return 26 base32 characters for *word* under each key, newest first; nobody else can write them."""
+        """Return 26 base32 characters for *word* under each key, newest first. Nobody else can make them."""
         return [ring.label(word) for ring in self._rings]
 
     def without_mail(self, kind: Kind, address: str, list_id: str = "") -> str:
         """Return the path of a link for a person to whom no mail was sent.
 
-        The id of the message that there is not is a keyed hash of person and list, so that it vouches for the list.
+        There is no message. Its id is a keyed hash of person and list, so that the id vouches for the list.
 
         :param address: normalised.
         :param list_id: empty: everything.
@@ -214,16 +213,16 @@ class Signer:
 
     @staticmethod
     def list_segment(list_id: str) -> str:
-        """Return what follows a token that is about a list without a mail."""
+        """Return the text behind a token about a list without a mail."""
         return "/" + base64.urlsafe_b64encode(list_id.encode()).decode().rstrip("=") if list_id else ""
 
     def host_proof(self, host: str, nonce: str) -> str | None:
-        """Return what only an app with the newest key can say to a question that reached it under *host*.
+        """Return the answer that only an app with the newest key can give to a question under *host*.
 
-        The key is for this alone, so that the answer is no token, and opens nothing.
+        The key has no other use, so the answer is no token and opens nothing.
 
         :param host: the name in the request, without a port.
-        :param nonce: 32 hexadecimal digits; anything else has no answer, so that nobody has text of theirs signed.
+        :param nonce: 32 hexadecimal digits. Other text gets no answer, so that nobody can have a text signed.
         :return: 52 characters of lower-case base32.
         """
         return self._rings[0].proof(host.lower(), nonce) if _NONCE.fullmatch(nonce) else None
@@ -233,17 +232,17 @@ class Signer:
         return [ring.ref("link", url, name, part) for ring in self._rings]
 
     def marks(self) -> tuple[str, ...]:
-        """Return what tells each key from others, newest first, and helps nobody to sign."""
+        """Return a mark of each key, newest first. Nobody can sign by a mark."""
         return tuple(ring.ref("mark") for ring in self._rings)
 
     def read(self, kind: Kind, path: str) -> Token:
-        """Return what the token at the beginning of *path* says.
+        """Return the content of the token at the beginning of *path*.
 
-        It is read as a damaged link allows: the first 68 legal characters in any case, whatever
-        follows them, and across a soft line break.
+        A damaged link is read as far as possible: the first 68 legal characters, in any case, whatever follows them,
+        and across a soft line break.
 
-        :param path: what follows the route's prefix, percent-decoded once.
-        :raises TokenError: no key of ours signed such a token of this kind.
+        :param path: the path behind the route's prefix, percent-decoded once.
+        :raises TokenError: none of the keys has signed such a token of this kind.
         """
         token, rest = self._find(kind, path)
         return replace(token, list_id=self._list_of(token, rest)) if rest and token.message_id.version == 5 else token
@@ -289,14 +288,14 @@ class Signer:
         raise TokenError(reason)
 
     def _list_of(self, token: Token, rest: str) -> str:
-        """Return the list that a token without a mail is about; empty, which is everything, if it is damaged."""
+        """Return the list of a token without a mail; empty, which means everything, if it is damaged."""
         segment = _SEGMENT.match(rest)
         for text in _unglued(segment[1]) if segment else ():
             try:
                 list_id = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-            except ValueError:  # binascii.Error and UnicodeDecodeError are such
+            except ValueError:  # binascii.Error and UnicodeDecodeError are subclasses
                 continue
-            # A newer key may have signed what an older one made.
+            # A newer key may have signed a list that an older key made.
             if any(ring.nobody(token.ref, list_id) == token.message_id for ring in self._rings):
                 return list_id
         return ""
@@ -325,7 +324,7 @@ class _KeyRing:
         self._derive = derive
         self.id = derive("id")[0]
         self.kinds = {kind: derive(kind) for kind in Kind}
-        # Begun once with their keys, and copied for each link: that takes half the time of a new one.
+        # The hashes are begun once with their keys, and copied for each link. A copy takes half the time of a new one.
         self._destination = blake2b(key=derive("destination"), digest_size=_DESTINATION_TAG)
         self._ref = blake2b(key=derive("ref"), digest_size=_REF)
         self._proof = derive("proof")
@@ -340,7 +339,7 @@ class _KeyRing:
         return mac.digest().translate(_BASE32).decode("ascii")
 
     def nobody(self, ref: str, list_id: str) -> uuid.UUID:
-        """Return the id of the message that a link without a mail names; no message has a version 5."""
+        """Return the id of the message for a link without a mail. Its version is 5, which no real message has."""
         mac = blake2b(f"{ref}{list_id}".encode(), key=self._derive("list"), digest_size=16)
         return uuid.UUID(bytes=mac.digest(), version=5)
 
@@ -374,9 +373,9 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def _unglued(segment: str) -> Iterator[str]:
-    """Yield *segment*, then without what Markdown and chat clients glue to the end of a link and is legal here.
+    """Yield *segment*, and then without legal characters that Markdown and chat clients glue to the end of a link.
 
-    Last with what they take off: who makes links of plain text ends them before punctuation.
+    The last form has the punctuation that clients cut off when they make links of plain text.
     """
     yield segment
     yield from {segment.rstrip("_-"), segment[:-1]} - {segment}
@@ -385,4 +384,4 @@ def _unglued(segment: str) -> Iterator[str]:
 
 _OPEN = _middle(0, _NO_REF)
 _QUIET, _NARROW = 1, 2
-"""In a person's link, where a click has the position of its link."""
+"""The value in a personal link, in the place in which a click has the position of its link."""
