@@ -20,6 +20,17 @@ from sqlalchemy.types import TypeEngine
 
 from .events import new_id
 
+NAME = 255
+REF = 16  # characters of a keyed hash, as in a token
+
+# Keys are compared byte by byte, also where the server's default would take "ö" for "o".
+CHARSET = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_bin",
+}
+
 
 class UUIDType:
     """Stands for a class of SQLAlchemy-Utils. Flask-Admin knows it by name, and makes a form field for UUIDs."""

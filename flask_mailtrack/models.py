@@ -10,29 +10,34 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
 
+import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import (
-    JSON,
-    Column,
-    ColumnElement,
-    Date,
-    FromClause,
-    Index,
-    Integer,
-    String,
-    Text,
-    and_,
-    or_,
-)
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, foreign, mapped_column, relationship
 
-from .columns import UUIDS, Keyed, OnBase, Uuid, an_id, count, flag, for_checkers_only, moment, related, text, word
+from .columns import (
+    CHARSET,
+    NAME,
+    REF,
+    UUIDS,
+    Keyed,
+    OnBase,
+    Uuid,
+    an_id,
+    count,
+    flag,
+    for_checkers_only,
+    moment,
+    related,
+    text,
+    word,
+)
 from .errors import ConfigError
 from .events import Verdict, new_id
+from .figures import Breakdown, Cohort, EarlyEvent, Figure
 
 __all__ = [
     "AuditMixin",
@@ -46,16 +51,6 @@ __all__ = [
 ]
 
 ADDRESS = 320  # RFC 3696, erratum 1690: 64 + "@" + 255
-NAME = 255
-REF = 16  # characters of a keyed hash, as in a token
-
-# Keys are compared byte by byte. The default of some servers would take "ö" for "o".
-_CHARSET = {
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-    "mariadb_charset": "utf8mb4",
-    "mariadb_collate": "utf8mb4_bin",
-}
 
 
 @for_checkers_only
@@ -80,7 +75,7 @@ class MessageMixin(Keyed):
     tag: Mapped[str] = word(NAME, "The host's name for mail of this kind.")
     list_id: Mapped[str] = word(NAME, "List that the recipient can leave, folded; empty: none.")
     details: Mapped[dict[str, Any]] = mapped_column(
-        JSON, nullable=False, default=dict, doc="The value of track(metadata=...)."
+        sa.JSON, nullable=False, default=dict, doc="The value of track(metadata=...)."
     )
     status: Mapped[str] = word(16, "sending, sent, failed, unknown, suppressed, or counter.")
     error: Mapped[str] = text(
@@ -91,17 +86,20 @@ class MessageMixin(Keyed):
     tracks_opens: Mapped[bool] = flag("Whether the copy went out with an open pixel.")
     tracks_clicks: Mapped[bool] = flag("Whether the copy went out with tracked links.")
     link_count: Mapped[int | None] = mapped_column(
-        Integer, doc="Number of tracked links in the longest part; NULL: not known."
+        sa.Integer, doc="Number of tracked links in the longest part; NULL: not known."
     )
     shared: Mapped[bool] = flag("Whether several people got this copy, so that its events belong to no single person.")
-    mode: Mapped[str | None] = mapped_column(String(16), doc="individual, aggregate or deliverability.")
-    seen_on: Mapped[date | None] = mapped_column(Date, doc="Last day, in UTC, on which a person was seen.")
+    mode: Mapped[str | None] = mapped_column(sa.String(16), doc="individual, aggregate or deliverability.")
+    seen_on: Mapped[date | None] = mapped_column(sa.Date, doc="Last day, in UTC, on which a person was seen.")
     opened_at: Mapped[datetime | None] = moment("First open by a person.")
     clicked_at: Mapped[datetime | None] = moment("First click by a person.")
     unsubscribed_at: Mapped[datetime | None] = moment("First unsubscribe by a link of this copy.")
     open_count: Mapped[int] = count("Number of opens by people.")
     click_count: Mapped[int] = count("Number of clicks by people.")
     machine_count: Mapped[int] = count("Number of opens and clicks by machines.")
+    cohort_id: Mapped[uuid.UUID | None] = mapped_column(Uuid, doc="The id of the cohort that counts the message.")
+    recipient_domain: Mapped[str] = word(64, "Domain of the address, if a large provider's; erasures leave it.")
+    entered_by: Mapped[int | None] = mapped_column(sa.BigInteger, doc="Number of the transaction that counted the row.")
 
     events: Mapped[list[EventMixin]] = related()
     """The events of the message in order of time; read-only."""
@@ -109,10 +107,11 @@ class MessageMixin(Keyed):
     @declared_attr.directive
     def __table_args__(cls) -> Any:
         return (
-            Index(None, "recipient"),
-            Index(None, "tag", "created_at"),
-            Index(None, "list_id", "created_at"),
-            _CHARSET,
+            sa.Index(None, "recipient"),
+            sa.Index(None, "tag", "created_at"),
+            sa.Index(None, "list_id", "created_at"),
+            sa.Index(None, "cohort_id", "created_at"),
+            CHARSET,
         )
 
 
@@ -133,7 +132,7 @@ class EventMixin(Keyed):
     type: Mapped[str] = word(16, "opened, clicked, unsubscribed, subscribed, declined, accepted or trapped.")
     occurred_at: Mapped[datetime] = moment("When the request came.", nullable=False)
     url: Mapped[str] = text("Of a click: the destination.")
-    link: Mapped[int | None] = mapped_column(Integer, doc="Of a click: place of the link in the mail, from 0.")
+    link: Mapped[int | None] = mapped_column(sa.Integer, doc="Of a click: place of the link in the mail, from 0.")
     link_name: Mapped[str] = word(NAME, "Of a click: the name of the link, from data-mailtrack-name.")
     part: Mapped[str] = word(8, "Of a click: html or text.")
     ip: Mapped[str] = word(64, "Address of the client, as far as MAILTRACK_IP allows.")
@@ -144,11 +143,11 @@ class EventMixin(Keyed):
     country: Mapped[str] = word(2, "ISO 3166-1 code of the country.")
     verdict: Mapped[str] = word(16, "human, proxy, prefetch, scanner, bot or unknown.")
     verdict_reasons: Mapped[list[str]] = mapped_column(
-        JSON, nullable=False, default=list, doc="The reasons of the verdict, a word each."
+        sa.JSON, nullable=False, default=list, doc="The reasons of the verdict, a word each."
     )
-    first_verdict: Mapped[str | None] = mapped_column(String(16), doc="The first verdict, if it was corrected.")
+    first_verdict: Mapped[str | None] = mapped_column(sa.String(16), doc="The first verdict, if it was corrected.")
     first_verdict_reasons: Mapped[list[str] | None] = mapped_column(
-        JSON(none_as_null=True), doc="The reasons of the first verdict."
+        sa.JSON(none_as_null=True), doc="The reasons of the first verdict."
     )
     provider: Mapped[str] = word(32, "Owner of the machine, such as google; empty: not known, or a person.")
     list_id: Mapped[str] = word(NAME, "Of an opt-out: the list, folded; empty: everything.")
@@ -161,7 +160,7 @@ class EventMixin(Keyed):
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        return (Index(None, "message_id", "type", "occurred_at"), _CHARSET)
+        return (sa.Index(None, "message_id", "type", "occurred_at"), CHARSET)
 
 
 @for_checkers_only
@@ -178,24 +177,24 @@ class OptOutMixin(Keyed):
     _mailtrack_key = ("recipient", "list_id", "kind")
 
     recipient: Mapped[str] = mapped_column(
-        String(ADDRESS), primary_key=True, doc="Address, normalised; or ref: and the hash of a forgotten address."
+        sa.String(ADDRESS), primary_key=True, doc="Address, normalised; or ref: and the hash of a forgotten address."
     )
-    list_id: Mapped[str] = mapped_column(String(NAME), primary_key=True, doc="List, folded; empty: everything.")
-    kind: Mapped[str] = mapped_column(String(16), primary_key=True, doc="unsubscribe or tracking.")
+    list_id: Mapped[str] = mapped_column(sa.String(NAME), primary_key=True, doc="List, folded; empty: everything.")
+    kind: Mapped[str] = mapped_column(sa.String(16), primary_key=True, doc="unsubscribe or tracking.")
     method: Mapped[str] = word(16, "The way of the refusal, such as one_click, page, api or import.")
     reason: Mapped[str] = word(32, "Word of the chosen or given reason.")
     comment: Mapped[str] = text("The comment of the person.")
     message_id: Mapped[uuid.UUID | None] = mapped_column(Uuid, doc="The id of the message with the link.")
     created_at: Mapped[datetime] = moment("When the person refused.", nullable=False)
-    ref: Mapped[str | None] = mapped_column(String(REF), doc="Keyed hash of the address, as in links.")
+    ref: Mapped[str | None] = mapped_column(sa.String(REF), doc="Keyed hash of the address, as in links.")
     refusals: Mapped[dict[str, str] | None] = mapped_column(
-        JSON(none_as_null=True), doc="The way of each refusal behind the row, by the id of the refusal."
+        sa.JSON(none_as_null=True), doc="The way of each refusal behind the row, by the id of the refusal."
     )
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
         # Two questions must be quick among millions of rows: has anybody declined, and whose is a reference?
-        return (Index(None, "kind", "ref"), _CHARSET)
+        return (sa.Index(None, "kind", "ref"), CHARSET)
 
 
 @for_checkers_only
@@ -208,12 +207,12 @@ class LinkMixin(Keyed):
     __tablename__ = "mailtrack_link"
     _mailtrack_key = ("ref",)
 
-    ref: Mapped[str] = mapped_column(String(16), primary_key=True, doc="Reference, as in click tokens.")
-    url: Mapped[str] = mapped_column(Text, nullable=False, doc="Destination of the link.")
+    ref: Mapped[str] = mapped_column(sa.String(16), primary_key=True, doc="Reference, as in click tokens.")
+    url: Mapped[str] = mapped_column(sa.Text, nullable=False, doc="Destination of the link.")
     name: Mapped[str] = word(NAME, "Name of the link, from data-mailtrack-name.")
     part: Mapped[str] = word(8, "html or text.")
 
-    __table_args__: Any = (_CHARSET,)
+    __table_args__: Any = (CHARSET,)
 
 
 @for_checkers_only
@@ -228,7 +227,7 @@ class AuditMixin(Keyed):
     _mailtrack_key = ("id",)
 
     id: Mapped[uuid.UUID] = an_id("The id of the change: that of its event, or of the host's record.")
-    ref: Mapped[str] = mapped_column(String(REF), nullable=False, doc="Keyed hash of the address.")
+    ref: Mapped[str] = mapped_column(sa.String(REF), nullable=False, doc="Keyed hash of the address.")
     change: Mapped[str] = word(16, "unsubscribed, subscribed, declined or accepted; lifted: an internal mark.")
     list_id: Mapped[str] = word(NAME, "List, folded; empty: everything.")
     method: Mapped[str] = word(16, "The way of the change, such as one_click, page or cli.")
@@ -238,7 +237,7 @@ class AuditMixin(Keyed):
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        return (Index(None, "ref"), _CHARSET)
+        return (sa.Index(None, "ref"), CHARSET)
 
 
 @for_checkers_only
@@ -263,7 +262,7 @@ class SettingMixin(OnBase):
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        return (Index(None, "replaced_at"), _CHARSET)
+        return (sa.Index(None, "replaced_at"), CHARSET)
 
 
 @for_checkers_only
@@ -278,17 +277,17 @@ class DomainMixin(OnBase):
 
     __tablename__ = "mailtrack_domain"
 
-    host: Mapped[str] = mapped_column(String(253), primary_key=True, doc="Host name, in A-labels.")
+    host: Mapped[str] = mapped_column(sa.String(253), primary_key=True, doc="Host name, in A-labels.")
     sender_domains: Mapped[list[str]] = mapped_column(
-        JSON, nullable=False, default=list, doc="Sender domains whose mail carries links on the host."
+        sa.JSON, nullable=False, default=list, doc="Sender domains whose mail carries links on the host."
     )
     account_default: Mapped[bool] = flag("Whether all other mail carries links on the host.")
-    target: Mapped[str] = mapped_column(String(253), nullable=False, default="", doc="Target of its CNAME record.")
+    target: Mapped[str] = mapped_column(sa.String(253), nullable=False, default="", doc="Target of its CNAME record.")
     status: Mapped[str] = word(16, "not_verified, pending or verified.")
     status_reason: Mapped[str] = text("The finding that changed the status, as a sentence.")
     status_since: Mapped[datetime] = moment("When the status changed.", nullable=False)
     findings: Mapped[list[dict[str, Any]]] = mapped_column(
-        JSON, nullable=False, default=list, doc="The findings of the last check."
+        sa.JSON, nullable=False, default=list, doc="The findings of the last check."
     )
     certificate_ends: Mapped[datetime | None] = moment("When its certificate ends.")
     failing_since: Mapped[datetime | None] = moment("Since when a verified host has not passed its check.")
@@ -299,7 +298,7 @@ class DomainMixin(OnBase):
     created_by: Mapped[str] = word(ADDRESS, "Author of the domain.")
     created_at: Mapped[datetime] = moment("When the domain was made.", nullable=False)
 
-    __table_args__: Any = (_CHARSET,)
+    __table_args__: Any = (CHARSET,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,9 +312,13 @@ class Models:
     Audit: type[AuditMixin]
     Setting: type[SettingMixin]
     Domain: type[DomainMixin]
+    Cohort: type[Cohort]
+    Figure: type[Figure]
+    Breakdown: type[Breakdown]
+    EarlyEvent: type[EarlyEvent]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter((self.Message, self.Event, self.OptOut, self.Link, self.Audit, self.Setting, self.Domain))
+        return (getattr(self, each.name) for each in fields(self))
 
 
 _MIXINS = {
@@ -326,6 +329,10 @@ _MIXINS = {
     "Audit": AuditMixin,
     "Setting": SettingMixin,
     "Domain": DomainMixin,
+    "Cohort": Cohort,
+    "Figure": Figure,
+    "Breakdown": Breakdown,
+    "EarlyEvent": EarlyEvent,
 }
 
 
@@ -366,23 +373,24 @@ def _relate(models: Models) -> None:
         event.__mapper__.add_property("_message", relationship(message, primaryjoin=joined, viewonly=True))
 
 
-def own_columns(model: Any) -> list[Column[Any]]:
+def own_columns(model: Any) -> list[sa.Column[Any]]:
     """Return the columns of a model that the host has added."""
     mixin = next(each for each in _MIXINS.values() if issubclass(model, each))
-    ours = {name for name, value in vars(mixin).items() if isinstance(value, MappedColumn)}
+    of_mixin = (each for base in mixin.__mro__ for each in vars(base).items())
+    ours = {name for name, value in of_mixin if isinstance(value, MappedColumn)}
     return [column for column in model.__table__.columns if column.name not in ours]
 
 
-def by_people(event: Any) -> ColumnElement[bool]:
+def by_people(event: Any) -> sa.ColumnElement[bool]:
     """Return the condition that an event was a person's, or of a proxy that fetched for a person.
 
     Apple's proxy does not count, because it fetches every image even if nobody reads the mail.
 
     :param event: the model, an alias of it, or its table: ``select(Event).where(by_people(Event))``.
     """
-    columns = event.c if isinstance(event, FromClause) else event
-    through_proxy = and_(columns.verdict == Verdict.PROXY, columns.provider != "apple")
-    return or_(columns.verdict == Verdict.HUMAN, through_proxy)
+    columns = event.c if isinstance(event, sa.FromClause) else event
+    through_proxy = sa.and_(columns.verdict == Verdict.PROXY, columns.provider != "apple")
+    return sa.or_(columns.verdict == Verdict.HUMAN, through_proxy)
 
 
 def by_a_person(verdict: str, provider: str) -> bool:

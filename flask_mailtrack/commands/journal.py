@@ -23,6 +23,7 @@ from flask_mailtrack.storage.drain.recovery import Recovered, recover_quarantine
 from flask_mailtrack.storage.drain.recovery import recover as recover_lines
 from flask_mailtrack.storage.journal.directory import bad_files
 from flask_mailtrack.storage.tables.counts import Recount
+from flask_mailtrack.storage.tables.rebuild import Rebuild
 
 from .terminal import TIME, printable
 
@@ -71,15 +72,20 @@ def recover(files: tuple[str, ...], quarantine: bool) -> None:
 @click.option("--since", type=TIME, help="Only messages created at or after this moment, UTC.")
 @with_appcontext
 def rebuild(since: datetime | None) -> None:
-    """Count opens and clicks on the messages again, from their events.
+    """Count opens and clicks again, from their events: on the messages, and in the sums behind the reports.
 
-    Messages whose events were purged keep their counts.
+    Messages whose events were purged keep their counts. Days whose rows may be purged keep their sums. The drain waits
+    while the sums are made, and the journal keeps the records that come meanwhile.
     """
     state = current_state()
     recount = Recount(state.database, state.settings.keep_days.get("events", 0), since)
     with click.progressbar(length=recount.total(), label="messages", file=sys.stderr) as bar:
         done = recount.run(bar.update)
     click.echo(f"{done} messages recounted")
+    anew = Rebuild(state.database, state.signer, state.settings.keep_days, since)
+    with click.progressbar(length=done, label="sums", file=sys.stderr) as bar:
+        summed = anew.run(bar.update)
+    click.echo(f"{summed} messages summed")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from flask_mailtrack.events import (
     SentMessage,
     Status,
     Suppression,
-    Verdict,
+    new_id,
     now,
 )
 from flask_mailtrack.lists import folded
@@ -31,11 +31,13 @@ from flask_mailtrack.storage.records import Record
 from flask_mailtrack.tokens import Signer
 
 from . import counts, register
+from .cohorts import Cohorts, provider_domain
 from .database import Database, chunked
 from .optouts import mark
 from .refused import OPT_OUTS, REF
 from .register import Register, about_list
-from .second_look import LOOKED_AT, Hindsight, Visit
+from .second_look import LOOKED_AT, Hindsight, Visit, corrected, standing, visit
+from .touched import Touched
 from .unwanted import is_sight, note
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
@@ -45,7 +47,7 @@ _FIRST = ("first_verdict", "first_verdict_reasons")
 _IN_MESSAGE = [name for name in SentMessage._fields if name not in ("details", "columns")]
 _IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording", "lifts")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
-MESSAGE_COLUMNS = (*_IN_MESSAGE, "details", *_COUNTS)
+MESSAGE_COLUMNS = (*_IN_MESSAGE, "details", *_COUNTS, "cohort_id", "recipient_domain", "entered_by")
 EVENT_COLUMNS = (*_IN_HIT, *_FIRST)
 
 _LOOKED_BACK = 200
@@ -57,6 +59,7 @@ class Batch:
 
     :param hindsight: corrects the verdicts of the batch, and of earlier events.
     :param signer: makes the references of an address under each signing key; none: there are none.
+    :param cohorts: of the process; else of this batch.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Batch:
         connection: Connection,
         hindsight: Hindsight | None = None,
         signer: Signer | None = None,
+        cohorts: Cohorts | None = None,
     ) -> None:
         self._signer = signer
         self._database = database
@@ -72,16 +76,21 @@ class Batch:
         self._hindsight = hindsight or Hindsight()
         self._theirs: dict[uuid.UUID, Any] = {}
         self._several: set[uuid.UUID] = set()
-        self._corrected: list[Any] = []
+        self._corrected: dict[uuid.UUID, tuple[Any, str]] = {}
+        self._cohorts = cohorts or Cohorts(database)
+        # Of 62 bits, in the order in which a process asks for it.
+        self._number = new_id().int & (1 << 62) - 1
+        self.touched: Touched = Touched(database, connection, self._number, self._cohorts)
 
     @cached_property
     def _register(self) -> Register:
         return Register(self._database, self._connection)
 
-    def write(self, records: Sequence[Record]) -> list[Record]:
+    def write(self, records: Sequence[Record]) -> tuple[list[Record], set[uuid.UUID]]:
         """Write links, messages and hits, and then the consequences.
 
-        :return: the stored records. Hits have their list and their link.
+        :return: the stored records, hits with their list and their link; and the messages of hits that have no row
+            yet, for :meth:`catch_up`.
         """
         every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, SentMessage, Hit, Suppression)}
         for record in records:
@@ -96,16 +105,27 @@ class Batch:
         if touched:  # an opt-out of the host is about no message, and must not wait for that table
             self._database.lock(self._connection, touched)
         several = counts.crowded(self._database, self._connection, touched - {m.id for m in messages})
-        self._several = {h.message_id for h in hits} - self._thin(hits, several)
+        self.touched.read(touched, {h.message_id for h in hits}, several.keys())
+        self._several = {h.message_id for h in hits} - (self.touched.there - several.keys())
         replays = counts.stored(self._database, self._connection, {h.id for h in hits if h.message_id in several})
         stored = self._hits(hits, messages)
         note(self._database, self._connection, sights)
         fresh = [hit for hit in stored if hit.id not in replays]
-        counts.add(self._database, self._connection, several, fresh, self._corrected)
+        corrected = [row for row, _ in self._corrected.values()]
+        counts.add(self._database, self._connection, several, fresh, corrected)
         self._database.recount(self._connection, touched - several.keys())
         # Suppressions come after the hits, because the host's decision is stronger.
         changed = register.write(self._database, self._connection, changes) if changes else []
-        return [*links, *messages, *stored, *changed]
+        # Last of all, because other machines may wait for the same sums.
+        self.touched.write(fresh, self._corrected)
+        return [*links, *messages, *stored, *changed], self.touched.missing
+
+    def catch_up(self, ids: set[uuid.UUID]) -> None:
+        """Count events whose messages have come meanwhile, from another machine, which has not seen the events."""
+        self._database.lock(self._connection, ids)
+        self.touched.read(ids, (), ())
+        self._database.recount(self._connection, ids)
+        self.touched.write((), {})
 
     def agree(self, records: Sequence[Record]) -> None:
         """Match undos and refusals that two machines have written at the same moment.
@@ -127,14 +147,6 @@ class Batch:
                 self._register.lift(mine, [hit.id.hex], about_list(hit.list_id))
         register.agree(self._database, self._register, [r for r in records if isinstance(r, Suppression)])
 
-    def _thin(self, hits: list[Hit], several: Mapping[uuid.UUID, Any]) -> set[uuid.UUID]:
-        """Return the messages with few known events. For a message without a row, the number is not known."""
-        key = self._database.message.c.id
-        thin: set[uuid.UUID] = set()
-        for ids in chunked({hit.message_id for hit in hits if hit.type in LOOKED_AT} - several.keys()):
-            thin |= set(self._connection.execute(select(key).where(key.in_(ids))).scalars())
-        return thin
-
     def _links(self, links: list[LinkTarget]) -> None:
         rows = {k.ref: {"ref": k.ref, "url": k.url, "name": k.name, "part": k.part} for k in links}
         table, records = self._database.link, {k.ref: k for k in links}
@@ -146,7 +158,10 @@ class Batch:
         for message in messages:  # the first fate is final, as in the table
             if message.id not in told or told[message.id].status == Status.SENDING:
                 told[message.id] = message
-        rows = [(*_of_message(m), dict(m.details), 0, 0, 0) for m in told.values()]
+        cohorts = self._cohorts.of(self._connection, told.values())
+        self.touched.entered = self._cohorts.enter(self._connection, cohorts.values())
+        sums = {key: (cohorts[key].id, provider_domain(m.recipient), self._number) for key, m in told.items()}
+        rows = [(*_of_message(m), dict(m.details), 0, 0, 0, *sums[key]) for key, m in told.items()]
         self._pour(self._database.message, MESSAGE_COLUMNS, rows, list(told.values()))
 
     def _hits(self, hits: list[Hit], messages: list[SentMessage]) -> list[Hit]:
@@ -195,7 +210,7 @@ class Batch:
         earlier = self._earlier(new, messages)
         visits: defaultdict[uuid.UUID, dict[uuid.UUID, Visit]] = defaultdict(dict)
         for seen in (*new, *earlier.values()):  # the row in the table comes last, so it replaces its replay
-            visits[seen.message_id][seen.id] = _visit(seen)
+            visits[seen.message_id][seen.id] = visit(seen)
         several = [message_id for message_id, found in visits.items() if len(found) > 1]
         sent = self._rows(self._database.message.c.id, several)
         reasons: dict[uuid.UUID, str] = {}
@@ -204,11 +219,11 @@ class Batch:
             if message is None or not message.shared:
                 reasons |= self._hindsight.judge(visits[message_id].values(), message.link_count if message else None)
         wrong = sorted(earlier.keys() & reasons.keys())
-        self._corrected = [earlier[key] for key in wrong]
-        self._relabel([_corrected(earlier[key], reasons[key]) for key in wrong])
+        self._corrected = {key: (earlier[key], reasons[key]) for key in wrong}
+        self._relabel([corrected(earlier[key], reasons[key]) for key in wrong])
         if not earlier and not reasons:
             return hits
-        return [_standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
+        return [standing(hit, earlier.get(hit.id), reasons.get(hit.id)) for hit in hits]
 
     def _earlier(self, new: list[Hit], messages: list[SentMessage]) -> dict[uuid.UUID, Any]:
         """Return the events of the messages in the table, near in time, and at most a fixed number of each message."""
@@ -316,7 +331,11 @@ class Batch:
         own = [table.c[name] == getattr(stands, name) for name in ("recipient", "list_id", "kind")]
         self._connection.execute(update(table).where(*own).values(reason))
         event_of_it = (event.c.message_id == stands.message_id, event.c.occurred_at == stands.created_at)
-        self._connection.execute(update(event).where(*event_of_it, event.c.type == kind).values(reason))
+        found = select(event.c.id, event.c.message_id, event.c.occurred_at, event.c.reason).where(*event_of_it)
+        rows = self._connection.execute(found.where(event.c.type == kind).with_for_update()).all()
+        self._connection.execute(update(event).where(event.c.id.in_([row.id for row in rows])).values(reason))
+        if kind == EventType.UNSUBSCRIBED:
+            self.touched.explained(rows, reason["reason"])
 
     def _rows(self, column: Any, keys: Iterable[Any]) -> dict[Any, Any]:
         wanted = list(keys)
@@ -336,27 +355,6 @@ def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
 def event_row(hit: Hit) -> tuple[Any, ...]:
     """Return the values of :data:`EVENT_COLUMNS`."""
     return (*_of_hit(hit), hit.first_verdict or None, hit.first_verdict_reasons or None)
-
-
-def _visit(seen: Any) -> Visit:
-    return Visit(seen.id, seen.type, seen.occurred_at, seen.link, seen.ip, seen.os, seen.verdict)
-
-
-def _corrected(row: Any, reason: str) -> dict[str, Any]:
-    first = {"new_first_verdict": row.verdict, "new_first_verdict_reasons": row.verdict_reasons}
-    return {"key_": row.id, "new_verdict": Verdict.SCANNER.value, "new_verdict_reasons": [reason]} | first
-
-
-def _standing(hit: Hit, row: Any, reason: str | None) -> Hit:
-    """Return *hit* with its verdict: corrected now, or as stored before."""
-    was = hit if row is None else row
-    if reason is not None:
-        first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_verdict_reasons": tuple(was.verdict_reasons)}
-        return hit._replace(verdict=Verdict.SCANNER, verdict_reasons=(reason,), **first)
-    if row is None:
-        return hit
-    first = {"first_verdict": row.first_verdict or "", "first_verdict_reasons": tuple(row.first_verdict_reasons or ())}
-    return hit._replace(verdict=Verdict(row.verdict), verdict_reasons=tuple(row.verdict_reasons), **first)
 
 
 def _resolved(hit: Hit, sent: Mapping[uuid.UUID, Any], links: Mapping[str, Any]) -> Hit:

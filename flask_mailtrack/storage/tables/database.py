@@ -50,7 +50,8 @@ MYSQL = ("mysql", "mariadb")
 _DIALECTS = ("sqlite", "postgresql", *MYSQL)
 # The codes of PostgreSQL and MySQL for two transactions in each other's way, of which one was rolled back.
 _CLASHES = {"40001", "40P01", 1020, 1213}
-_FATE = ("error", "sent_at", "status")  # the status last: MySQL assigns in this order, and reads the status each time
+# The status last: MySQL assigns in this order, and reads the status each time.
+_FATE = ("error", "sent_at", "entered_by", "status")
 
 Row = Sequence[Any]
 
@@ -76,6 +77,10 @@ class Database:
         self.host: HostColumns = HostColumns(models, fill)
         self.setting: Table = models.Setting.__table__
         self.domain: Table = models.Domain.__table__
+        self.cohort: Table = models.Cohort.__table__
+        self.figure: Table = models.Figure.__table__
+        self.breakdown: Table = models.Breakdown.__table__
+        self.early_event: Table = models.EarlyEvent.__table__
         self.file: SqliteFile = SqliteFile(engine)
 
     @cached_property
@@ -119,7 +124,8 @@ class Database:
     @property
     def tables(self) -> tuple[Table, ...]:
         """All tables."""
-        return self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain
+        ours = (self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain)
+        return (*ours, self.cohort, self.figure, self.breakdown, self.early_event)
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*. A row whose key is there already stays as it is."""
@@ -342,11 +348,16 @@ def _insert_or_settle(dialect: str, table: Table) -> Any:
     if dialect in MYSQL:
         adding = mysql.insert(table)
         return adding.on_duplicate_key_update(
-            [(name, case((open_still, adding.inserted[name]), else_=table.c[name])) for name in _FATE]
+            [(name, case((open_still, _taken(adding.inserted, name)), else_=table.c[name])) for name in _FATE]
         )
     new = _insert(dialect, table)
-    fate = {name: new.excluded[name] for name in _FATE}
+    fate = {name: _taken(new.excluded, name) for name in _FATE}
     return new.on_conflict_do_update(index_elements=[table.c.id], set_=fate, where=open_still)
+
+
+def _taken(new: Any, name: str) -> Any:
+    """Return what a settled row takes; the number of the transaction says by its sign that the row was there."""
+    return -new[name] if name == "entered_by" else new[name]
 
 
 def _insert(dialect: str, table: Table) -> Any:

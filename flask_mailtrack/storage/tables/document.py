@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Dialect,
@@ -31,7 +32,7 @@ from sqlalchemy import (
 
 from flask_mailtrack.columns import UUIDS, DateTime
 
-_PLAIN = (Boolean, DateTime, Integer, JSON, String, Text, *UUIDS)
+_PLAIN = (BigInteger, Boolean, DateTime, Integer, JSON, String, Text, *UUIDS)
 
 
 def fits(dialect: Dialect, table: Table, rows: Sequence[dict[str, Any]]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
 from math import isfinite
@@ -41,8 +42,7 @@ class HostColumns:
 
     def __init__(self, models: Models, fill: Fill | None = None) -> None:
         self._fill = fill
-        named = zip(("Message", "Event", "OptOut", "Link", "Audit", "Setting", "Domain"), models, strict=True)
-        self._names = {model.__table__: name for name, model in named}
+        self._names = {model.__table__: each.name for each, model in zip(fields(models), models, strict=True)}
         self._all = {model.__table__: own_columns(model) for model in models}
         self._needed = {table: {c.name for c in columns if _is_needed(c)} for table, columns in self._all.items()}
         self._message: Table = models.Message.__table__

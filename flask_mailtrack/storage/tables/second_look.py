@@ -253,6 +253,29 @@ class Hindsight:
                 before.append(visit)
 
 
+def visit(seen: Any) -> Visit:
+    """Return a hit, or the row of an event, as the rules look at it."""
+    return Visit(seen.id, seen.type, seen.occurred_at, seen.link, seen.ip, seen.os, seen.verdict)
+
+
+def corrected(row: Any, reason: str) -> dict[str, Any]:
+    """Return the parameters that correct the verdict of an event."""
+    first = {"new_first_verdict": row.verdict, "new_first_verdict_reasons": row.verdict_reasons}
+    return {"key_": row.id, "new_verdict": Verdict.SCANNER.value, "new_verdict_reasons": [reason]} | first
+
+
+def standing(hit: Hit, row: Any, reason: str | None) -> Hit:
+    """Return *hit* with the verdict that stands: found now, or when it was stored before."""
+    was = hit if row is None else row
+    if reason is not None:
+        first: dict[str, Any] = {"first_verdict": str(was.verdict), "first_verdict_reasons": tuple(was.verdict_reasons)}
+        return hit._replace(verdict=Verdict.SCANNER, verdict_reasons=(reason,), **first)
+    if row is None:
+        return hit
+    first = {"first_verdict": row.first_verdict or "", "first_verdict_reasons": tuple(row.first_verdict_reasons or ())}
+    return hit._replace(verdict=Verdict(row.verdict), verdict_reasons=tuple(row.verdict_reasons), **first)
+
+
 def _together(visits: Sequence[Visit], seconds: float, links: int) -> Iterator[Visit]:
     """Yield the visits of each span of *seconds* in which that many different *links* were followed."""
     reach = timedelta(seconds=seconds)

@@ -26,6 +26,7 @@ from flask_mailtrack.storage.records import Record, encode, from_json
 from flask_mailtrack.tokens import Signer
 
 from .batch import Batch
+from .cohorts import Cohorts
 from .database import Database
 from .refused import OPT_OUTS, Refused, refuses
 from .second_look import Enrichment, Hindsight
@@ -102,6 +103,7 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 Refuse = Callable[[Mapping[str, Any], str], None]
 """Called with the body of a record that will never fit, and the reason."""
 
+A = TypeVar("A")
 T = TypeVar("T")
 Pair = tuple[Mapping[str, Any], Record]
 
@@ -138,6 +140,7 @@ class Writer:
         self._silence = silence
         self._announcer = announcer
         self._signer = signer
+        self._cohorts = Cohorts(database, signer)
         self._refused = Refused(database)
 
     def store(self, bodies: Sequence[dict[str, Any]], refuse: Refuse, *, patient: bool = True) -> list[Record]:
@@ -196,19 +199,26 @@ class Writer:
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
         if not records:
             return []
-        stored = self._tried(Batch.write, records, patient)
+        stored, missing = self._tried(Batch.write, records, patient)
         # SQLite has one writer at a time.
-        if self._database.engine.dialect.name != "sqlite" and any(map(_chosen, records)):
+        if self._database.engine.dialect.name == "sqlite":
+            return stored
+        if any(map(_chosen, records)):
             self._tried(Batch.agree, records, patient)
+        if missing:
+            self._tried(Batch.catch_up, missing, patient)
         return stored
 
-    def _tried(self, work: Callable[[Batch, list[Record]], T], records: list[Record], patient: bool) -> T:
+    def _tried(self, work: Callable[[Batch, A], T], asked: A, patient: bool) -> T:
         """Do something in a transaction, and repeat it as long as it clashes with other transactions."""
         until = time.monotonic() + (_PATIENCE if patient else _HURRY)
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    return work(Batch(self._database, connection, self._hindsight, self._signer), records)
+                    batch = Batch(self._database, connection, self._hindsight, self._signer, self._cohorts)
+                    done = work(batch, asked)
+                self._cohorts.committed(batch.touched.entered)
+                return done
             except DBAPIError as error:
                 # The server has closed a pooled connection. Now all connections of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:

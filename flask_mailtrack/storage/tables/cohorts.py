@@ -1,0 +1,141 @@
+"""Which messages are summed together: the cohorts, and the large providers whose domains are told apart.
+
+A sum outlives the rows that it sums, so it must name nobody. A subject may name its reader, and stands in a cohort
+as a keyed hash. The domain of an address may be its owner's name, and is told apart where millions share it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from flask_mailtrack.events import SentMessage
+from flask_mailtrack.lists import folded
+from flask_mailtrack.modes import Mode
+from flask_mailtrack.tokens import Signer
+
+from .database import Database
+
+SCOPES = ("mail", "list", "domain", "all")
+MOST_SUBJECTS = 1_000
+"""Subjects that are told apart for one tag, list and sender domain; a subject of each person's own is soon not."""
+_REMEMBERED = 500
+
+# The mailbox providers with the most users, by their own numbers and national statistics of 2025 and 2026.
+_LARGE = """
+    gmail.com googlemail.com outlook.com hotmail.com live.com msn.com hotmail.co.uk hotmail.fr hotmail.de
+    hotmail.it hotmail.es outlook.fr outlook.de outlook.es live.fr live.nl live.co.uk yahoo.com ymail.com
+    rocketmail.com yahoo.co.uk yahoo.fr yahoo.de yahoo.it yahoo.es yahoo.co.in yahoo.co.jp yahoo.com.br aol.com
+    aol.de icloud.com me.com mac.com proton.me protonmail.com pm.me zoho.com fastmail.com hey.com tutanota.com
+    gmx.de gmx.net gmx.at gmx.ch gmx.com web.de t-online.de freenet.de arcor.de mail.de posteo.de mailbox.org
+    orange.fr wanadoo.fr free.fr sfr.fr laposte.net bbox.fr libero.it virgilio.it alice.it tiscali.it tim.it
+    telefonica.net terra.es ziggo.nl kpnmail.nl planet.nl hetnet.nl xs4all.nl telenet.be skynet.be proximus.be
+    bluewin.ch btinternet.com sky.com virginmedia.com talktalk.net ntlworld.com wp.pl o2.pl onet.pl interia.pl
+    seznam.cz centrum.cz email.cz mail.ru bk.ru list.ru inbox.ru yandex.ru ya.ru rambler.ru ukr.net i.ua abv.bg
+    freemail.hu citromail.hu telia.com comcast.net verizon.net att.net sbcglobal.net bellsouth.net cox.net
+    charter.net earthlink.net shaw.ca rogers.com sympatico.ca bigpond.com optusnet.com.au xtra.co.nz uol.com.br
+    bol.com.br terra.com.br ig.com.br qq.com foxmail.com 163.com 126.com yeah.net sina.com sina.cn sohu.com
+    139.com 189.cn 21cn.com aliyun.com naver.com daum.net hanmail.net kakao.com nate.com docomo.ne.jp
+    ezweb.ne.jp softbank.ne.jp rediffmail.com
+"""
+PROVIDERS = frozenset(_LARGE.split())
+
+
+class CohortKey(NamedTuple):
+    """What the messages of a cohort have in common; empty: not told apart."""
+
+    scope: str
+    tag: str = ""
+    list_id: str = ""
+    sender_domain: str = ""
+    subject_ref: str = ""
+    mode: str = Mode.INDIVIDUAL.value
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The key of its row: the same on every machine."""
+        digest = blake2b("\0".join(self).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return uuid.UUID(bytes=digest, version=5)  # made of a name; MariaDB takes no UUID without a version
+
+    def wider(self) -> tuple[CohortKey, ...]:
+        """Return the cohorts of the other scopes to which its messages belong, too, in the order of :data:`SCOPES`."""
+        return (
+            CohortKey("list", list_id=self.list_id, mode=self.mode),
+            CohortKey("domain", sender_domain=self.sender_domain, mode=self.mode),
+            CohortKey("all", mode=self.mode),
+        )
+
+
+def domain_of(address: str) -> str:
+    """Return the domain of an address, in lower case."""
+    return address.rpartition("@")[2].lower()
+
+
+def provider_domain(recipient: str) -> str:
+    """Return the domain of an address if it is a large provider's; of any other, which may be a name, nothing."""
+    domain = domain_of(recipient)
+    return domain if domain in PROVIDERS else ""
+
+
+class Cohorts:
+    """Finds the cohort of each message, and enters those that are new; one for all batches of a process.
+
+    :param signer: makes keyed hashes of subjects and links; ``None``: these are not told apart.
+    """
+
+    def __init__(self, database: Database, signer: Signer | None = None) -> None:
+        self._database = database
+        self._signer = signer
+        self._subjects: dict[tuple[str, str, str], set[str]] = {}
+        self._entered: set[uuid.UUID] = set()
+
+    def of(self, connection: Connection, messages: Iterable[SentMessage]) -> dict[uuid.UUID, CohortKey]:
+        """Return the cohorts of scope ``mail``, by the id of the message."""
+        found: dict[uuid.UUID, CohortKey] = {}
+        for message in messages:
+            about = (message.tag, folded(message.list_id), domain_of(message.sender)[:253])
+            subject = self._told_apart(connection, about, message.subject)
+            found[message.id] = CohortKey("mail", *about, subject, str(message.mode))
+        return found
+
+    def enter(self, connection: Connection, cohorts: Iterable[CohortKey]) -> set[uuid.UUID]:
+        """Insert the rows that may not be there yet, and return their ids: see :meth:`committed`."""
+        new = {each.id: each for cohort in set(cohorts) for each in (cohort, *cohort.wider())}
+        for known in self._entered & new.keys():
+            del new[known]
+        self._database.add(connection, self._database.cohort, [{"id": key} | new[key]._asdict() for key in new])
+        return set(new)
+
+    def committed(self, ids: set[uuid.UUID]) -> None:
+        """Remember that these rows are there: a transaction has ended well."""
+        if len(self._entered) > _REMEMBERED * len(SCOPES):
+            self._entered = set()
+        self._entered |= ids
+
+    def link_ref(self, url: str, name: str, part: str) -> str:
+        """Return the reference under which a link is summed."""
+        return self._signer.link_refs(url, name, part)[0] if self._signer else ""
+
+    def _told_apart(self, connection: Connection, about: tuple[str, str, str], subject: str) -> str:
+        known = self._subjects.get(about)
+        if known is None:
+            if len(self._subjects) >= _REMEMBERED:
+                self._subjects = {}
+            known = self._subjects[about] = self._read(connection, about)
+        ref = self._signer.subject_refs(subject)[0] if self._signer else ""
+        if ref in known:
+            return ref
+        if len(known) >= MOST_SUBJECTS:
+            return ""
+        known.add(ref)
+        return ref
+
+    def _read(self, connection: Connection, about: tuple[str, str, str]) -> set[str]:
+        table = self._database.cohort
+        mine: Mapping[str, Any] = dict(zip(("tag", "list_id", "sender_domain"), about, strict=True))
+        query = select(table.c.subject_ref).where(table.c.scope == "mail", *(table.c[k] == v for k, v in mine.items()))
+        return set(connection.execute(query.limit(MOST_SUBJECTS)).scalars())

@@ -1,0 +1,170 @@
+"""The sums made anew from messages and events, while no drain changes them.
+
+The drain waits meanwhile, as it does for a database that is away: the journal keeps what comes, and no mail and no
+link waits. Periods of which rows may have been purged keep the sums that they have. Where events are purged, sums by
+the time at which something happened stay, too: the first event of an older mail may be gone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, delete, exists, or_, select, update
+
+from flask_mailtrack.events import SentMessage, now
+from flask_mailtrack.modes import Mode
+from flask_mailtrack.tokens import Signer
+
+from .cohorts import CohortKey, Cohorts, provider_domain
+from .database import MYSQL, Database
+from .rollup import COUNTED, Rollup, slot
+from .touched import OF_MESSAGE, event_query, seen_of, sent_of
+
+_MESSAGES = 2_000
+
+
+class Rebuild:
+    """Sums everything that is there once more.
+
+    :param signer: makes keyed hashes of subjects and links.
+    :param keep_days: by ``events`` and ``messages``: what is older may be purged.
+    :param since: only mail made on or after this day in UTC; ``None``: all.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        signer: Signer,
+        keep_days: Mapping[str, float] | None = None,
+        since: datetime | None = None,
+    ) -> None:
+        self._database = database
+        self._cohorts = Cohorts(database, signer)
+        kept = [now() - timedelta(days=days) for days in (keep_days or {}).values() if days]
+        moments = [*kept, *([since] if since else [])]
+        self._since = _next_day(max(moments)) if moments else None
+
+    def run(self, progress: Callable[[int], object] = lambda messages: None) -> int:
+        """Sum again, in one transaction, and return the number of messages summed.
+
+        :param progress: told of the messages of each step.
+        :raises SQLAlchemyError: the database could not do it now; the sums are as they were.
+        """
+        self._assign()
+        with self._database.transaction() as connection, self._held(connection):
+            self._clear(connection)
+            return sum(self._sum(connection, cohort, progress) for cohort in self._every(connection))
+
+    def _assign(self) -> None:
+        """Give messages from before there were sums their cohorts, in short transactions."""
+        message = self._database.message
+        recent = [message.c.created_at >= self._since] if self._since else []
+        names = ("id", "recipient", "sender", "subject", "created_at", "tag", "list_id", "mode")
+        query = select(*(message.c[name] for name in names)).where(message.c.cohort_id.is_(None), *recent)
+        while True:
+            with self._database.transaction() as connection:
+                rows = connection.execute(query.limit(_MESSAGES)).all()
+                if not rows:
+                    return
+                mails = [
+                    SentMessage(
+                        id=row.id,
+                        batch_id=row.id,
+                        recipient=row.recipient,
+                        sender=row.sender,
+                        subject=row.subject,
+                        header_message_id="",
+                        created_at=row.created_at,
+                        tag=row.tag,
+                        list_id=row.list_id,
+                        mode=Mode(row.mode or Mode.INDIVIDUAL),
+                    )
+                    for row in rows
+                ]
+                found = self._cohorts.of(connection, mails)
+                self._cohorts.enter(connection, found.values())
+                for mail in mails:
+                    about = {"cohort_id": found[mail.id].id, "recipient_domain": provider_domain(mail.recipient)}
+                    connection.execute(update(message).where(message.c.id == mail.id).values(about))
+
+    @contextmanager
+    def _held(self, connection: Connection) -> Iterator[None]:
+        """Have drains wait until this transaction ends."""
+        kind, database = connection.dialect.name, self._database
+        # In the order in which drains come to them, so that nobody waits in a circle.
+        changed = [self._name(connection, t) for t in (database.early_event, database.figure, database.breakdown)]
+        if kind == "sqlite":
+            database.lock(connection, [uuid.UUID(int=0)])
+            yield
+        elif kind not in MYSQL:
+            connection.exec_driver_sql(f"LOCK TABLE {', '.join(changed)} IN EXCLUSIVE MODE")
+            yield
+        else:  # a lock on a table does not end with its transaction
+            read = [self._name(connection, t) for t in (database.message, database.event, database.cohort)]
+            locks = [*(f"{name} WRITE" for name in changed), *(f"{name} READ" for name in read)]
+            connection.exec_driver_sql(f"LOCK TABLES {', '.join(locks)}")
+            try:
+                yield
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            finally:
+                connection.exec_driver_sql("UNLOCK TABLES")
+
+    @staticmethod
+    def _name(connection: Connection, table: Table) -> str:
+        return connection.dialect.identifier_preparer.format_table(table)
+
+    def _clear(self, connection: Connection) -> None:
+        for table in (self._database.figure, self._database.breakdown):
+            recent = [table.c.basis == "sent", table.c.slot >= slot(self._since)] if self._since else []
+            connection.execute(delete(table).where(*recent))
+        message, early = self._database.message, self._database.early_event
+        recent = [message.c.created_at >= self._since] if self._since else []
+        there = exists().where(message.c.id == early.c.message_id, message.c.cohort_id.is_not(None), *recent)
+        connection.execute(delete(early).where(there))
+
+    def _every(self, connection: Connection) -> list[CohortKey]:
+        table = self._database.cohort
+        columns = [table.c[name] for name in CohortKey._fields]
+        rows = connection.execute(select(*columns).where(table.c.scope == "mail").order_by(table.c.id))
+        return [CohortKey(*row) for row in rows]
+
+    def _sum(self, connection: Connection, cohort: CohortKey, progress: Callable[[int], object]) -> int:
+        rollup, done = Rollup(), 0
+        for rows in self._pages(connection, cohort.id):
+            mine: dict[uuid.UUID, list[Any]] = {row.id: [] for row in rows}
+            event = self._database.event
+            query = event_query(event).where(event.c.message_id.in_(list(mine)), event.c.type.in_(COUNTED))
+            for row in connection.execute(query):
+                mine[row.message_id].append(seen_of(row, self._cohorts.link_ref))
+            for row in rows:
+                rollup.whole(sent_of(row), mine[row.id])
+            done += len(rows)
+            progress(len(rows))
+        rollup.write(self._database, connection, lambda _: cohort.wider(), by_sent_alone=self._since is not None)
+        return done
+
+    def _pages(self, connection: Connection, cohort: uuid.UUID) -> Iterator[Sequence[Any]]:
+        message = self._database.message
+        made, key = message.c.created_at, message.c.id
+        recent = [made >= self._since] if self._since else []
+        query = select(*(message.c[name] for name in OF_MESSAGE)).where(message.c.cohort_id == cohort, *recent)
+        page = query = query.order_by(made, key).limit(_MESSAGES)
+        while rows := connection.execute(page).all():
+            yield rows
+            last = rows[-1]
+            after = or_(made > last.created_at, and_(made == last.created_at, key > last.id))
+            page = query.where(made >= last.created_at, after)
+
+
+def _next_day(moment: datetime) -> datetime:
+    """Return the first midnight in UTC that is not before a moment."""
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    midnight = datetime.combine(moment.date(), time(), UTC)
+    return midnight if midnight == moment else midnight + timedelta(days=1)

@@ -1,0 +1,281 @@
+"""The sums are those that the rows give, whatever comes in whatever order."""
+
+from __future__ import annotations
+
+import random
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import sums
+from sqlalchemy.orm import DeclarativeBase
+
+from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, first_id, new_id
+from flask_mailtrack.models import models_for
+from flask_mailtrack.modes import Mode
+from flask_mailtrack.storage.records import Record, decode, encode, to_json
+from flask_mailtrack.storage.tables import counts
+from flask_mailtrack.storage.tables.batch import Batch
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.rebuild import Rebuild
+from flask_mailtrack.storage.tables.second_look import Hindsight
+from flask_mailtrack.storage.tables.touched import Touched
+from flask_mailtrack.storage.tables.writer import Writer
+from flask_mailtrack.thresholds import DEFAULTS
+from flask_mailtrack.tokens import Signer
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+SIGNER = Signer(["a secret that is long enough for anybody"])
+
+
+class Base(DeclarativeBase):
+    """Stands for the host's ``db.Model``."""
+
+
+class _Host:
+    Model = Base
+
+
+MODELS = models_for(_Host())
+
+
+class Store:
+    """A database, and what drains into it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engines: list[sa.Engine] = []
+        self.database, self.writer = self.another()
+        Base.metadata.create_all(self.database.engine)
+
+    def another(self) -> tuple[Database, Writer]:
+        """The same database, as another machine has it."""
+        engine = sa.create_engine(self.url)
+        self.engines.append(engine)
+        database = Database(engine, MODELS)
+        return database, Writer(database, hindsight=Hindsight(DEFAULTS), signer=SIGNER)
+
+    def put(self, *records: Record, writer: Writer | None = None) -> None:
+        """Store records as one batch."""
+        refused: list[Any] = []
+        (writer or self.writer).store(
+            [decode(encode(to_json(record))) for record in records], lambda body, why: refused.append(why)
+        )
+        assert refused == []
+
+    def rebuild(self, **options: Any) -> int:
+        """Make the sums anew."""
+        return Rebuild(self.database, SIGNER, **options).run()
+
+    def check(self) -> None:
+        """The sums are those of the rows."""
+        expected = sums.Expected(
+            self.database,
+            lambda url, name, part: SIGNER.link_refs(url, name, part)[0],
+            lambda subject: SIGNER.subject_refs(subject)[0],
+        )
+        assert sums.figures(self.database) == sums.without_zeros(expected.figures)
+        assert sums.breakdowns(self.database) == sums.without_zeros(expected.breakdowns)
+
+
+@pytest.fixture(name="store")
+def _store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
+    yield store
+    for engine in store.engines:
+        engine.dispose()
+
+
+def message(draw: random.Random) -> SentMessage:
+    """A mail that is on its way."""
+    made = NOW - timedelta(seconds=draw.randrange(200_000))
+    key = uuid.UUID(int=first_id(made).int | new_id().int & (1 << 76) - 1)
+    about = {
+        "tag": draw.choice(["", "welcome", "news"]),
+        "list_id": draw.choice(["", "news"]),
+        "link_count": draw.choice([None, 3]),
+    }
+    mode = draw.choice([Mode.INDIVIDUAL] * 5 + [Mode.AGGREGATE])
+    if mode == Mode.AGGREGATE and draw.random() < 0.5:
+        return SentMessage(key, key, "", "@example.org", "", "", made, Status.COUNTER, mode=mode, shared=True, **about)
+    who = draw.choice(["ada@gmail.com", "bob@lovelace.example", "eve@web.de"])
+    sender, subject = draw.choice(["a@example.org", "b@Example.net"]), draw.choice(["Hello", "News of May"])
+    flags = {"tracks_opens": draw.random() < 0.8, "tracks_clicks": draw.random() < 0.8, "shared": draw.random() < 0.1}
+    return SentMessage(key, new_id(), who, sender, subject, "<1@x>", made, mode=mode, **flags, **about)
+
+
+def hit(draw: random.Random, about: SentMessage) -> Hit:
+    """Something that somebody, or a machine, did with a mail."""
+    kind = draw.choice([EventType.OPENED] * 4 + [EventType.CLICKED] * 4 + [EventType.UNSUBSCRIBED, EventType.TRAPPED])
+    at = about.created_at + timedelta(seconds=draw.choice([1, 2, 3, draw.randrange(200_000)]))
+    verdict = draw.choice([*Verdict, Verdict.HUMAN, Verdict.HUMAN])
+    values: dict[str, Any] = {"verdict": verdict, "verdict_reasons": (f"{verdict}_reason",)}
+    values["provider"] = draw.choice(["", "apple", "google"]) if verdict == Verdict.PROXY else ""
+    if kind == EventType.CLICKED:
+        at_link = draw.choice([0, 1, 2, None])
+        values |= {"link": at_link, "url": f"https://example.org/{at_link}", "part": draw.choice(["html", "text"])}
+    if kind == EventType.UNSUBSCRIBED:
+        values |= {"method": "page", "reason": draw.choice(["", "too_many"]), "ref": "r" * 16}
+    about_client = {"client": draw.choice(["", "Gmail"]), "os": draw.choice(["iOS", "Windows"]), "country": "DE"}
+    return Hit(new_id(), about.id, kind, at, ip=f"203.0.113.{draw.randrange(3)}", **values, **about_client)
+
+
+def history(draw: random.Random, mails: int, hits: int) -> list[Record]:
+    """What is written of some mails, each record up to twice, in an order in which nobody would write it."""
+    sent = [message(draw) for _ in range(mails)]
+    done = [
+        each._replace(status=draw.choice([Status.SENT, Status.SENT, Status.FAILED, Status.UNKNOWN]))
+        for each in sent
+        if each.status == Status.SENDING and draw.random() < 0.8
+    ]
+    records: list[Record] = [*sent, *done, *(hit(draw, draw.choice(sent)) for _ in range(hits))]
+    records += draw.sample(records, len(records) // 3)
+    draw.shuffle(records)
+    return records
+
+
+def batches(draw: random.Random, records: list[Record]) -> Iterator[list[Record]]:
+    """*records* in batches of all sizes; now and then a batch comes once more, as after a crash."""
+    while records:
+        size = draw.choice([1, 2, 5, 30])
+        batch, records = records[:size], records[size:]
+        yield batch
+        if draw.random() < 0.3:
+            yield batch
+
+
+@pytest.mark.parametrize("crowded", [200, 2], ids=["few events", "many events"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sums_are_those_of_the_rows(store: Store, seed: int, crowded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records come in any order, twice, before the mail that they are about, and are corrected: the sums are right."""
+    monkeypatch.setattr(counts, "CROWDED", crowded)
+    draw = random.Random(seed)
+    for batch in batches(draw, history(draw, 8, 60)):
+        store.put(*batch)
+    store.check()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_machines_that_drain_at_once_count_everything_once(store: Store, seed: int) -> None:
+    """Three machines drain the records of the same mails at the same time: the sums are those of the rows."""
+    draw = random.Random(seed)
+    records = history(draw, 10, 150)
+    shares = [records[number::3] for number in range(3)]
+    errors: list[BaseException] = []
+
+    def drain(share: list[Record], seed: int) -> None:
+        try:
+            _, writer = store.another()
+            for batch in batches(random.Random(seed), share):
+                store.put(*batch, writer=writer)
+        except BaseException as error:  # shown by the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=drain, args=(share, number)) for number, share in enumerate(shares)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    store.check()
+
+
+# MariaDB's second transaction waits for the first one.
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("crash", [False, True], ids=["at once", "after a crash"])
+def test_an_event_and_its_mail_that_two_machines_drain_at_the_same_moment(
+    store: Store, crash: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither machine sees what the other one writes; the event is counted all the same, once."""
+    mail = message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENT)
+    opened = Hit(new_id(), mail.id, EventType.OPENED, NOW, verdict=Verdict.HUMAN)
+    other = store.another()[1]
+    write, catch_up = Touched.write, Batch.catch_up
+    waiting = [mail]
+
+    def meanwhile(self: Touched, *about: Any) -> None:
+        write(self, *about)
+        while waiting:
+            store.put(waiting.pop(), writer=other)
+
+    monkeypatch.setattr(Touched, "write", meanwhile)
+    if crash:
+
+        def die(*_: Any) -> None:
+            raise sa.exc.SQLAlchemyError("the connection is gone")
+
+        monkeypatch.setattr(Batch, "catch_up", die)
+        with pytest.raises(sa.exc.SQLAlchemyError):
+            store.put(opened)
+        monkeypatch.setattr(Batch, "catch_up", catch_up)
+    store.put(opened)
+    store.check()
+    assert sum(row.get("opens_people", 0) for row in sums.figures(store.database).values()) > 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_rebuild_makes_the_same_sums(store: Store, seed: int) -> None:
+    """Lost sums, and messages from before there were any, come back from the rows; what is drained later is added."""
+    draw = random.Random(seed)
+    records = history(draw, 8, 60)
+    store.put(*records[:50])
+    with store.database.transaction() as connection:
+        connection.execute(sa.delete(store.database.figure))
+        connection.execute(sa.delete(store.database.breakdown))
+        some = sa.func.length(store.database.message.c.subject) > 5
+        connection.execute(sa.update(store.database.message).where(some).values(cohort_id=None, recipient_domain=""))
+    store.put(*records[50:60])
+    assert store.rebuild() == len(store.database.rows(sa.select(store.database.message.c.id)))
+    store.check()
+    store.put(*records[60:])
+    store.check()
+
+
+def test_a_rebuild_leaves_alone_what_may_be_purged(store: Store) -> None:
+    """Sums of days whose rows may be gone stay as they are; later days are made anew, by the time of sending."""
+    draw = random.Random(5)
+    store.put(*history(draw, 12, 80))
+    before = sums.figures(store.database)
+    days = 1.0
+    oldest = (NOW - timedelta(days=days)).date() + timedelta(days=1)
+    first = int(datetime(oldest.year, oldest.month, oldest.day, tzinfo=UTC).timestamp()) // 900
+    with store.database.transaction() as connection:
+        connection.execute(sa.update(store.database.figure).values(copies=store.database.figure.c.copies + 100))
+    store.rebuild(keep_days={"events": days})
+    for key, row in sums.figures(store.database).items():
+        remade = key[6] == "sent" and key[8] >= first
+        assert row.get("copies", 0) == before.get(key, {}).get("copies", 0) + (0 if remade else 100)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_drain_waits_for_a_rebuild(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that drains during a rebuild adds to the new sums: nothing is lost, and nothing counts twice."""
+    draw = random.Random(7)
+    records = history(draw, 8, 60)
+    store.put(*records[:40])
+    with store.database.transaction() as connection:  # else the rows themselves are what a drain waits for
+        connection.execute(sa.delete(store.database.figure))
+        connection.execute(sa.delete(store.database.breakdown))
+    other, done = store.another()[1], threading.Event()
+    clear = Rebuild._clear
+
+    def drain() -> None:
+        store.put(*records[40:], writer=other)
+        done.set()
+
+    thread = threading.Thread(target=drain)
+
+    def meanwhile(self: Rebuild, connection: sa.Connection) -> None:
+        clear(self, connection)
+        thread.start()
+        assert not done.wait(0.5)
+
+    monkeypatch.setattr(Rebuild, "_clear", meanwhile)
+    store.rebuild()
+    thread.join()
+    assert done.is_set()
+    store.check()
