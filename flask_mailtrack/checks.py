@@ -22,6 +22,7 @@ from .errors import ConfigError
 from .lists import folded
 from .modes import Mode
 from .thresholds import Thresholds
+from .time_zones import zone_of
 
 _BASE_URL = re.compile(
     r"(?P<origin>https?://(?:[a-z0-9._-]*[a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?)"
@@ -83,6 +84,15 @@ def text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise bad("E102", key, f"is {value!r}.", "Write a string of printable characters.")
     return value
+
+
+def time_zone(key: str, value: Any) -> str:
+    """The name of a time zone that this machine knows."""
+    try:
+        zone_of(text(key, value))
+    except ValueError:
+        raise bad("E120", key, f"is {value!r}.", "Write a name such as 'Europe/Berlin', or install tzdata.") from None
+    return str(value)
 
 
 def directory(key: str, value: Any) -> str:

@@ -42,6 +42,7 @@ from .checks import (
     tag_list,
     text,
     thresholds,
+    time_zone,
     utm_parameters,
     with_extra,
 )
@@ -215,6 +216,14 @@ class Settings:
     )
     sink_volatile: bool = _setting(
         False, boolean, "Accept a Redis without an append-only file, or one that evicts keys."
+    )
+    timezone: str = _setting(
+        "UTC",
+        time_zone,
+        "Name of the time zone in which reports begin days, weeks and months, unless a call names one.",
+    )
+    reports_bind: str = _setting(
+        "", text, "Entry of SQLALCHEMY_BINDS that reports read, such as a replica. Empty: where the tables are."
     )
 
     max_seconds: float = _setting(2, number(0.05, 60), "Bodies that take longer to prepare go out untracked.")

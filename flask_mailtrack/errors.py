@@ -15,6 +15,7 @@
     ├── UnknownTag              a tag is retired, or is not among the declared tags; its message is not sent
     ├── SettingError            an operator's setting does not exist, or cannot have the value; also a ValueError
     ├── DomainError             a tracking domain cannot be made or removed; also a ValueError
+    ├── ReportError             a report cannot be made as asked; also a ValueError
     └── OptOutsUnavailable      the opt-outs of a list message cannot be read; the message is not sent
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "MailtrackError",
     "NotInitialised",
     "OptOutsUnavailable",
+    "ReportError",
     "RewriteError",
     "SettingError",
     "SpoolError",
@@ -142,6 +144,10 @@ class SettingError(MailtrackError, ValueError):
 
 class DomainError(MailtrackError, ValueError):
     """A tracking domain cannot be made, changed or removed as asked. The text gives the reason and the cure."""
+
+
+class ReportError(MailtrackError, ValueError):
+    """A report cannot be made as asked; the text has the value, and what to write instead."""
 
 
 class OptOutsUnavailable(MailtrackError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Never, TypeVar, Unpack
 
 from flask import Flask, current_app, has_app_context
@@ -27,7 +27,9 @@ from .outgoing.bodies import Preview
 from .outgoing.explanation import preview_of
 from .outgoing.mail import Mail, SendServices, install, is_mail
 from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
-from .reporting.stats import Stats, inactive, stats
+from .reporting.reports import Reports
+from .reporting.selection import Moment
+from .reporting.stats import Stats, inactive
 from .state import State, build, known_state, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health
 from .storage.people.people import Erased
@@ -230,17 +232,19 @@ class Mailtrack:
         *,
         tag: str | None = None,
         list_id: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
     ) -> Stats:
-        """Return the figures: sent, opened, clicked and unsubscribed, by people, with rates.
+        """Return sent, opened, clicked and unsubscribed, by people, with rates: a short form of ``reports.totals``.
+
+        The day of sending counts: a period selects mail, and the figures are of that mail until now.
 
         :param tag: only messages with this tag.
         :param list_id: only messages of this list.
-        :param since: only messages created at or after this moment; naive times are UTC.
-        :param until: only messages created before this moment.
+        :param since: only mail made from this moment on: a naive one is UTC; a date, or ISO text, is read, too.
+        :param until: only mail made before this moment.
         """
-        return stats(self._state().database, tag=tag, list_id=list_id, since=since, until=until)
+        return self.reports.stats(tag=tag, list_id=list_id, since=since, until=until)
 
     def inactive(self, since: date) -> list[str]:
         """Return the addresses that have not been seen since a day, so that a host can stop writing to them.
@@ -342,27 +346,23 @@ class Mailtrack:
         return self._state().people.erase(address)
 
     @property
-    def settings(self) -> OperatorSettings:
-        """The switches of the current app that an operator turns at run time.
+    def reports(self) -> Reports:
+        """The reports of the current app. Without one it raises ``NotInitialised``, as the following properties do."""
+        return self._state().reports
 
-        :raises NotInitialised: it has not been set up.
-        """
+    @property
+    def settings(self) -> OperatorSettings:
+        """The switches of the current app that an operator turns at run time."""
         return self._state().administration.settings
 
     @property
     def domains(self) -> Domains:
-        """The tracking domains of the current app.
-
-        :raises NotInitialised: it has not been set up.
-        """
+        """The tracking domains of the current app."""
         return self._state().administration.domains
 
     @property
     def tags(self) -> Tags:
-        """The tags that mail of the current app may carry.
-
-        :raises NotInitialised: it has not been set up.
-        """
+        """The tags that mail of the current app may carry."""
         return self._state().administration.tags
 
     def _state(self) -> State:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, foreign, mapped_column, relationship
 
+from .audience import Judged, by_people
 from .columns import (
     CHARSET,
     NAME,
@@ -36,7 +37,7 @@ from .columns import (
     word,
 )
 from .errors import ConfigError
-from .events import Verdict, new_id
+from .events import new_id
 from .figures import Breakdown, Cohort, EarlyEvent, Figure
 
 __all__ = [
@@ -116,7 +117,7 @@ class MessageMixin(Keyed):
 
 
 @for_checkers_only
-class EventMixin(Keyed):
+class EventMixin(Judged, Keyed):
     """One row per hit, with its verdict. Hits of machines are kept, too.
 
     ``first_verdict`` and ``first_verdict_reasons`` are set if later hits have corrected the verdict.
@@ -379,20 +380,3 @@ def own_columns(model: Any) -> list[sa.Column[Any]]:
     of_mixin = (each for base in mixin.__mro__ for each in vars(base).items())
     ours = {name for name, value in of_mixin if isinstance(value, MappedColumn)}
     return [column for column in model.__table__.columns if column.name not in ours]
-
-
-def by_people(event: Any) -> sa.ColumnElement[bool]:
-    """Return the condition that an event was a person's, or of a proxy that fetched for a person.
-
-    Apple's proxy does not count, because it fetches every image even if nobody reads the mail.
-
-    :param event: the model, an alias of it, or its table: ``select(Event).where(by_people(Event))``.
-    """
-    columns = event.c if isinstance(event, sa.FromClause) else event
-    through_proxy = sa.and_(columns.verdict == Verdict.PROXY, columns.provider != "apple")
-    return sa.or_(columns.verdict == Verdict.HUMAN, through_proxy)
-
-
-def by_a_person(verdict: str, provider: str) -> bool:
-    """Say whether one hit was a person's, by the rule of :func:`by_people`."""
-    return verdict == Verdict.HUMAN or (verdict == Verdict.PROXY and provider != "apple")

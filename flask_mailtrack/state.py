@@ -27,6 +27,7 @@ from .outgoing.options import Operator
 from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
 from .privacy import normalise
+from .reporting.reports import Reports
 from .signals import Announcer
 from .storage.drain.drain import Drain, Tables, Target
 from .storage.drain.drain_thread import DrainThread, InlineDrain
@@ -38,6 +39,7 @@ from .storage.journal.signatures import Signatures
 from .storage.people.people import People
 from .storage.redis import Stream
 from .storage.tables.database import Database
+from .storage.tables.domains import DomainTable
 from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.host_columns import CURE, UNFILLED, Fill
 from .storage.tables.optouts import OptOuts
@@ -75,10 +77,18 @@ class State:
     administration: Administration
     mail: Mail
     """The host's."""
+    readable: Database
+    """Where reports read: the same, or a replica."""
 
     def health(self) -> Health:
         """Return the health of the journal and the drain. Never raises, and never waits for the database."""
         return health(self.drain, self.journals, self.signatures, self.database, self.administration.snapshots)
+
+    @property
+    def reports(self) -> Reports:
+        """What became of the mails."""
+        refs = self.signer.subject_refs, self.signer.link_refs
+        return Reports(self.readable, *refs, self.settings.timezone, self.health, DomainTable(self.readable).rows)
 
     def unwatched(self) -> list[str]:
         """Return the classes of connections by which mail of the current app leaves untracked; empty if none."""
@@ -170,8 +180,7 @@ def build(
     # The drain asks the opt-outs, too, but these opt-outs must not start another run of the drain.
     asked_late = question(PendingChoices(choices, stream, hurried=True))
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
-    hindsight = Hindsight(settings.limits if settings.verdicts else None)
-    writer = Writer(database, enrichment, hindsight, silence, announcer, signer)
+    writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer)
     drain = _drain(journals, writer, announcer, stream)
     optouts = question(PendingChoices(choices, stream, drain), remember=remember)
     _listen(journals, announcer, optouts, _woken(settings, database, drain, administration.watch))
@@ -192,6 +201,7 @@ def build(
         signatures=Signatures(events.directory),
         administration=administration,
         mail=mail,
+        readable=_readable(settings, engines, models) or database,
     )
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
@@ -281,6 +291,22 @@ def _consulted(
             return ask(addresses, purpose)
 
     return consulted
+
+
+def _hindsight(settings: Settings) -> Hindsight:
+    return Hindsight(settings.limits if settings.verdicts else None)
+
+
+def _readable(settings: Settings, engines: Mapping[str | None, Any], models: Models) -> Database | None:
+    """Return where reports read, if that is elsewhere."""
+    bind = settings.reports_bind
+    if not bind or not settings.enabled:
+        return None
+    if bind not in engines:
+        known = ", ".join(repr(key) for key in engines if key) or "none"
+        cure = f"Name an entry of SQLALCHEMY_BINDS; there are: {known}."
+        raise ConfigError("E121", "MAILTRACK_REPORTS_BIND", f"is {bind!r}.", cure)
+    return Database(engines[bind], models)
 
 
 def _looked_at(database: Database) -> Database:

@@ -76,6 +76,8 @@ WRONG: dict[str, list[Any]] = {
     "KEEP_DAYS": [None, 365, {"optouts": 1}, {"events": 0}, {"events": "365"}, {"messages": None}, {"events": True}],
     "LISTS": [None, [], "news", {"news": "News"}, {"news": {}}, {"news": {"title": 1}}, {1: {"title": "News"}}],
     "TAGS": [None, "welcome", {"welcome"}, [1], [""], [" "], ["a\nb"], ["x" * 256]],
+    "TIMEZONE": [None, 1, "", "Berlin", "Europe/berlin\n", "../etc/passwd", ["UTC"]],
+    "REPORTS_BIND": [None, 1, b"replica", "a\n", ["replica"]],
     "MAX_SECONDS": [0, 61, "2", None, True, float("nan")],
     "MODE": ["", "Aggregate", "anonymous", None, True, ["aggregate"]],
     "PIXEL": ["", "middle", None, True],

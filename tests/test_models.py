@@ -30,7 +30,6 @@ from sqlalchemy.orm import (
 )
 
 from flask_mailtrack import Mailtrack
-from flask_mailtrack.events import Verdict
 from flask_mailtrack.models import (
     AuditMixin,
     DomainMixin,
@@ -39,7 +38,6 @@ from flask_mailtrack.models import (
     MessageMixin,
     OptOutMixin,
     SettingMixin,
-    by_a_person,
     by_people,
     models_for,
 )
@@ -322,20 +320,6 @@ def test_a_naming_convention_of_the_host_is_kept(tmp_path: Path) -> None:
 def test_no_foreign_key_binds_an_event_to_its_message() -> None:
     """Events and messages arrive in either order, and an event outlives a purged message."""
     assert [key for model in models_for(SQLAlchemy()) for key in model.__table__.foreign_keys] == []
-
-
-@pytest.mark.parametrize("provider", ["", "google", "apple", "yahoo"])
-@pytest.mark.parametrize("verdict", Verdict)
-def test_who_is_a_person_is_one_rule(site: Site, verdict: Verdict, provider: str) -> None:
-    """A hit that is judged by itself, and one that is judged in the table, are a person's by the same rule."""
-    event = sa.select(sa.literal(verdict.value).label("verdict"), sa.literal(provider).label("provider")).subquery()
-    with site.db.engine.connect() as connection:
-        in_the_table = bool(connection.execute(sa.select(by_people(event))).scalar())
-    assert in_the_table == by_a_person(verdict, provider)
-    assert by_a_person(Verdict.PROXY, "google")
-    machines = set(Verdict) - {Verdict.HUMAN, Verdict.PROXY}
-    assert not by_a_person(Verdict.PROXY, "apple")
-    assert not any(by_a_person(each, "google") for each in machines)
 
 
 def test_ids_may_be_given_as_text(database_url: str, make_site: MakeSite) -> None:

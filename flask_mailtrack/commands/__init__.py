@@ -12,12 +12,13 @@ from .domains import domains
 from .journal import drain, rebuild, recover
 from .mails import inspect, preview, stats
 from .people import audit, erase, export, purge, suppress
+from .report import report
 from .settings import settings, tags
 
 mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
 
 for _command in (
-    *(stats, preview, inspect),
+    *(stats, report, preview, inspect),
     *(check, status),
     *(drain, recover, rebuild),
     *(classify, networks),

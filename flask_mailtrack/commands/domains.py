@@ -13,9 +13,10 @@ from flask.cli import AppGroup
 
 from flask_mailtrack.administration.host_names import caddy_block, nginx_block
 from flask_mailtrack.administration.tracking_domains import Domain
+from flask_mailtrack.reporting.exports import cell
 from flask_mailtrack.state import current_state
 
-from .terminal import COLOURS, cell, mistakes_told
+from .terminal import COLOURS, mistakes_told
 
 domains: AppGroup = AppGroup("domains", help="Host names of your own for links: make, check, use and remove them.")
 

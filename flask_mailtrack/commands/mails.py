@@ -14,7 +14,6 @@ from flask_mailtrack.errors import TokenError
 from flask_mailtrack.events import Kind, born
 from flask_mailtrack.outgoing.explanation import preview_of
 from flask_mailtrack.reporting.stats import Stats, Tally
-from flask_mailtrack.reporting.stats import stats as figures_of
 from flask_mailtrack.state import current_state
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.tokens import Signer, Token
@@ -31,13 +30,13 @@ _NOTES = {
 @click.command("stats")
 @click.option("--tag", help="Only messages with this tag.")
 @click.option("--list", "list_id", help="Only messages of this list.")
-@click.option("--since", type=TIME, help="Created at or after this moment, UTC.")
-@click.option("--until", type=TIME, help="Created before this moment, UTC.")
+@click.option("--since", type=TIME, help="Of mail that was sent at or after this moment, UTC.")
+@click.option("--until", type=TIME, help="Of mail that was sent before this moment, UTC.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def stats(tag: str | None, list_id: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Show the figures of the mails, by people."""
-    figures = figures_of(current_state().database, tag=tag, list_id=list_id, since=since, until=until)
+    figures = current_state().reports.stats(tag=tag, list_id=list_id, since=since, until=until)
     click.echo(json.dumps(dataclasses.asdict(figures)) if as_json else _table(figures))
 
 

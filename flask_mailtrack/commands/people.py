@@ -14,13 +14,14 @@ from flask.cli import AppGroup, with_appcontext
 
 from flask_mailtrack.events import OptOutKind
 from flask_mailtrack.lists import folded
+from flask_mailtrack.reporting.exports import cell
 from flask_mailtrack.state import current_state
 from flask_mailtrack.storage.people.people import People
 from flask_mailtrack.storage.people.suppression_list import BadRow, ImportProgress, SuppressionFile, load
 from flask_mailtrack.storage.tables import register
 from flask_mailtrack.storage.tables.unwanted import Retention
 
-from .terminal import cell, printable
+from .terminal import printable
 
 suppress: AppGroup = AppGroup("suppress", help="The people who get no mail: of a list, or of any list.")
 

@@ -27,8 +27,3 @@ def mistakes_told() -> Iterator[None]:
 def printable(text: str) -> str:
     """Return *text* without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def cell(text: str) -> str:
-    """Return *text* as a cell that no spreadsheet takes for a formula (CWE-1236)."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -62,7 +62,9 @@ def stats(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Stats:
-    """Return the figures of the messages that match all given conditions.
+    """Return the figures of the messages that match all given conditions, from the state on the rows of messages.
+
+    The reports ask this where older messages are not in the sums yet.
 
     :param tag: of the message.
     :param list_id: of the message.

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, literal, select, update
 
+from flask_mailtrack.audience import by_a_person, by_people
 from flask_mailtrack.events import EventType, Hit, Verdict, first_id, now
-from flask_mailtrack.models import by_a_person, by_people
 
 from .database import Database, chunked
 

@@ -34,10 +34,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
+from flask_mailtrack.audience import by_people
 from flask_mailtrack.columns import UUIDS, key_of
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Status, Verdict
-from flask_mailtrack.models import Models, by_people
+from flask_mailtrack.models import Models
 from flask_mailtrack.storage.records import batched
 
 from . import document

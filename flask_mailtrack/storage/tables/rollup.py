@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table, func
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.figures import SLOT_SECONDS, SLOTS_A_DAY
-from flask_mailtrack.models import by_a_person
 from flask_mailtrack.storage.records import batched
 
 from . import document

@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, select, true
 
+from flask_mailtrack.audience import by_people
 from flask_mailtrack.events import EventType, Hit, Status, Verdict, born, now
 from flask_mailtrack.lists import folded
-from flask_mailtrack.models import by_people
 from flask_mailtrack.modes import Mode
 
 from .cohorts import CohortKey, Cohorts, domain_of

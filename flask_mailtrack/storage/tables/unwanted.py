@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, exists, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.consent import Answer, Consent, ConsentColumn, Purpose
 from flask_mailtrack.events import EventType, Hit, SentMessage, born, first_id, now
-from flask_mailtrack.models import by_a_person
 from flask_mailtrack.modes import Mode, mode_of
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.records import Record, batched

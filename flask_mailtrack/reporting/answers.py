@@ -1,0 +1,384 @@
+"""What reports answer: figures, each with what it is a part of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask_mailtrack.events import EventType, Status
+from flask_mailtrack.modes import Mode
+
+from .rows import OUT, Key, merge
+from .selection import Selection
+from .stats import Stats, Tally
+
+_SUFFIX = {"people": "people", "machines": "machine", "all": "all"}
+FEW = 50
+"""Below this many, two rates are not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often something happened, and of how many messages."""
+
+    total: int
+    unique: int
+    """Each message counts once, at the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The figures of a selection, opens and clicks by its audience.
+
+    By ``happened``, mails are those that were made in the period, and there is no rate: what happens in a period is
+    no part of what is sent in it, so ``of`` is 0.
+    """
+
+    tried: int
+    """All copies, whatever became of them."""
+    sent: int
+    sending: int
+    unknown: int
+    failed: int
+    suppressed: int
+    opened: Tally
+    clicked: Tally
+    unsubscribed: Tally
+    """``of`` counts mail of a list."""
+    opened_and_clicked: int
+    """Messages that people opened and clicked."""
+    machine_opened: Count
+    machine_clicked: Count
+    unidentified_opens: int
+    """Opens of which nobody can say whose they were."""
+    unidentified_clicks: int
+    first_at: datetime | None
+    """When the first of the mails was made."""
+    last_at: datetime | None
+
+    @property
+    def out(self) -> int:
+        """Copies that have left, as far as anybody knows: sent, unknown and sending."""
+        return self.sent + self.unknown + self.sending
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The figures of one tag, list, sender domain or subject."""
+
+    name: str | None
+    """``None`` for subjects that are too many to be told apart, or of which no mail is left."""
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """The figures of each of a kind, those with the newest mail first, and of all together."""
+
+    by: str
+    lines: tuple[Line, ...]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The figures of one bucket; both times are in the time zone of the series."""
+
+    start: datetime
+    end: datetime
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The figures over time: every bucket, also an empty one; a message counts once, in one bucket."""
+
+    by: str
+    tz: str
+    points: tuple[Point, ...]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one value of a dimension has of the events; empty: not known, such as what a proxy hides."""
+
+    value: str
+    total: int
+    """Events of the audience."""
+    unique: int
+    """Messages whose first event of the audience is one of these."""
+    people: int
+    machines: int
+    unknown: int
+    of: int
+    """Messages with such an event of the audience at all."""
+
+    @property
+    def rate(self) -> float | None:
+        """``unique / of``, from 0 to 1; ``None`` of nothing."""
+        return self.unique / self.of if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How the events of one type divide among the values of a dimension, the largest first."""
+
+    dimension: str
+    type: str
+    rows: tuple[Share, ...]
+    total: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLine:
+    """One link of a campaign."""
+
+    url: str
+    """Empty if nobody knows any more where it led."""
+    name: str
+    position: int | None
+    """Place among the distinct links of its mail, from 0."""
+    part: str
+    total: int
+    unique: int
+    """Messages of which the audience followed this link."""
+    people: int
+    machines: int
+    unknown: int
+    of: int
+    """Messages of which the audience followed any link; shares may sum to more than 1."""
+
+    @property
+    def rate(self) -> float | None:
+        """``unique / of``, from 0 to 1; ``None`` of nothing."""
+        return self.unique / self.of if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """The links of a campaign, the most followed first."""
+
+    tag: str
+    rows: tuple[LinkLine, ...]
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLine:
+    """What one rule has decided."""
+
+    verdict: str
+    reason: str
+    """Its stable word; the longest are cut."""
+    opens: int
+    clicks: int
+    people: int
+    """Of both together, by people."""
+    machines: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What the rules have decided, the busiest first."""
+
+    rows: tuple[RuleLine, ...]
+    opens: int
+    clicks: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainLine:
+    """What became of mail to one large provider; empty: all other domains, which might name their owners."""
+
+    domain: str
+    sent: int
+    opened: Count
+    clicked: Count
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDomains:
+    """What became of mail by the domain of its recipients, the largest first."""
+
+    rows: tuple[DomainLine, ...]
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What a person has written who left a list."""
+
+    text: str
+    reason: str
+    at: datetime
+    list_id: str
+    tag: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why people unsubscribed."""
+
+    rows: tuple[tuple[str, int], ...]
+    """Each reason, and how often it was given; the most frequent first."""
+    none: int
+    """Unsubscribes without a reason."""
+    total: int
+    unique: int
+    of: int
+    """Mail of lists that has left; 0 by ``happened``."""
+    comments: tuple[Comment, ...]
+    """The newest first, 100 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickToOpen:
+    """How many of those who opened have clicked, by people."""
+
+    clicked: int
+    of: int
+
+    @property
+    def rate(self) -> float | None:
+        """``clicked / of``, from 0 to 1; ``None`` of nothing."""
+        return self.clicked / self.of if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A period, and the one of the same length just before it.
+
+    Changes of rates are differences: 0.02 is two points more. They are ``None`` where one of the rates is of fewer
+    than 50. The change of what was sent is a part of what was sent before.
+    """
+
+    now: Totals
+    before: Totals
+    before_since: datetime
+    since: datetime
+    until: datetime
+    sent: float | None
+    opened: float | None
+    clicked: float | None
+    unsubscribed: float | None
+
+
+def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selection) -> Totals:
+    """Return figures in words."""
+    all_: dict[str, Any] = {}
+    out: dict[str, int] = {}
+    quiet: dict[str, int] = {}
+    quiet_out: dict[str, int] = {}
+    copies: dict[str, int] = dict.fromkeys(Status, 0)
+    for key, values in figures:
+        merge(all_, dict(values))
+        copies[key.status] = copies.get(key.status, 0) + int(values.get("copies") or 0)
+        counted = {name: value for name, value in values.items() if isinstance(value, int)}
+        if key.status in OUT:
+            merge(out, {"listed": counted.get("listed", 0)})
+        if key.mode == Mode.INDIVIDUAL and key.status in OUT:
+            merge(out, {name: counted.get(name, 0) for name in ("pixels", "tracked")})
+        if key.mode == Mode.AGGREGATE:
+            merge(quiet, counted)
+            if key.status in OUT:
+                merge(quiet_out, counted)
+    get = all_.get
+    suffix = _SUFFIX[selection.audience]
+    gone = Tally(get("unsubscribes", 0), get("unsubscribers", 0), 0 if selection.happened else out.get("listed", 0))
+
+    def tally(noun: str, people: str, of: str) -> Tally:
+        denominators = (0, 0) if selection.happened else (out.get(of, 0), quiet_out.get(of, 0))
+        total, aggregate = _total(all_, noun, suffix), _total(quiet, noun, suffix)
+        return Tally(total, get(f"{people}_{suffix}", 0), denominators[0], aggregate, denominators[1])
+
+    return Totals(
+        tried=get("copies", 0),
+        sent=copies[Status.SENT],
+        sending=copies[Status.SENDING],
+        unknown=copies[Status.UNKNOWN],
+        failed=copies[Status.FAILED],
+        suppressed=copies[Status.SUPPRESSED],
+        opened=tally("opens", "openers", "pixels"),
+        clicked=tally("clicks", "clickers", "tracked"),
+        unsubscribed=gone,
+        opened_and_clicked=get("both_people", 0),
+        machine_opened=Count(get("opens_machine", 0), get("openers_machine", 0)),
+        machine_clicked=Count(get("clicks_machine", 0), get("clickers_machine", 0)),
+        unidentified_opens=get("opens_unknown", 0),
+        unidentified_clicks=get("clicks_unknown", 0),
+        first_at=get("first_at"),
+        last_at=get("last_at"),
+    )
+
+
+def short(totals: Totals) -> Stats:
+    """Return the short form of figures by people: there, an unsubscribe is of all mail that has left."""
+    gone = totals.unsubscribed.unique
+    return Stats(
+        sent=totals.sent,
+        failed=totals.failed,
+        unknown=totals.unknown,
+        suppressed=totals.suppressed,
+        opened=totals.opened,
+        clicked=totals.clicked,
+        unsubscribed=Tally(gone, gone, totals.out),
+        machine=totals.machine_opened.total + totals.machine_clicked.total,
+        unidentified=totals.unidentified_opens + totals.unidentified_clicks,
+    )
+
+
+def shares_of(
+    dimension: str, kind: str, values: Mapping[Any, Mapping[str, int]], selection: Selection, most: int | None = None
+) -> Shares:
+    """Return shares in words."""
+    suffix = _SUFFIX[selection.audience]
+    of = sum(numbers[f"unique_{suffix}"] for numbers in values.values())
+    rows = [
+        Share(
+            value=value,
+            total=total_of(numbers, selection),
+            unique=numbers[f"unique_{suffix}"],
+            people=numbers["people"],
+            machines=numbers["machine"],
+            unknown=numbers["unknown"],
+            of=of,
+        )
+        for value, numbers in values.items()
+    ]
+    kept = sorted((row for row in rows if row.total), key=lambda row: (-row.unique, -row.total, row.value))
+    return Shares(dimension, kind, tuple(kept[:most]), sum(row.total for row in rows), of)
+
+
+def total_of(numbers: Mapping[str, int], selection: Selection) -> int:
+    """Return how many events are the audience's."""
+    if selection.audience == "all":
+        return numbers["people"] + numbers["machine"] + numbers["unknown"]
+    return numbers[_SUFFIX[selection.audience]]
+
+
+def unique_of(numbers: Mapping[str, int], selection: Selection) -> int:
+    """Return how many messages are there of which the audience's first event is among these."""
+    return numbers[f"unique_{_SUFFIX[selection.audience]}"]
+
+
+def change(now: Tally, before: Tally) -> float | None:
+    """Return by how much a rate is higher, if both are rates of enough."""
+    if now.rate is None or before.rate is None or min(now.of, before.of) < FEW:
+        return None
+    return now.rate - before.rate
+
+
+def _total(figures: Mapping[str, Any], noun: str, suffix: str) -> int:
+    if suffix == "all":
+        return sum(int(figures.get(f"{noun}_{who}", 0)) for who in ("people", "machine", "unknown"))
+    return int(figures.get(f"{noun}_{suffix}", 0))
+
+
+TYPES = (EventType.OPENED.value, EventType.CLICKED.value)
+"""The events of which there are shares."""

@@ -1,0 +1,239 @@
+"""Messages one by one: a list in pages, all mail of one person, and what happened to one message.
+
+A page begins where the one before has ended, so the thousandth is read as fast as the first. Each list is read along an
+index: by tag or list, by address, by the cohorts that have a subject, or by the ids, which are in order of time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, union_all
+
+from flask_mailtrack.audience import by_people
+from flask_mailtrack.errors import ReportError
+from flask_mailtrack.events import Status, first_id
+from flask_mailtrack.privacy import normalise
+from flask_mailtrack.storage.tables.database import Database
+
+from .rows import RowFigures, between
+from .selection import Selection
+from .sums import SumFigures
+from .timeline import MessageLine, Timeline, timeline_of
+
+ORDERS = ("newest", "oldest")
+_AROUND = timedelta(days=1)
+"""A message has its id, which says the time, from when it was prepared."""
+_BRANCHES = 100
+"""Cohorts that are read one by one, each in order; more than that are read together."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """Some messages in order."""
+
+    rows: tuple[MessageLine, ...]
+    next: str
+    """What the next page is asked with; empty: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRefusal:
+    """An opt-out that stands against mail to somebody, or against measuring them."""
+
+    list_id: str
+    kind: str
+    method: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is known of somebody, as far as it has been drained."""
+
+    address: str
+    messages: int
+    """All copies to them, whatever became of these."""
+    out: int
+    opened: int
+    """Messages that they opened."""
+    clicked: int
+    unsubscribed: int
+    last_seen: datetime | None
+    """Their latest open or click."""
+    standing: tuple[StandingRefusal, ...]
+    page: MessagePage
+
+
+class Messages:
+    """Reads the messages of one database.
+
+    :param rows: says which messages are selected.
+    :param sums: says in which cohorts to look.
+    """
+
+    def __init__(self, database: Database, rows: RowFigures, sums: SumFigures) -> None:
+        self._database = database
+        self._table = database.message
+        self._rows = rows
+        self._sums = sums
+
+    def page(self, about: Selection, *, search: str, activity: str, order: str, page: str, size: int) -> MessagePage:
+        """Return some messages; see :meth:`Reports.messages`."""
+        if about.happened:
+            raise ReportError("basis is 'happened', but messages are listed by when they were sent. Leave basis out.")
+        if order not in ORDERS:
+            raise ReportError(f"order is {order!r}. Write one of: {', '.join(ORDERS)}.")
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 1_000:
+            raise ReportError(f"size is {size!r}. Write a whole number from 1 to 1000.")
+        conditions = [*self._rows.conditions(about), *self._active(activity), self._table.c.status != Status.COUNTER]
+        conditions.append(between(self._table.c.created_at, about.start, about.end))
+        cohorts: list[uuid.UUID] | None = None
+        entered = self._sums.usable()
+        if search and "@" in search:
+            conditions.append(self._table.c.recipient == normalise(search))
+        elif search:
+            conditions.append(func.lower(self._table.c.subject).contains(search.lower(), autoescape=True))
+        if not about.tag and not about.list_id and "@" not in search and (search or _names_cohorts(about)):
+            cohorts = self._sums.cohorts_with(about, search) if entered else None
+        walk = _Way(self._table, order, _read(page), size)
+        by_index = bool(about.tag or about.list_id or (search and "@" in search))
+        around = about if entered else Selection()  # else ids may be of when somebody has brought the rows
+        return self._read(walk.query(conditions, around, by_index, cohorts), walk)
+
+    def person(self, address: str, *, page: str = "", size: int = 50) -> Person:
+        """Return what is known of somebody."""
+        recipient = normalise(address)
+        message, event, optout = self._table, self._database.event, self._database.optout
+        mine = message.c.recipient == recipient if recipient else false()
+        out = message.c.status.in_([Status.SENT, Status.UNKNOWN, Status.SENDING])
+        marks = (message.c.opened_at, message.c.clicked_at, message.c.unsubscribed_at)
+        query = select(func.count(), *(func.count(mark) for mark in marks)).where(mine)
+        ((number, opened, clicked, gone),) = self._database.rows(query)
+        ((left,),) = self._database.rows(select(func.count()).where(mine, out))
+        joined = select(func.max(event.c.occurred_at)).select_from(
+            message.join(event, event.c.message_id == message.c.id)
+        )
+        ((seen,),) = self._database.rows(
+            joined.where(mine, by_people(event), event.c.type.in_(["opened", "clicked"]), message.c.shared.is_(False))
+        )
+        stands = select(*(optout.c[n] for n in ("list_id", "kind", "method", "reason", "created_at")))
+        rows = self._database.rows(stands.where(optout.c.recipient == recipient).order_by(optout.c.created_at))
+        standing = tuple(StandingRefusal(*row) for row in rows)
+        shown = self.page(Selection(), search=recipient, activity="", order="newest", page=page, size=size)
+        return Person(
+            recipient, number, left, opened, clicked, gone, seen, standing, shown if "@" in recipient else _NONE
+        )
+
+    def timeline(self, message_id: uuid.UUID | str) -> Timeline:
+        """Return what happened to one message."""
+        try:
+            key = message_id if isinstance(message_id, uuid.UUID) else uuid.UUID(message_id)
+        except (ValueError, AttributeError, TypeError):
+            raise ReportError(f"message_id is {message_id!r}. Write the id of a message.") from None
+        return timeline_of(self._database, key)
+
+    def _read(self, query: Select[Any], walk: _Way) -> MessagePage:
+        rows = [MessageLine(*row) for row in self._database.rows(query)]
+        more = len(rows) > walk.size
+        rows = rows[: walk.size]
+        return MessagePage(tuple(rows), f"{rows[-1].created_at.isoformat()}_{rows[-1].id.hex}" if more else "")
+
+    def _active(self, activity: str) -> list[ColumnElement[bool]]:
+        column = self._table.c
+        nobody = and_(column.opened_at.is_(None), column.clicked_at.is_(None), column.unsubscribed_at.is_(None))
+        measured = or_(column.tracks_opens, column.tracks_clicks)
+        known: dict[str, list[ColumnElement[bool]]] = {
+            "": [],
+            "opened": [column.opened_at.is_not(None)],
+            "clicked": [column.clicked_at.is_not(None)],
+            "unsubscribed": [column.unsubscribed_at.is_not(None)],
+            "nothing": [nobody, column.machine_count == 0, measured],
+            "machines": [nobody, column.machine_count > 0],
+            "unmeasured": [~measured],
+        }
+        if activity not in known:
+            raise ReportError(f"activity is {activity!r}. Write one of: {', '.join(filter(None, known))}.")
+        return known[activity]
+
+
+class _Way:
+    """The way along an index, from where the page before has ended."""
+
+    def __init__(self, table: Any, order: str, after: tuple[datetime, uuid.UUID] | None, size: int) -> None:
+        self._table = table
+        self._newest = order == "newest"
+        self._after = after
+        self.size = size
+
+    def query(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        about: Selection,
+        by_index: bool,
+        cohorts: list[uuid.UUID] | None,
+    ) -> Select[Any]:
+        """Return the query for one page, and one row more.
+
+        :param by_index: the conditions lead along an index that goes on with the time.
+        :param cohorts: that alone have such messages; ``None``: any.
+        """
+        column = self._table.c
+        if by_index:
+            return self._in_order(select(*self._columns()).where(*conditions), column)
+        if cohorts is not None and len(cohorts) <= _BRANCHES:
+            each = [
+                self._in_order(select(*self._columns()).where(*conditions, column.cohort_id == key), column)
+                for key in cohorts
+            ]
+            if not each:
+                return select(*self._columns()).where(false())
+            found = union_all(*(select(*branch.subquery().c) for branch in each)).subquery()
+            return self._in_order(select(*(found.c[name.name] for name in self._columns())), found.c)
+        if cohorts is not None:
+            return self._in_order(select(*self._columns()).where(*conditions, column.cohort_id.in_(cohorts)), column)
+        near = [
+            *([column.id >= first_id(about.start - _AROUND)] if about.start else []),
+            *([column.id < first_id(about.end + _AROUND)] if about.end else []),
+        ]
+        ids = (
+            [] if self._after is None else [column.id < self._after[1] if self._newest else column.id > self._after[1]]
+        )
+        query = select(*self._columns()).where(*conditions, *near, *ids)
+        return query.order_by(column.id.desc() if self._newest else column.id).limit(self.size + 1)
+
+    def _columns(self) -> list[Any]:
+        return [self._table.c[name] for name in MessageLine.__dataclass_fields__]
+
+    def _in_order(self, query: Select[Any], column: Any) -> Select[Any]:
+        if self._after is not None:
+            moment, key = self._after
+            if self._newest:
+                query = query.where(column.created_at <= moment, or_(column.created_at < moment, column.id < key))
+            else:
+                query = query.where(column.created_at >= moment, or_(column.created_at > moment, column.id > key))
+        columns = (column.created_at, column.id)
+        return query.order_by(*(each.desc() if self._newest else each for each in columns)).limit(self.size + 1)
+
+
+_NONE = MessagePage((), "")
+
+
+def _names_cohorts(about: Selection) -> bool:
+    return any(value is not None for value in (about.tag, about.list_id, about.sender_domain, about.subject))
+
+
+def _read(page: str) -> tuple[datetime, uuid.UUID] | None:
+    """Return the place at which a page begins."""
+    if page == "":
+        return None
+    try:
+        moment, _, key = page.rpartition("_")
+        return datetime.fromisoformat(moment).astimezone(UTC), uuid.UUID(key)
+    except (ValueError, AttributeError, OverflowError):
+        raise ReportError(f"page is {page!r}. Write `next` of the page before, or leave it out.") from None

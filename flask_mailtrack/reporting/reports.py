@@ -1,0 +1,342 @@
+"""Every question that a sender asks, each in one call: ``mailtrack.reports``.
+
+The figures come from the sums where these tell apart what is asked for, and from messages and events where they do not.
+Both give the same numbers, as long as no row is purged: a sum outlives its rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Unpack
+
+from flask_mailtrack.errors import ReportError
+from flask_mailtrack.events import EventType, now
+from flask_mailtrack.storage.drain.health import Health
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.domains import DomainRow
+
+from . import answers, attention
+from .buckets import Buckets
+from .links import resolved
+from .messages import MessagePage, Messages, Person
+from .reasons import comments_of
+from .rows import Key, RowFigures, Table, Values, merge
+from .selection import Filters, Selection
+from .stats import Stats, stats
+from .sums import SubjectRefs, SumFigures
+from .timeline import Timeline
+
+LinkRefs = Callable[[str, str, str], Sequence[str]]
+
+
+class Reports:
+    """The reports of one app. Each takes the fields of a :class:`Selection` by name, or one that an answer gave.
+
+    :param database: where reports read.
+    :param subject_refs: returns the hashes of a subject.
+    :param link_refs: the same for URL, name and part of a link.
+    :param tz: the time zone where a call names none.
+    :param health: says how the journal is.
+    :param domains: returns the tracking domains.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        subject_refs: SubjectRefs,
+        link_refs: LinkRefs,
+        tz: str = "UTC",
+        health: Callable[[], Health] | None = None,
+        domains: Callable[[], list[DomainRow]] | None = None,
+    ) -> None:
+        self.database = database
+        self._tz = tz
+        self._link_refs = link_refs
+        self._health = health
+        self._domains = domains
+        self._rows = RowFigures(database)
+        self._sums = SumFigures(database, self._rows, subject_refs)
+        self._messages = Messages(database, self._rows, self._sums)
+
+    def selection(self, selection: Selection | None = None, **filters: Unpack[Filters]) -> Selection:
+        """Return what a call is about.
+
+        :param selection: one that is narrowed further.
+        :raises ReportError: a value that cannot be meant.
+        """
+        return selection.narrowed(**filters) if selection else Selection(**({"tz": self._tz} | filters))
+
+    def totals(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Totals:
+        """Return what became of the selected mail, or with ``basis="happened"`` what happened in the period."""
+        about = self.selection(selection, **filters)
+        return answers.totals_of(self._figures(about).items(), about)
+
+    def stats(self, *, tag: str | None, list_id: str | None, since: Any, until: Any) -> Stats:
+        """Return the short form of :meth:`totals`, by people, of the mail that was made in the period."""
+        about = self.selection(tag=tag, list_id=list_id, since=since, until=until)
+        if self._sums.usable():
+            return answers.short(self.totals(about))
+        return stats(self.database, tag=tag, list_id=list_id, since=about.start, until=about.end)
+
+    def series(self, selection: Selection | None = None, /, *, by: str, **filters: Unpack[Filters]) -> answers.Series:
+        """Return the figures of each hour, day, week or month of the period.
+
+        :param by: ``hour``, ``day``, ``week`` (from Monday) or ``month``, of the time zone *tz*. Without ``since`` and
+            ``until`` the series begins and ends with the first and last bucket that has anything.
+        :raises ReportError: another step, or more than 10,000 buckets.
+        """
+        about = self.selection(selection, **filters)
+        buckets = Buckets(by, about.zone)
+        if about.start and about.end:
+            list(buckets.between(about.start, about.end))  # too many are refused before anything is asked
+        figures = self._figures(about, buckets=buckets)
+        each: defaultdict[datetime, list[Any]] = defaultdict(list)
+        for key, values in figures.items():
+            each[key.group].append((key, values))
+        points = []
+        for start, end in _all_buckets(buckets, about, list(each)):
+            points.append(answers.Point(start, end, answers.totals_of(each.get(start, []), about)))
+        return answers.Series(by, about.tz, tuple(points), answers.totals_of(figures.items(), about))
+
+    def campaigns(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Grouped:
+        """Return the figures of each tag, with its first and last sending."""
+        return self._grouped("tag", self.selection(selection, **filters))
+
+    def lists(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Grouped:
+        """Return the figures of each list; the empty name is mail of no list."""
+        return self._grouped("list_id", self.selection(selection, **filters))
+
+    def sender_domains(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Grouped:
+        """Return the figures of each domain that mail was sent from."""
+        return self._grouped("sender_domain", self.selection(selection, **filters))
+
+    def subjects(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Grouped:
+        """Return the figures of each subject."""
+        return self._grouped("subject", self.selection(selection, **filters))
+
+    def clients(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Shares:
+        """Return with what the mail was opened: browsers and mail clients; see :meth:`shares`."""
+        return self.shares(selection, dimension="client", **filters)
+
+    def systems(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Shares:
+        """Return on which operating systems the mail was opened; see :meth:`shares`."""
+        return self.shares(selection, dimension="os", **filters)
+
+    def devices(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Shares:
+        """Return on which kinds of device the mail was opened; see :meth:`shares`."""
+        return self.shares(selection, dimension="device", **filters)
+
+    def countries(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Shares:
+        """Return in which countries the mail was opened; see :meth:`shares`."""
+        return self.shares(selection, dimension="country", **filters)
+
+    def shares(
+        self,
+        selection: Selection | None = None,
+        /,
+        *,
+        dimension: str,
+        kind: str = EventType.OPENED.value,
+        **filters: Unpack[Filters],
+    ) -> answers.Shares:
+        """Return how opens or clicks divide among clients, systems, devices or countries.
+
+        :param dimension: ``client``, ``os``, ``device`` or ``country``.
+        :param kind: ``opened`` or ``clicked``.
+        """
+        if dimension not in ("client", "os", "device", "country"):
+            raise ReportError(f"dimension is {dimension!r}. Write one of: client, os, device, country.")
+        if kind not in answers.TYPES:
+            raise ReportError(f"kind is {kind!r}. Write one of: {', '.join(answers.TYPES)}.")
+        about = self.selection(selection, **filters)
+        return answers.shares_of(dimension, kind, self._shares(about, dimension, kind), about)
+
+    def verdicts(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Verdicts:
+        """Return how many opens and clicks each rule has judged, whoever the audience is."""
+        about = self.selection(selection, **filters)
+        found = {kind: self._shares(about, "rule", kind) for kind in answers.TYPES}
+        rows = [
+            _rule(rule, *(found[kind].get(rule, {}) for kind in answers.TYPES))
+            for rule in {*found["opened"], *found["clicked"]}
+        ]
+        rows.sort(key=lambda row: (-(row.opens + row.clicks), row.verdict, row.reason))
+        return answers.Verdicts(tuple(rows), sum(row.opens for row in rows), sum(row.clicks for row in rows))
+
+    def domains(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.RecipientDomains:
+        """Return what became of mail by the domain of its recipients: large providers, and all others together."""
+        about = self.selection(selection, **filters)
+        sent, opened, clicked = (self._shares(about, "domain", kind) for kind in ("sent", *answers.TYPES))
+        nothing = dict.fromkeys(("people", "machine", "unknown", "unique_people", "unique_machine", "unique_all"), 0)
+        rows = [
+            answers.DomainLine(
+                domain,
+                sent.get(domain, nothing)["people"],
+                *(
+                    answers.Count(answers.total_of(numbers, about), answers.unique_of(numbers, about))
+                    for numbers in (opened.get(domain, nothing), clicked.get(domain, nothing))
+                ),
+            )
+            for domain in {*sent, *opened, *clicked}
+        ]
+        rows.sort(key=lambda row: (-row.sent, row.domain))
+        return answers.RecipientDomains(tuple(rows), sum(row.sent for row in rows))
+
+    def links(self, tag: str, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.LinkFigures:
+        """Return the links of a campaign, and how often each was followed.
+
+        :param tag: of the campaign.
+        """
+        about = self.selection(selection, **(filters | {"tag": tag}))
+        values = resolved(self.database, self._link_refs, about, self._shares(about, "link", "clicked"))
+        of = self.totals(about).clicked.unique
+        rows = [
+            answers.LinkLine(
+                url=url,
+                name=name,
+                position=position,
+                part=part,
+                total=answers.total_of(numbers, about),
+                unique=answers.unique_of(numbers, about),
+                people=numbers["people"],
+                machines=numbers["machine"],
+                unknown=numbers["unknown"],
+                of=of,
+            )
+            for (position, part, url, name), numbers in values.items()
+        ]
+        rows.sort(key=lambda row: (-row.unique, -row.total, -1 if row.position is None else row.position, row.url))
+        return answers.LinkFigures(tag, tuple(rows), of)
+
+    def unsubscribe_reasons(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Reasons:
+        """Return why people unsubscribed, with what they have written."""
+        about = self.selection(selection, **filters)
+        given = {reason: numbers["people"] for reason, numbers in self._shares(about, "reason", "unsubscribed").items()}
+        gone = self.totals(about).unsubscribed
+        rows = tuple(sorted(given.items(), key=lambda item: (-item[1], item[0])))
+        comments = comments_of(self.database, self._rows, about, self._sums if self._sums.usable() else None)
+        return answers.Reasons(rows, gone.total - sum(given.values()), gone.total, gone.unique, gone.of, comments)
+
+    def click_to_open(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.ClickToOpen:
+        """Return how many messages that people opened were clicked by people, too."""
+        totals = self.totals(self.selection(selection, **filters).narrowed(audience="people"))
+        return answers.ClickToOpen(totals.opened_and_clicked, totals.opened.unique)
+
+    def compare(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Comparison:
+        """Return the figures of a period, and of the one of the same length just before it.
+
+        :raises ReportError: ``since`` is not given; ``until`` is the present moment unless it is.
+        """
+        about = self.selection(selection, **filters)
+        if about.start is None:
+            raise ReportError("since is missing, so there is no period before it. Write since='2026-05-01'.")
+        since, until = about.start, about.end or max(now(), about.start)
+        before = since - (until - since)
+        this = self.totals(about.narrowed(since=since, until=until))
+        last = self.totals(about.narrowed(since=before, until=since))
+        grown = (this.out - last.out) / last.out if last.out else None
+        changes = (
+            answers.change(getattr(this, name), getattr(last, name)) for name in ("opened", "clicked", "unsubscribed")
+        )
+        return answers.Comparison(this, last, before, since, until, grown, *changes)
+
+    def messages(
+        self,
+        selection: Selection | None = None,
+        /,
+        *,
+        search: str = "",
+        activity: str = "",
+        order: str = "newest",
+        page: str = "",
+        size: int = 50,
+        **filters: Unpack[Filters],
+    ) -> MessagePage:
+        """Return messages, a page at a time.
+
+        :param search: a whole address of a recipient, or a part of the subject, whatever its case.
+        :param activity: ``opened``, ``clicked``, ``unsubscribed``, ``nothing``, ``machines`` or ``unmeasured``.
+        :param order: ``newest`` or ``oldest`` first.
+        :param page: ``next`` of the page before; empty: the first.
+        :param size: rows of a page, from 1 to 1,000.
+        :raises ReportError: another order or activity, a page of another list, or ``basis="happened"``.
+        """
+        about = self.selection(selection, **filters)
+        return self._messages.page(about, search=search, activity=activity, order=order, page=page, size=size)
+
+    def timeline(self, message_id: uuid.UUID | str) -> Timeline:
+        """Return what happened to one message, each event with the sentence that explains its verdict.
+
+        :raises ReportError: there is no such message, or its row is purged.
+        """
+        return self._messages.timeline(message_id)
+
+    def person(self, address: str, *, page: str = "", size: int = 50) -> Person:
+        """Return the mail that somebody got, what they did with it, and what stands against mail to them.
+
+        :param address: as somebody writes it.
+        """
+        return self._messages.person(address, page=page, size=size)
+
+    def attention(
+        self, selection: Selection | None = None, /, **filters: Unpack[Filters]
+    ) -> tuple[attention.Concern, ...]:
+        """Return what an operator should look at, the worst first; empty: nothing.
+
+        Mails are those of the last 28 days unless ``since`` says otherwise.
+        """
+        about = self.selection(selection, **filters)
+        found = attention.of_mails(self, about, now())
+        found += attention.of_domains(self._domains() if self._domains else [], now())
+        found += attention.of_journal(self._health()) if self._health else []
+        return tuple(sorted(found, key=lambda each: attention.LEVELS.index(each.level)))
+
+    def mails(self, about: Selection) -> list[tuple[Any, answers.Totals]]:
+        """Return the figures of each mail: of each tag, list and subject, by these three."""
+        each: defaultdict[Any, list[Any]] = defaultdict(list)
+        for key, values in self._figures(about, ("tag", "list_id", "subject")).items():
+            each[key.group].append((key, values))
+        return [(about_, answers.totals_of(rows, about)) for about_, rows in each.items()]
+
+    def conditions(self, about: Selection) -> list[Any]:
+        """Return which messages are selected, apart from the period, for queries of one's own."""
+        return self._rows.conditions(about)
+
+    def _figures(self, about: Selection, groups: Sequence[str] = (), buckets: Buckets | None = None) -> Table:
+        source = self._sums if self._sums.usable() else self._rows
+        return source.figures(about, groups, buckets)
+
+    def _shares(self, about: Selection, dimension: str, kind: str) -> Values:
+        # Shares are not summed by status.
+        source = self._sums if about.status is None and self._sums.usable() else self._rows
+        return source.shares(about, dimension, kind)
+
+    def _grouped(self, group: str, about: Selection) -> answers.Grouped:
+        figures = self._figures(about, (group,))
+        each: defaultdict[str | None, list[tuple[Key, dict[str, Any]]]] = defaultdict(list)
+        for key, values in figures.items():
+            each[key.group].append((key, values))
+        lines = [answers.Line(name, answers.totals_of(rows, about)) for name, rows in each.items()]
+        lines.sort(key=lambda line: (_newest_first(line.totals.last_at), line.name is None, line.name or ""))
+        return answers.Grouped(group, tuple(lines), answers.totals_of(figures.items(), about))
+
+
+def _all_buckets(buckets: Buckets, about: Selection, found: list[datetime]) -> list[tuple[datetime, datetime]]:
+    first = about.start or (min(found) if found else None)
+    until = about.end or (buckets.after(max(found)) if found else None)
+    return list(buckets.between(first, until)) if first and until else []
+
+
+def _newest_first(moment: datetime | None) -> float:
+    return -moment.timestamp() if moment else 0.0
+
+
+def _rule(rule: str, opened: dict[str, int], clicked: dict[str, int]) -> answers.RuleLine:
+    verdict, _, reason = rule.partition(":")
+    both: dict[str, int] = {}
+    for numbers in (opened, clicked):
+        merge(both, numbers)
+    opens, clicks = (sum(each.get(who, 0) for who in ("people", "machine", "unknown")) for each in (opened, clicked))
+    return answers.RuleLine(verdict, reason, opens, clicks, both["people"], both["machine"], both["unknown"])

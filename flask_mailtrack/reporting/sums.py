@@ -1,0 +1,313 @@
+"""The figures as the sums tell them, in a time that does not depend on how many events there are.
+
+A period is made of whole days, of the quarter hours at its ends, and of what is left of these, which the rows answer.
+A subject is looked up by its hash; mail whose subjects are too many to be told apart is asked of the rows, too.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, and_, case, func, literal_column, or_, select
+
+from flask_mailtrack.figures import SLOTS_A_DAY
+from flask_mailtrack.storage.tables.database import Database
+
+from .buckets import Buckets, Pieces, moment_of_slot, slot_from, slot_of
+from .rows import COPIES, SHARES, Key, Part, Period, RowFigures, Table, Values, as_key, between, merge
+from .selection import Selection
+
+SUMMED = (
+    *(f"{noun}_{who}" for noun in ("opens", "clicks") for who in ("people", "machine", "unknown")),
+    *(f"{noun}_{who}" for noun in ("openers", "clickers") for who in ("people", "machine", "all")),
+    *("both_people", "unsubscribes", "unsubscribers"),
+)
+"""The columns of figures about events."""
+_FEW = 4
+Range = tuple[int | None, int | None]
+SubjectRefs = Callable[[str], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Spans:
+    """A period, as the sums have it.
+
+    :param days: from one slot to another, of whole days in UTC.
+    :param quarters: the same, of quarter hours.
+    :param ends: what is left.
+    """
+
+    days: list[Range]
+    quarters: list[Range]
+    ends: list[Period]
+
+    def each(self) -> Iterator[tuple[str, list[Range]]]:
+        """Yield what to ask for: the span of sums, and from where to where; far ends of a period apart."""
+        for span, ranges in (("day", self.days), ("quarter", self.quarters)):
+            few = [[each] for each in ranges] if len(ranges) <= _FEW else [ranges]
+            yield from ((span, some) for some in few)
+
+
+class SumFigures:
+    """Reads the sums of one database.
+
+    :param rows: answers what the sums cannot.
+    :param subject_refs: returns the hashes of a subject under each key.
+    """
+
+    def __init__(self, database: Database, rows: RowFigures, subject_refs: SubjectRefs) -> None:
+        self._database = database
+        self._rows = rows
+        self._subject_refs = subject_refs
+
+    def usable(self) -> bool:
+        """Say whether each message is in the sums: those of before there were sums are entered by a rebuild."""
+        column = self._database.message.c
+        return not self._database.rows(select(column.id).where(column.cohort_id.is_(None)).limit(1))
+
+    def figures(self, selection: Selection, groups: Sequence[str] = (), buckets: Buckets | None = None) -> Table:
+        """Return what :meth:`RowFigures.figures` returns."""
+        found: Table = defaultdict(dict)
+        scope = _scope(selection, groups)
+        spans, pieces = self._spans(selection, scope, buckets)
+        texts = self._subjects(selection) if "subject" in groups else {}
+        asked = [("happened", SUMMED), ("sent", COPIES)] if selection.happened else [("sent", (*COPIES, *SUMMED))]
+        for basis, names in asked:
+            for span, ranges in spans.each():
+                query = self._query(selection, scope, groups, pieces).add_columns(*self._sums(names))
+                figure = self._database.figure.c
+                mine = [figure.basis == basis, figure.span == span, _within(figure.slot, ranges)]
+                if selection.status is not None:
+                    mine.append(figure.status == selection.status)
+                for row in self._database.rows(query.where(*mine)):
+                    about, numbers = row[: -len(names) - 2], row[-len(names) - 2 :]
+                    told = self._told(about[:-2], groups, buckets, pieces, texts)
+                    values = dict(zip((*names, "first_at", "last_at"), numbers, strict=True))
+                    merge(found[Key(told, *about[-2:])], values)
+        for part in self._left(selection, spans.ends):
+            for key, values in self._rows.figures(selection, groups, buckets, part).items():
+                merge(found[key], values)
+        return {key: values for key, values in found.items() if any(values.values())}
+
+    def shares(self, selection: Selection, dimension: str, kind: str) -> Values:
+        """Return what :meth:`RowFigures.shares` returns, but for links, whose values are as they are stored."""
+        table = self._database.breakdown
+        scope = "all" if dimension != "link" and _scope(selection, ()) == "all" else "mail"
+        happened = selection.happened and kind != "sent"
+        spans = _without_quarters(_cut(selection)) if happened else _cut(selection)
+        found: Values = defaultdict(lambda: dict.fromkeys(SHARES, 0))
+        for span, ranges in spans.each():
+            query = select(table.c.value, *(func.sum(table.c[name]) for name in SHARES))
+            cohort = self._database.cohort
+            basis = "happened" if happened else "sent"
+            about = (table.c.basis == basis, table.c.dimension == dimension, table.c.type == kind)
+            mine = (*about, table.c.span == span, _within(table.c.slot, ranges))
+            joined = query.select_from(cohort.join(table, table.c.cohort_id == cohort.c.id))
+            grouped = joined.where(*self._cohorts(selection, scope), *mine).group_by(table.c.value)
+            for value, *numbers in self._database.rows(grouped):
+                merge(found[value], dict(zip(SHARES, numbers, strict=True)))
+        for part in self._left(selection, spans.ends):
+            for value, some in self._rows.shares(selection, dimension, kind, part).items():
+                merge(found[value], some)
+        return {value: numbers for value, numbers in found.items() if any(numbers.values())}
+
+    def slots_of_unsubscribes(self, selection: Selection, most: int) -> list[int]:
+        """Return the quarter hours in which people left by mail of a selection, the newest first."""
+        cohort, figure = self._database.cohort, self._database.figure
+        start, end = (selection.start, selection.end if selection.happened else None)
+        query = select(figure.c.slot).distinct().select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
+        mine = (figure.c.basis == "happened", figure.c.span == "quarter", figure.c.unsubscribes > 0)
+        when = between(figure.c.slot, start and slot_of(start), end and slot_from(end))
+        where = (*self._cohorts(selection.narrowed(subject=None), _scope(selection, ())), *mine, when)
+        return [row[0] for row in self._database.rows(query.where(*where).order_by(figure.c.slot.desc()).limit(most))]
+
+    def cohorts_with(self, selection: Selection, text: str) -> list[uuid.UUID]:
+        """Return the cohorts in which messages of a selection can be that have a text in their subject."""
+        cohort, message = self._database.cohort, self._database.message
+        # All of a cohort have one subject, so one that is not erased tells it.
+        sample = select(message.c.subject).where(message.c.cohort_id == cohort.c.id, message.c.subject != "").limit(1)
+        told = sample.scalar_subquery()
+        query = select(cohort.c.id).where(*self._cohorts(selection, "mail"))
+        others = select(cohort.c.id).where(*self._cohorts(selection, "mail", others=True))
+        if text:
+            query = query.where(func.lower(told).contains(text.lower(), autoescape=True))
+        found = {row[0] for row in (*self._database.rows(query), *self._database.rows(others))}
+        return sorted(found)
+
+    def _spans(self, selection: Selection, scope: str, buckets: Buckets | None) -> tuple[Spans, Pieces | None]:
+        if buckets is None:
+            return _cut(selection), None
+        first, last = self._reach(selection, scope)
+        bounded = selection.narrowed(since=selection.start or first, until=selection.end or last)
+        if bounded.start is None or bounded.end is None or bounded.end <= bounded.start:
+            return Spans([], [], []), None
+        spans = _cut_by(bounded, buckets)
+        return spans, buckets.pieces(slot_of(bounded.start), slot_from(bounded.end))
+
+    def _reach(self, selection: Selection, scope: str) -> tuple[datetime | None, datetime | None]:
+        """Return when the first day begins, and the last one ends, of which there is a sum."""
+        cohort, figure = self._database.cohort, self._database.figure
+        bases = ["sent", "happened"] if selection.happened else ["sent"]
+        query = select(func.min(figure.c.slot), func.max(figure.c.slot))
+        joined = query.select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
+        mine = (*self._cohorts(selection, scope), figure.c.basis.in_(bases), figure.c.span == "day")
+        ((first, last),) = self._database.rows(joined.where(*mine))
+        if first is None:
+            return selection.end, selection.start
+        low, high = moment_of_slot(first), moment_of_slot(last + SLOTS_A_DAY)
+        return min(low, selection.end or low), max(high, selection.start or high)
+
+    def _query(self, selection: Selection, scope: str, groups: Sequence[str], pieces: Pieces | None) -> Any:
+        cohort, figure = self._database.cohort, self._database.figure
+        if pieces is not None:
+            shifted = figure.c.slot + _shift(figure.c.slot, pieces)
+            keys: list[Any] = [shifted // literal_column(str(pieces.width), Integer)]
+        else:
+            keys = [cohort.c["subject_ref" if name == "subject" else name] for name in groups]
+        named = [key.label(f"group{place}") for place, key in enumerate(keys)]
+        query = select(*named, cohort.c.mode, figure.c.status)
+        joined = query.select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
+        by = [f"group{place}" for place in range(len(keys))]
+        return joined.where(*self._cohorts(selection, scope)).group_by(*by, cohort.c.mode, figure.c.status)
+
+    def _sums(self, names: Iterable[str]) -> list[Any]:
+        figure = self._database.figure.c
+        return [*(func.sum(figure[name]) for name in names), func.min(figure.first_at), func.max(figure.last_at)]
+
+    def _cohorts(self, selection: Selection, scope: str, others: bool = False) -> list[ColumnElement[bool]]:
+        """Return which cohorts are selected.
+
+        :param others: those in which subjects are not told apart, in place of those of the subject.
+        """
+        cohort = self._database.cohort
+        found = [cohort.c.scope == scope]
+        for name in ("tag", "list_id", "sender_domain"):
+            if (value := getattr(selection, name)) is not None:
+                found.append(cohort.c[name] == value)
+        if others:
+            found.append(cohort.c.subject_ref == "")
+        elif selection.subject is not None:
+            found.append(cohort.c.subject_ref.in_(list(self._subject_refs(selection.subject))))
+        return found
+
+    def _left(self, selection: Selection, ends: Sequence[Period]) -> Iterator[Part]:
+        """Yield what the rows have to answer."""
+        cohort, message = self._database.cohort, self._database.message
+        if ends:
+            mine = select(cohort.c.id).where(*self._cohorts(selection, "mail"))
+            yield Part(ends, [message.c.cohort_id.in_(mine)], near=True)
+        if selection.subject is not None:
+            others = select(cohort.c.id).where(*self._cohorts(selection, "mail", others=True))
+            if self._database.rows(others.limit(1)):
+                whole = [(selection.start, selection.end)]
+                yield Part(whole, [message.c.cohort_id.in_(others)], near=True)
+
+    def _subjects(self, selection: Selection) -> dict[str, str | None]:
+        """Return the subjects by their hashes, as far as a message is left that says it."""
+        cohort, message = self._database.cohort, self._database.message
+        sample = select(message.c.subject).where(message.c.cohort_id == cohort.c.id, message.c.subject != "").limit(1)
+        query = select(cohort.c.subject_ref, sample.scalar_subquery().label("subject"))
+        found: dict[str, str | None] = dict.fromkeys(self._subject_refs(""), "")
+        for ref, subject in self._database.rows(query.where(*self._cohorts(selection, "mail"))):
+            if ref and subject is not None:
+                found[ref] = subject
+        return found
+
+    @staticmethod
+    def _told(
+        group: Sequence[Any],
+        groups: Sequence[str],
+        buckets: Buckets | None,
+        pieces: Pieces | None,
+        texts: dict[str, str | None],
+    ) -> Any:
+        if buckets is not None and pieces is not None:
+            return buckets.of_piece(int(group[0]), pieces)
+        return as_key(texts.get(each) if name == "subject" else each for name, each in zip(groups, group, strict=True))
+
+
+def _scope(selection: Selection, groups: Sequence[str]) -> str:
+    """Return the widest scope of cohorts that tells apart what is asked for."""
+    if selection.tag is not None or selection.subject is not None or not {"tag", "subject"}.isdisjoint(groups):
+        return "mail"
+    lists = selection.list_id is not None or "list_id" in groups
+    senders = selection.sender_domain is not None or "sender_domain" in groups
+    if lists and senders:
+        return "mail"
+    return "list" if lists else "domain" if senders else "all"
+
+
+def _cut(selection: Selection) -> Spans:
+    """Return the period in as few pieces as there can be."""
+    start, end = selection.start, selection.end
+    first = None if start is None else slot_from(start)
+    last = None if end is None else slot_of(end)
+    if first is not None and last is not None and first > last:  # within one quarter hour
+        return Spans([], [], [(start, end)])
+    ends = _ends(start, end, first, last)
+    morning = None if first is None else -(-first // SLOTS_A_DAY) * SLOTS_A_DAY
+    evening = None if last is None else last // SLOTS_A_DAY * SLOTS_A_DAY
+    if morning is not None and evening is not None and morning > evening:
+        return Spans([], [(first, last)], ends)
+    before = [(first, morning)] if first != morning else []
+    after = [(evening, last)] if evening != last else []
+    days = [] if morning is not None and morning == evening else [(morning, evening)]
+    return Spans(days, [*before, *after], ends)
+
+
+def _cut_by(selection: Selection, buckets: Buckets) -> Spans:
+    """Return a period with both ends in pieces of which each is in one bucket."""
+    spans = _cut(selection)
+    days: list[Range] = []
+    quarters = list(spans.quarters)
+    for first, last in spans.days:
+        for day in range(first or 0, last or 0, SLOTS_A_DAY):  # both ends are known
+            whole = buckets.step != "hour" and buckets.of_slot(day) == buckets.of_slot(day + SLOTS_A_DAY - 1)
+            _extend(days if whole else quarters, day, day + SLOTS_A_DAY)
+    return Spans(days, quarters, spans.ends)
+
+
+def _extend(ranges: list[Range], first: int, last: int) -> None:
+    if ranges and ranges[-1][1] == first:
+        ranges[-1] = (ranges[-1][0], last)
+    else:
+        ranges.append((first, last))
+
+
+def _without_quarters(spans: Spans) -> Spans:
+    """Return the same period where there are sums of days only: the rows answer its ends."""
+    ends: list[Period] = [
+        (None if first is None else moment_of_slot(first), None if last is None else moment_of_slot(last))
+        for first, last in spans.quarters
+    ]
+    return Spans(spans.days, [], [*spans.ends, *ends])
+
+
+def _ends(start: datetime | None, end: datetime | None, first: int | None, last: int | None) -> list[Period]:
+    found: list[Period] = []
+    if start is not None and first is not None and start != moment_of_slot(first):
+        found.append((start, moment_of_slot(first)))
+    if end is not None and last is not None and end != moment_of_slot(last):
+        found.append((moment_of_slot(last), end))
+    return found
+
+
+def _within(column: Any, ranges: Sequence[Range]) -> ColumnElement[bool]:
+    """Return the condition that a slot is in one of the ranges, of which the first and the last bound what is read."""
+    parts = [between(column, first, last) for first, last in ranges]
+    if len(ranges) == 1:
+        return parts[0]
+    around = between(column, min(first or 0 for first, _ in ranges), max(last or 0 for _, last in ranges))
+    return and_(around, or_(*parts))
+
+
+def _shift(slot: Any, pieces: Pieces) -> Any:
+    *earlier, (_, last) = pieces.shifts
+    if not earlier:
+        return literal_column(str(last), Integer)
+    return case(*((slot < until, shift) for until, shift in earlier), else_=last)
