@@ -206,7 +206,10 @@ class Settings:
         False, with_extra(boolean, "ua_parser_rs", "ua"), "Tell more mail clients and systems apart, by ua-parser."
     )
     geo_database: str = _setting(
-        "", with_extra(directory, "maxminddb", "geo"), "A country database in MaxMind's format (.mmdb)."
+        "", with_extra(directory, "maxminddb", "geo"), "A country or city database in MaxMind's format (.mmdb)."
+    )
+    geo_detail: str = _setting(
+        "country", one_of("country", "region", "city"), "What is kept of a place; region and city need a city database."
     )
     sink: str = _setting(
         "", sink, "Redis through which the rows of many machines go: redis://, rediss:// or unix://. Empty: none."

@@ -216,6 +216,8 @@ class Hit(NamedTuple):
     os: str = ""
     device: str = ""
     country: str = ""
+    region: str = ""
+    city: str = ""
     verdict: Verdict = Verdict.UNKNOWN
     verdict_reasons: tuple[str, ...] = ()
     first_verdict: str = ""

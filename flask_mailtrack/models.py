@@ -142,6 +142,8 @@ class EventMixin(Judged, Keyed):
     os: Mapped[str] = word(64, "Operating system.")
     device: Mapped[str] = word(16, "Kind of device, such as desktop.")
     country: Mapped[str] = word(2, "ISO 3166-1 code of the country.")
+    region: Mapped[str] = word(64, "Region of the country, in English, if MAILTRACK_GEO_DETAIL has it kept.")
+    city: Mapped[str] = word(64, "City, likewise.")
     verdict: Mapped[str] = word(16, "human, proxy, prefetch, scanner, bot or unknown.")
     verdict_reasons: Mapped[list[str]] = mapped_column(
         sa.JSON, nullable=False, default=list, doc="The reasons of the verdict, a word each."

@@ -174,7 +174,7 @@ def build(
     found = app_folders.passing() if passing else app_folders.lasting(owner, own)
     journals = events, choices = app_folders.journals(found, settings.spool_sync, stream)
     consent = Consent(_consulted(app, engines, models, asked), settings.track_when_unknown, TEMPORARY)
-    enrichment = Enrichment(settings.ua_parser, settings.geo_database)
+    enrichment = Enrichment(settings.ua_parser, settings.geo_database, settings.geo_detail)
     remember = 0 if app.testing else NOBODY_SECONDS
     question = partial(OptOuts, database, signer, consent=consent, refused=Refused(database, remember))
     # The drain asks the opt-outs, too, but these opt-outs must not start another run of the drain.

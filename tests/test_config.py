@@ -71,6 +71,7 @@ WRONG: dict[str, list[Any]] = {
     "ENABLED": [0, "off", None],
     "FRONT_DOOR": [0, "off", None],
     "GEO_DATABASE": [1, None, b"x.mmdb", "a\0b"],
+    "GEO_DETAIL": ["", "City", "street", None, True, ["city"]],
     "HONEYPOT": [1, "on", None],
     "IP": ["", "Truncate", None, True, ["full"]],
     "KEEP_DAYS": [None, 365, {"optouts": 1}, {"events": 0}, {"events": "365"}, {"messages": None}, {"events": True}],

@@ -151,6 +151,8 @@ def _upgrade(database_url: str, make_site: MakeSite) -> Callable[[Callable[[Site
             for table, columns in RENAMED.items():
                 for now, before in columns.items():
                     connection.execute(sa.text(f"ALTER TABLE {table} RENAME COLUMN {now} TO {before}"))
+            for column in ("region", "city"):
+                connection.execute(sa.text(f"ALTER TABLE mailtrack_event DROP COLUMN {column}"))
         lines = re.findall(r"^  ```python\n(.*?)^  ```", CHANGELOG.read_text(), re.DOTALL | re.MULTILINE)
         with site.db.engine.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
             exec(textwrap.dedent("".join(lines)), {"op": op, "sa": sa})  # noqa: S102 - as a migration runs them
@@ -176,6 +178,7 @@ def test_the_changelog_says_how_renamed_columns_keep_what_is_in_them(upgrade: Up
     assert (message.tracks_opens, message.tracks_clicks, event.verdict_reasons) == (True, True, ["ua_browser"])
     assert message.header_message_id.startswith("<")
     assert (event.first_verdict_reasons, message.events) == (None, [event])
+    assert (event.country, event.region, event.city) == ("", "", "")
     with site.db.engine.connect() as connection:
         compared = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(compared, site.db.metadata) == []

@@ -110,7 +110,7 @@ def classify(user_agent: str, clicked: bool, ip: str | None, after: float | None
     evidence = Evidence(kind, user_agent, given, after, network=state.networks.find(ip))
     hit = hit_of(evidence, ip, state.settings, state.enrichment)
     shown = hit._asdict() | {"reasons": ", ".join(hit.verdict_reasons)}
-    for name in ("verdict", "reasons", "provider", "client", "os", "device", "country"):
+    for name in ("verdict", "reasons", "provider", "client", "os", "device", "country", "region", "city"):
         if shown[name]:
             click.echo(f"{name + ':':10}{shown[name]}")
 

@@ -18,7 +18,7 @@ import logging
 import math
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ from flask_mailtrack.thresholds import Thresholds
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _ASKED = ("type", "verdict", "user_agent", "client", "os", "device", "ip", "country")
+PLACES = ("country", "region", "city")
+"""The columns of an event that say where its reader was, from the widest to the narrowest."""
 _VISITS = {EventType.OPENED, EventType.CLICKED}
 # Services that fetch in their own name. Their system and place are not the reader's.
 _ON_BEHALF = {Verdict.PROXY, Verdict.PREFETCH}
@@ -54,17 +56,19 @@ class Enrichment:
     """Enriches hits. Never fails: unknown fields stay empty.
 
     :param ua_parser: whether to ask ua-parser, which must be installed.
-    :param geo_database: path of a country database in MaxMind's format; empty: none. It needs maxminddb, and is
+    :param geo_database: path of a country or city database in MaxMind's format; empty: none. It needs maxminddb, and is
         opened once in each process.
+    :param geo_detail: the narrowest of :data:`PLACES` that is kept.
     """
 
-    def __init__(self, ua_parser: bool = False, geo_database: str = "") -> None:
+    def __init__(self, ua_parser: bool = False, geo_database: str = "", geo_detail: str = "country") -> None:
         self._client = lru_cache(1024)(_client_by_ua_parser) if ua_parser else identify
-        self._countries = _Countries(geo_database) if geo_database else None
+        kept = PLACES[: PLACES.index(geo_detail) + 1]
+        self._places = _Places(geo_database, kept) if geo_database else None
 
     def has_countries(self) -> bool:
-        """Say whether a country database is configured and can be read."""
-        return self._countries is not None and self._countries.works()
+        """Say whether a database of places is configured and can be read."""
+        return self._places is not None and self._places.works()
 
     def enrich(self, hit: Hit) -> Hit:
         """Return *hit* with further fields. Filled fields stay as they are."""
@@ -86,8 +90,8 @@ class Enrichment:
             if (user_agent := told("user_agent")) and not (told("client") or told("os") or told("device")):
                 client = (identify if verdict == Verdict.PROXY else self._client)(user_agent)
                 found = {"client": client.name[:64], "os": client.os[:64], "device": client.device}
-            if self._countries and (ip := told("ip")) and not told("country") and verdict not in _ON_BEHALF:
-                found["country"] = self._countries.find(ip)
+            if self._places and (ip := told("ip")) and not told("country") and verdict not in _ON_BEHALF:
+                found |= self._places.find(ip)
         except Exception as error:  # a broken package or database must cost no event
             log.error("a hit was not enriched: %s", type(error).__name__)
         return found
@@ -109,11 +113,12 @@ def _is_browser(agent: Agent) -> bool:
     return agent.reason in {"ua_browser", "ua_native_http"}
 
 
-class _Countries:
-    """A country database, opened at first use. After a failure, it is not asked again, and one line is logged."""
+class _Places:
+    """A database of places, opened at first use. After a failure, it is not asked again, and one line is logged."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kept: Sequence[str]) -> None:
         self._path = path
+        self._kept = kept
         self._reader: Any = None
 
     def works(self) -> bool:
@@ -121,30 +126,51 @@ class _Countries:
         self.find("192.0.2.1")
         return bool(self._path)
 
-    def find(self, address: str) -> str:
-        """Return the ISO 3166-1 code of the country of an address, or an empty string."""
+    def find(self, address: str) -> dict[str, str]:
+        """Return what is kept of the place of an address, by the name of its column; empty where it is not known."""
         if not self._path:
-            return ""
+            return {}
         try:
             if self._reader is None:
                 import maxminddb
 
                 self._reader = maxminddb.open_database(self._path)
-            return _code(self._reader.get(address))
+            found = self._reader.get(address)
+            record = found if isinstance(found, dict) else {}
+            return {name: _READ[name](record) for name in self._kept}
         except ValueError:  # no address, or IPv6 in a database without it; the error's text would show the address
-            return ""
+            return {}
         except Exception as error:
             log.error("no more countries: MAILTRACK_GEO_DATABASE cannot be read (%s)", type(error).__name__)
             self._path = ""
-            return ""
+            return {}
 
 
-def _code(found: Any) -> str:
+def _country(record: Mapping[str, Any]) -> str:
     """Read MaxMind's and DB-IP's form (``{"country": {"iso_code": "NZ"}}``), or IPinfo's with the code alone."""
-    record = found if isinstance(found, dict) else {}
     country = record.get("country")
     code = country.get("iso_code") if isinstance(country, dict) else record.get("country_code", country)
     return code if isinstance(code, str) and len(code) == 2 and code.isascii() and code.isalpha() else ""
+
+
+def _region(record: Mapping[str, Any]) -> str:
+    """Read the widest part of the country, as in ``{"subdivisions": [{"names": {"en": "Otago"}}]}``, or IPinfo's."""
+    parts = record.get("subdivisions")
+    return _name(parts[0]) if isinstance(parts, list) and parts else _name(record.get("region"))
+
+
+def _city(record: Mapping[str, Any]) -> str:
+    return _name(record.get("city"))
+
+
+def _name(found: Any) -> str:
+    """Return the English name of a place; MaxMind's and DB-IP's files have several, IPinfo's has one."""
+    names = found.get("names") if isinstance(found, dict) else {"en": found}
+    name = names.get("en") if isinstance(names, dict) else None
+    return name[:64] if isinstance(name, str) and name.isprintable() else ""
+
+
+_READ: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"country": _country, "region": _region, "city": _city}
 
 
 LOOKED_AT = (EventType.CLICKED, EventType.TRAPPED)

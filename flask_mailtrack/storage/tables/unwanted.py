@@ -102,7 +102,7 @@ _PURPOSES = {EventType.OPENED: Purpose.OPEN, EventType.CLICKED: Purpose.CLICK, E
 _CHUNK = 1_000
 _GONE_SECONDS = 3_600
 """The age of a mail from which on a missing row counts as purged, and not as on its way."""
-PERSONAL = {"ip": "", "user_agent": "", "comment": ""}
+PERSONAL: dict[str, Any] = {"ip": "", "user_agent": "", "region": "", "city": "", "comment": ""}
 """The personal fields of an event, with the values that replace them."""
 
 
@@ -221,7 +221,7 @@ def _is_gone(hit: Hit, owner: _Owner) -> bool:
 
 
 def _without(hit: Hit) -> Hit:
-    return hit._replace(ip="", user_agent="", comment="")
+    return hit._replace(**PERSONAL)
 
 
 _BATCH = 1_000

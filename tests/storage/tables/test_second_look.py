@@ -397,6 +397,25 @@ def told(enrichment: Enrichment, *arguments: Any, **values: Any) -> tuple[str, .
     return found.client, found.os, found.device, found.country
 
 
+@pytest.fixture(name="cities", scope="module")
+def _cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A city database in the forms that are about."""
+    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="City")
+    otago = {"iso_code": "OTA", "names": {"de": "Region Otago", "en": "Otago"}}
+    there = {"country": {"iso_code": "NZ"}, "subdivisions": [otago], "city": {"names": {"en": "Dunedin"}}}
+    writer.insert_network(netaddr.IPSet(["203.0.113.0/24"]), there)
+    writer.insert_network(
+        netaddr.IPSet(["198.51.100.0/24"]), {"country": "FO", "region": "Streymoy", "city": "T\u00f3rshavn"}
+    )
+    odd = {"country": {"iso_code": "IS"}, "subdivisions": [], "city": {"names": {"is": "Reykjav\u00edk"}}}
+    writer.insert_network(netaddr.IPSet(["192.0.2.0/25"]), odd)
+    long = {"country": {"iso_code": "IS"}, "subdivisions": "x", "region": "a\nb", "city": "L" * 99}
+    writer.insert_network(netaddr.IPSet(["192.0.2.128/25"]), long)
+    path = tmp_path_factory.mktemp("geo") / "cities.mmdb"
+    writer.to_db_file(str(path))
+    return path
+
+
 @pytest.fixture(name="countries", scope="module")
 def _countries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A country database of a few hundred bytes."""
@@ -466,6 +485,84 @@ def test_of_a_proxied_reader_only_the_service_is_told(ua_parser: bool, countries
 def test_country(ip: str, country: str, countries: Path) -> None:
     """What is kept of an address, a /24 or a /48, is enough for a country; a hash, or nothing, is not."""
     assert told(Enrichment(geo_database=str(countries)), ip=ip)[3] == country
+
+
+@pytest.mark.parametrize(
+    ("ip", "country", "region", "city"),
+    [
+        ("203.0.113.0", "NZ", "Otago", "Dunedin"),
+        ("198.51.100.0", "FO", "Streymoy", "T\u00f3rshavn"),
+        ("192.0.2.0", "IS", "", ""),
+        ("192.0.2.128", "IS", "", "L" * 64),
+        ("10.0.0.0", "", "", ""),
+        ("0123456789abcdef01234567", "", "", ""),
+    ],
+)
+@pytest.mark.parametrize("detail", ["country", "region", "city"])
+def test_a_place_is_kept_as_closely_as_is_asked_for(
+    ip: str, country: str, region: str, city: str, detail: str, cities: Path
+) -> None:
+    """The country alone, unless a host wants the region, or the city with it, and has a file that knows them."""
+    found = Enrichment(geo_database=str(cities), geo_detail=detail).enrich(hit_of_enrichment(ip=ip))
+    kept = {"country": (country, "", ""), "region": (country, region, ""), "city": (country, region, city)}[detail]
+    assert (found.country, found.region, found.city) == kept
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PROXY, Verdict.PREFETCH])
+def test_a_proxy_stands_in_no_city(verdict: Verdict, cities: Path) -> None:
+    """Where a service fetches a mail says nothing of its reader."""
+    found = Enrichment(geo_database=str(cities), geo_detail="city").enrich(hit_of_enrichment(verdict=verdict))
+    assert (found.country, found.region, found.city) == ("", "", "")
+
+
+@pytest.mark.parametrize(("mode", "city"), [("truncate", "Dunedin"), ("full", "Dunedin"), ("hash", ""), ("none", "")])
+def test_a_city_by_what_is_kept_of_the_address(mode: str, city: str, make_site: MakeSite, cities: Path) -> None:
+    """As with the country, nothing is known where the address is not."""
+    site = make_site(MAILTRACK_IP=mode, MAILTRACK_GEO_DATABASE=str(cities), MAILTRACK_GEO_DETAIL="city")
+    client = site.client
+    client.environ_base["REMOTE_ADDR"] = "203.0.113.77"
+    Reader(client, site.send(HTML), {"User-Agent": UBUNTU}).click()
+    (event,) = site.rows("Event")
+    assert (event.city, event.region) == (city, "Otago" if city else "")
+
+
+@pytest.mark.parametrize("mode", ["aggregate", "deliverability"])
+def test_quiet_modes_keep_no_place(mode: str, make_site: MakeSite, cities: Path) -> None:
+    """Hits that are nobody's are from nowhere."""
+    site = make_site(MAILTRACK_MODE=mode, MAILTRACK_GEO_DATABASE=str(cities), MAILTRACK_GEO_DETAIL="city")
+    client = site.client
+    client.environ_base["REMOTE_ADDR"] = "203.0.113.77"
+    Reader(client, site.send(HTML), {"User-Agent": UBUNTU}).click()
+    assert {(event.country, event.region, event.city) for event in site.rows("Event")} <= {("", "", "")}
+
+
+def test_who_is_forgotten_was_nowhere_near(make_site: MakeSite, cities: Path) -> None:
+    """An erasure takes city and region out of what stays, and what comes later through old links has none."""
+    site = make_site(MAILTRACK_GEO_DATABASE=str(cities), MAILTRACK_GEO_DETAIL="city")
+    client = site.client
+    client.environ_base["REMOTE_ADDR"] = "203.0.113.77"
+    reader = Reader(client, site.send(HTML), {"User-Agent": UBUNTU})
+    reader.click()
+    assert site.mailtrack.export("ada@example.com")["events"][0]["city"] == "Dunedin"
+    site.mailtrack.erase("ada@example.com")
+    reader.click()
+    (event,) = site.rows("Event")
+    assert (event.country, event.region, event.city, event.ip) == ("NZ", "", "", "")
+
+
+def test_a_hit_on_a_purged_mail_has_no_city(make_site: MakeSite, cities: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can find such an event by its person any more, so only the country is kept of the place."""
+    site = make_site(MAILTRACK_GEO_DATABASE=str(cities), MAILTRACK_GEO_DETAIL="city")
+    client = site.client
+    client.environ_base["REMOTE_ADDR"] = "203.0.113.77"
+    reader = Reader(client, site.send(HTML), {"User-Agent": UBUNTU})
+    site.db.session.delete(site.rows("Message")[0])
+    site.db.session.commit()
+    later = now() + timedelta(hours=2)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.unwanted.now", lambda: later)
+    reader.click()
+    (event,) = site.rows("Event")
+    assert (event.country, event.region, event.city, event.ip) == ("NZ", "", "", "")
 
 
 def test_what_is_known_stays(countries: Path) -> None:
