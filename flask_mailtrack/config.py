@@ -157,7 +157,7 @@ class Settings:
     )
     honour_gpc: bool = _setting(False, boolean, "Keep no hit that comes with Sec-GPC: 1 or DNT: 1.")
     keep_days: dict[str, float] = _setting(
-        {}, keeping, "Days after which flask mailtrack purge deletes: {'events': 365, 'messages': 730}. Default: never."
+        {}, keeping, "Days after which rows are deleted: {'events': 365, 'messages': 730}. Default: never."
     )
     split: bool = _setting(True, boolean, "One copy per recipient; off: events of several people are marked shared.")
     ip: str = _setting(

@@ -29,6 +29,8 @@ from .outgoing.prepare import Preparer
 from .privacy import normalise
 from .reporting.reports import Reports
 from .signals import Announcer
+from .storage.drain.chores import Chores
+from .storage.drain.daily_purge import daily
 from .storage.drain.drain import Drain, Tables, Target
 from .storage.drain.drain_thread import DrainThread, InlineDrain
 from .storage.drain.health import Health, health
@@ -89,6 +91,10 @@ class State:
         """What became of the mails."""
         refs = self.signer.subject_refs, self.signer.link_refs
         return Reports(self.readable, *refs, self.settings.timezone, self.health, DomainTable(self.readable).rows)
+
+    def chores(self) -> Chores:
+        """Return what whoever drains does now and then."""
+        return _chores(self.settings, self.database, self.drain, self.administration)
 
     def unwatched(self) -> list[str]:
         """Return the classes of connections by which mail of the current app leaves untracked; empty if none."""
@@ -183,7 +189,7 @@ def build(
     writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer)
     drain = _drain(journals, writer, announcer, stream)
     optouts = question(PendingChoices(choices, stream, drain), remember=remember)
-    _listen(journals, announcer, optouts, _woken(settings, database, drain, administration.watch))
+    _listen(journals, announcer, optouts, _woken(settings, database, drain, administration))
     references = References(database, found.first)
     state = app.extensions[KEY] = State(
         settings=settings,
@@ -230,13 +236,19 @@ def _drain(journals: Sequence[Journal], writer: Writer, announcer: Announcer, st
     return Drain(spools, target, announcer)
 
 
-def _woken(settings: Settings, database: Database, drain: Drain, watch: Listener) -> tuple[Listener, ...]:
+def _woken(
+    settings: Settings, database: Database, drain: Drain, administration: Administration
+) -> tuple[Listener, ...]:
     """Return the listeners that drain when something has been written."""
     if settings.drain == "manual":
         return ()
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
         return (InlineDrain(drain),)
-    return (DrainThread(drain, settings.drain_seconds, watch),)
+    return (DrainThread(drain, settings.drain_seconds, _chores(settings, database, drain, administration)),)
+
+
+def _chores(settings: Settings, database: Database, drain: Drain, administration: Administration) -> Chores:
+    return Chores([administration.watch, daily(database, settings.keep_days, drain, settings.drain_seconds)])
 
 
 def _listen(

@@ -6,9 +6,6 @@ The process that drains also keeps the watch, after runs of the drain and withou
 from __future__ import annotations
 
 import logging
-import os
-import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +13,7 @@ from urllib.parse import urlsplit
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.signals import Announcer
+from flask_mailtrack.storage.drain.chores import Chore
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.domains import DomainsInUse, DomainTable
 from flask_mailtrack.storage.tables.snapshot import Snapshot
@@ -33,7 +31,7 @@ LOOK_SECONDS = 30.0
 them pass before the second check, and some seconds in the check and before the next run of the drain."""
 
 
-class DomainWatch:
+class DomainWatch(Chore):
     """Has due domains checked, by a thread of its own, so that a slow name server does not delay the drain.
 
     :param domains: of the app.
@@ -41,37 +39,13 @@ class DomainWatch:
 
     def __init__(self, domains: Domains) -> None:
         self._domains = domains
-        self._next = 0.0
-        self._pid = 0
-        self._thread: threading.Thread | None = None
-        self._failed = False
+        trouble = "the tracking domains cannot be watched"
+        super().__init__("mailtrack-domains", LOOK_SECONDS, lambda: domains.watch_if_any(), trouble, log)
 
     def wake(self) -> None:
         """Begin a look for due checks, if it is time. Returns at once, and never raises."""
-        mine = self._pid == os.getpid()
-        running = mine and self._thread is not None and self._thread.is_alive()
-        if running or (mine and time.monotonic() < self._next) or not self._domains.can_check:
-            return
-        self._pid, self._next = os.getpid(), time.monotonic() + LOOK_SECONDS
-        self._thread = threading.Thread(target=self.look, name="mailtrack-domains", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # no more threads can be started, or the process ends
-            log.debug("the domains are not looked at now", exc_info=True)
-
-    def look(self) -> None:
-        """Make the due checks, one host after the other. Never raises, because the next look may succeed."""
-        try:
-            self._domains.watch_if_any()
-        except Exception as error:
-            log.log(
-                logging.DEBUG if self._failed else logging.WARNING,
-                "the tracking domains cannot be watched: %s",
-                type(error).__name__,
-            )
-            self._failed = True
-        else:
-            self._failed = False
+        if self._domains.can_check:
+            super().wake()
 
 
 @dataclass(frozen=True, eq=False)

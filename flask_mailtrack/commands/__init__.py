@@ -11,6 +11,7 @@ from .check import check, classify, networks, status
 from .domains import domains
 from .journal import drain, rebuild, recover
 from .mails import inspect, preview, stats
+from .partitions import partitions
 from .people import audit, erase, export, purge, suppress
 from .report import report
 from .settings import settings, tags
@@ -20,7 +21,7 @@ mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, chec
 for _command in (
     *(stats, report, preview, inspect),
     *(check, status),
-    *(drain, recover, rebuild),
+    *(drain, recover, rebuild, partitions),
     *(classify, networks),
     *(suppress, purge, export, erase, audit),
     *(settings, domains, tags),

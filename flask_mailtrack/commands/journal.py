@@ -115,7 +115,7 @@ def _told_to_end() -> Iterator[threading.Event]:
 
 def _watch(state: State, over: threading.Event) -> None:
     backoff = Backoff(state.settings.drain_seconds)
-    silent = True
+    silent, chores = True, state.chores()
     while True:
         moved = state.drain.try_run(watched=True)
         if moved:
@@ -123,7 +123,7 @@ def _watch(state: State, over: threading.Event) -> None:
         elif moved is None and silent:
             click.secho(f"the database does not take them: {state.drain.progress.read().error}", fg="red", err=True)
         silent = moved is not None
-        state.administration.watch.wake()
+        chores.wake()
         if over.wait(backoff.after(moved is not None)):
             return
 

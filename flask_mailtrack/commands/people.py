@@ -19,7 +19,7 @@ from flask_mailtrack.state import current_state
 from flask_mailtrack.storage.people.people import People
 from flask_mailtrack.storage.people.suppression_list import BadRow, ImportProgress, SuppressionFile, load
 from flask_mailtrack.storage.tables import register
-from flask_mailtrack.storage.tables.unwanted import Retention
+from flask_mailtrack.storage.tables.retention import Retention
 
 from .terminal import printable
 

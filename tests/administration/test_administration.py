@@ -15,12 +15,12 @@ from conftest import MakeSite, Site
 from flask import current_app
 from forks import run_with_fork
 
-from flask_mailtrack.administration import administration
 from flask_mailtrack.administration.administration import LOOK_SECONDS, DomainWatch
 from flask_mailtrack.administration.domain_check import DomainFinding, DomainReport, DomainStatus
 from flask_mailtrack.administration.tracking_domains import DAILY, HOURLY, OFTEN, PATIENCE, RECHECK, Domains
 from flask_mailtrack.events import now
 from flask_mailtrack.signals import domain_verified, message_sent
+from flask_mailtrack.storage.drain import chores
 
 WATCHED = "flask_mailtrack.administration.tracking_domains.now"
 LOOK = timedelta(seconds=LOOK_SECONDS)
@@ -284,7 +284,7 @@ def _slow() -> Iterator[Slow]:
 def _ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic time, in a list of one."""
     found = [1_000.0]
-    monkeypatch.setattr(administration.time, "monotonic", lambda: found[0])
+    monkeypatch.setattr(chores.time, "monotonic", lambda: found[0])
     return found
 
 

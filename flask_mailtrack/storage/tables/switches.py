@@ -47,7 +47,7 @@ TRACKED = ("opens", "clicks")
 SWITCHES = (*TRACKED, "unsubscribe")
 PAUSE, DIMENSION, TAG = "pause", "dimension", "tag"
 _NARROW = (Scope.DOMAIN, Scope.SENDER)
-_COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
+COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Switches:
             current = (*same, table.c.replaced_at.is_(None))
             before = connection.execute(select(table.c.value).where(*current).order_by(table.c.id.desc())).scalar()
             connection.execute(update(table).where(*current).values(replaced_at=change.changed_at))
-            row = {name: getattr(change, name) for name in _COLUMNS} | self._database.host.values(table, change, {})
+            row = {name: getattr(change, name) for name in COLUMNS} | self._database.host.values(table, change, {})
             # An unset setting is not in force any more. The row stays for the history.
             connection.execute(insert(table).values(**row, replaced_at=None if change.value else change.changed_at))
         self.snapshot.forget()
@@ -162,7 +162,7 @@ class Switches:
     def history(self, key: str = "", scope: str = "", subject: str = "") -> list[SettingChange]:
         """Return the changes of a key, of a scope, or all changes, newest first."""
         table = self._database.setting
-        columns = (table.c[name] for name in _COLUMNS)
+        columns = (table.c[name] for name in COLUMNS)
         query = select(*columns).where(table.c.scope.in_(list(Scope))).order_by(table.c.id.desc())
         if key:
             query = query.where(table.c.key == key)
@@ -171,7 +171,7 @@ class Switches:
         found: list[SettingChange] = []
         later: dict[tuple[str, str, str], int] = {}
         for row in self._database.rows(query):
-            change = SettingChange(**dict(zip(_COLUMNS, row, strict=True)))
+            change = SettingChange(**dict(zip(COLUMNS, row, strict=True)))
             about = change.scope, change.subject, change.key
             if about in later:  # the next change has replaced this one
                 found[later[about]] = found[later[about]]._replace(before=change.value)

@@ -1,21 +1,20 @@
-"""Unwanted data: hits that a person does not want stored, and rows that are older than the host wants.
+"""Unwanted data: hits that a person does not want stored, and fields that nobody may know.
 
 The drain decides whether a hit is stored. So the redirect waits for nothing, and a hit is on the local disk for some
 seconds, in which the person's choices still count. A choice is always stored; only data about the person is left out.
 Consent may stand in a column of the host's own table. In the deliverability mode only the last day on which a person
 was seen is stored of opens and clicks. The day stands on all rows of the person in this mode, so that no row says which
-mail was opened. Rows are deleted when their time is over, except opt-outs and their audit.
+mail was opened.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Executable, bindparam, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_mailtrack.audience import by_a_person
@@ -222,96 +221,3 @@ def _is_gone(hit: Hit, owner: _Owner) -> bool:
 
 def _without(hit: Hit) -> Hit:
     return hit._replace(**PERSONAL)
-
-
-_BATCH = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """The rows of one table that may be deleted."""
-
-    table: str
-    before: datetime
-    rows: int
-
-
-class Retention:
-    """Purges in small transactions, so that nobody waits long.
-
-    Ids are in the order of time, so the oldest rows are found without an index of their own. An event is deleted when
-    it and its mail are both too old, because the counts on a mail are right only if its events are all there or all
-    gone. Together with a mail, the personal fields of its events are deleted. If no time is set for events, the events
-    themselves are deleted.
-
-    :param keep_days: days by ``events`` and ``messages``; a missing entry is kept for ever.
-    """
-
-    def __init__(self, database: Database, keep_days: Mapping[str, float]) -> None:
-        self._database = database
-        self._keep_days = keep_days
-
-    def overdue(self) -> list[Overdue]:
-        """Return the rows that a purge would delete now."""
-        found = []
-        for name, days in sorted(self._keep_days.items()):
-            before = now() - timedelta(days=days)
-            table, _, conditions = self._old(name, before)
-            (rows,) = self._database.rows(select(func.count().label("n")).select_from(table).where(*conditions))
-            found.append(Overdue(name, before, int(rows[0])))
-        return found
-
-    def purge(self, overdue: Overdue, progress: Callable[[int], object] = lambda rows: None) -> int:
-        """Delete the rows of one table that are overdue, and return their number.
-
-        :param progress: told of the rows of each transaction.
-        :raises SQLAlchemyError: the database cannot do it now; deleted rows stay deleted.
-        """
-        gone = self._delete(*self._old(overdue.table, overdue.before), progress)
-        if overdue.table == "messages":
-            self._clear(overdue.before)
-        return gone
-
-    def _delete(
-        self,
-        table: Table,
-        order: ColumnElement[uuid.UUID],
-        conditions: list[ColumnElement[bool]],
-        progress: Callable[[int], object],
-    ) -> int:
-        gone, last = 0, uuid.UUID(int=0)
-        while True:
-            # Continue where the last batch ended, because a database may walk over rows that were just deleted.
-            query = select(table.c.id, order).where(order >= last, *conditions).order_by(order).limit(_BATCH)
-            with self._database.transaction() as connection:
-                rows = connection.execute(query).all()
-                if not rows:
-                    return gone
-                deleted = connection.execute(table.delete().where(table.c.id.in_([row[0] for row in rows])))
-            last = rows[-1][1]
-            gone += int(deleted.rowcount)
-            progress(int(deleted.rowcount))
-
-    def _clear(self, before: datetime) -> None:
-        """Delete the events of deleted messages. If events are kept longer, only remove their personal fields."""
-        message, event = self._database.message, self._database.event
-        gone = ~exists().where(message.c.id == event.c.message_id)
-        conditions = [event.c.message_id < first_id(before), gone]
-        if "events" not in self._keep_days:
-            self._delete(event, event.c.message_id, [*conditions, event.c.occurred_at < before], lambda rows: None)
-            return
-        conditions.append(or_(*(event.c[name] != "" for name in PERSONAL)))
-        while True:
-            with self._database.transaction() as connection:
-                ids = connection.execute(select(event.c.id).where(*conditions).limit(_BATCH)).scalars().all()
-                if not ids:
-                    return
-                connection.execute(update(event).where(event.c.id.in_(ids)).values(PERSONAL))
-
-    def _old(self, name: str, before: datetime) -> tuple[Table, ColumnElement[uuid.UUID], list[ColumnElement[bool]]]:
-        """Return the table, the column in the order of its mails, and the condition for old rows."""
-        if name == "messages":
-            table = self._database.message
-            return table, table.c.id, [table.c.id < first_id(before), table.c.created_at < before]
-        table = self._database.event
-        return table, table.c.message_id, [table.c.message_id < first_id(before), table.c.occurred_at < before]
