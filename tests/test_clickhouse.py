@@ -117,9 +117,8 @@ def test_events_are_in_clickhouse_once(make_site: MakeSite, clickhouse: ClickHou
     way.move()
     (opened, clicked, gone) = site.rows("Event")
     assert int(clickhouse.ask("SELECT count() FROM mailtrack_event")) >= 3
-    final = (
-        "SELECT type, toString(id), occurred_at, url, verdict_reasons, list_id FROM mailtrack_event FINAL ORDER BY occurred_at"
-    )
+    columns = "type, toString(id), occurred_at, url, verdict_reasons, list_id"
+    final = f"SELECT {columns} FROM mailtrack_event FINAL ORDER BY occurred_at"
     rows = [line.split("\t") for line in clickhouse.ask(final).splitlines()]
     assert [(row[0], row[1]) for row in rows] == [(event.type, str(event.id)) for event in (opened, clicked, gone)]
     assert rows[1][2] == f"{clicked.occurred_at:%Y-%m-%d %H:%M:%S.%f}"
