@@ -23,6 +23,7 @@ __all__ = [
     "EventType",
     "Hit",
     "OptOutKind",
+    "SentCopy",
     "SentMessage",
     "SettingChange",
     "Status",
@@ -195,6 +196,18 @@ class SentMessage(NamedTuple):
     mode: Mode = Mode.INDIVIDUAL
     columns: Mapping[str, Any] = MappingProxyType({})
     """Values for columns that the host has added."""
+
+
+class SentCopy(NamedTuple):
+    """One recipient's copy, as a send call left it: see :meth:`flask_mailtrack.Mailtrack.sent`."""
+
+    id: uuid.UUID
+    """The id of the message row."""
+    recipient: str
+    """Normalised."""
+    status: Status
+    error: str = ""
+    """Why the copy failed."""
 
 
 class Hit(NamedTuple):

@@ -17,7 +17,7 @@ from .commands import mailtrack as commands
 from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
-from .events import PATHS, EventType, Hit, Kind, OptOutKind
+from .events import PATHS, EventType, Hit, Kind, OptOutKind, SentCopy
 from .incoming.door import serve, watch_for_leftovers
 from .incoming.hits import Recorder
 from .incoming.pages import Pages
@@ -25,12 +25,12 @@ from .incoming.verdict import Evidence, hit_of
 from .incoming.views import OwnHosts
 from .outgoing.bodies import Preview
 from .outgoing.explanation import preview_of
-from .outgoing.mail import Mail, SendServices, install, is_mail
+from .outgoing.mail import Mail, SendServices, install, is_mail, sent_copies
 from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
 from .reporting.reports import Reports
 from .reporting.selection import Moment
 from .reporting.stats import Stats, inactive
-from .state import State, build, known_state, shown_to_readers, stand_aside, state_of
+from .state import State, build, check_order, known_state, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health
 from .storage.people.people import Erased
 from .storage.tables.host_columns import Fill, check
@@ -109,7 +109,7 @@ class Mailtrack:
         :raises ConfigError: a ``MAILTRACK_*`` key is wrong or missing; ``Mail`` or ``SQLAlchemy`` has not
             seen the app yet; or the app has a Mailtrack already.
         """
-        self._check_order(app)
+        check_order(app, self._db)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing, debug=app.debug)
         if settings.enabled:
             self._set_up(app, settings)
@@ -178,6 +178,16 @@ class Mailtrack:
             check_list(state.settings.lists, said.list_id)
             state.office.preparer.operator.check_tag(said.tag)
         return said
+
+    def sent(self, message: Any) -> tuple[SentCopy, ...]:
+        """Return the copies of a message after ``mail.send``: the id of each row, the address and the status.
+
+        Nothing is read: the journal may still hold the rows. A message that was sent twice tells of the last time.
+
+        :param message: the ``flask_mail.Message``, as it was given to ``mail.send``; also after an error of that call.
+        :return: in the order of the recipients, with those that were suppressed; empty: it was not sent, or untracked.
+        """
+        return sent_copies(message)
 
     def flush(self) -> int:
         """Move all records in the spool to the database, now.
@@ -382,16 +392,6 @@ class Mailtrack:
                 f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
             )
         return state_of(app)
-
-    def _check_order(self, app: Flask) -> None:
-        if KEY in app.extensions:
-            raise ConfigError("E203", "init_app", "was called twice for this app.", "Call it once.")
-        for name, code, owner in (("mail", "E204", "mail"), ("sqlalchemy", "E205", "db")):
-            if name not in app.extensions:
-                cure = f"Call {owner}.init_app(app) before mailtrack.init_app(app)."
-                raise ConfigError(code, "init_app", f"the app has no {owner} yet.", cure)
-        if app.extensions["sqlalchemy"] is not self._db:
-            raise ConfigError("E206", "db", "is not the one that the app uses.", "Pass the app's own db.")
 
 
 def _office(app: Flask) -> SendServices:

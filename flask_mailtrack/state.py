@@ -119,6 +119,21 @@ def state_of(app: Flask) -> State:
     return state
 
 
+def check_order(app: Flask, db: SQLAlchemy) -> None:
+    """Check that an app is ready to be set up.
+
+    :raises ConfigError: Mailtrack has been set up already, or Flask-Mail or Flask-SQLAlchemy has not.
+    """
+    if KEY in app.extensions:
+        raise ConfigError("E203", "init_app", "was called twice for this app.", "Call it once.")
+    for name, code, owner in (("mail", "E204", "mail"), ("sqlalchemy", "E205", "db")):
+        if name not in app.extensions:
+            cure = f"Call {owner}.init_app(app) before mailtrack.init_app(app)."
+            raise ConfigError(code, "init_app", f"the app has no {owner} yet.", cure)
+    if app.extensions["sqlalchemy"] is not db:
+        raise ConfigError("E206", "db", "is not the one that the app uses.", "Pass the app's own db.")
+
+
 def known_state(app: Flask) -> State | None:
     """Return the state of *app*, if the app was set up."""
     found: State | None = app.extensions.get(KEY)

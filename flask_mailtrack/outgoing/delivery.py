@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import smtplib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parseaddr
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import LinkTarget, SentMessage, Status, now
+from flask_mailtrack.events import LinkTarget, SentCopy, SentMessage, Status, now
 from flask_mailtrack.privacy import legible, normalise
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import to_json
@@ -132,7 +132,7 @@ class Ledger:
         self._references = references
         self._known: set[str] = set()
 
-    def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Iterable[SentMessage]) -> SendLog:
+    def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Sequence[SentMessage]) -> SendLog:
         """Open the log of one send call, with the suppressed recipients and the new links and counters."""
         known = self._known
         fresh = [record for record in common if _key(record) not in known]
@@ -140,7 +140,7 @@ class Ledger:
             if len(known) > _REMEMBERED:  # cleared in one step, because threads send at the same time
                 known = self._known = set()
             known.update(map(_key, fresh))
-        return SendLog(self)
+        return SendLog(self, suppressed)
 
     def keep(self, links: Iterable[LinkTarget]) -> bool:
         """Record the destinations of *links* that do not carry them, and say whether the record is on disk."""
@@ -168,10 +168,12 @@ class SendLog:
     write. If the process dies between the two, the row says "sending". It says the same if the process
     dies before the server has answered.
 
+    :param suppressed: the rows of the recipients that get no copy.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, suppressed: Iterable[SentMessage] = ()) -> None:
         self._ledger = ledger
+        self._copies = {row.id: SentCopy(row.id, row.recipient, row.status, row.error) for row in suppressed}
         self._begun: dict[UUID, Mapping[str, Any]] = {}
         self._fates: list[Mapping[str, Any]] = []
 
@@ -190,7 +192,14 @@ class SendLog:
             told["error"] = error
         if status in (Status.SENT, Status.UNKNOWN):
             told["sent_at"] = now().isoformat()
-        self._fates.extend({**self._begun[row.id], **told} for row in rows if row.id in self._begun)
+        for row in rows:
+            if row.id in self._begun:
+                self._fates.append({**self._begun[row.id], **told})
+                self._copies[row.id] = SentCopy(row.id, row.recipient, status, error)
+
+    def copies(self) -> tuple[SentCopy, ...]:
+        """Return the copies of the call in the order of their ids, which is that of the recipients."""
+        return tuple(sorted(self._copies.values()))
 
     def close(self) -> None:
         """Write the fates of the last copy."""
@@ -201,6 +210,7 @@ class SendLog:
         yield from fates
         for row in rows:
             self._begun[row.id] = to_json(row)
+            self._copies[row.id] = SentCopy(row.id, row.recipient, row.status)
             yield self._begun[row.id]
 
 

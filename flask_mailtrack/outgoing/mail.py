@@ -15,6 +15,7 @@ import time
 import weakref
 from binascii import b2a_qp
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.charset import Charset
 from email.mime.base import MIMEBase
@@ -28,6 +29,7 @@ from flask_mail import Mail as Mail  # the rooms above import the type from this
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
 from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList, UnknownTag
+from flask_mailtrack.events import SentCopy
 
 from . import headers, options, prepare
 from .delivery import Copy, Delivery, Ledger, Mailing, is_bare, name_and_address
@@ -215,6 +217,7 @@ class TrackedConnection(Connection):
             raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
         if message.date is None:  # Flask-Mail sets it, too, and a host may read the time of sending there
             message.date = time.time()
+        author = message
         try:
             message = _with_plain_bodies(message)
             batch = office.preparer.prepare(message)
@@ -227,29 +230,45 @@ class TrackedConnection(Connection):
             office.ledger.journal.failed("prepare", error)
             transmit(_untracked(message), *args, **kwargs)
             return
-        self._send_batch(office, message, batch, lambda copy: transmit(copy, *args, **kwargs))
+        page = office.ledger.page(batch.common, batch.suppressed)
+        try:
+            self._send_batch(office, message, batch, Delivery(self, lambda copy: transmit(copy, *args, **kwargs), page))
+        finally:
+            _remember(author, page.copies())
 
     def _office(self) -> SendServices | None:
         app = self.home() if self.home else _current()
         found = _offices.get(app) if app else None
         return found(app) if app and found else None
 
-    def _send_batch(
-        self, office: SendServices, message: Message, batch: Mailing, transmit: Callable[[Any], None]
-    ) -> None:
-        page = office.ledger.page(batch.common, batch.suppressed)
-        delivery = Delivery(self, transmit, page)
+    def _send_batch(self, office: SendServices, message: Message, batch: Mailing, delivery: Delivery) -> None:
         try:
             for copy in batch.copies:
                 tracked = TrackedCopy.of(message, copy)
-                page.begin(copy.rows)
+                delivery.page.begin(copy.rows)
                 delivery.send(tracked, copy)
         finally:
-            page.close()
+            delivery.page.close()
             office.ledger.journal.wake()
             for failure in batch.failures:
                 _tell(office, failure)
         delivery.report()
+
+
+_sent: dict[int, tuple[weakref.ref[Message], tuple[SentCopy, ...]]] = {}
+"""The copies of each message that somebody still holds. The message itself stays as its author made it."""
+
+
+def _remember(message: Message, copies: tuple[SentCopy, ...]) -> None:
+    key = id(message)  # a message has no hash
+    with suppress(TypeError):  # a class of the host's may have no room for a weak reference
+        _sent[key] = weakref.ref(message, lambda _: _sent.pop(key, None)), copies
+
+
+def sent_copies(message: Any) -> tuple[SentCopy, ...]:
+    """Return the copies of the last send of *message*; empty: it was not sent, or untracked."""
+    of, copies = _sent.get(id(message), (None, ()))
+    return copies if of is not None and of() is message else ()
 
 
 def _tell(office: SendServices, failure: RewriteError) -> None:

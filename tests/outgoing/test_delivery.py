@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import smtplib
@@ -25,7 +26,7 @@ from flask_mailtrack.events import SentMessage, Status, new_id, now
 from flask_mailtrack.outgoing import links, prepare
 from flask_mailtrack.outgoing.delivery import MAX_REPLY, Delivery
 from flask_mailtrack.outgoing.headers import MAX_LINE
-from flask_mailtrack.outgoing.mail import TrackedCopy, _lines_fit
+from flask_mailtrack.outgoing.mail import TrackedCopy, _lines_fit, _sent
 
 THREE = ["ada@example.com", "bob@example.com", "cyd@example.com"]
 Connect = Callable[[Script], tuple[Site, RawServer]]
@@ -70,6 +71,48 @@ def test_one_refused_recipient_is_known_and_the_others_get_their_mail(connect: C
         "cyd@example.com": ("sent", ""),
     }
     assert [recipients for recipients, _ in server.accepted] == [["TO:<ada@example.com>"], ["TO:<cyd@example.com>"]]
+
+
+def test_a_host_learns_the_rows_of_its_send(connect: Connect) -> None:
+    """After a send, each copy is there with the id of its row, its address, its status and the server's words."""
+    site, _ = connect(Script(rcpt=only("bob@", "550 5.1.1 no such user")))
+    site.mailtrack.suppress("cyd@example.com", "news")
+    letter = site.mailtrack.track(message(THREE), list_id="news")
+    assert site.mailtrack.sent(letter) == ()
+    with site.app.app_context():
+        site.mail.send(letter)
+    told = site.mailtrack.sent(letter)
+    assert {copy.recipient: (copy.status, copy.error) for copy in told} == {
+        "ada@example.com": (Status.SENT, ""),
+        "bob@example.com": (Status.FAILED, "550 5.1.1 no such user"),
+        "cyd@example.com": (Status.SUPPRESSED, ""),
+    }
+    rows = {row.id: row.recipient for row in site.rows("Message")}
+    assert {copy.id: copy.recipient for copy in told} == rows
+
+
+def test_a_host_learns_the_rows_of_a_send_that_failed(connect: Connect) -> None:
+    """The rows are told, too, if the call ended with the exception of the server."""
+    site, _ = connect(Script(rcpt=only("@", "550 5.1.1 no such user")))
+    letter = message(THREE)
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        site.mail.send(letter)
+    assert [(copy.recipient, copy.status) for copy in site.mailtrack.sent(letter)] == [
+        (address, Status.FAILED) for address in THREE
+    ]
+
+
+def test_what_was_sent_is_forgotten_with_the_message(connect: Connect) -> None:
+    """Nothing is kept of a message that nobody holds any more, and another message never answers for it."""
+    site, _ = connect(Script())
+    before = len(_sent)
+    letter = message(THREE)
+    site.mail.send(letter)
+    assert len(_sent) == before + 1
+    del letter
+    gc.collect()
+    assert len(_sent) == before
+    assert site.mailtrack.sent(message(THREE)) == ()
 
 
 def test_all_refused_is_the_same_exception_as_without_us(connect: Connect) -> None:
