@@ -90,7 +90,7 @@ def _two(database_url: str, make_site: MakeSite) -> Two:
     return Two(make_site(SQLALCHEMY_DATABASE_URI=database_url))
 
 
-PATIENT = settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+PATIENT = settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
 QUESTIONS = st.lists(st.tuples(selections(), st.sampled_from([*GROUPS, *STEPS])), min_size=4, max_size=4)
 
 
