@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Index, Integer, String
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from .columns import CHARSET, NAME, REF, OnBase, Uuid, count, for_checkers_only, moment, word
+from .columns import CHARSET, NAME, REF, Keyed, Uuid, count, for_checkers_only, moment, word
 
 SLOT_SECONDS = 900
 """A slot is a quarter hour; slots are numbered from 1970-01-01 in UTC."""
@@ -22,7 +22,7 @@ SLOTS_A_DAY = 96
 
 
 @for_checkers_only
-class Cohort(OnBase):
+class Cohort(Keyed):
     """One row per group of messages that are summed together.
 
     ``scope`` says which messages: ``mail`` those with the same tag, list, sender domain, subject and mode; ``list`` and
@@ -31,6 +31,7 @@ class Cohort(OnBase):
     """
 
     __tablename__ = "mailtrack_cohort"
+    _mailtrack_key = ("id",)
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, doc="Made of the columns that follow.")
     scope: Mapped[str] = word(8, "mail, list, domain or all.")
@@ -46,7 +47,7 @@ class Cohort(OnBase):
 
 
 @for_checkers_only
-class _Slotted(OnBase):
+class _Slotted(Keyed):
     """What the key of a sum begins with."""
 
     cohort_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, sort_order=-6, doc="The id of the cohort.")
@@ -70,6 +71,7 @@ class Figure(_Slotted):
     """
 
     __tablename__ = "mailtrack_figure"
+    _mailtrack_key = ("cohort_id", "basis", "span", "slot", "status")
 
     status: Mapped[str] = mapped_column(String(16), primary_key=True, doc="Status of the messages.")
     copies: Mapped[int] = count("Number of messages; a counter is none.")
@@ -107,6 +109,7 @@ class Breakdown(_Slotted):
     """
 
     __tablename__ = "mailtrack_breakdown"
+    _mailtrack_key = ("cohort_id", "basis", "dimension", "type", "span", "slot", "value")
 
     dimension: Mapped[str] = mapped_column(String(8), primary_key=True, sort_order=-4, doc="Name of the dimension.")
     type: Mapped[str] = mapped_column(
@@ -124,10 +127,11 @@ class Breakdown(_Slotted):
 
 
 @for_checkers_only
-class EarlyEvent(OnBase):
+class EarlyEvent(Keyed):
     """One row per event that came before its message, and so is in no figure yet."""
 
     __tablename__ = "mailtrack_early_event"
+    _mailtrack_key = ("id",)
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, doc="The id of the event.")
     message_id: Mapped[uuid.UUID] = mapped_column(Uuid, nullable=False, doc="The id of the message to come.")

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Table, func
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from flask_mailtrack.audience import by_a_person
+from flask_mailtrack.columns import key_of
 from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.figures import SLOT_SECONDS, SLOTS_A_DAY
 from flask_mailtrack.storage.records import batched
@@ -296,7 +297,7 @@ def _when(seen: Seen) -> tuple[datetime, uuid.UUID]:
 
 def _add_up(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], sums: Sequence[str]) -> None:
     """Insert *rows* of sums, and add them to those whose keys are there, in the order of their keys."""
-    keys = [column.name for column in table.primary_key]
+    keys = key_of(table)
     ordered = sorted(rows, key=lambda row: [row[key] for key in keys])
     statement = _insert_or_add(connection.dialect.name, table, tuple(sums))
     if connection.dialect.name == "postgresql" and document.fits(connection.dialect, table, ordered):
@@ -319,4 +320,4 @@ def _insert_or_add(dialect: str, table: Table, sums: tuple[str, ...]) -> Any:
             changes[name] = wider(func.coalesce(here, there), func.coalesce(there, here))
     if dialect in MYSQL:
         return adding.on_duplicate_key_update(changes)
-    return adding.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)
+    return adding.on_conflict_do_update(index_elements=[table.c[name] for name in key_of(table)], set_=changes)

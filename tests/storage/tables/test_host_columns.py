@@ -90,6 +90,7 @@ def test_a_base_class_with_a_key_of_its_own_works(make_host: MakeHost) -> None:
     assert site.mailtrack.health().bad == 0
     assert [len(site.rows(name)) for name in ("Message", "OptOut", "Link")] == [2, 1, 1]
     assert sorted(row.type for row in site.rows("Event")) == ["clicked", "unsubscribed"]
+    assert site.mailtrack.reports.totals().sent == 2
 
 
 def by_number() -> Any:
