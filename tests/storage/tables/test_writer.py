@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import mariadb_server
 import pytest
 import sqlalchemy as sa
-from conftest import MakeSite, Site
+from conftest import MakeSite, Site, missing
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -119,17 +120,16 @@ def test_json_that_the_database_finds_too_deep_costs_its_row(host: Site) -> None
 
 
 @pytest.fixture(name="narrow")
-def _narrow(host: Site) -> Iterator[Site]:
+def _narrow(make_site: MakeSite) -> Iterator[Site]:
     """A host on a MariaDB that takes no statement longer than 256 kB."""
-    with host.db.engine.connect() as connection:
-        usual = connection.exec_driver_sql("SELECT @@global.max_allowed_packet").scalar()
-    execute(host, "SET GLOBAL max_allowed_packet = 262144")
-    host.db.engine.dispose()
-    yield host
-    execute(host, f"SET GLOBAL max_allowed_packet = {usual}")
+    if not mariadb_server.is_there():
+        missing("MariaDB's own programs")
+    with mariadb_server.mariadb_server("--max-allowed-packet=262144") as url:
+        site = make_site(SQLALCHEMY_DATABASE_URI=url, MAILTRACK_DRAIN="manual")
+        yield site
+        site.db.engine.dispose()
 
 
-@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 def test_what_is_longer_than_a_packet_costs_its_row(narrow: Site) -> None:
     """A batch that is too long for one statement is cut, and a row that is too long alone is put aside."""
     long = [message(details={"text": "x" * 60_000}) for _ in range(8)]
