@@ -24,6 +24,7 @@ SCOPES = ("mail", "list", "domain", "all")
 MOST_SUBJECTS = 1_000
 """Subjects that are told apart for one tag, list and sender domain; a subject of each person's own is soon not."""
 _REMEMBERED = 500
+_LONGEST = 253
 
 # The mailbox providers with the most users, by their own numbers and national statistics of 2025 and 2026.
 _LARGE = """
@@ -71,8 +72,8 @@ class CohortKey(NamedTuple):
 
 
 def domain_of(address: str) -> str:
-    """Return the domain of an address, in lower case."""
-    return address.rpartition("@")[2].lower()
+    """Return the domain of an address, in lower case, and no longer than its column: the DNS has no longer one."""
+    return address.rpartition("@")[2].lower()[:_LONGEST]
 
 
 def provider_domain(recipient: str) -> str:
@@ -97,7 +98,7 @@ class Cohorts:
         """Return the cohorts of scope ``mail``, by the id of the message."""
         found: dict[uuid.UUID, CohortKey] = {}
         for message in messages:
-            about = (message.tag, folded(message.list_id), domain_of(message.sender)[:253])
+            about = (message.tag, folded(message.list_id), domain_of(message.sender))
             subject = self._told_apart(connection, about, message.subject)
             found[message.id] = CohortKey("mail", *about, subject, str(message.mode))
         return found

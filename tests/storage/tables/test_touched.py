@@ -217,6 +217,16 @@ def test_an_event_and_its_mail_that_two_machines_drain_at_the_same_moment(
     assert sum(row.get("opens_people", 0) for row in sums.figures(store.database).values()) > 0
 
 
+def test_a_sender_whose_domain_is_too_long_is_in_the_sums_of_every_scope(store: Store) -> None:
+    """Such an address is no one's, but it may stand in From: each sum belongs to a cohort that has a row."""
+    draw = random.Random(3)
+    store.put(message(draw)._replace(sender=f"a@{'x' * 300}", status=Status.SENT))
+    figure, cohort = store.database.figure.c, store.database.cohort.c
+    assert {row[0] for row in store.database.rows(sa.select(figure.cohort_id))} == {
+        row[0] for row in store.database.rows(sa.select(cohort.id))
+    }
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_rebuild_makes_the_same_sums(store: Store, seed: int) -> None:
     """Lost sums, and messages from before there were any, come back from the rows; what is drained later is added."""
