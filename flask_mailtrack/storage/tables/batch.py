@@ -89,8 +89,8 @@ class Batch:
     def write(self, records: Sequence[Record]) -> tuple[list[Record], set[uuid.UUID]]:
         """Write links, messages and hits, and then the consequences.
 
-        :return: the stored records, hits with their list and their link; and the messages of hits that have no row
-            yet, for :meth:`catch_up`.
+        :return: the stored records, hits with their list and their link; and for :meth:`catch_up` the messages of hits
+            that have no row yet, and those whose rows are new.
         """
         every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, SentMessage, Hit, Suppression)}
         for record in records:
@@ -118,10 +118,16 @@ class Batch:
         changed = register.write(self._database, self._connection, changes) if changes else []
         # Last of all, because other machines may wait for the same sums.
         self.touched.write(fresh, self._corrected)
-        return [*links, *messages, *stored, *changed], self.touched.missing
+        return [*links, *messages, *stored, *changed], self.touched.missing | self.touched.new
 
     def catch_up(self, ids: set[uuid.UUID]) -> None:
-        """Count events whose messages have come meanwhile, from another machine, which has not seen the events."""
+        """Count events that one machine and their messages that another one has written at the same moment.
+
+        Neither of two transactions sees the other. So both look again, in a transaction that begins after their
+        commits: whoever comes second sees both.
+        """
+        if not (ids := self.touched.waiting(ids)):
+            return
         self._database.lock(self._connection, ids)
         self.touched.read(ids, (), ())
         self._database.recount(self._connection, ids)

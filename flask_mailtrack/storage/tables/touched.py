@@ -44,7 +44,6 @@ class Touched:
         self._cohorts = cohorts
         self._sent: dict[uuid.UUID, Sent] = {}
         self._wider: dict[uuid.UUID, tuple[CohortKey, ...]] = {}
-        self._new: set[uuid.UUID] = set()
         self._settled: set[uuid.UUID] = set()
         self._events: defaultdict[uuid.UUID, dict[uuid.UUID, Seen]] = defaultdict(dict)
         self._early: defaultdict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
@@ -52,6 +51,8 @@ class Touched:
         self._rollup = Rollup()
         self.there: set[uuid.UUID] = set()
         """The messages that have a row."""
+        self.new: set[uuid.UUID] = set()
+        """The messages whose rows this transaction has inserted, which others see from its commit on."""
         self.missing: set[uuid.UUID] = set()
         """The messages that have events of this batch, and no row yet."""
         self.entered: set[uuid.UUID] = set()
@@ -69,9 +70,15 @@ class Touched:
             self.there.add(row.id)
             self._know(row)
         self._take_early()
-        wanted = self._settled | (set(hit) - self._new) | self._early.keys()
+        wanted = self._settled | (set(hit) - self.new) | self._early.keys()
         self._load((wanted & self._sent.keys()) - self._crowded)
         self._load_by_id(key for name in self._early.keys() & self._crowded for key in self._early[name])
+
+    def waiting(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+        """Return those of some messages for which events wait."""
+        key = self._database.early_event.c.message_id
+        asked = (select(key).where(key.in_(some)) for some in chunked(ids))
+        return {row for query in asked for row in self._connection.execute(query).scalars()}
 
     def write(self, hits: Iterable[Hit], corrected: Mapping[uuid.UUID, tuple[Any, str]]) -> None:
         """Change the sums: last of all in the transaction.
@@ -88,7 +95,7 @@ class Touched:
         for key, (row, _) in corrected.items():
             if row.type in COUNTED and row.message_id in self._sent:
                 was[row.message_id][key] = self._before(key, row)
-        for name in self._new | self._settled | fresh.keys() | was.keys() | self._early.keys():
+        for name in self.new | self._settled | fresh.keys() | was.keys() | self._early.keys():
             if name in self._sent:
                 why = {key: corrected[key][1] for key in was[name]}
                 self._count(name, fresh[name], was[name], why)
@@ -122,7 +129,7 @@ class Touched:
             )
             self._wider[row.cohort_id] = cohort.wider()
         if touched and row.entered_by == self._number:
-            self._new.add(row.id)
+            self.new.add(row.id)
         elif touched and row.entered_by == -self._number:
             self._settled.add(row.id)
 
@@ -177,7 +184,7 @@ class Touched:
         base = [seen for key, seen in known.items() if key not in early and key not in was]
         old = [seen for key, seen in was.items() if key not in early]
         new = [*fresh.values(), *(known[key] for key in early if key not in was), *corrected.values()]
-        if name in self._new or name in self._settled:
+        if name in self.new or name in self._settled:
             if name in self._settled:
                 self._rollup.whole(sent._replace(status=Status.SENDING.value), [*base, *old], -1)
             self._rollup.whole(sent, [*base, *new])

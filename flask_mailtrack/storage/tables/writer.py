@@ -199,14 +199,14 @@ class Writer:
     def _write(self, records: list[Record], patient: bool) -> list[Record]:
         if not records:
             return []
-        stored, missing = self._tried(Batch.write, records, patient)
+        stored, alone = self._tried(Batch.write, records, patient)
         # SQLite has one writer at a time.
         if self._database.engine.dialect.name == "sqlite":
             return stored
         if any(map(_chosen, records)):
             self._tried(Batch.agree, records, patient)
-        if missing:
-            self._tried(Batch.catch_up, missing, patient)
+        if alone:
+            self._tried(Batch.catch_up, alone, patient)
         return stored
 
     def _tried(self, work: Callable[[Batch, A], T], asked: A, patient: bool) -> T:

@@ -217,6 +217,28 @@ def test_an_event_and_its_mail_that_two_machines_drain_at_the_same_moment(
     assert sum(row.get("opens_people", 0) for row in sums.figures(store.database).values()) > 0
 
 
+# MariaDB's second transaction waits for the first one.
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_event_that_is_looked_after_before_its_mail_is_committed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine of the event looks for the mail before there is one to see; so that of the mail looks again, too."""
+    mail = message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENT)
+    opened = Hit(new_id(), mail.id, EventType.OPENED, NOW, verdict=Verdict.HUMAN)
+    other, write, waiting = store.another()[1], Touched.write, [opened]
+
+    def meanwhile(self: Touched, *about: Any) -> None:
+        write(self, *about)
+        while waiting:
+            store.put(waiting.pop(), writer=other)
+
+    monkeypatch.setattr(Touched, "write", meanwhile)
+    store.put(mail)
+    store.check()
+    (state,) = store.database.rows(sa.select(store.database.message.c.open_count))
+    assert state == (1,)
+
+
 def test_a_sender_whose_domain_is_too_long_is_in_the_sums_of_every_scope(store: Store) -> None:
     """Such an address is no one's, but it may stand in From: each sum belongs to a cohort that has a row."""
     draw = random.Random(3)
