@@ -66,13 +66,19 @@ class Touched:
         :param crowded: those that have so many events that these are not read.
         """
         self._crowded = set(crowded)
-        for row in self._of_messages(ids):
-            self.there.add(row.id)
-            self._know(row)
-        self._take_early()
-        wanted = self._settled | (set(hit) - self.new) | self._early.keys()
-        self._load((wanted & self._sent.keys()) - self._crowded)
+        self._meet(self._of_messages(ids))
+        # Whoever counts the events that wait for a message locks them: now its row is there, or not before our commit.
+        if alone := set(ids) - self.there:
+            self._held(alone)
+            come = {row.id for row in self._of_messages(alone)}
+            self._database.lock(self._connection, come)
+            self._meet(self._of_messages(come))
+        self._take_early(self._sent)
+        wanted = (self._settled | (set(hit) - self.new) | self._early.keys()) & self._sent.keys()
+        self._load(wanted - self._crowded)
         self._load_by_id(key for name in self._early.keys() & self._crowded for key in self._early[name])
+        # What others have committed since is in the events that were read, and waits all the same.
+        self._load_by_id(self._take_early(wanted))
 
     def waiting(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Return those of some messages for which events wait."""
@@ -119,6 +125,11 @@ class Touched:
         query = select(*(table.c[name] for name in (*OF_MESSAGE, "mode", "tag", "sender", "entered_by")))
         return [row for some in chunked(ids) for row in self._connection.execute(query.where(table.c.id.in_(some)))]
 
+    def _meet(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            self.there.add(row.id)
+            self._know(row)
+
     def _know(self, row: Any, touched: bool = True) -> None:
         if row.cohort_id is None:
             return  # from before there were sums: a rebuild counts it
@@ -133,16 +144,25 @@ class Touched:
         elif touched and row.entered_by == -self._number:
             self._settled.add(row.id)
 
-    def _take_early(self) -> None:
+    def _take_early(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Take out the events that have waited for these messages; nobody else counts them then."""
         table = self._database.early_event
-        for some in chunked(self._sent):
-            mine = table.c.message_id.in_(some)
-            rows = self._connection.execute(select(table.c.id, table.c.message_id).where(mine)).all()
-            for row in rows:
-                self._early[row.message_id].add(row.id)
-            if rows:
-                self._connection.execute(delete(table).where(table.c.id.in_([row.id for row in rows])))
+        rows = self._held(ids)
+        for row in rows:
+            self._early[row.message_id].add(row.id)
+        for some in chunked(row.id for row in rows):
+            self._connection.execute(delete(table).where(table.c.id.in_(some)))
+        return {row.id for row in rows}
+
+    def _held(self, ids: Iterable[uuid.UUID]) -> list[Any]:
+        """Lock the events that wait for some messages, so that nobody else counts or corrects them meanwhile."""
+        table = self._database.early_event
+        found: set[uuid.UUID] = set()
+        for some in chunked(ids):
+            found.update(self._connection.execute(select(table.c.id).where(table.c.message_id.in_(some))).scalars())
+        query = select(table.c.id, table.c.message_id).order_by(table.c.id).with_for_update()
+        # By their keys: MariaDB would lock all that it looks at.
+        return [row for some in chunked(found) for row in self._connection.execute(query.where(table.c.id.in_(some)))]
 
     def _load(self, ids: Iterable[uuid.UUID]) -> None:
         event = self._database.event

@@ -239,6 +239,39 @@ def test_an_event_that_is_looked_after_before_its_mail_is_committed(
     assert state == (1,)
 
 
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_waiting_event_that_is_corrected_while_its_mail_is_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever comes first, the verdict that stands is the one that is counted."""
+    mail = message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENT, link_count=9)
+    click = Hit(
+        new_id(), mail.id, EventType.CLICKED, NOW, link=1, url="https://a.example", ip="203.0.113.1", part="html"
+    )
+    click = click._replace(verdict=Verdict.HUMAN)
+    again = click._replace(id=new_id(), link=2, url="https://b.example")
+    store.put(click)
+    other, write, done = store.another()[1], Touched.write, threading.Event()
+
+    def send() -> None:
+        store.put(mail, writer=other)
+        done.set()
+
+    thread = threading.Thread(target=send)
+
+    def meanwhile(self: Touched, hits: Any, corrected: Any) -> None:
+        write(self, hits, corrected)
+        if corrected and not thread.ident:
+            thread.start()
+            done.wait(0.5)
+
+    monkeypatch.setattr(Touched, "write", meanwhile)
+    store.put(again)
+    thread.join()
+    assert done.is_set()
+    store.check()
+
+
 def test_a_sender_whose_domain_is_too_long_is_in_the_sums_of_every_scope(store: Store) -> None:
     """Such an address is no one's, but it may stand in From: each sum belongs to a cohort that has a row."""
     draw = random.Random(3)
