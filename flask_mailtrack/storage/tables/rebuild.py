@@ -60,36 +60,34 @@ class Rebuild:
             return sum(self._sum(connection, cohort, progress) for cohort in self._every(connection))
 
     def _assign(self) -> None:
-        """Give messages from before there were sums their cohorts, in short transactions."""
+        """Give messages from before there were sums their cohorts, in short transactions that also count them.
+
+        So a rebuild that ends early leaves no message that has a cohort and is in no sum.
+        """
         message = self._database.message
         recent = [message.c.created_at >= self._since] if self._since else []
-        names = ("id", "recipient", "sender", "subject", "created_at", "tag", "list_id", "mode")
-        query = select(*(message.c[name] for name in names)).where(message.c.cohort_id.is_(None), *recent)
-        while True:
+        old = select(message.c.id).where(message.c.cohort_id.is_(None), *recent).limit(_MESSAGES)
+        while ids := [row[0] for row in self._database.rows(old)]:
             with self._database.transaction() as connection:
-                rows = connection.execute(query.limit(_MESSAGES)).all()
-                if not rows:
-                    return
-                mails = [
-                    SentMessage(
-                        id=row.id,
-                        batch_id=row.id,
-                        recipient=row.recipient,
-                        sender=row.sender,
-                        subject=row.subject,
-                        header_message_id="",
-                        created_at=row.created_at,
-                        tag=row.tag,
-                        list_id=row.list_id,
-                        mode=Mode(row.mode or Mode.INDIVIDUAL),
-                    )
-                    for row in rows
-                ]
-                found = self._cohorts.of(connection, mails)
-                self._cohorts.enter(connection, found.values())
-                for mail in mails:
-                    about = {"cohort_id": found[mail.id].id, "recipient_domain": provider_domain(mail.recipient)}
-                    connection.execute(update(message).where(message.c.id == mail.id).values(about))
+                self._enter(connection, ids)
+
+    def _enter(self, connection: Connection, ids: Sequence[uuid.UUID]) -> None:
+        database, rollup = self._database, Rollup()
+        message, early = database.message, database.early_event
+        database.lock(connection, ids)
+        names = {*OF_MESSAGE, "recipient", "sender", "subject", "tag", "mode"}
+        query = select(*(message.c[name] for name in names)).where(message.c.id.in_(ids), message.c.cohort_id.is_(None))
+        rows = connection.execute(query).all()  # another rebuild may have been quicker
+        found = self._cohorts.of(connection, map(_mail, rows))
+        self._cohorts.enter(connection, found.values())
+        for row in rows:
+            about = {"cohort_id": found[row.id].id, "recipient_domain": provider_domain(row.recipient)}
+            connection.execute(update(message).where(message.c.id == row.id).values(about))
+        entered = connection.execute(select(*(message.c[name] for name in OF_MESSAGE)).where(message.c.id.in_(found)))
+        self._count(connection, rollup, entered.all())
+        connection.execute(delete(early).where(early.c.message_id.in_(found)))
+        wider = {cohort.id: cohort.wider() for cohort in found.values()}
+        rollup.write(database, connection, wider.__getitem__)
 
     @contextmanager
     def _held(self, connection: Connection) -> Iterator[None]:
@@ -138,17 +136,20 @@ class Rebuild:
     def _sum(self, connection: Connection, cohort: CohortKey, progress: Callable[[int], object]) -> int:
         rollup, done = Rollup(), 0
         for rows in self._pages(connection, cohort.id):
-            mine: dict[uuid.UUID, list[Any]] = {row.id: [] for row in rows}
-            event = self._database.event
-            query = event_query(event).where(event.c.message_id.in_(list(mine)), event.c.type.in_(COUNTED))
-            for row in connection.execute(query):
-                mine[row.message_id].append(seen_of(row, self._cohorts.link_ref))
-            for row in rows:
-                rollup.whole(sent_of(row), mine[row.id])
+            self._count(connection, rollup, rows)
             done += len(rows)
             progress(len(rows))
         rollup.write(self._database, connection, lambda _: cohort.wider(), by_sent_alone=self._since is not None)
         return done
+
+    def _count(self, connection: Connection, rollup: Rollup, rows: Sequence[Any]) -> None:
+        mine: dict[uuid.UUID, list[Any]] = {row.id: [] for row in rows}
+        event = self._database.event
+        query = event_query(event).where(event.c.message_id.in_(list(mine)), event.c.type.in_(COUNTED))
+        for row in connection.execute(query):
+            mine[row.message_id].append(seen_of(row, self._cohorts.link_ref))
+        for row in rows:
+            rollup.whole(sent_of(row), mine[row.id])
 
     def _pages(self, connection: Connection, cohort: uuid.UUID) -> Iterator[Sequence[Any]]:
         message = self._database.message
@@ -161,6 +162,21 @@ class Rebuild:
             last = rows[-1]
             after = or_(made > last.created_at, and_(made == last.created_at, key > last.id))
             page = query.where(made >= last.created_at, after)
+
+
+def _mail(row: Any) -> SentMessage:
+    return SentMessage(
+        id=row.id,
+        batch_id=row.id,
+        recipient=row.recipient,
+        sender=row.sender,
+        subject=row.subject,
+        header_message_id="",
+        created_at=row.created_at,
+        tag=row.tag,
+        list_id=row.list_id,
+        mode=Mode(row.mode or Mode.INDIVIDUAL),
+    )
 
 
 def _next_day(moment: datetime) -> datetime:

@@ -300,6 +300,29 @@ def test_a_rebuild_makes_the_same_sums(store: Store, seed: int) -> None:
     store.check()
 
 
+@pytest.mark.parametrize("keep_days", [{}, {"events": 400.0}], ids=repr)
+def test_mail_from_before_there_were_sums_is_in_all_of_them_once_it_has_a_cohort(
+    store: Store, keep_days: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by what happened when, where rows may be purged; and when the rebuild dies half way."""
+    store.put(*history(random.Random(4), 8, 60))
+    with store.database.transaction() as connection:
+        for table in (store.database.figure, store.database.breakdown, store.database.cohort):
+            connection.execute(sa.delete(table))
+        connection.execute(sa.update(store.database.message).values(cohort_id=None, recipient_domain=""))
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rebuild, "_clear", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.rebuild(keep_days=keep_days)
+    store.check()
+    store.rebuild(keep_days=keep_days)
+    store.check()
+
+
 def test_a_rebuild_leaves_alone_what_may_be_purged(store: Store) -> None:
     """Sums of days whose rows may be gone stay as they are; later days are made anew, by the time of sending."""
     draw = random.Random(5)
