@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, and_, delete, exists, or_, select, update
 
-from flask_mailtrack.events import SentMessage, now
+from flask_mailtrack.events import SentMessage, Status, now
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.tokens import Signer
 
@@ -144,10 +144,16 @@ class Rebuild:
 
     def _count(self, connection: Connection, rollup: Rollup, rows: Sequence[Any]) -> None:
         mine: dict[uuid.UUID, list[Any]] = {row.id: [] for row in rows}
+        # A counter has the events of a whole campaign, and no first ones: they are never in memory together.
+        counters = {row.id: sent_of(row) for row in rows if row.status == Status.COUNTER}
         event = self._database.event
         query = event_query(event).where(event.c.message_id.in_(list(mine)), event.c.type.in_(COUNTED))
-        for row in connection.execute(query):
-            mine[row.message_id].append(seen_of(row, self._cohorts.link_ref))
+        for row in connection.execute(query.execution_options(yield_per=_MESSAGES)):
+            seen = seen_of(row, self._cohorts.link_ref)
+            if (counter := counters.get(seen.message_id)) is not None:
+                rollup.events(counter, [seen], {})
+            else:
+                mine[seen.message_id].append(seen)
         for row in rows:
             rollup.whole(sent_of(row), mine[row.id])
 

@@ -22,6 +22,7 @@ from flask_mailtrack.storage.tables import counts
 from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.rebuild import Rebuild
+from flask_mailtrack.storage.tables.rollup import Rollup
 from flask_mailtrack.storage.tables.second_look import Hindsight
 from flask_mailtrack.storage.tables.touched import Touched
 from flask_mailtrack.storage.tables.writer import Writer
@@ -320,6 +321,23 @@ def test_mail_from_before_there_were_sums_is_in_all_of_them_once_it_has_a_cohort
             store.rebuild(keep_days=keep_days)
     store.check()
     store.rebuild(keep_days=keep_days)
+    store.check()
+
+
+def test_a_rebuild_holds_no_list_of_the_events_of_a_counter(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A counter has the opens and clicks of a campaign of millions, which are added up as they are read."""
+    draw = random.Random(6)
+    counter = message(draw)._replace(status=Status.COUNTER, mode=Mode.AGGREGATE, recipient="")
+    store.put(counter, *(hit(draw, counter) for _ in range(40)))
+    whole, held = Rollup.whole, []
+
+    def watched(self: Rollup, sent: Any, events: Any, sign: int = 1) -> None:
+        held.append(len(events))
+        whole(self, sent, events, sign)
+
+    monkeypatch.setattr(Rollup, "whole", watched)
+    store.rebuild()
+    assert held == [0]
     store.check()
 
 
