@@ -20,7 +20,7 @@ from flask_mailtrack.events import Status, first_id
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.tables.database import Database
 
-from .rows import RowFigures, between
+from .rows import RowFigures, between, has_text
 from .selection import Selection
 from .sums import SumFigures
 from .timeline import MessageLine, Timeline, timeline_of
@@ -98,7 +98,7 @@ class Messages:
         if search and "@" in search:
             conditions.append(self._table.c.recipient == normalise(search))
         elif search:
-            conditions.append(func.lower(self._table.c.subject).contains(search.lower(), autoescape=True))
+            conditions.append(has_text(self._table.c.subject, search))
         if not about.tag and not about.list_id and "@" not in search and (search or _names_cohorts(about)):
             cohorts = self._sums.cohorts_with(about, search) if entered else None
         walk = _Way(self._table, order, _read(page), size)

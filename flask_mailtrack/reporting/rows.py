@@ -328,6 +328,15 @@ class _Question:
         return self._message.c.id.in_(select(event.c.message_id).where(*mine))
 
 
+def has_text(column: Any, text: str) -> ColumnElement[bool]:
+    """Return the condition that a text is in a column, whatever its case."""
+    found = [func.lower(column).contains(text.lower(), autoescape=True)]
+    if not text.isascii():  # SQLite knows the cases of A to Z alone
+        spelled = {text, text.lower(), text.upper(), text.title()}
+        found += [column.contains(each, autoescape=True) for each in sorted(spelled)]
+    return or_(*found)
+
+
 def between(column: Any, start: Any, end: Any) -> ColumnElement[bool]:
     """Return the condition that a column is not before *start* and is before *end*; ``None``: no bound."""
     bounds = [*([column >= start] if start is not None else []), *([column < end] if end is not None else [])]

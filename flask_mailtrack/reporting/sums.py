@@ -19,7 +19,7 @@ from flask_mailtrack.figures import SLOTS_A_DAY
 from flask_mailtrack.storage.tables.database import Database
 
 from .buckets import Buckets, Pieces, moment_of_slot, slot_from, slot_of
-from .rows import COPIES, SHARES, Key, Part, Period, RowFigures, Table, Values, as_key, between, merge
+from .rows import COPIES, SHARES, Key, Part, Period, RowFigures, Table, Values, as_key, between, has_text, merge
 from .selection import Selection
 
 SUMMED = (
@@ -135,7 +135,7 @@ class SumFigures:
         query = select(cohort.c.id).where(*self._cohorts(selection, "mail"))
         others = select(cohort.c.id).where(*self._cohorts(selection, "mail", others=True))
         if text:
-            query = query.where(func.lower(told).contains(text.lower(), autoescape=True))
+            query = query.where(has_text(told, text))
         found = {row[0] for row in (*self._database.rows(query), *self._database.rows(others))}
         return sorted(found)
 

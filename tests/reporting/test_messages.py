@@ -37,6 +37,14 @@ def test_pages_follow_each_other(site: Site, filters: dict[str, Any], order: str
     assert found == (made if order == "oldest" else made[::-1])
 
 
+@pytest.mark.parametrize("search", ["Über", "über", "ÜBER UNS", "uns"])
+def test_a_subject_is_found_by_letters_of_any_alphabet(database_url: str, make_site: MakeSite, search: str) -> None:
+    """SQLite knows the cases of A to Z alone, and must find at least a text that is written as it stands."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    found = message(site, subject="Über uns")
+    assert [row.id for row in site.mailtrack.reports.messages(search=search).rows] == [found]
+
+
 def test_messages_are_found(database_url: str, make_site: MakeSite) -> None:
     """By a whole address, by a part of the subject, by sender, by status, by what people did, and by time."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
