@@ -177,7 +177,9 @@ class SumFigures:
 
     def _sums(self, names: Iterable[str]) -> list[Any]:
         figure = self._database.figure.c
-        return [*(func.sum(figure[name]) for name in names), func.min(figure.first_at), func.max(figure.last_at)]
+        # A sum whose mail has all gone on to another status keeps the moments of that mail.
+        first, last = (case((figure.copies > 0, figure[name])) for name in ("first_at", "last_at"))
+        return [*(func.sum(figure[name]) for name in names), func.min(first), func.max(last)]
 
     def _cohorts(self, selection: Selection, scope: str, others: bool = False) -> list[ColumnElement[bool]]:
         """Return which cohorts are selected.

@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, first_id, new_id
 from flask_mailtrack.models import models_for
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.storage.records import Record, decode, encode, to_json
 from flask_mailtrack.storage.tables import counts
 from flask_mailtrack.storage.tables.batch import Batch
@@ -281,6 +282,17 @@ def test_a_sender_whose_domain_is_too_long_is_in_the_sums_of_every_scope(store: 
     assert {row[0] for row in store.database.rows(sa.select(figure.cohort_id))} == {
         row[0] for row in store.database.rows(sa.select(cohort.id))
     }
+
+
+def test_a_status_that_no_mail_has_any_more_is_in_no_report(store: Store) -> None:
+    """Its sums are zero, and the moments beside them are of mail that has gone on to another status."""
+    mail = message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENDING, tag="welcome")
+    store.put(mail)
+    store.put(mail._replace(status=Status.SENT))
+    reports = Reports(store.database, SIGNER.subject_refs, SIGNER.link_refs)
+    assert reports.campaigns(status="sending").lines == ()
+    (line,) = reports.campaigns().lines
+    assert (line.totals.first_at, line.totals.last_at) == (mail.created_at, mail.created_at)
 
 
 @pytest.mark.parametrize("seed", range(2))
