@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ DAYS = 28
 _BEFORE = 5
 """Mails before, of which the median is the usual value."""
 _YEAR = timedelta(days=365)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 _SETTLED = timedelta(hours=72)
 """Nearly all opens and clicks have come by then."""
 _LOW = 0.5
@@ -71,7 +72,7 @@ class _Mail:
 def of_mails(reports: Reports, about: Selection, moment: datetime) -> list[Concern]:
     """Return what is unusual about mails, compared to those before on the same list, or with the same tag."""
     since = about.start or moment - timedelta(days=DAYS)
-    wide = about.narrowed(since=since - _YEAR, basis="sent", audience="people")
+    wide = about.narrowed(since=max(since, _FIRST + _YEAR) - _YEAR, basis="sent", audience="people")
     series: defaultdict[tuple[str, str], list[_Mail]] = defaultdict(list)
     for (tag, list_id, subject), totals in reports.mails(wide):
         if subject is None or totals.first_at is None or totals.last_at is None:

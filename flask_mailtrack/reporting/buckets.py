@@ -65,13 +65,16 @@ class Buckets:
 
         :raises ReportError: there are too many.
         """
-        start = self.start(first)
-        for _ in range(MOST):
-            if start.astimezone(UTC) >= until:
-                return
-            end = self.after(start)
-            yield start, end
-            start = end
+        try:
+            start = self.start(first)
+            for _ in range(MOST):
+                if start.astimezone(UTC) >= until:
+                    return
+                end = self.after(start)
+                yield start, end
+                start = end
+        except OverflowError:
+            raise ReportError("since or until is at the end of all dates. Choose a shorter period.") from None
         cure = "Choose a shorter period, or a coarser step."
         raise ReportError(f"by is {self.step!r}, which cuts the period into more than {MOST:,} pieces. {cure}")
 

@@ -21,7 +21,7 @@ from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.tables.database import Database
 
 from .rows import RowFigures, between, has_text
-from .selection import Selection
+from .selection import Selection, text_of
 from .sums import SumFigures
 from .timeline import MessageLine, Timeline, timeline_of
 
@@ -91,6 +91,7 @@ class Messages:
             raise ReportError(f"order is {order!r}. Write one of: {', '.join(ORDERS)}.")
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 1_000:
             raise ReportError(f"size is {size!r}. Write a whole number from 1 to 1000.")
+        text_of("search", search)
         conditions = [*self._rows.conditions(about), *self._active(activity), self._table.c.status != Status.COUNTER]
         conditions.append(between(self._table.c.created_at, about.start, about.end))
         cohorts: list[uuid.UUID] | None = None
@@ -108,7 +109,7 @@ class Messages:
 
     def person(self, address: str, *, page: str = "", size: int = 50) -> Person:
         """Return what is known of somebody."""
-        recipient = normalise(address)
+        recipient = normalise(text_of("address", address))
         message, event, optout = self._table, self._database.event, self._database.optout
         mine = message.c.recipient == recipient if recipient else false()
         out = message.c.status.in_([Status.SENT, Status.UNKNOWN, Status.SENDING])

@@ -233,7 +233,10 @@ class Reports:
         if about.start is None:
             raise ReportError("since is missing, so there is no period before it. Write since='2026-05-01'.")
         since, until = about.start, about.end or max(now(), about.start)
-        before = since - (until - since)
+        try:
+            before = since - (until - since)
+        except OverflowError:
+            raise ReportError(f"since is {since.isoformat()}, before which there is no such period.") from None
         this = self.totals(about.narrowed(since=since, until=until))
         last = self.totals(about.narrowed(since=before, until=since))
         grown = (this.out - last.out) / last.out if last.out else None

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import Status
 from flask_mailtrack.lists import folded
+from flask_mailtrack.privacy import clean
 from flask_mailtrack.time_zones import zone_of
 
 AUDIENCES = ("people", "machines", "all")
@@ -63,7 +64,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         for name in ("tag", "list_id", "sender_domain", "subject", "status"):
-            _text(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                text_of(name, getattr(self, name))
+        text_of("tz", self.tz)
         _one_of("basis", self.basis, BASES)
         _one_of("audience", self.audience, AUDIENCES)
         if self.status is not None:
@@ -136,9 +139,16 @@ def _in_utc(name: str, moment: datetime) -> datetime:
         raise ReportError(f"{name} is {moment!r}, which is out of range. Leave {name} out.") from None
 
 
-def _text(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, str):
+def text_of(name: str, value: Any) -> str:
+    """Return a text that any database can look for.
+
+    :raises ReportError: it is none.
+    """
+    if not isinstance(value, str):
         raise ReportError(f"{name} is {value!r}. Write a string, or None for any.")
+    if clean(value, len(value)) != value:
+        raise ReportError(f"{name} is {value!r}. Write it without NUL and without halves of characters.")
+    return value
 
 
 def _one_of(name: str, value: Any, words: Any) -> None:

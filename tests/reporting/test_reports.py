@@ -237,3 +237,30 @@ def test_an_app_without_mailtrack_has_no_reports(make_site: MakeSite) -> None:
     site, other = make_site(), make_site()
     with other.app.app_context(), pytest.raises(NotInitialised):
         _ = site.mailtrack.reports
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("series", {"by": "month", "since": "9999-12-01", "until": "9999-12-31"}),
+        ("series", {"by": "day", "since": "0001-01-01T00:00+00:00", "until": "0001-01-02", "tz": "America/New_York"}),
+        ("compare", {"since": "1000-01-01", "until": "2026-01-01"}),
+        ("totals", {"tz": ["UTC"]}),
+        ("totals", {"tag": "a\0"}),
+        ("totals", {"subject": "\ud800"}),
+        ("messages", {"search": 5}),
+        ("messages", {"search": "\ud800"}),
+        ("person", {"address": None}),
+        ("person", {"address": "a\0@example.com"}),
+    ],
+    ids=repr,
+)
+def test_no_database_is_asked_what_it_cannot_be_asked(site: Site, name: str, arguments: dict[str, Any]) -> None:
+    """Moments at the ends of all dates, and texts that are none, get a clear answer."""
+    with pytest.raises(ReportError):
+        getattr(site.mailtrack.reports, name)(**arguments)
+
+
+def test_attention_since_the_beginning(site: Site) -> None:
+    """There is no year before the first one, and none is asked for."""
+    assert site.mailtrack.reports.attention(since="0001-01-01") is not None
