@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, union_all
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, union_all
 
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.errors import ReportError
@@ -139,7 +139,7 @@ class Messages:
             raise ReportError(f"message_id is {message_id!r}. Write the id of a message.") from None
         return timeline_of(self._database, key)
 
-    def _read(self, query: Select[Any], walk: _Way) -> MessagePage:
+    def _read(self, query: Any, walk: _Way) -> MessagePage:
         rows = [MessageLine(*row) for row in self._database.rows(query)]
         more = len(rows) > walk.size
         rows = rows[: walk.size]
@@ -178,7 +178,7 @@ class _Way:
         about: Selection,
         by_index: bool,
         cohorts: list[uuid.UUID] | None,
-    ) -> Select[Any]:
+    ) -> Any:
         """Return the query for one page, and one row more.
 
         :param by_index: the conditions lead along an index that goes on with the time.
@@ -211,7 +211,7 @@ class _Way:
     def _columns(self) -> list[Any]:
         return [self._table.c[name] for name in MessageLine.__dataclass_fields__]
 
-    def _in_order(self, query: Select[Any], column: Any) -> Select[Any]:
+    def _in_order(self, query: Any, column: Any) -> Any:
         if self._after is not None:
             moment, key = self._after
             if self._newest:

@@ -23,7 +23,7 @@ from .buckets import Buckets
 from .links import resolved
 from .messages import MessagePage, Messages, Person
 from .reasons import comments_of
-from .rows import Key, RowFigures, Table, Values, merge
+from .rows import SHARES, Key, RowFigures, Table, Values, merge
 from .selection import Filters, Selection
 from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
@@ -67,7 +67,10 @@ class Reports:
         :param selection: one that is narrowed further.
         :raises ReportError: a value that cannot be meant.
         """
-        return selection.narrowed(**filters) if selection else Selection(**({"tz": self._tz} | filters))
+        if selection:
+            return selection.narrowed(**filters)
+        given: dict[str, Any] = {"tz": self._tz, **filters}
+        return Selection(**given)
 
     def totals(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Totals:
         """Return what became of the selected mail, or with ``basis="happened"`` what happened in the period."""
@@ -169,7 +172,7 @@ class Reports:
         """Return what became of mail by the domain of its recipients: large providers, and all others together."""
         about = self.selection(selection, **filters)
         sent, opened, clicked = (self._shares(about, "domain", kind) for kind in ("sent", *answers.TYPES))
-        nothing = dict.fromkeys(("people", "machine", "unknown", "unique_people", "unique_machine", "unique_all"), 0)
+        nothing: dict[str, int] = dict.fromkeys(SHARES, 0)
         rows = [
             answers.DomainLine(
                 domain,

@@ -246,7 +246,8 @@ class Rollup:
                         _add(sums, (scope, basis, dimension, kind, span, first, value), shares)
         for key, total in sums.items():
             if any(total):
-                yield dict(zip(_SHARE_KEY, key, strict=True)) | dict(zip(SHARES, total, strict=True))
+                row: dict[str, Any] = dict(zip(_SHARE_KEY, key, strict=True))
+                yield row | dict(zip(SHARES, total, strict=True))
 
 
 def _by_dimension(cell: _Cell, domain: str) -> dict[tuple[Any, ...], list[int]]:
