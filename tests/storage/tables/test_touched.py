@@ -56,7 +56,9 @@ class Store:
 
     def another(self) -> tuple[Database, Writer]:
         """The same database, as another machine has it."""
-        engine = sa.create_engine(self.url)
+        # On a busy machine three writers of SQLite wait for each other longer than its five seconds.
+        patience = {"timeout": 120} if self.url.startswith("sqlite") else {}
+        engine = sa.create_engine(self.url, connect_args=patience)
         self.engines.append(engine)
         database = Database(engine, MODELS)
         return database, Writer(database, hindsight=Hindsight(DEFAULTS), signer=SIGNER)
