@@ -8,17 +8,44 @@ quarter hour and by the day, in UTC: a period in any time zone is made of whole 
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Index, Integer, String
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from .columns import CHARSET, NAME, REF, Keyed, Uuid, count, for_checkers_only, moment, word
+from .events import EventType, Status
 
 SLOT_SECONDS = 900
 """A slot is a quarter hour; slots are numbered from 1970-01-01 in UTC."""
 SLOTS_A_DAY = 96
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+OUT = (Status.SENT.value, Status.UNKNOWN.value, Status.SENDING.value)
+"""The statuses of mail that has gone out, as far as anybody knows."""
+COUNTED = (EventType.OPENED.value, EventType.CLICKED.value, EventType.UNSUBSCRIBED.value)
+"""The types of events that are summed."""
+PEOPLE, MACHINE, UNKNOWN, ALL = "people", "machine", "unknown", "all"
+CLASSES = (PEOPLE, MACHINE, UNKNOWN)
+FIRST_BY = (PEOPLE, MACHINE, ALL)
+NOUNS = {EventType.OPENED.value: ("opens", "openers"), EventType.CLICKED.value: ("clicks", "clickers")}
+"""What the columns of events, and of messages by their first event, begin with."""
+COPIES = ("copies", "pixels", "tracked", "listed")
+"""The columns of :class:`Figure` that are about messages."""
+SUMMED = (
+    *(f"{events}_{each}" for events, _ in NOUNS.values() for each in CLASSES),
+    *(f"{messages}_{each}" for _, messages in NOUNS.values() for each in FIRST_BY),
+    *("both_people", "unsubscribes", "unsubscribers"),
+)
+"""The columns of :class:`Figure` that are about events."""
+SHARES = (*CLASSES, "unique_people", "unique_machine", "unique_all")
+"""The columns of :class:`Breakdown` that are sums."""
+
+
+def slot_of(moment: datetime) -> int:
+    """Return the number of the slot in which *moment* is."""
+    return (moment - _BEGINNING) // timedelta(seconds=SLOT_SECONDS)
 
 
 @for_checkers_only

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from flask_mailtrack.events import EventType, Status
+from flask_mailtrack.figures import OUT
 from flask_mailtrack.modes import Mode
 
-from .rows import OUT, Key, merge
+from .rows import Key, merge
 from .selection import Selection
 from .stats import Stats, Tally
 

@@ -133,11 +133,6 @@ def moment_of_slot(slot: int) -> datetime:
     return datetime.fromtimestamp(slot * SLOT_SECONDS, UTC)
 
 
-def slot_of(moment: datetime) -> int:
-    """Return the slot in which *moment* is."""
-    return (moment - _BEGINNING) // timedelta(seconds=SLOT_SECONDS)
-
-
 def slot_from(moment: datetime) -> int:
     """Return the first slot that begins at or after *moment*."""
     return -((_BEGINNING - moment) // timedelta(seconds=SLOT_SECONDS))

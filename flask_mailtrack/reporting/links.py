@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import select
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.figures import SHARES
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.tables.database import Database
 
-from .rows import SHARES, Values, merge
+from .rows import Values, merge
 from .selection import Selection
 
 LinkRefs = Callable[[str, str, str], Sequence[str]]

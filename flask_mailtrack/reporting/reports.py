@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, now
+from flask_mailtrack.figures import SHARES
 from flask_mailtrack.storage.drain.health import Health
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.domains import DomainRow
@@ -23,7 +24,7 @@ from .buckets import Buckets
 from .links import resolved
 from .messages import MessagePage, Messages, Person
 from .reasons import comments_of
-from .rows import SHARES, Key, RowFigures, Table, Values, merge
+from .rows import Key, RowFigures, Table, Values, merge
 from .selection import Filters, Selection
 from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures

@@ -29,20 +29,25 @@ from sqlalchemy import (
 
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.events import EventType, Status, Verdict, first_id
-from flask_mailtrack.figures import SLOT_SECONDS
+from flask_mailtrack.figures import (
+    ALL,
+    COPIES,
+    COUNTED,
+    FIRST_BY,
+    MACHINE,
+    NOUNS,
+    OUT,
+    PEOPLE,
+    SHARES,
+    SLOT_SECONDS,
+    UNKNOWN,
+)
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.tables.database import Database
 
 from .buckets import Buckets
 from .selection import Selection
 
-OUT = (Status.SENT.value, Status.UNKNOWN.value, Status.SENDING.value)
-"""The statuses of mail that has gone out, as far as anybody knows."""
-COUNTED = (EventType.OPENED.value, EventType.CLICKED.value, EventType.UNSUBSCRIBED.value)
-PEOPLE, MACHINE, UNKNOWN, ALL = "people", "machine", "unknown", "all"
-COPIES = ("copies", "pixels", "tracked", "listed")
-SHARES = (PEOPLE, MACHINE, UNKNOWN, "unique_people", "unique_machine", "unique_all")
-_NOUNS = {EventType.OPENED.value: ("opens", "openers"), EventType.CLICKED.value: ("clicks", "clickers")}
 DIMENSIONS = ("client", "os", "device", "country", "rule", "domain", "link", "reason")
 _VALUE = 64
 """Characters of a value that are told apart."""
@@ -110,7 +115,7 @@ class RowFigures:
             numbers = dict(zip(COPIES, (copies, pixels, tracked, listed), strict=True))
             ask.add(found, key, numbers | {"first_at": first, "last_at": last})
         for *key, kind, who, number in self._database.rows(ask.totals()):
-            name = "unsubscribes" if kind == EventType.UNSUBSCRIBED else f"{_NOUNS[kind][0]}_{who}"
+            name = "unsubscribes" if kind == EventType.UNSUBSCRIBED else f"{NOUNS[kind][0]}_{who}"
             ask.add(found, key, {name: number})
         for *key, name, number in self._database.rows(ask.firsts()):
             ask.add(found, key, {name: number})
@@ -216,8 +221,8 @@ class _Question:
         """Ask for the messages of which something is known, each at the first time."""
         event, message = self._event.c, self._message.c
         who, moments = self._who(), {}
-        for kind, (_, noun) in _NOUNS.items():
-            for audience in (PEOPLE, MACHINE, ALL):
+        for kind, (_, noun) in NOUNS.items():
+            for audience in FIRST_BY:
                 guilty = event.type == kind if audience == ALL else and_(event.type == kind, who == audience)
                 moments[f"{noun}_{audience}"] = func.min(case((guilty, event.occurred_at)))
         moments["unsubscribers"] = func.min(case((event.type == EventType.UNSUBSCRIBED, event.occurred_at)))

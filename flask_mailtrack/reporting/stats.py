@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, case, func, or_, select
 
 from flask_mailtrack.events import EventType, Status, Verdict
+from flask_mailtrack.figures import OUT
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.tables.database import Database
-
-_OUT = (Status.SENT, Status.UNKNOWN, Status.SENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def inactive(database: Database, since: date) -> list[str]:
     :param since: a day in UTC. A person who was seen on this day is not inactive.
     """
     table = database.message
-    measured = table.c.status.in_(_OUT) & (table.c.tracks_opens | table.c.tracks_clicks) & (table.c.recipient != "")
+    measured = table.c.status.in_(OUT) & (table.c.tracks_opens | table.c.tracks_clicks) & (table.c.recipient != "")
     query = (
         select(table.c.recipient)
         .where(table.c.mode == Mode.DELIVERABILITY.value, measured)
@@ -127,7 +126,7 @@ def _columns(table: Table) -> list[Any]:
     def count(condition: ColumnElement[bool], name: str) -> Any:
         return func.sum(case((condition, 1), else_=0)).label(name)
 
-    out = table.c.status.in_(_OUT)
+    out = table.c.status.in_(OUT)
     individual = or_(table.c.mode.is_(None), table.c.mode == Mode.INDIVIDUAL.value)
     aggregate = table.c.mode == Mode.AGGREGATE.value
     return [

@@ -15,19 +15,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, and_, case, func, literal_column, or_, select
 
-from flask_mailtrack.figures import SLOTS_A_DAY
+from flask_mailtrack.figures import COPIES, SHARES, SLOTS_A_DAY, SUMMED, slot_of
 from flask_mailtrack.storage.tables.database import Database
 
-from .buckets import Buckets, Pieces, moment_of_slot, slot_from, slot_of
-from .rows import COPIES, SHARES, Key, Part, Period, RowFigures, Table, Values, as_key, between, has_text, merge
+from .buckets import Buckets, Pieces, moment_of_slot, slot_from
+from .rows import Key, Part, Period, RowFigures, Table, Values, as_key, between, has_text, merge
 from .selection import Selection
 
-SUMMED = (
-    *(f"{noun}_{who}" for noun in ("opens", "clicks") for who in ("people", "machine", "unknown")),
-    *(f"{noun}_{who}" for noun in ("openers", "clickers") for who in ("people", "machine", "all")),
-    *("both_people", "unsubscribes", "unsubscribers"),
-)
-"""The columns of figures about events."""
 _FEW = 4
 Range = tuple[int | None, int | None]
 SubjectRefs = Callable[[str], Sequence[str]]

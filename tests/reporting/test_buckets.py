@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_mailtrack.errors import ReportError
-from flask_mailtrack.reporting.buckets import STEPS, Buckets, moment_of_slot, slot_from, slot_of
+from flask_mailtrack.figures import slot_of
+from flask_mailtrack.reporting.buckets import STEPS, Buckets, moment_of_slot, slot_from
 from flask_mailtrack.time_zones import zone_of
 
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Sao_Paulo", "Australia/Lord_Howe", "America/St_Johns"]

@@ -16,12 +16,13 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, delete, exists, or_, select, update
 
 from flask_mailtrack.events import SentMessage, Status, now
+from flask_mailtrack.figures import COUNTED, slot_of
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.tokens import Signer
 
 from .cohorts import CohortKey, Cohorts, provider_domain
 from .database import MYSQL, Database
-from .rollup import COUNTED, Rollup, slot
+from .rollup import Rollup
 from .touched import OF_MESSAGE, event_query, seen_of, sent_of
 
 _MESSAGES = 2_000
@@ -120,7 +121,7 @@ class Rebuild:
 
     def _clear(self, connection: Connection) -> None:
         for table in (self._database.figure, self._database.breakdown):
-            recent = [table.c.basis == "sent", table.c.slot >= slot(self._since)] if self._since else []
+            recent = [table.c.basis == "sent", table.c.slot >= slot_of(self._since)] if self._since else []
             connection.execute(delete(table).where(*recent))
         message, early = self._database.message, self._database.early_event
         recent = [message.c.created_at >= self._since] if self._since else []

@@ -21,40 +21,39 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.columns import key_of
 from flask_mailtrack.events import EventType, Status, Verdict
-from flask_mailtrack.figures import SLOT_SECONDS, SLOTS_A_DAY
+from flask_mailtrack.figures import (
+    ALL,
+    CLASSES,
+    COPIES,
+    FIRST_BY,
+    MACHINE,
+    NOUNS,
+    OUT,
+    PEOPLE,
+    SHARES,
+    SLOTS_A_DAY,
+    SUMMED,
+    UNKNOWN,
+    slot_of,
+)
 from flask_mailtrack.storage.records import batched
 
 from . import document
 from .cohorts import CohortKey
 from .database import MYSQL, Database
 
-OUT = (Status.SENT, Status.UNKNOWN, Status.SENDING)
-"""The statuses of mail that has gone out, as far as anybody knows."""
 EARLY_DAYS = 30
 """So long an event waits for its message before nobody expects that any more."""
 
 _ROWS = 10_000
-PEOPLE, MACHINE, UNKNOWN, ALL = "people", "machine", "unknown", "all"
-_CLASSES = (PEOPLE, MACHINE, UNKNOWN)
-COUNTED = (EventType.OPENED.value, EventType.CLICKED.value, EventType.UNSUBSCRIBED.value)
-
-_NOUNS = {EventType.OPENED.value: ("opens", "openers"), EventType.CLICKED.value: ("clicks", "clickers")}
 _GONE = EventType.UNSUBSCRIBED.value
-FIGURES = (
-    *("copies", "pixels", "tracked", "listed"),
-    *(f"opens_{each}" for each in _CLASSES),
-    *(f"openers_{each}" for each in (PEOPLE, MACHINE, ALL)),
-    *(f"clicks_{each}" for each in _CLASSES),
-    *(f"clickers_{each}" for each in (PEOPLE, MACHINE, ALL)),
-    *("both_people", "unsubscribes", "unsubscribers"),
-)
-SHARES = (PEOPLE, MACHINE, UNKNOWN, "unique_people", "unique_machine", "unique_all")
+FIGURES = (*COPIES, *SUMMED)
 _AT = {name: place for place, name in enumerate(FIGURES)}
-_TOTAL = {(kind, cls): _AT[f"{names[0]}_{cls}"] for kind, names in _NOUNS.items() for cls in _CLASSES}
-_TOTAL |= {(_GONE, cls): _AT["unsubscribes"] for cls in _CLASSES}
-_UNIQUE = {(kind, cls): _AT[f"{names[1]}_{cls}"] for kind, names in _NOUNS.items() for cls in (PEOPLE, MACHINE, ALL)}
+_TOTAL = {(kind, cls): _AT[f"{names[0]}_{cls}"] for kind, names in NOUNS.items() for cls in CLASSES}
+_TOTAL |= {(_GONE, cls): _AT["unsubscribes"] for cls in CLASSES}
+_UNIQUE = {(kind, cls): _AT[f"{names[1]}_{cls}"] for kind, names in NOUNS.items() for cls in FIRST_BY}
 _UNIQUE |= {(_GONE, ALL): _AT["unsubscribers"]}
-_SHARE = {cls: place for place, cls in enumerate(_CLASSES)}
+_SHARE = {cls: place for place, cls in enumerate(CLASSES)}
 _UNIQUE_SHARE = {PEOPLE: 3, MACHINE: 4, ALL: 5}
 
 
@@ -64,10 +63,10 @@ _SHARE_KEY = ("cohort_id", "basis", "dimension", "type", "span", "slot", "value"
 _BOTH = "both"
 _OPENED, _CLICKED = (EventType.OPENED.value, PEOPLE), (EventType.CLICKED.value, PEOPLE)
 _KEYS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
-    (kind, cls): ((kind, ALL), (kind, cls)) for kind in _NOUNS for cls in (PEOPLE, MACHINE)
+    (kind, cls): ((kind, ALL), (kind, cls)) for kind in NOUNS for cls in (PEOPLE, MACHINE)
 }
-_KEYS |= {(kind, UNKNOWN): ((kind, ALL),) for kind in _NOUNS}
-_KEYS |= {(_GONE, cls): ((_GONE, ALL),) for cls in _CLASSES}
+_KEYS |= {(kind, UNKNOWN): ((kind, ALL),) for kind in NOUNS}
+_KEYS |= {(_GONE, cls): ((_GONE, ALL),) for cls in CLASSES}
 
 
 class Seen(NamedTuple):
@@ -104,11 +103,6 @@ Firsts = dict[tuple[str, ...], Seen]
 """The first event of a message, by type and audience, and of clicks by link, too; also the later of both firsts."""
 
 
-def slot(moment: datetime) -> int:
-    """Return the number of the quarter hour of a moment."""
-    return int(moment.timestamp()) // SLOT_SECONDS
-
-
 def who(verdict: str, provider: str) -> str:
     """Return whose an event counts as: people's, a machine's, or nobody's of whom anybody can say."""
     if by_a_person(verdict, provider):
@@ -130,7 +124,7 @@ class _Cell:
         self.others: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(SHARES))
 
     def event(self, seen: Seen, sign: int) -> None:
-        at = slot(seen.occurred_at)
+        at = slot_of(seen.occurred_at)
         self.figures[at][_TOTAL[seen.type, seen.by]] += sign
         if seen.type == _GONE:
             if seen.reason:
@@ -142,7 +136,7 @@ class _Cell:
             self.others[at, "link", seen.type, seen.link][place] += sign
 
     def first(self, key: tuple[str, ...], seen: Seen, sign: int) -> None:
-        at = slot(seen.occurred_at)
+        at = slot_of(seen.occurred_at)
         kind, audience = key[:2]
         if len(key) > 2:
             self.others[at, "link", kind, seen.link][_UNIQUE_SHARE[audience]] += sign
@@ -175,7 +169,7 @@ class Rollup:
         row = cell.figures[None]
         for place, value in enumerate((1, sent.pixel, sent.links, sent.listed)):
             row[place] += sign * value
-        key = (sent.cohort, slot(made), sent.status)
+        key = (sent.cohort, slot_of(made), sent.status)
         first, last = self._moments.get(key, (made, made))
         self._moments[key] = min(first, made), max(last, made)
         if sent.status in OUT:
@@ -192,10 +186,10 @@ class Rollup:
     def reason(self, sent: Sent, moment: datetime, reason: str, sign: int = 1) -> None:
         """Add the reason of an unsubscribe, or with -1 take it away."""
         if reason:
-            self._cell(sent).others[slot(moment), "reason", _GONE, reason][0] += sign
+            self._cell(sent).others[slot_of(moment), "reason", _GONE, reason][0] += sign
 
     def _cell(self, sent: Sent) -> _Cell:
-        return self._cells[sent.cohort, slot(sent.created_at), sent.status, sent.domain]
+        return self._cells[sent.cohort, slot_of(sent.created_at), sent.status, sent.domain]
 
     def write(
         self,

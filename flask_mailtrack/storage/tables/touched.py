@@ -17,12 +17,13 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, s
 
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.events import EventType, Hit, Status, Verdict, born, now
+from flask_mailtrack.figures import COUNTED
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 
 from .cohorts import CohortKey, Cohorts, domain_of
 from .database import Database, chunked
-from .rollup import COUNTED, EARLY_DAYS, Firsts, Rollup, Seen, Sent, firsts_of, who
+from .rollup import EARLY_DAYS, Firsts, Rollup, Seen, Sent, firsts_of, who
 
 OF_MESSAGE = ("id", "cohort_id", "status", "created_at", "tracks_opens", "tracks_clicks", "list_id", "recipient_domain")
 """The columns of a message that :func:`sent_of` needs."""
