@@ -13,7 +13,7 @@ from flask_mailtrack.modes import Mode
 
 from .rows import Key, merge
 from .selection import Selection
-from .stats import Stats, Tally
+from .stats import Rated, Stats, Tally
 
 _SUFFIX = {"people": "people", "machines": "machine", "all": "all"}
 FEW = 50
@@ -103,7 +103,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Share(Rated):
     """What one value of a dimension has of the events; empty: not known, such as what a proxy hides."""
 
     value: str
@@ -116,11 +116,6 @@ class Share:
     unknown: int
     of: int
     """Messages with such an event of the audience at all."""
-
-    @property
-    def rate(self) -> float | None:
-        """``unique / of``, from 0 to 1; ``None`` of nothing."""
-        return self.unique / self.of if self.of else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkLine:
+class LinkLine(Rated):
     """One link of a campaign."""
 
     url: str
@@ -152,11 +147,6 @@ class LinkLine:
     unknown: int
     of: int
     """Messages of which the audience followed any link; shares may sum to more than 1."""
-
-    @property
-    def rate(self) -> float | None:
-        """``unique / of``, from 0 to 1; ``None`` of nothing."""
-        return self.unique / self.of if self.of else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,21 @@ from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.tables.database import Database
 
 
+class Rated:
+    """Something that has happened to ``unique`` of ``of`` messages."""
+
+    __slots__ = ()
+    unique: int
+    of: int
+
+    @property
+    def rate(self) -> float | None:
+        """``unique / of``, from 0 to 1; ``None`` if ``of`` is 0."""
+        return self.unique / self.of if self.of else None
+
+
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Rated):
     """The number of actions of one kind, by people."""
 
     total: int
@@ -29,11 +42,6 @@ class Tally:
     """The part of ``total`` from aggregate mode. The number of people behind it is unknown."""
     aggregate_of: int = 0
     """Copies in aggregate mode that could have had an action."""
-
-    @property
-    def rate(self) -> float | None:
-        """``unique / of``, from 0 to 1; ``None`` if ``of`` is 0."""
-        return self.unique / self.of if self.of else None
 
 
 @dataclass(frozen=True, slots=True)
