@@ -16,6 +16,7 @@ from .administration.tracking_domains import Domains
 from .commands import mailtrack as commands
 from .config import Settings, load
 from .consent import ConsentColumn, Consulted
+from .console.console import Console
 from .errors import ConfigError, NotInitialised
 from .events import PATHS, EventType, Hit, Kind, OptOutKind, SentCopy
 from .incoming.door import serve, watch_for_leftovers
@@ -59,6 +60,8 @@ class Mailtrack:
 
     One object may serve several apps. Each app has its own settings.
     """
+
+    console = Console
 
     def __init__(
         self,
@@ -259,8 +262,7 @@ class Mailtrack:
     def inactive(self, since: date) -> list[str]:
         """Return the addresses that have not been seen since a day, so that a host can stop writing to them.
 
-        The method knows only people who got mail in ``deliverability`` mode before that day. In the other modes
-        no last day is kept.
+        Only people who got mail in ``deliverability`` mode before that day are known: no other mode keeps a day.
 
         :param since: a day, in UTC.
         """
@@ -324,7 +326,6 @@ class Mailtrack:
     def preferences_url(self, address: str) -> str:
         """Return a link to the preferences of a person; see :meth:`unsubscribe_url`.
 
-        :param address: an address as people write it.
         :raises ValueError: *address* is not an address.
         """
         return self._link(Kind.PREFERENCES, address, "")

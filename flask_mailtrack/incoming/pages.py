@@ -2,22 +2,16 @@
 
 The pages are rendered in a request context without the host's session, cookies and hooks. Templates, translations
 and context processors of the host work in that context as in any other.
-
-Translations use the standard library's gettext, with catalogues inside the package. The sources are
-``locale/<language>/LC_MESSAGES/mailtrack.po``. A change reaches the reader when it has been compiled:
-``pybabel compile -d flask_mailtrack/locale -D mailtrack``.
 """
 
 from __future__ import annotations
 
-import gettext
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
-from hashlib import blake2b
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -26,14 +20,12 @@ from flask import Blueprint, Flask, render_template
 from flask.ctx import RequestContext
 from flask.sessions import SecureCookieSession
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
-from markupsafe import Markup
-from werkzeug.datastructures import LanguageAccept
-from werkzeug.http import parse_accept_header
 from werkzeug.sansio.utils import host_is_trusted
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import EVERYTHING, PATHS, Kind, Standing
+from flask_mailtrack.languages import Words, reader_words
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.privacy import mask
@@ -42,84 +34,6 @@ from flask_mailtrack.tokens import Token
 
 from .choices import OWN, REASONS, Wish, after, doubtful
 from .hits import is_narrow
-
-FOLDER = Path(__file__).parents[1] / "locale"
-LANGUAGES = {
-    "en": "en",
-    "ar": "ar",
-    "de": "de",
-    "es": "es",
-    "fr": "fr",
-    "ja": "ja",
-    "pt": "pt",
-    "zh": "zh-Hans",
-}
-"""The languages of the pages, with their tags (BCP 47). English is the text of the templates."""
-_RIGHT_TO_LEFT = {"ar"}
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """One language of the pages. A call with an English text returns its translation."""
-
-    language: str
-    catalogue: gettext.NullTranslations = field(repr=False)
-    content: bytes = field(default=b"", repr=False)
-    """The compiled catalogue."""
-
-    @property
-    def tag(self) -> str:
-        """The value of ``lang`` and ``Content-Language``."""
-        return LANGUAGES[self.language]
-
-    @property
-    def direction(self) -> str:
-        """The direction of writing: ``ltr`` or ``rtl``."""
-        return "rtl" if self.language in _RIGHT_TO_LEFT else "ltr"
-
-    def __call__(self, text: str, **values: Any) -> Markup:
-        """Return the translation of *text*, or *text*, with *values* escaped into its ``%(name)s``."""
-        translated = _translated(self.catalogue, text)
-        return translated % values if values else translated
-
-    def fingerprint(self, sources: Sequence[str]) -> str:
-        """Return a short name for the translation of *sources*: language and hash, ``de.8f3a01bc``."""
-        digest = blake2b(self.content, digest_size=4)
-        for source in sources:
-            digest.update(source.encode())
-        return f"{self.language}.{digest.hexdigest()}"
-
-
-@lru_cache(1_024)
-def _translated(catalogue: gettext.NullTranslations, text: str) -> Markup:
-    return Markup(catalogue.gettext(text))  # noqa: S704 - the catalogues are ours
-
-
-def spoken(tag: str) -> str | None:
-    """Return the entry of :data:`LANGUAGES` for a tag such as ``pt-BR`` or ``pt_BR``, if there is one."""
-    language = tag.replace("_", "-").partition("-")[0].lower()
-    return language if language in LANGUAGES else None
-
-
-@cache
-def words(language: str) -> Words:
-    """Return the words of one of :data:`LANGUAGES`; of English for any other language."""
-    if language not in LANGUAGES or language == "en":
-        return Words("en", gettext.NullTranslations())
-    path = FOLDER / language / "LC_MESSAGES" / "mailtrack.mo"
-    with path.open("rb") as file:
-        return Words(language, gettext.GNUTranslations(file), path.read_bytes())
-
-
-@lru_cache(1_024)
-def accepted(header: str) -> str:
-    """Return the entry of :data:`LANGUAGES` that an ``Accept-Language`` header prefers, else English.
-
-    Werkzeug's best match is not used, because it takes English for ``de-AT, en;q=0.9``.
-    """
-    tags = parse_accept_header(header, LanguageAccept)
-    return next(filter(None, (spoken(tag) for tag, quality in tags if quality > 0)), "en")
-
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
 
@@ -225,15 +139,7 @@ def statement(settings: Settings, standing: Standing) -> Statement:
     )
 
 
-try:
-    from flask_babel import get_locale
-except ImportError:  # the host does not use Flask-Babel
-    get_locale = None
-
-
 NAME = "mailtrack"
-LONGEST_HEADER = 512
-"""Characters of Accept-Language that are read. The memory must not grow with the text that a client sends."""
 
 
 class PackageBlueprint(Blueprint):
@@ -338,15 +244,7 @@ class Pages:
 
     def speech(self, environ: Mapping[str, Any]) -> Words:
         """Return the language of the reader: by Flask-Babel if the host uses it, else by the browser."""
-        if get_locale is not None and "babel" in self._app.extensions:
-            try:
-                chosen = spoken(str(get_locale() or ""))
-            except Exception:
-                log.exception("Flask-Babel does not know the reader's language")
-            else:
-                if chosen:
-                    return words(chosen)
-        return words(accepted(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:LONGEST_HEADER]))
+        return reader_words("babel" in self._app.extensions, environ.get("HTTP_ACCEPT_LANGUAGE", ""))
 
     def offered(self, token: Token) -> list[str]:
         """Return the lists, besides its own, that a link may change."""

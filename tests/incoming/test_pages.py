@@ -22,7 +22,7 @@ from jinja2.ext import extract_from_ast
 
 from flask_mailtrack.incoming import pages
 from flask_mailtrack.incoming.choices import REASONS
-from flask_mailtrack.incoming.pages import FOLDER, LANGUAGES, words
+from flask_mailtrack.languages import FOLDER, LANGUAGES, words
 
 TEMPLATES = FOLDER.parent / "templates" / "mailtrack"
 TRANSLATED = [language for language in LANGUAGES if language != "en"]

@@ -1,0 +1,205 @@
+"""What a view of the console works with: who looks, what they ask for, and what the page is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+from flask import (
+    Response,
+    abort,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    stream_with_context,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup, escape
+
+from flask_mailtrack.events import now
+from flask_mailtrack.languages import Words
+from flask_mailtrack.privacy import mask
+from flask_mailtrack.reporting.exports import csv_lines
+from flask_mailtrack.reporting.reports import Reports
+from flask_mailtrack.scope import Scope
+from flask_mailtrack.state import State
+from flask_mailtrack.time_zones import zone_of
+
+from . import wording
+from .access import Viewer
+from .forms import FormTokens
+from .look import Look, look_of
+from .sentences import DONE
+
+NAME = "mailtrack_console"
+
+
+NAVIGATION = (
+    ("Results", (("overview", "Overview"), ("campaigns", "Campaigns"), ("messages", "Messages"), ("people", "People"))),
+    ("Opt-outs", (("unsubscribes", "Unsubscribes"), ("suppressions", "Suppressions"))),
+    ("Set-up", (("domains", "Domains"), ("settings", "Settings"))),
+    ("Inside", (("machines", "Machines"), ("health", "Health"), ("live", "Live"))),
+)
+"""The groups of pages. A page stands there under the name of its endpoint, without what follows an underscore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """How the console looks in a host; see :class:`~.console.Console`."""
+
+    name: str
+    logo: str
+    stylesheet: str
+
+
+class Desk:
+    """What a view of the console works with.
+
+    :param viewer: who looks.
+    :param state: the parts of the app.
+    :param reports: of what the viewer may see.
+    :param scope: what that is; ``None``: everything.
+    :param speech: the language of the page.
+    """
+
+    def __init__(
+        self, viewer: Viewer, state: State, reports: Reports, scope: Scope | None, speech: Words, brand: Brand
+    ) -> None:
+        self.viewer = viewer
+        self.state = state
+        self.reports = reports
+        self.scope = scope
+        self.t = speech
+        self.brand = brand
+        self.now = now()
+        self.tz: str = state.settings.timezone
+        self.zone = zone_of(self.tz)
+
+    @cached_property
+    def clock(self) -> wording.Clock:
+        """Writes times."""
+        return wording.Clock(self.zone, self.now)
+
+    @cached_property
+    def look(self) -> Look:
+        """What the address of the page asks for."""
+        return look_of(request.args, self.zone, self.tz, self.now)
+
+    @cached_property
+    def forms(self) -> FormTokens:
+        """Signs the forms."""
+        settings = self.state.settings
+        return FormTokens(settings.secret_keys, settings.app_id)
+
+    @property
+    def paused(self) -> bool:
+        """Whether measuring is paused. The page stands also while nobody can say."""
+        try:
+            return self.state.administration.settings.paused
+        except Exception:
+            return False
+
+    @property
+    def done(self) -> str:
+        """What the form before has done, as a sentence."""
+        return DONE.get(request.args.get("done", ""), "")
+
+    def navigation(self) -> Iterator[tuple[str, list[tuple[str, str, bool]]]]:
+        """Yield each group of pages that the viewer may see: page, name, and whether it is this one."""
+        views = current_app.view_functions
+        here = (request.endpoint or "").rpartition(".")[2].partition("_")[0]
+        for title, pages in NAVIGATION:
+            if shown := [(page, name, page == here) for page, name in pages if f"{NAME}.{page}" in views]:
+                yield title, shown
+
+    def may(self, permission: str) -> bool:
+        """Return whether the viewer has a permission."""
+        return self.viewer.may(permission)
+
+    def need(self, permission: str) -> None:
+        """Answer 404 unless the viewer has a permission."""
+        if not self.may(permission):
+            abort(404)
+
+    def missing(self, text: str) -> NoReturn:
+        """Answer 404 with a sentence."""
+        abort(404, text)
+
+    def address(self, address: str) -> Markup:
+        """Return an address as the viewer may see it."""
+        shown = wording.breakable(address) if self.may("addresses") else escape(mask(address))
+        return Markup("<bdi>{}</bdi>").format(shown)
+
+    def url(self, page: str, **values: Any) -> str:
+        """Return the address of a page of the console."""
+        return url_for(f"{NAME}.{page}", **values)
+
+    def here(self, **changes: str | None) -> str:
+        """Return the address of this page, but for some changes of the look."""
+        own = {name: value for name, value in request.args.items() if name not in self.look.query()}
+        kept = {name: value for name, value in own.items() if name not in ("page", "format", "from", "to", "period")}
+        own_changes = {name: value for name, value in changes.items() if name not in _OF_LOOKS}
+        query = kept | self.look.query(**{name: changes[name] for name in changes if name in _OF_LOOKS})
+        query |= {name: value for name, value in own_changes.items() if value is not None}
+        query = {name: value for name, value in query.items() if own_changes.get(name, value) is not None}
+        return url_for(request.endpoint or "", **{**(request.view_args or {}), **query})
+
+    def to(self, page: str, /, *, keep: bool = True, **values: Any) -> str:
+        """Return the address of another page with the same look; *values* that are ``None`` are left out."""
+        named = {name: value for name, value in values.items() if value is not None}
+        return self.url(page, **((self.look.query() if keep else {}) | named))
+
+    def form(self, page: str) -> Markup:
+        """Return the hidden fields of a form that is sent to a page."""
+        return self.forms.fields(page, self.viewer.name)
+
+    def page(self, template: str, /, *, status: int = 200, **values: Any) -> Response:
+        """Return a page.
+
+        :param template: its name below ``mailtrack/console``.
+        """
+        body = render_template(
+            f"mailtrack/console/{template}", desk=self, t=self.t, look=self.look, **_WRITTEN, **values
+        )
+        return make_response(body, status)
+
+    def back(self, page: str, /, said: str = "", **values: Any) -> ResponseReturnValue:
+        """Return the answer to a form: the reader is led to a page, which begins with a sentence.
+
+        :param said: the name of the sentence, of :data:`~.sentences.DONE`.
+        """
+        return redirect(self.url(page, **values, **({"done": said} if said else {})), 303)
+
+    @property
+    def wants_csv(self) -> bool:
+        """Whether the page is asked for as a file. A viewer who may not have files gets 404."""
+        if request.args.get("format") != "csv":
+            return False
+        self.need("export")
+        return True
+
+    def csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+        """Return a CSV file, written while it is sent: UTF-8, for spreadsheets, formulas disarmed.
+
+        :param name: of the file, without its ending; the days of the look are added.
+        """
+        file = f"{name}_{self.look.since}_{self.look.until}.csv"
+        lines: Iterator[str] = stream_with_context(csv_lines(header, rows))
+        answer = make_response(lines)
+        answer.mimetype = "text/csv"
+        answer.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+        return answer
+
+
+_OF_LOOKS = ("period", "from", "to", "who", "tag", "list", "sender", "subject", "status", "activity")
+_WRITTEN: Mapping[str, Any] = {
+    "number": wording.number,
+    "percent": wording.percent,
+    "points": wording.points,
+    "breakable": wording.breakable,
+}

@@ -1,0 +1,69 @@
+"""The token in each form, without which a POST changes nothing.
+
+The token is signed for one viewer and one route, for some hours. No cookie is needed. If the host has a CSRF
+token of its own, as by Flask-WTF or SeaSurf, the form carries that one, too, and the host checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import current_app
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from markupsafe import Markup
+from werkzeug.datastructures import Headers
+
+HOURS = 12
+"""How long a form may stay open before it is sent."""
+FIELD = "form_token"
+_WTF = ("WTF_CSRF_FIELD_NAME", "csrf_token")
+_SEASURF = ("CSRF_COOKIE_NAME", "_csrf_token")
+"""The key of the configuration that names the host's field, and the name of the field by default."""
+
+
+class FormTokens:
+    """Signs and checks the tokens of forms.
+
+    :param secrets: the app's keys, the current one first.
+    :param app_id: tells apps apart that share a key.
+    """
+
+    def __init__(self, secrets: Sequence[str | bytes], app_id: str) -> None:
+        keys = [key.encode() if isinstance(key, str) else key for key in reversed(secrets)]
+        self._serializer = URLSafeTimedSerializer(keys, salt=f"flask_mailtrack.console/{app_id}")
+
+    def fields(self, route: str, viewer: str) -> Markup:
+        """Return the hidden fields of a form that is sent to *route* by *viewer*."""
+        token = self._serializer.dumps([route, viewer])
+        return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, token) + _of_host()
+
+    def fits(self, token: str, route: str, viewer: str) -> bool:
+        """Return whether a token was made for this route and viewer, not too long ago."""
+        try:
+            return bool(self._serializer.loads(token, max_age=HOURS * 3600) == [route, viewer])
+        except BadSignature:
+            return False
+
+
+def from_elsewhere(headers: Headers, origin: str) -> bool:
+    """Return whether a browser says that another site made it send a request.
+
+    Fetch Metadata says so in ``Sec-Fetch-Site``. Older browsers send ``Origin`` with every POST.
+
+    :param origin: of this site, as the host sees it.
+    """
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    said = headers.get("Origin")
+    return said is not None and said.rstrip("/") != origin.rstrip("/")
+
+
+def _of_host() -> Markup:
+    """Return the field with the host's own token, if the host has one."""
+    make = current_app.jinja_env.globals.get("csrf_token")
+    if not callable(make):
+        return Markup("")
+    known = _WTF if "csrf" in current_app.extensions else _SEASURF
+    name = current_app.config.get(*known)
+    return Markup('<input type="hidden" name="{}" value="{}">').format(name, make())

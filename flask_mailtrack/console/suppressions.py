@@ -1,0 +1,18 @@
+"""Suppressions of the console."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask.typing import ResponseReturnValue
+
+from .desk import Desk
+from .route import Route
+
+
+def suppressions(desk: Desk, **values: Any) -> ResponseReturnValue:
+    """Show the page."""
+    return desk.page("coming.html", title="Suppressions")
+
+
+ROUTES = (Route("/suppressions", "suppressions", "view", suppressions),)

@@ -1,0 +1,78 @@
+"""Numbers, times and addresses, as the console writes them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, tzinfo
+
+from markupsafe import Markup, escape
+
+FEW = 50
+"""Of fewer than this, the count is shown and not the rate."""
+
+
+def number(value: float | None) -> str:
+    """Return a count: ``14,269``; a dash for nothing."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def percent(rate: float | None) -> str:
+    """Return a rate: ``43.0%``; two places below one percent, as ``0.84%``; a dash for nothing."""
+    if rate is None:
+        return "–"
+    return f"{rate:.2%}" if 0 < rate < 0.01 else f"{rate:.1%}"
+
+
+def points(change: float) -> str:
+    """Return how far two rates are apart: ``2.2 points``."""
+    size = abs(change) * 100
+    return f"{size:.2f} points" if 0 < size < 1 else f"{size:.1f} points"
+
+
+def seconds(passed: timedelta) -> str:
+    """Return a time that has passed: ``2 s``, ``14 min``, ``3 h``, ``5 days``."""
+    size = max(0, round(passed.total_seconds()))
+    for unit, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if size >= unit * (2 if name == "days" else 1):
+            return f"{size // unit} {name}"
+    return f"{size} s"
+
+
+class Clock:
+    """Writes times in one time zone.
+
+    :param zone: of the host.
+    :param now: the present moment. Another year than this one is written out.
+    """
+
+    def __init__(self, zone: tzinfo, now: datetime) -> None:
+        self._zone = zone
+        self._now = now
+        self._year = now.astimezone(zone).year
+
+    def day(self, when: datetime | date | None) -> str:
+        """Return a day: ``24 Nov``, and the year if it is another one."""
+        if when is None:
+            return "–"
+        local = when.astimezone(self._zone) if isinstance(when, datetime) else when
+        year = "" if local.year == self._year else f" {local.year}"
+        return f"{local.day} {local:%b}{year}"
+
+    def moment(self, when: datetime | None, *, exact: bool = False) -> Markup:
+        """Return a time as HTML: ``24 Nov, 09:00``, with the exact time and how long ago to be pointed at."""
+        if when is None:
+            return Markup("–")
+        local = when.astimezone(self._zone)
+        clock = f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
+        iso = local.isoformat(timespec="seconds")
+        told = f"{iso.replace('T', ' ')}, {self.ago(when)}"
+        return Markup('<time datetime="{}" title="{}">{}, {}</time>').format(iso, told, self.day(when), clock)
+
+    def ago(self, when: datetime) -> str:
+        """Return how far a moment is away: ``2 s ago``, ``in 6 days``."""
+        passed = self._now - when
+        return f"in {seconds(-passed)}" if passed < timedelta() else f"{seconds(passed)} ago"
+
+
+def breakable(text: str) -> Markup:
+    """Return an address or a URL as HTML that may break where a reader expects it."""
+    return escape(text.removeprefix("https://")).replace("@", Markup("<wbr>@")).replace("/", Markup("/<wbr>"))
