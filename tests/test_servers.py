@@ -150,7 +150,8 @@ def fetch(port: int, path: str) -> tuple[int, str]:
 
 def rows(folder: Path, query: str) -> Any:
     """What the database of the host says."""
-    engine = sa.create_engine(f"sqlite:///{folder}/host.sqlite3")
+    # On a busy machine a drain may hold its transaction longer than the five seconds that SQLite waits by default.
+    engine = sa.create_engine(f"sqlite:///{folder}/host.sqlite3", connect_args={"timeout": 60})
     with engine.connect() as connection:
         found = connection.exec_driver_sql(query).scalar()
     engine.dispose()

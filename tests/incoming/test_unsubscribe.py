@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind
+from flask_mailtrack.state import state_of
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.testing import BROWSER
 
@@ -406,7 +407,7 @@ def test_a_failing_drain_does_not_fail_an_unsubscribe(
     def broken(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("flask_mailtrack.storage.drain.drain.Drain.try_run", broken)
+    monkeypatch.setattr(state_of(site.app).drain, "try_run", broken)  # of this app alone
     assert site.client.post(path, data=ONE_CLICK).status_code == 200
     monkeypatch.undo()
     site.mailtrack.flush()
