@@ -54,8 +54,18 @@ class Uuid(TypeDecorator[uuid.UUID], UUIDType):
         """Read text. Text that is not a UUID raises ValueError."""
         return uuid.UUID(value) if isinstance(value, str) else value
 
+    def bind_processor(self, dialect: Any) -> Any:
+        """Return what writes a value. For SQLite, this takes about half of the time of two calls."""
+        return _text_of_uuid if dialect.name == "sqlite" else super().bind_processor(dialect)
+
     def __reduce__(self) -> Any:
         return _uuid, ()  # pickle would find SQLAlchemy's class under this name
+
+
+def _text_of_uuid(value: Any) -> str | None:
+    if value is None:
+        return None
+    return (uuid.UUID(value) if isinstance(value, str) else value).hex
 
 
 def _uuid() -> Uuid:

@@ -20,7 +20,7 @@ from .events import EventType, Status
 SLOT_SECONDS = 900
 """A slot is a quarter hour; slots are numbered from 1970-01-01 in UTC."""
 SLOTS_A_DAY = 96
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGINNING, _SLOT = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=SLOT_SECONDS)
 
 OUT = (Status.SENT.value, Status.UNKNOWN.value, Status.SENDING.value)
 """The statuses of mail that has gone out, as far as anybody knows."""
@@ -45,7 +45,7 @@ SHARES = (*CLASSES, "unique_people", "unique_machine", "unique_all")
 
 def slot_of(moment: datetime) -> int:
     """Return the number of the slot in which *moment* is."""
-    return (moment - _BEGINNING) // timedelta(seconds=SLOT_SECONDS)
+    return (moment - _BEGINNING) // _SLOT
 
 
 @for_checkers_only

@@ -44,6 +44,7 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
 _COUNTS = ("open_count", "click_count", "machine_count")
 _FIRST = ("first_verdict", "first_verdict_reasons")
+_JUDGED = ("id", "message_id", "type", "occurred_at", "link", "ip", "os", "verdict", "provider", "verdict_reasons")
 _IN_MESSAGE = [name for name in SentMessage._fields if name not in ("details", "columns")]
 _IN_HIT = [name for name in Hit._fields if name not in (*_FIRST, "ref", "wording", "lifts")]
 _of_message, _of_hit = attrgetter(*_IN_MESSAGE), attrgetter(*_IN_HIT)
@@ -106,7 +107,7 @@ class Batch:
             self._database.lock(self._connection, touched)
         several = counts.crowded(self._database, self._connection, touched - {m.id for m in messages})
         self.touched.read(touched, {h.message_id for h in hits}, several.keys())
-        self._several = {h.message_id for h in hits} - (self.touched.there - several.keys())
+        self._several = {h.message_id for h in hits} - (self.touched.there.keys() - several.keys())
         replays = counts.stored(self._database, self._connection, {h.id for h in hits if h.message_id in several})
         stored = self._hits(hits, messages)
         note(self._database, self._connection, sights)
@@ -218,10 +219,11 @@ class Batch:
         for seen in (*new, *earlier.values()):  # the row in the table comes last, so it replaces its replay
             visits[seen.message_id][seen.id] = visit(seen)
         several = [message_id for message_id, found in visits.items() if len(found) > 1]
-        sent = self._rows(self._database.message.c.id, several)
+        # Another machine may have written a message since the rows of messages were read.
+        sent = self._rows(self._database.message.c.id, set(several) - self.touched.there.keys())
         reasons: dict[uuid.UUID, str] = {}
         for message_id in several:
-            message = sent.get(message_id)
+            message = self.touched.there.get(message_id) or sent.get(message_id)
             if message is None or not message.shared:
                 reasons |= self._hindsight.judge(visits[message_id].values(), message.link_count if message else None)
         wrong = sorted(earlier.keys() & reasons.keys())
@@ -238,19 +240,7 @@ class Batch:
         if messages:
             moments += [now(), *(message.created_at for message in messages)]
         nth = func.row_number().over(partition_by=event.c.message_id, order_by=event.c.occurred_at.desc())
-        wanted = (
-            "id",
-            "message_id",
-            "type",
-            "occurred_at",
-            "link",
-            "ip",
-            "os",
-            "verdict",
-            "provider",
-            "verdict_reasons",
-        )
-        columns = [event.c[name] for name in (*wanted, "first_verdict", "first_verdict_reasons")]
+        columns = [event.c[name] for name in (*_JUDGED, *_FIRST)]
         near = event.c.occurred_at.between(min(moments) - self._hindsight.reach, max(moments) + self._hindsight.reach)
         found: dict[uuid.UUID, Any] = {}
         every = {hit.message_id for hit in new} | {message.id for message in messages}
@@ -259,11 +249,13 @@ class Batch:
                 mine = select(*columns).where(event.c.message_id == key, event.c.type == kind.value, near)
                 rows = self._connection.execute(mine.order_by(event.c.occurred_at.desc()).limit(_LOOKED_BACK))
                 found |= {row.id: row for row in rows}
-        for ids in chunked(every - self._several):
-            mine = select(*columns, nth.label("nth")).where(
-                event.c.message_id.in_(ids), event.c.type.in_(LOOKED_AT), near
-            )
-            latest = mine.subquery()
+        late = {message.id for message in messages} - self._several
+        for ids in chunked(every - self._several - late):  # of which there are few: a crowd has more
+            mine = select(*columns).where(event.c.message_id.in_(ids), event.c.type.in_(LOOKED_AT), near)
+            found |= {row.id: row for row in self._connection.execute(mine) if OWN_NETWORK not in row.verdict_reasons}
+        for ids in chunked(late):
+            counted = select(*columns, nth.label("nth"))
+            latest = counted.where(event.c.message_id.in_(ids), event.c.type.in_(LOOKED_AT), near).subquery()
             rows = self._connection.execute(select(latest).where(latest.c.nth <= _LOOKED_BACK))
             found |= {row.id: row for row in rows if OWN_NETWORK not in row.verdict_reasons}
         return found

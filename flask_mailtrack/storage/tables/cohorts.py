@@ -7,7 +7,8 @@ as a keyed hash. The domain of an address may be its owner's name, and is told a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ SCOPES = ("mail", "list", "domain", "all")
 MOST_SUBJECTS = 1_000
 """Subjects that are told apart for one tag, list and sender domain; a subject of each person's own is soon not."""
 _REMEMBERED = 500
+_REFS = 2_000
+"""Subjects and links whose hashes are remembered; a hash takes longer than all else that is done with a click."""
 _LONGEST = 253
 
 # The mailbox providers with the most users, by their own numbers and national statistics of 2025 and 2026.
@@ -59,8 +62,7 @@ class CohortKey(NamedTuple):
     @property
     def id(self) -> uuid.UUID:
         """The key of its row: the same on every machine."""
-        digest = blake2b("\0".join(self).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        return uuid.UUID(bytes=digest, version=5)  # made of a name; MariaDB takes no UUID without a version
+        return _id_of(self)
 
     def wider(self) -> tuple[CohortKey, ...]:
         """Return the cohorts of the other scopes to which its messages belong, too, in the order of :data:`SCOPES`."""
@@ -69,6 +71,12 @@ class CohortKey(NamedTuple):
             CohortKey("domain", sender_domain=self.sender_domain, mode=self.mode),
             CohortKey("all", mode=self.mode),
         )
+
+
+@lru_cache(4096)  # each mail of a campaign asks for the same ones
+def _id_of(key: CohortKey) -> uuid.UUID:
+    digest = blake2b("\0".join(key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return uuid.UUID(bytes=digest, version=5)  # made of a name; MariaDB takes no UUID without a version
 
 
 def domain_of(address: str) -> str:
@@ -90,9 +98,13 @@ class Cohorts:
 
     def __init__(self, database: Database, signer: Signer | None = None) -> None:
         self._database = database
-        self._signer = signer
         self._subjects: dict[tuple[str, str, str], set[str]] = {}
         self._entered: set[uuid.UUID] = set()
+        self._subject_ref = lru_cache(_REFS)(lambda subject: signer.subject_refs(subject)[0] if signer else "")
+        self.link_ref: Callable[[str, str, str], str] = lru_cache(_REFS)(
+            lambda url, name, part: signer.link_refs(url, name, part)[0] if signer else ""
+        )
+        """Returns the reference under which a link is summed, from its URL, name and part."""
 
     def of(self, connection: Connection, messages: Iterable[SentMessage]) -> dict[uuid.UUID, CohortKey]:
         """Return the cohorts of scope ``mail``, by the id of the message."""
@@ -117,17 +129,13 @@ class Cohorts:
             self._entered = set()
         self._entered |= ids
 
-    def link_ref(self, url: str, name: str, part: str) -> str:
-        """Return the reference under which a link is summed."""
-        return self._signer.link_refs(url, name, part)[0] if self._signer else ""
-
     def _told_apart(self, connection: Connection, about: tuple[str, str, str], subject: str) -> str:
         known = self._subjects.get(about)
         if known is None:
             if len(self._subjects) >= _REMEMBERED:
                 self._subjects = {}
             known = self._subjects[about] = self._read(connection, about)
-        ref = self._signer.subject_refs(subject)[0] if self._signer else ""
+        ref = self._subject_ref(subject)
         if ref in known:
             return ref
         if len(known) >= MOST_SUBJECTS:

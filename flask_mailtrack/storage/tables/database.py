@@ -6,7 +6,7 @@ Everything runs on connections of this package, never on ``db.session``.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
@@ -44,6 +44,7 @@ from flask_mailtrack.storage.records import batched
 from . import document
 from .engine import SqliteFile, reading, writing
 from .host_columns import Fill, HostColumns
+from .parameters import Prepared, prepared
 
 _CHUNK = 500
 T = TypeVar("T")
@@ -55,6 +56,7 @@ _CLASHES = {"40001", "40P01", 1020, 1213}
 _FATE = ("error", "sent_at", "entered_by", "status")
 
 Row = Sequence[Any]
+Insert = Callable[[str, Table], Any]
 
 
 class Database:
@@ -83,6 +85,7 @@ class Database:
         self.breakdown: Table = models.Breakdown.__table__
         self.early_event: Table = models.EarlyEvent.__table__
         self.file: SqliteFile = SqliteFile(engine)
+        self._prepared: dict[tuple[Any, ...], Prepared | None] = {}
 
     @cached_property
     def shared(self) -> bool:
@@ -146,8 +149,25 @@ class Database:
         key = names.index("id")
         # Two drainers that take locks in the same order cannot deadlock.
         ordered = sorted(rows, key=lambda row: row[key].int)
-        statement = (_insert_or_settle if table is self.message else _insert_or_ignore)(connection.dialect.name, table)
-        values = [dict(zip(names, row, strict=True)) for row in ordered]
+        make = _insert_or_settle if table is self.message else _insert_or_ignore
+        self.insert(connection, make, table, names, ordered)
+
+    def insert(
+        self, connection: Connection, make: Insert, table: Table, names: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """Insert many *rows* of the same columns, in their order, in the way that is quickest here.
+
+        :param make: returns the statement for a dialect and the table.
+        """
+        key = (make, table, tuple(names))
+        if key not in self._prepared:
+            statement = make(connection.dialect.name, table)
+            self._prepared[key] = prepared(connection.dialect, statement, table, names)
+        if (ready := self._prepared[key]) is not None:
+            ready.run(connection, rows)
+            return
+        statement = make(connection.dialect.name, table)
+        values = [dict(zip(names, row, strict=True)) for row in rows]
         if connection.dialect.name == "postgresql" and document.fits(connection.dialect, table, values):
             source = document.rows_of_document(table, names)
             connection.execute(statement.from_select(list(names), source, include_defaults=False), {"document": values})

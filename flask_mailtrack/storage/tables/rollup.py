@@ -38,7 +38,6 @@ from flask_mailtrack.figures import (
 )
 from flask_mailtrack.storage.records import batched
 
-from . import document
 from .cohorts import CohortKey
 from .database import MYSQL, Database
 
@@ -60,6 +59,8 @@ _UNIQUE_SHARE = {PEOPLE: 3, MACHINE: 4, ALL: 5}
 _DIMENSIONS = ("client", "os", "device", "country", "rule", "domain")
 _FIGURE_KEY = ("cohort_id", "basis", "span", "slot", "status")
 _SHARE_KEY = ("cohort_id", "basis", "dimension", "type", "span", "slot", "value")
+_BASIS = 1
+_ENDS = ("first_at", "last_at")
 _BOTH = "both"
 _OPENED, _CLICKED = (EventType.OPENED.value, PEOPLE), (EventType.CLICKED.value, PEOPLE)
 _KEYS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
@@ -85,6 +86,8 @@ class Seen(NamedTuple):
     target: tuple[int | None, str, str, str]
     """Of a click: place, URL, name and part."""
     reason: str
+    slot: int
+    """Of the moment at which it happened."""
 
 
 class Sent(NamedTuple):
@@ -124,7 +127,7 @@ class _Cell:
         self.others: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(SHARES))
 
     def event(self, seen: Seen, sign: int) -> None:
-        at = slot_of(seen.occurred_at)
+        at = seen.slot
         self.figures[at][_TOTAL[seen.type, seen.by]] += sign
         if seen.type == _GONE:
             if seen.reason:
@@ -136,7 +139,7 @@ class _Cell:
             self.others[at, "link", seen.type, seen.link][place] += sign
 
     def first(self, key: tuple[str, ...], seen: Seen, sign: int) -> None:
-        at = slot_of(seen.occurred_at)
+        at = seen.slot
         kind, audience = key[:2]
         if len(key) > 2:
             self.others[at, "link", kind, seen.link][_UNIQUE_SHARE[audience]] += sign
@@ -204,15 +207,18 @@ class Rollup:
         :param by_sent_alone: leave the sums by the time at which something happened as they are.
         """
         scopes = {key[0]: (key[0], *(each.id for each in wider(key[0]))) for key in self._cells}
-        for table, rows, sums in (
-            (database.figure, self._figure_rows(scopes), FIGURES),
-            (database.breakdown, self._share_rows(scopes), SHARES),
+        for table, rows, names in (
+            (database.figure, self._figure_rows(scopes), (*_FIGURE_KEY, *FIGURES, *_ENDS)),
+            (database.breakdown, self._share_rows(scopes), (*_SHARE_KEY, *SHARES)),
         ):
-            wanted = [row for row in rows if row["basis"] == "sent" or not by_sent_alone]
+            wanted = [row for row in rows if row[_BASIS] == "sent" or not by_sent_alone]
             for some in batched(wanted, _ROWS):
-                _add_up(connection, table, some, sums)
+                width = len(key_of(table))
+                # In the order of their keys: two drainers that take locks in the same order cannot deadlock.
+                ordered = sorted(some, key=lambda row: (row[0].int, *row[1:width]))
+                database.insert(connection, _insert_or_add, table, names, ordered)
 
-    def _figure_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[dict[str, Any]]:
+    def _figure_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[tuple[Any, ...]]:
         sums: dict[tuple[Any, ...], list[int]] = {}
         moments: dict[tuple[Any, ...], tuple[datetime, datetime]] = {}
         for (cohort, made, status, _), cell in self._cells.items():
@@ -226,10 +232,9 @@ class Rollup:
                         near = (*moments.get(key, ()), *self._moments[cohort, made, status])
                         moments[key] = min(near), max(near)
         for key, total in sums.items():
-            ends = zip(("first_at", "last_at"), moments.get(key, (None, None)), strict=True)
-            yield dict(zip(_FIGURE_KEY, key, strict=True)) | dict(zip(FIGURES, total, strict=True)) | dict(ends)
+            yield (*key, *total, *moments.get(key, (None, None)))
 
-    def _share_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[dict[str, Any]]:
+    def _share_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[tuple[Any, ...]]:
         sums: dict[tuple[Any, ...], list[int]] = {}
         for (cohort, made, _, domain), cell in self._cells.items():
             mail, *_, every = scopes[cohort]
@@ -240,8 +245,7 @@ class Rollup:
                         _add(sums, (scope, basis, dimension, kind, span, first, value), shares)
         for key, total in sums.items():
             if any(total):
-                row: dict[str, Any] = dict(zip(_SHARE_KEY, key, strict=True))
-                yield row | dict(zip(SHARES, total, strict=True))
+                yield (*key, *total)
 
 
 def _by_dimension(cell: _Cell, domain: str) -> dict[tuple[Any, ...], list[int]]:
@@ -269,47 +273,29 @@ def _spans(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
 def firsts_of(events: Iterable[Seen]) -> Firsts:
     """Return the first of *events*, all of one message, by each audience."""
     found: Firsts = {}
-    for seen in events:
+    for seen in sorted(events, key=_when):
         for key in _KEYS[seen.type, seen.by]:
-            _earlier(found, key, seen)
+            found.setdefault(key, seen)
             if seen.link:
-                _earlier(found, (*key, seen.link), seen)
+                found.setdefault((*key, seen.link), seen)
     opened, clicked = found.get(_OPENED), found.get(_CLICKED)
     if opened and clicked:
         found[_BOTH, PEOPLE] = max(opened, clicked, key=_when)
     return found
 
 
-def _earlier(found: Firsts, key: tuple[str, ...], seen: Seen) -> None:
-    there = found.get(key)
-    if there is None or _when(seen) < _when(there):
-        found[key] = seen
-
-
 def _when(seen: Seen) -> tuple[datetime, uuid.UUID]:
     return seen.occurred_at, seen.id
 
 
-def _add_up(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], sums: Sequence[str]) -> None:
-    """Insert *rows* of sums, and add them to those whose keys are there, in the order of their keys."""
-    keys = key_of(table)
-    ordered = sorted(rows, key=lambda row: [row[key] for key in keys])
-    statement = _insert_or_add(connection.dialect.name, table, tuple(sums))
-    if connection.dialect.name == "postgresql" and document.fits(connection.dialect, table, ordered):
-        source = document.rows_of_document(table, list(ordered[0]))
-        statement = statement.from_select(list(ordered[0]), source, include_defaults=False)
-        connection.execute(statement, {"document": ordered})
-    else:
-        connection.execute(statement, ordered)
-
-
 @cache
-def _insert_or_add(dialect: str, table: Table, sums: tuple[str, ...]) -> Any:
+def _insert_or_add(dialect: str, table: Table) -> Any:
+    """Return a statement that inserts sums, and adds them to those whose keys are there."""
     adding: Any = {"postgresql": postgresql, "sqlite": sqlite}.get(dialect, mysql).insert(table)
     new = adding.inserted if dialect in MYSQL else adding.excluded
-    changes = {name: table.c[name] + new[name] for name in sums}
+    changes = {name: table.c[name] + new[name] for name in (*FIGURES, *SHARES) if name in table.c}
     lower, higher = (func.min, func.max) if dialect == "sqlite" else (func.least, func.greatest)
-    for name, wider in (("first_at", lower), ("last_at", higher)):
+    for name, wider in zip(_ENDS, (lower, higher), strict=True):
         if name in table.c:
             here, there = table.c[name], new[name]
             changes[name] = wider(func.coalesce(here, there), func.coalesce(there, here))

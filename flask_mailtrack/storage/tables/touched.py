@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, s
 
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.events import EventType, Hit, Status, Verdict, born, now
-from flask_mailtrack.figures import COUNTED
+from flask_mailtrack.figures import COUNTED, slot_of
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 
@@ -27,7 +27,10 @@ from .rollup import EARLY_DAYS, Firsts, Rollup, Seen, Sent, firsts_of, who
 
 OF_MESSAGE = ("id", "cohort_id", "status", "created_at", "tracks_opens", "tracks_clicks", "list_id", "recipient_domain")
 """The columns of a message that :func:`sent_of` needs."""
+_MORE_OF_MESSAGE = ("mode", "tag", "sender", "entered_by", "shared", "link_count")
 _OF_EVENT = ("id", "message_id", "type", "occurred_at", "verdict", "provider", "client", "os", "device", "country")
+_FEW = 50
+"""With fewer events that wait, all of them are read."""
 _OF_LINK = ("verdict_reasons", "link", "url", "link_name", "part", "reason")
 
 
@@ -50,8 +53,8 @@ class Touched:
         self._early: defaultdict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
         self._crowded: set[uuid.UUID] = set()
         self._rollup = Rollup()
-        self.there: set[uuid.UUID] = set()
-        """The messages that have a row."""
+        self.there: dict[uuid.UUID, Any] = {}
+        """The messages that have a row, with the columns that are read of it."""
         self.new: set[uuid.UUID] = set()
         """The messages whose rows this transaction has inserted, which others see from its commit on."""
         self.missing: set[uuid.UUID] = set()
@@ -69,7 +72,7 @@ class Touched:
         self._crowded = set(crowded)
         self._meet(self._of_messages(ids))
         # Whoever counts the events that wait for a message locks them: now its row is there, or not before our commit.
-        if alone := set(ids) - self.there:
+        if alone := set(ids) - self.there.keys():
             self._held(alone)
             come = {row.id for row in self._of_messages(alone)}
             self._database.lock(self._connection, come)
@@ -123,12 +126,12 @@ class Touched:
 
     def _of_messages(self, ids: Iterable[uuid.UUID]) -> list[Any]:
         table = self._database.message
-        query = select(*(table.c[name] for name in (*OF_MESSAGE, "mode", "tag", "sender", "entered_by")))
+        query = select(*(table.c[name] for name in (*OF_MESSAGE, *_MORE_OF_MESSAGE)))
         return [row for some in chunked(ids) for row in self._connection.execute(query.where(table.c.id.in_(some)))]
 
     def _meet(self, rows: Iterable[Any]) -> None:
         for row in rows:
-            self.there.add(row.id)
+            self.there[row.id] = row
             self._know(row)
 
     def _know(self, row: Any, touched: bool = True) -> None:
@@ -158,9 +161,15 @@ class Touched:
     def _held(self, ids: Iterable[uuid.UUID]) -> list[Any]:
         """Lock the events that wait for some messages, so that nobody else counts or corrects them meanwhile."""
         table = self._database.early_event
-        found: set[uuid.UUID] = set()
-        for some in chunked(ids):
-            found.update(self._connection.execute(select(table.c.id).where(table.c.message_id.in_(some))).scalars())
+        wanted, found = set(ids), set[uuid.UUID]()
+        if not wanted:
+            return []
+        few = self._connection.execute(select(table.c.id, table.c.message_id).limit(_FEW)).all()
+        if len(few) < _FEW:  # all that wait: a long list of ids costs more to ask than these to read
+            found.update(row.id for row in few if row.message_id in wanted)
+        else:
+            for some in chunked(wanted):
+                found.update(self._connection.execute(select(table.c.id).where(table.c.message_id.in_(some))).scalars())
         query = select(table.c.id, table.c.message_id).order_by(table.c.id).with_for_update()
         # By their keys: MariaDB would lock all that it looks at.
         return [row for some in chunked(found) for row in self._connection.execute(query.where(table.c.id.in_(some)))]
@@ -271,7 +280,8 @@ def seen_of(row: Any, link_ref: Callable[[str, str, str], str]) -> Seen:
     about = (row.client, row.os, row.device, row.country, _rule(row.verdict, row.verdict_reasons))
     kind, by = str(row.type), who(row.verdict, row.provider)
     target = (row.link, row.url, row.link_name, row.part)
-    return Seen(row.id, row.message_id, kind, row.occurred_at, by, about, link, target, row.reason)
+    at = row.occurred_at
+    return Seen(row.id, row.message_id, kind, at, by, about, link, target, row.reason, slot_of(at))
 
 
 def sent_of(row: Any) -> Sent:
