@@ -9,5 +9,6 @@ except ImportError as _error:
     ) from _error
 
 from .extension import Mailtrack
+from .scope import Scope
 
-__all__ = ["Mailtrack"]
+__all__ = ["Mailtrack", "Scope"]

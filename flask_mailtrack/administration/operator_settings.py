@@ -23,7 +23,7 @@ from flask_mailtrack.storage.tables.switches import (
     TAG,
     DeclaredTags,
     Dimension,
-    Scope,
+    SettingScope,
     Switches,
     SwitchStatus,
     status_of,
@@ -103,7 +103,7 @@ class OperatorSettings:
         words = [each.value for each in Dimension]
         if value not in words:
             raise SettingError(f"The dimension is {value!r}.{_nearest(value, words)}")
-        self._change(Scope.ACCOUNT, "", DIMENSION, value, by)
+        self._change(SettingScope.ACCOUNT, "", DIMENSION, value, by)
 
     @property
     def paused(self) -> bool:
@@ -122,7 +122,7 @@ class OperatorSettings:
         """Return the states for each scope with a setting of its own, by the name of the scope; ``account`` first."""
         found = {"account": self._statuses("@")}
         for scope, subject in self._switches.now().scopes():
-            found[subject] = self._statuses(subject if scope == Scope.SENDER else f"@{subject}")
+            found[subject] = self._statuses(subject if scope == SettingScope.SENDER else f"@{subject}")
         return found
 
     def history(self, *, key: str = "", domain: str = "", sender: str = "", limit: int = 100) -> list[SettingChange]:
@@ -134,7 +134,7 @@ class OperatorSettings:
         scope, subject = self._scope("opens", domain, sender) if domain or sender else ("", "")
         return self._switches.history(key, scope, subject)[:limit]
 
-    def _change(self, scope: Scope, subject: str, key: str, value: str, by: str) -> None:
+    def _change(self, scope: SettingScope, subject: str, key: str, value: str, by: str) -> None:
         change = SettingChange(new_id(), scope, subject, key, value, by_whom(by), now())
         self._announcer.changed(self._switches.change(change))
 
@@ -142,7 +142,7 @@ class OperatorSettings:
         in_force, domain = self._switches.now(), asked.rpartition("@")[2]
         return [status_of(self._settings, key, in_force.decide(key, asked), domain) for key in SWITCHES]
 
-    def _scope(self, key: str, domain: str, sender: str) -> tuple[Scope, str]:
+    def _scope(self, key: str, domain: str, sender: str) -> tuple[SettingScope, str]:
         if key not in (*SWITCHES, PAUSE):
             raise SettingError(f"{key!r} is not a setting.{_nearest(key, [*SWITCHES, PAUSE])}")
         if domain and sender:
@@ -151,15 +151,15 @@ class OperatorSettings:
             raise SettingError("The setting pause is for the account. Name neither a domain nor a sender.")
         if sender:
             try:
-                return Scope.SENDER, normalise(_mailbox(sender))
+                return SettingScope.SENDER, normalise(_mailbox(sender))
             except ValueError:
                 raise SettingError(f"{sender[:80]!r} is not an address.") from None
         if domain:
             try:
-                return Scope.DOMAIN, host_name(domain.removeprefix("@"))
+                return SettingScope.DOMAIN, host_name(domain.removeprefix("@"))
             except ValueError as error:
                 raise SettingError(str(error)) from None
-        return Scope.ACCOUNT, ""
+        return SettingScope.ACCOUNT, ""
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -258,5 +258,5 @@ class Tags:
         return found
 
     def _change(self, name: str, value: str, by: str) -> None:
-        change = SettingChange(new_id(), Scope.TAG, name, TAG, value, by_whom(by), now())
+        change = SettingChange(new_id(), SettingScope.TAG, name, TAG, value, by_whom(by), now())
         self._announcer.changed(self._switches.change(change))

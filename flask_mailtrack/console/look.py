@@ -130,8 +130,9 @@ def _fits(name: str, value: str, tz: str) -> bool:
         return False
     if name not in _FIELDS:
         return True
+    asked: dict[str, Any] = {_FIELDS[name]: value}
     try:
-        Selection(tz=tz, **{_FIELDS[name]: value})
+        Selection(tz=tz, **asked)
     except ReportError:
         return False
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -77,7 +77,7 @@ def of_mails(reports: Reports, about: Selection, moment: datetime) -> list[Conce
     for (tag, list_id, subject), totals in reports.mails(wide):
         if subject is None or totals.first_at is None or totals.last_at is None:
             continue  # too many subjects to be told apart: no mail in the sense of a campaign
-        mine = Selection(tag=tag, list_id=list_id, subject=subject, tz=about.tz)
+        mine = Selection(tag=tag, list_id=list_id, subject=subject, tz=about.tz, within=about.within)
         series[("list", list_id) if list_id else ("tag", tag)].append(
             _Mail(subject, totals.first_at, totals.last_at, totals, mine)
         )
@@ -123,10 +123,15 @@ def _usual(rates: Sequence[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def of_domains(domains: Sequence[DomainRow], moment: datetime) -> list[Concern]:
-    """Return which tracking domains fail, and which certificates end."""
+def of_domains(domains: Sequence[DomainRow], moment: datetime, users: Container[str] | None = None) -> list[Concern]:
+    """Return which tracking domains fail, and which certificates end.
+
+    :param users: the sender domains whose tracking domains are told of; ``None``: all are.
+    """
     found: list[Concern] = []
     for domain in domains:
+        if users is not None and not any(each in users for each in domain.sender_domains):
+            continue
         if domain.used and (domain.failing_since or domain.status != "verified"):
             since = domain.failing_since or domain.status_since
             hours = (moment - since).total_seconds() / 3600

@@ -12,6 +12,7 @@ from flask_mailtrack.events import EventType
 from flask_mailtrack.figures import SHARES
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.tenants import messages_inside
 
 from .rows import Values, merge
 from .selection import Selection
@@ -65,12 +66,13 @@ def _seen(
     """Look for links in clicks of the campaign, which keep where they led."""
     event, message = database.event, database.message
     found: dict[str, tuple[str, str]] = {}
+    inside = messages_inside(message, selection.within)
     for position, part, _ in sorted(set(missing), key=str):
         query = select(event.c.url, event.c.link_name).select_from(
             message.join(event, event.c.message_id == message.c.id)
         )
         mine = (message.c.tag == selection.tag, event.c.type == EventType.CLICKED)
-        clicks = query.where(*mine, event.c.link == position, event.c.part == part).limit(_LOOKED_AT)
+        clicks = query.where(*mine, *inside, event.c.link == position, event.c.part == part).limit(_LOOKED_AT)
         for url, name in set(database.rows(clicks)):
             found |= dict.fromkeys(link_refs(url, name, part), (url, name))
     return found

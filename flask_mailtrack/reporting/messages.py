@@ -18,7 +18,9 @@ from flask_mailtrack.audience import by_people
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import Status, first_id
 from flask_mailtrack.privacy import normalise
+from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.tenants import messages_inside, optouts_inside
 
 from .rows import RowFigures, between, has_text
 from .selection import Selection, text_of
@@ -104,14 +106,17 @@ class Messages:
             cohorts = self._sums.cohorts_with(about, search) if entered else None
         walk = _Way(self._table, order, _read(page), size)
         by_index = bool(about.tag or about.list_id or (search and "@" in search))
-        around = about if entered else Selection()  # else ids may be of when somebody has brought the rows
+        around = (
+            about if entered else Selection(within=about.within)
+        )  # else ids may be of when somebody has brought the rows
         return self._read(walk.query(conditions, around, by_index, cohorts), walk)
 
-    def person(self, address: str, *, page: str = "", size: int = 50) -> Person:
+    def person(self, address: str, within: Scope | None, *, page: str = "", size: int = 50) -> Person:
         """Return what is known of somebody."""
         recipient = normalise(text_of("address", address))
         message, event, optout = self._table, self._database.event, self._database.optout
-        mine = message.c.recipient == recipient if recipient else false()
+        whose = message.c.recipient == recipient if recipient else false()
+        mine = and_(whose, *messages_inside(message, within))
         out = message.c.status.in_([Status.SENT, Status.UNKNOWN, Status.SENDING])
         marks = (message.c.opened_at, message.c.clicked_at, message.c.unsubscribed_at)
         query = select(func.count(), *(func.count(mark) for mark in marks)).where(mine)
@@ -124,20 +129,22 @@ class Messages:
             joined.where(mine, by_people(event), event.c.type.in_(["opened", "clicked"]), message.c.shared.is_(False))
         )
         stands = select(*(optout.c[n] for n in ("list_id", "kind", "method", "reason", "created_at")))
-        rows = self._database.rows(stands.where(optout.c.recipient == recipient).order_by(optout.c.created_at))
+        stands = stands.where(optout.c.recipient == recipient, *optouts_inside(self._database, within))
+        rows = self._database.rows(stands.order_by(optout.c.created_at))
         standing = tuple(StandingRefusal(*row) for row in rows)
-        shown = self.page(Selection(), search=recipient, activity="", order="newest", page=page, size=size)
+        about = Selection(within=within)
+        shown = self.page(about, search=recipient, activity="", order="newest", page=page, size=size)
         return Person(
             recipient, number, left, opened, clicked, gone, seen, standing, shown if "@" in recipient else _NONE
         )
 
-    def timeline(self, message_id: uuid.UUID | str) -> Timeline:
+    def timeline(self, message_id: uuid.UUID | str, within: Scope | None) -> Timeline:
         """Return what happened to one message."""
         try:
             key = message_id if isinstance(message_id, uuid.UUID) else uuid.UUID(message_id)
         except (ValueError, AttributeError, TypeError):
             raise ReportError(f"message_id is {message_id!r}. Write the id of a message.") from None
-        return timeline_of(self._database, key)
+        return timeline_of(self._database, key, within)
 
     def _read(self, query: Any, walk: _Way) -> MessagePage:
         rows = [MessageLine(*row) for row in self._database.rows(query)]
@@ -226,7 +233,8 @@ _NONE = MessagePage((), "")
 
 
 def _names_cohorts(about: Selection) -> bool:
-    return any(value is not None for value in (about.tag, about.list_id, about.sender_domain, about.subject))
+    said = (about.tag, about.list_id, about.sender_domain, about.subject)
+    return any(value is not None for value in said) or about.within not in (None, Scope())
 
 
 def _read(page: str) -> tuple[datetime, uuid.UUID] | None:

@@ -6,15 +6,17 @@ Both give the same numbers, as long as no row is purged: a sum outlives its rows
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, now
 from flask_mailtrack.figures import SHARES
+from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.drain.health import Health
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.domains import DomainRow
@@ -61,6 +63,21 @@ class Reports:
         self._rows = RowFigures(database)
         self._sums = SumFigures(database, self._rows, subject_refs)
         self._messages = Messages(database, self._rows, self._sums)
+        self._within: Scope | None = None
+
+    def within(self, scope: Scope | None) -> Reports:
+        """Return the same reports of the mail inside a scope only: for them there is no other mail.
+
+        Attention is then about this mail and its tracking domains. Reports that are narrowed twice are of both scopes.
+
+        :param scope: of whoever asks; ``None``: all mail.
+        :raises TypeError: it is neither.
+        """
+        if scope is not None and not isinstance(scope, Scope):
+            raise TypeError(f"within() takes a Scope, or None for all mail, and not {scope!r}.")
+        narrowed = copy.copy(self)
+        narrowed._within = _inside_both(self._within, scope)
+        return narrowed
 
     def selection(self, selection: Selection | None = None, **filters: Unpack[Filters]) -> Selection:
         """Return what a call is about.
@@ -68,10 +85,10 @@ class Reports:
         :param selection: one that is narrowed further.
         :raises ReportError: a value that cannot be meant.
         """
-        if selection:
-            return selection.narrowed(**filters)
         given: dict[str, Any] = {"tz": self._tz, **filters}
-        return Selection(**given)
+        about = selection.narrowed(**filters) if selection else Selection(**given)
+        # Each answer is of what this returns, so that none can forget the scope.
+        return about if self._within is None else about.narrowed(within=_inside_both(self._within, about.within))
 
     def totals(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Totals:
         """Return what became of the selected mail, or with ``basis="happened"`` what happened in the period."""
@@ -81,7 +98,7 @@ class Reports:
     def stats(self, *, tag: str | None, list_id: str | None, since: Any, until: Any) -> Stats:
         """Return the short form of :meth:`totals`, by people, of the mail that was made in the period."""
         about = self.selection(tag=tag, list_id=list_id, since=since, until=until)
-        if self._sums.usable():
+        if about.within is not None or self._sums.usable():
             return answers.short(self.totals(about))
         return stats(self.database, tag=tag, list_id=list_id, since=about.start, until=about.end)
 
@@ -278,14 +295,14 @@ class Reports:
 
         :raises ReportError: there is no such message, or its row is purged.
         """
-        return self._messages.timeline(message_id)
+        return self._messages.timeline(message_id, self._within)
 
     def person(self, address: str, *, page: str = "", size: int = 50) -> Person:
         """Return the mail that somebody got, what they did with it, and what stands against mail to them.
 
         :param address: as somebody writes it.
         """
-        return self._messages.person(address, page=page, size=size)
+        return self._messages.person(address, self._within, page=page, size=size)
 
     def attention(
         self, selection: Selection | None = None, /, **filters: Unpack[Filters]
@@ -296,12 +313,17 @@ class Reports:
         """
         about = self.selection(selection, **filters)
         found = attention.of_mails(self, about, now())
-        found += attention.of_domains(self._domains() if self._domains else [], now())
-        found += attention.of_journal(self._health()) if self._health else []
+        domains = self._domains() if self._domains else []
+        if about.within is None:
+            found += attention.of_domains(domains, now())
+            found += attention.of_journal(self._health()) if self._health else []
+        else:
+            found += attention.of_domains(domains, now(), self._senders(about))
         return tuple(sorted(found, key=lambda each: attention.LEVELS.index(each.level)))
 
     def mails(self, about: Selection) -> list[tuple[Any, answers.Totals]]:
         """Return the figures of each mail: of each tag, list and subject, by these three."""
+        about = self.selection(about)
         each: defaultdict[Any, list[Any]] = defaultdict(list)
         for key, values in self._figures(about, ("tag", "list_id", "subject")).items():
             each[key.group].append((key, values))
@@ -309,7 +331,13 @@ class Reports:
 
     def conditions(self, about: Selection) -> list[Any]:
         """Return which messages are selected, apart from the period, for queries of one's own."""
-        return self._rows.conditions(about)
+        return self._rows.conditions(self.selection(about))
+
+    def _senders(self, about: Selection) -> Collection[str]:
+        """Return the sender domains of a scope: those that it names, or all that its mail comes from."""
+        if about.within is not None and about.within.sender_domains is not None:
+            return about.within.sender_domains
+        return {line.name or "" for line in self._grouped("sender_domain", Selection(within=about.within)).lines}
 
     def _figures(self, about: Selection, groups: Sequence[str] = (), buckets: Buckets | None = None) -> Table:
         source = self._sums if self._sums.usable() else self._rows
@@ -334,6 +362,10 @@ def _all_buckets(buckets: Buckets, about: Selection, found: list[datetime]) -> l
     first = about.start or (min(found) if found else None)
     until = about.end or (buckets.after(max(found)) if found else None)
     return list(buckets.between(first, until)) if first and until else []
+
+
+def _inside_both(one: Scope | None, other: Scope | None) -> Scope | None:
+    return other if one is None else one if other is None else one & other
 
 
 def _newest_first(moment: datetime | None) -> float:

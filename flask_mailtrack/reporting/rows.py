@@ -44,6 +44,7 @@ from flask_mailtrack.figures import (
 )
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.tenants import from_domain, messages_inside
 
 from .buckets import Buckets
 from .selection import Selection
@@ -151,10 +152,9 @@ class RowFigures:
             for name in ("tag", "list_id", "subject", "status")
             if getattr(selection, name) is not None
         ]
-        if (domain := selection.sender_domain) is not None:
-            sender = func.lower(column.sender)
-            found.append(or_(sender == domain, sender.endswith(f"@{domain}", autoescape=True)))
-        return found
+        if selection.sender_domain is not None:
+            found.append(from_domain(column.sender, selection.sender_domain))
+        return found + messages_inside(self._database.message, selection.within)
 
     def slot(self, moment: Any) -> ColumnElement[int]:
         """Return the number of the quarter hour of a moment, as SQL."""

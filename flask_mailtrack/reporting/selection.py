@@ -10,6 +10,7 @@ from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import Status
 from flask_mailtrack.lists import folded
 from flask_mailtrack.privacy import clean
+from flask_mailtrack.scope import Scope
 from flask_mailtrack.time_zones import zone_of
 
 AUDIENCES = ("people", "machines", "all")
@@ -30,6 +31,7 @@ class Filters(TypedDict, total=False):
     basis: str
     audience: str
     tz: str
+    within: Scope | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class Selection:
     :param audience: whose opens and clicks are counted: ``people``, ``machines`` or ``all``. An unsubscribe is
         always somebody's.
     :param tz: name of the time zone in which dates are read, and days, weeks and months begin.
+    :param within: the only mail that there is for whoever asks; a selection that an answer gave keeps it.
     :raises ReportError: a value that cannot be meant; also a ValueError.
     """
 
@@ -61,12 +64,15 @@ class Selection:
     basis: str = "sent"
     audience: str = "people"
     tz: str = "UTC"
+    within: Scope | None = None
 
     def __post_init__(self) -> None:
         for name in ("tag", "list_id", "sender_domain", "subject", "status"):
             if getattr(self, name) is not None:
                 text_of(name, getattr(self, name))
         text_of("tz", self.tz)
+        if self.within is not None and not isinstance(self.within, Scope):
+            raise ReportError(f"within is {self.within!r}. Write a Scope, or None for any mail.")
         _one_of("basis", self.basis, BASES)
         _one_of("audience", self.audience, AUDIENCES)
         if self.status is not None:
@@ -107,8 +113,10 @@ class Selection:
         return replace(self, **filters)
 
     def filters(self) -> dict[str, Any]:
-        """Return what is said, without what is left at its default."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        """Return what is said, without what is left at its default, and without what nobody may choose."""
+        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        said.pop("within", None)
+        return said
 
 
 def moment_of(name: str, value: Any, zone: tzinfo) -> datetime | None:

@@ -16,7 +16,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, and_, case, func, literal_column, or_, select
 
 from flask_mailtrack.figures import COPIES, SHARES, SLOTS_A_DAY, SUMMED, slot_of
+from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.tenants import cohorts_inside
 
 from .buckets import Buckets, Pieces, moment_of_slot, slot_from
 from .rows import Key, Part, Period, RowFigures, Table, Values, as_key, between, has_text, merge
@@ -181,7 +183,7 @@ class SumFigures:
         :param others: those in which subjects are not told apart, in place of those of the subject.
         """
         cohort = self._database.cohort
-        found = [cohort.c.scope == scope]
+        found = [cohort.c.scope == scope, *cohorts_inside(cohort, selection.within)]
         for name in ("tag", "list_id", "sender_domain"):
             if (value := getattr(selection, name)) is not None:
                 found.append(cohort.c[name] == value)
@@ -229,10 +231,12 @@ class SumFigures:
 
 def _scope(selection: Selection, groups: Sequence[str]) -> str:
     """Return the widest scope of cohorts that tells apart what is asked for."""
-    if selection.tag is not None or selection.subject is not None or not {"tag", "subject"}.isdisjoint(groups):
+    within = selection.within or Scope()
+    tags = selection.tag is not None or within.tags is not None
+    if tags or selection.subject is not None or not {"tag", "subject"}.isdisjoint(groups):
         return "mail"
-    lists = selection.list_id is not None or "list_id" in groups
-    senders = selection.sender_domain is not None or "sender_domain" in groups
+    lists = selection.list_id is not None or within.lists is not None or "list_id" in groups
+    senders = selection.sender_domain is not None or within.sender_domains is not None or "sender_domain" in groups
     if lists and senders:
         return "mail"
     return "list" if lists else "domain" if senders else "all"

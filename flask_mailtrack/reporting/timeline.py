@@ -14,7 +14,9 @@ from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import OWN_NETWORK, EventType, OptOutKind, Status, Verdict
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.tenants import messages_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,15 @@ def because(reasons: Sequence[str]) -> str:
     return _WHY.get(first, first and f"Rule {first}.")
 
 
-def timeline_of(database: Database, key: uuid.UUID) -> Timeline:
+def timeline_of(database: Database, key: uuid.UUID, within: Scope | None = None) -> Timeline:
     """Return what happened to a message.
 
-    :raises ReportError: there is no row of it.
+    :raises ReportError: there is no row of it inside the scope.
     """
-    about = database.message_about(key)
+    inside = select(database.message.c.id).where(
+        database.message.c.id == key, *messages_inside(database.message, within)
+    )
+    about = database.message_about(key) if database.rows(inside) else {}
     if not about:
         raise ReportError(f"There is no message {key}, or its row is purged.")
     message = MessageLine(**{name: about[name] for name in MessageLine.__dataclass_fields__})

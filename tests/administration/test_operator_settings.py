@@ -18,7 +18,7 @@ from flask_mailtrack.administration.operator_settings import OperatorSettings
 from flask_mailtrack.errors import MailtrackError, SettingError, UnknownTag
 from flask_mailtrack.events import SettingChange, now
 from flask_mailtrack.storage.tables.snapshot import FRESH_SECONDS
-from flask_mailtrack.storage.tables.switches import Dimension, InForce, Scope, Switch, Switches
+from flask_mailtrack.storage.tables.switches import Dimension, InForce, SettingScope, Switch, Switches
 
 
 @dataclasses.dataclass
@@ -46,11 +46,11 @@ SENDER = "ada@news.example.com"
 def in_force(dimension: str, said: dict[tuple[str, str], str]) -> InForce:
     """Return settings of opens as given by scope and subject."""
     switches = {
-        (scope, subject, "opens"): Switch(Scope(scope), subject, "opens", value, "ops", now())
+        (scope, subject, "opens"): Switch(SettingScope(scope), subject, "opens", value, "ops", now())
         for (scope, subject), value in said.items()
     }
     key = ("account", "", "dimension")
-    return InForce(switches | {key: Switch(Scope.ACCOUNT, "", "dimension", dimension, "ops", now())})
+    return InForce(switches | {key: Switch(SettingScope.ACCOUNT, "", "dimension", dimension, "ops", now())})
 
 
 ACCOUNT, DOMAIN, PARENT = ("account", ""), ("domain", "news.example.com"), ("domain", "example.com")
@@ -93,7 +93,7 @@ def test_a_setting_of_a_sender_always_decides_but_in_the_account_dimension(said:
         decided = in_force(dimension, said | {ONE: "off"}).decide("opens", SENDER)
         assert decided.value is False
         assert decided.switch
-        assert decided.switch.scope == Scope.SENDER
+        assert decided.switch.scope == SettingScope.SENDER
 
 
 def test_a_change_is_a_row_a_signal_and_in_force(site: Site) -> None:

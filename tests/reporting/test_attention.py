@@ -9,6 +9,7 @@ import pytest
 from conftest import MakeSite, Site
 from reporting.test_reports import event, message
 
+from flask_mailtrack import Scope
 from flask_mailtrack.events import EventType, Status, Verdict, now
 from flask_mailtrack.reporting.attention import Concern, of_domains, of_journal
 from flask_mailtrack.storage.drain.health import Health
@@ -110,11 +111,18 @@ def test_a_journal_that_waits_is_told(about: dict[str, Any], told: list[tuple[st
 
 
 def test_the_app_tells_of_its_own_journal(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Domains and journal of the app are looked at with its mails."""
+    """Domains and journal of the app are looked at with its mails; a tenant hears of its own domains alone."""
     site = make_site()
     state = type(site.mailtrack._state_of(site.app))
     monkeypatch.setattr(state, "health", lambda self: health(bad=1))
     about = {"status": "pending", "status_since": TODAY, "account_default": True, "target": "t", "created_at": TODAY}
     site.db.session.add(site.mailtrack.models.Domain(host="x.example", **about))
     site.db.session.commit()
-    assert kinds(site.mailtrack.reports.attention()) == {("quarantine", ""), ("domain", "x.example")}
+    reports = site.mailtrack.reports
+    assert kinds(reports.attention()) == {("quarantine", ""), ("domain", "x.example")}
+    site.db.session.add(site.mailtrack.models.Domain(host="y.example", **(about | {"sender_domains": ["b.example"]})))
+    site.db.session.commit()
+    for scope, told in ((Scope({"a.example"}), set()), (Scope({"b.example"}), {("domain", "y.example")})):
+        assert kinds(reports.within(scope).attention()) == told
+    site.send(sender="x@b.example", tag="spring")
+    assert kinds(reports.within(Scope(tags={"spring"})).attention()) == {("domain", "y.example")}

@@ -22,7 +22,7 @@ from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
 
 
-class Scope(StrEnum):
+class SettingScope(StrEnum):
     """The scope of a setting, from the widest to the narrowest."""
 
     ACCOUNT = "account"
@@ -46,7 +46,7 @@ class Dimension(StrEnum):
 TRACKED = ("opens", "clicks")
 SWITCHES = (*TRACKED, "unsubscribe")
 PAUSE, DIMENSION, TAG = "pause", "dimension", "tag"
-_NARROW = (Scope.DOMAIN, Scope.SENDER)
+_NARROW = (SettingScope.DOMAIN, SettingScope.SENDER)
 COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
 
 
@@ -54,7 +54,7 @@ COLUMNS = ("id", "scope", "subject", "key", "value", "changed_by", "changed_at")
 class Switch:
     """One setting in force."""
 
-    scope: Scope
+    scope: SettingScope
     subject: str
     key: str
     value: str
@@ -83,18 +83,20 @@ class InForce:
 
     def __init__(self, switches: Mapping[tuple[str, str, str], Switch]) -> None:
         self._switches = switches
-        said = switches.get((Scope.ACCOUNT, "", DIMENSION))
+        said = switches.get((SettingScope.ACCOUNT, "", DIMENSION))
         self.dimension: Dimension = Dimension(said.value) if said else Dimension.BOTH
-        pause = switches.get((Scope.ACCOUNT, "", PAUSE))
+        pause = switches.get((SettingScope.ACCOUNT, "", PAUSE))
         self.paused: bool = pause is not None and pause.value == "on"
-        self.tags: dict[str, Switch] = {each.subject: each for each in switches.values() if each.scope == Scope.TAG}
+        self.tags: dict[str, Switch] = {
+            each.subject: each for each in switches.values() if each.scope == SettingScope.TAG
+        }
         """The settings of tags."""
 
-    def find(self, key: str, scope: Scope, subject: str) -> Switch | None:
+    def find(self, key: str, scope: SettingScope, subject: str) -> Switch | None:
         """Return the setting of exactly this scope, if there is one."""
         return self._switches.get((scope, subject, key))
 
-    def scopes(self) -> list[tuple[Scope, str]]:
+    def scopes(self) -> list[tuple[SettingScope, str]]:
         """Return the domains and senders with a setting of their own, in order."""
         return sorted({(each.scope, each.subject) for each in self._switches.values() if each.scope in _NARROW})
 
@@ -107,21 +109,21 @@ class InForce:
         if not self._switches:
             return UNDECIDED
         if self.paused and key in TRACKED:
-            return Decision(False, self._switches[Scope.ACCOUNT, "", PAUSE])
+            return Decision(False, self._switches[SettingScope.ACCOUNT, "", PAUSE])
         for scope, subject in self._scopes(sender):
             if (found := self.find(key, scope, subject)) is not None:
                 return Decision(found.value == "on", found)
         return _NOT_ADMITTED if self.dimension == Dimension.DOMAIN and key in TRACKED else UNDECIDED
 
-    def _scopes(self, sender: str) -> Iterator[tuple[Scope, str]]:
+    def _scopes(self, sender: str) -> Iterator[tuple[SettingScope, str]]:
         if self.dimension != Dimension.ACCOUNT:
             mailbox, _, domain = sender.rpartition("@")
             if mailbox:
-                yield Scope.SENDER, sender
+                yield SettingScope.SENDER, sender
             labels = domain.split(".")
-            yield from ((Scope.DOMAIN, ".".join(labels[start:])) for start in range(len(labels)))
+            yield from ((SettingScope.DOMAIN, ".".join(labels[start:])) for start in range(len(labels)))
         if self.dimension != Dimension.DOMAIN:
-            yield Scope.ACCOUNT, ""
+            yield SettingScope.ACCOUNT, ""
 
 
 class Switches:
@@ -163,7 +165,7 @@ class Switches:
         """Return the changes of a key, of a scope, or all changes, newest first."""
         table = self._database.setting
         columns = (table.c[name] for name in COLUMNS)
-        query = select(*columns).where(table.c.scope.in_(list(Scope))).order_by(table.c.id.desc())
+        query = select(*columns).where(table.c.scope.in_(list(SettingScope))).order_by(table.c.id.desc())
         if key:
             query = query.where(table.c.key == key)
         if scope:
@@ -188,7 +190,7 @@ class Switches:
         # In the order of ids: of two settings at the same moment, the later one holds.
         query = select(*columns).where(table.c.replaced_at.is_(None)).order_by(table.c.id)
         for scope, subject, key, value, by, at in self._database.rows(query):
-            yield Switch(Scope(scope), subject, key, value, by, at)
+            yield Switch(SettingScope(scope), subject, key, value, by, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def status_of(settings: Settings, key: str, decision: Decision, domain: str) -> 
 
 def _reason(switch: Switch) -> str:
     what = "paused" if switch.key == PAUSE else switch.value
-    about = {Scope.ACCOUNT: "for the account", Scope.DOMAIN: f"for {switch.subject}"}.get(
+    about = {SettingScope.ACCOUNT: "for the account", SettingScope.DOMAIN: f"for {switch.subject}"}.get(
         switch.scope, "for the sender"
     )
     return f"{what} {about} since {switch.at:%Y-%m-%d %H:%M} by {switch.by or 'nobody named'}"
