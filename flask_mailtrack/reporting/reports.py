@@ -178,7 +178,8 @@ class Reports:
     def verdicts(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Verdicts:
         """Return how many opens and clicks each rule has judged, whoever the audience is."""
         about = self.selection(selection, **filters)
-        found = {kind: self._shares(about, "rule", kind) for kind in answers.TYPES}
+        rules = self._several_shares(about, [("rule", kind) for kind in answers.TYPES])
+        found = dict(zip(answers.TYPES, rules, strict=True))
         rows = [
             _rule(rule, *(found[kind].get(rule, {}) for kind in answers.TYPES))
             for rule in {*found["opened"], *found["clicked"]}
@@ -189,7 +190,7 @@ class Reports:
     def domains(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.RecipientDomains:
         """Return what became of mail by the domain of its recipients: large providers, and all others together."""
         about = self.selection(selection, **filters)
-        sent, opened, clicked = (self._shares(about, "domain", kind) for kind in ("sent", *answers.TYPES))
+        sent, opened, clicked = self._several_shares(about, [("domain", kind) for kind in ("sent", *answers.TYPES)])
         nothing: dict[str, int] = dict.fromkeys(SHARES, 0)
         rows = [
             answers.DomainLine(
@@ -344,9 +345,13 @@ class Reports:
         return source.figures(about, groups, buckets)
 
     def _shares(self, about: Selection, dimension: str, kind: str) -> Values:
+        return self._several_shares(about, [(dimension, kind)])[0]
+
+    def _several_shares(self, about: Selection, pairs: Sequence[tuple[str, str]]) -> list[Values]:
         # Shares are not summed by status.
-        source = self._sums if about.status is None and self._sums.usable() else self._rows
-        return source.shares(about, dimension, kind)
+        if about.status is None and self._sums.usable():
+            return self._sums.several_shares(about, pairs)
+        return [self._rows.shares(about, *pair) for pair in pairs]
 
     def _grouped(self, group: str, about: Selection) -> answers.Grouped:
         figures = self._figures(about, (group,))
