@@ -61,11 +61,22 @@ class SumFigures:
         self._database = database
         self._rows = rows
         self._subject_refs = subject_refs
+        self._remembers = False
+        self._entered: bool | None = None
+        self._told_subjects: dict[Selection, list[tuple[str, str, str]]] = {}
+
+    def briefly(self) -> SumFigures:
+        """Return the same figures for one page, which asks once what holds for all of its questions."""
+        brief = SumFigures(self._database, self._rows, self._subject_refs)
+        brief._remembers = True
+        return brief
 
     def usable(self) -> bool:
         """Say whether each message is in the sums: those of before there were sums are entered by a rebuild."""
-        column = self._database.message.c
-        return not self._database.rows(select(column.id).where(column.cohort_id.is_(None)).limit(1))
+        if self._entered is None or not self._remembers:
+            column = self._database.message.c
+            self._entered = not self._database.rows(select(column.id).where(column.cohort_id.is_(None)).limit(1))
+        return self._entered
 
     def figures(self, selection: Selection, groups: Sequence[str] = (), buckets: Buckets | None = None) -> Table:
         """Return what :meth:`RowFigures.figures` returns."""
@@ -111,6 +122,29 @@ class SumFigures:
             mine = (*about, table.c.span == span, _within(table.c.slot, ranges))
             joined = query.select_from(cohort.join(table, table.c.cohort_id == cohort.c.id))
             yield joined.where(*self._cohorts(selection, scope), *mine).group_by(table.c.value)
+
+    def openers_by_slot(self, mails: Sequence[tuple[Selection, datetime, int]]) -> list[dict[int, int]]:
+        """Return how many messages people first opened in each quarter hour, counted from when a mail began.
+
+        :param mails: each with its beginning, and the hours of interest.
+        """
+        cohort, figure = self._database.cohort, self._database.figure
+        found: list[dict[int, int]] = [{} for _ in mails]
+        queries = []
+        for place, (about, start, hours) in enumerate(mails):
+            first = slot_of(start)
+            passed = (figure.c.slot - first).label("passed")
+            query = select(
+                literal_column(str(place), Integer).label("place"), passed, func.sum(figure.c.openers_people)
+            )
+            joined = query.select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
+            mine = (figure.c.basis == "happened", figure.c.span == "quarter", figure.c.openers_people != 0)
+            when = between(figure.c.slot, first, first + hours * SLOTS_A_DAY // 24)
+            queries.append(joined.where(*self._cohorts(about, "mail"), *mine, when).group_by(figure.c.slot))
+        if queries:
+            for place, slot, number in self._database.rows(union_all(*queries) if queries[1:] else queries[0]):
+                found[place][slot] = found[place].get(slot, 0) + int(number)
+        return found
 
     def slots_of_unsubscribes(self, selection: Selection, most: int) -> list[int]:
         """Return the quarter hours in which people left by mail of a selection, the newest first."""
@@ -230,16 +264,22 @@ class SumFigures:
                 whole = [(selection.start, selection.end)]
                 yield Part(whole, [message.c.cohort_id.in_(others)], near=True)
 
+    def subjects(self, selection: Selection) -> list[tuple[str, str, str]]:
+        """Return tag, hash and subject of mail, as far as a message is left that says its subject."""
+        about = selection.narrowed(since=None, until=None, status=None, audience="people", basis="sent")
+        if about not in self._told_subjects or not self._remembers:
+            cohort, message = self._database.cohort, self._database.message
+            mine = (message.c.cohort_id == cohort.c.id, message.c.subject != "")
+            told = select(message.c.subject).where(*mine).limit(1).scalar_subquery()
+            query = select(cohort.c.tag, cohort.c.subject_ref, told.label("subject"))
+            rows = self._database.rows(query.where(*self._cohorts(about, "mail")))
+            self._told_subjects = {about: [(tag, ref, subject) for tag, ref, subject in rows if ref and subject]}
+        return self._told_subjects[about]
+
     def _subjects(self, selection: Selection) -> dict[str, str | None]:
-        """Return the subjects by their hashes, as far as a message is left that says it."""
-        cohort, message = self._database.cohort, self._database.message
-        sample = select(message.c.subject).where(message.c.cohort_id == cohort.c.id, message.c.subject != "").limit(1)
-        query = select(cohort.c.subject_ref, sample.scalar_subquery().label("subject"))
+        """Return the subjects by their hashes."""
         found: dict[str, str | None] = dict.fromkeys(self._subject_refs(""), "")
-        for ref, subject in self._database.rows(query.where(*self._cohorts(selection, "mail"))):
-            if ref and subject is not None:
-                found[ref] = subject
-        return found
+        return found | {ref: subject for _, ref, subject in self.subjects(selection)}
 
     @staticmethod
     def _told(
