@@ -147,6 +147,6 @@ def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:
 
 def _sealed(response: FlaskResponse) -> FlaskResponse:
     """Return the answer with headers that stay."""
-    sealed = response if isinstance(response, SealedResponse) else SealedResponse.force_type(response)
+    sealed: Any = response if isinstance(response, SealedResponse) else SealedResponse.force_type(response)
     sealed.direct_passthrough = response.direct_passthrough
-    return sealed
+    return sealed  # type: ignore[no-any-return]

@@ -46,6 +46,8 @@ NAVIGATION = (
     ("Inside", (("machines", "Machines"), ("health", "Health"), ("live", "Live"))),
 )
 """The groups of pages. A page stands there under the name of its endpoint, without what follows an underscore."""
+_ONE_OF = {"campaign": "campaigns", "message": "messages", "person": "people", "domain": "domains"}
+"""Pages about one thing, and the page that lists all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Desk:
         """Yield each group of pages that the viewer may see: page, name, and whether it is this one."""
         views = current_app.view_functions
         here = (request.endpoint or "").rpartition(".")[2].partition("_")[0]
+        here = _ONE_OF.get(here, here)
         for title, pages in NAVIGATION:
             if shown := [(page, name, page == here) for page, name in pages if f"{NAME}.{page}" in views]:
                 yield title, shown
@@ -120,6 +123,11 @@ class Desk:
     def may(self, permission: str) -> bool:
         """Return whether the viewer has a permission."""
         return self.viewer.may(permission)
+
+    @property
+    def author(self) -> str:
+        """Who changes something, for the log: the viewer, if the host names them."""
+        return self.viewer.name or "the console"
 
     def need(self, permission: str) -> None:
         """Answer 404 unless the viewer has a permission."""

@@ -2,5 +2,19 @@
 
 from __future__ import annotations
 
-DONE: dict[str, str] = {}
+DONE: dict[str, str] = {
+    "domain_added": "The tracking domain is there. Set the DNS record below, then press Check now.",
+    "domain_checked": "The domain was checked just now.",
+    "domain_checking": "The answer takes longer than eight seconds. Load the page again in a minute.",
+    "domain_unchecked": "Nothing was looked up, because dnspython is not installed here.",
+    "domain_used": "New mail of this sender carries its links on the domain as soon as the domain is verified.",
+    "domain_left": "New mail of this sender no longer has links on the domain. Links that are out go on working.",
+    "domain_removed": "The tracking domain is removed.",
+    "settings_saved": "Saved. The change counts for mail that is sent from now on, within five seconds everywhere.",
+    "settings_reset": "The app’s configuration decides for the account again.",
+    "settings_paused": "Measuring is paused.",
+    "settings_resumed": "Measuring goes on.",
+    "tag_added": "Mail may carry the tag.",
+    "tag_retired": "Mail with the tag is refused from now on. Its figures stay.",
+}
 """Each by a short name, which stands in the address of the page: so nobody can make the console say another thing."""

@@ -1,0 +1,64 @@
+"""What of the set-up is a tenant's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from flask_mailtrack.administration.domain_check import DomainStatus
+from flask_mailtrack.administration.host_names import Cname
+from flask_mailtrack.administration.tracking_domains import Domain
+from flask_mailtrack.console.tenancy import Tenancy
+from flask_mailtrack.events import now
+from flask_mailtrack.scope import Scope
+
+DOMAIN = Domain(
+    "click.one.example",
+    Cname("click.one.example", "links.example.com"),
+    ("one.example",),
+    False,
+    DomainStatus.VERIFIED,
+    "",
+    now(),
+    (),
+    None,
+    None,
+    False,
+)
+
+
+def test_an_operator_of_everything_holds_everything() -> None:
+    """Without a scope, all domains, senders and the account are the viewer's."""
+    whole = Tenancy(None, [])
+    assert whole.everything
+    assert whole.sees("anybody@anywhere.example")
+    assert whole.owns("")
+    assert whole.holds_alone(dataclasses.replace(DOMAIN, account_default=True))
+
+
+@pytest.mark.parametrize("users", [("two.example",), ()])
+def test_a_tenant_holds_what_is_below_their_domain(users: tuple[str, ...]) -> None:
+    """A host below a tenant's own domain is theirs, but not to remove while others use it."""
+    mine = Tenancy(Scope(sender_domains={"One.Example"}), [])
+    domain = dataclasses.replace(DOMAIN, sender_domains=users)
+    assert mine.holds(domain)
+    assert mine.holds_alone(domain) == (not users)
+    assert mine.users(domain) == ()
+    assert not mine.holds_alone(dataclasses.replace(DOMAIN, account_default=True))
+
+
+def test_a_tenant_of_lists_sees_and_changes_nothing() -> None:
+    """A sender domain may carry mail of others, too, so a scope of lists or tags is no right to change it."""
+    listed = Tenancy(Scope(lists={"news"}), ["one.example"])
+    assert listed.shows(DOMAIN)
+    assert listed.sees("a@one.example")
+    assert not listed.holds(DOMAIN)
+    assert not listed.owns("one.example")
+
+
+def test_a_domain_of_nobody_has_no_owner() -> None:
+    """An empty scope has nothing, also not what nobody uses."""
+    nobody = Tenancy(Scope(sender_domains=()), ["one.example"])
+    assert not nobody.shows(DOMAIN)
+    assert not nobody.holds_alone(dataclasses.replace(DOMAIN, sender_domains=(), host="x"))
