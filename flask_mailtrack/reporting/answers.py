@@ -365,6 +365,15 @@ def change(now: Tally, before: Tally) -> float | None:
     return now.rate - before.rate
 
 
+def comparison(this: Totals, last: Totals, before: datetime, since: datetime, until: datetime) -> Comparison:
+    """Return how one set of figures differs from another."""
+    grown = (this.out - last.out) / last.out if last.out else None
+    names = ("opened", "clicked", "unsubscribed")
+    return Comparison(
+        this, last, before, since, until, grown, *(change(getattr(this, name), getattr(last, name)) for name in names)
+    )
+
+
 def _total(figures: Mapping[str, Any], noun: str, suffix: str) -> int:
     if suffix == "all":
         return sum(int(figures.get(f"{noun}_{who}", 0)) for who in ("people", "machine", "unknown"))

@@ -10,23 +10,24 @@ import copy
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Unpack
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, now
-from flask_mailtrack.figures import SHARES
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.drain.health import Health
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.domains import DomainRow
 
-from . import answers, attention
+from . import answers, attention, share_answers
 from .buckets import Buckets
+from .growth import Sending, opened_so_far
 from .links import resolved
 from .messages import MessagePage, Messages, Person
 from .reasons import comments_of
-from .rows import Key, RowFigures, Table, Values, merge
+from .rows import Key, RowFigures, Table, Values
 from .selection import Filters, Selection
 from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
@@ -78,6 +79,13 @@ class Reports:
         narrowed = copy.copy(self)
         narrowed._within = _inside_both(self._within, scope)
         return narrowed
+
+    def briefly(self) -> Reports:
+        """Return the same reports for one page: what holds for all of its questions is asked once."""
+        brief = copy.copy(self)
+        brief._sums = self._sums.briefly()
+        brief._messages = Messages(self.database, self._rows, brief._sums)
+        return brief
 
     def selection(self, selection: Selection | None = None, **filters: Unpack[Filters]) -> Selection:
         """Return what a call is about.
@@ -178,32 +186,14 @@ class Reports:
     def verdicts(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Verdicts:
         """Return how many opens and clicks each rule has judged, whoever the audience is."""
         about = self.selection(selection, **filters)
-        found = {kind: self._shares(about, "rule", kind) for kind in answers.TYPES}
-        rows = [
-            _rule(rule, *(found[kind].get(rule, {}) for kind in answers.TYPES))
-            for rule in {*found["opened"], *found["clicked"]}
-        ]
-        rows.sort(key=lambda row: (-(row.opens + row.clicks), row.verdict, row.reason))
-        return answers.Verdicts(tuple(rows), sum(row.opens for row in rows), sum(row.clicks for row in rows))
+        rules = self._several_shares(about, [("rule", kind) for kind in answers.TYPES])
+        return share_answers.verdicts_of(*rules)
 
     def domains(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.RecipientDomains:
         """Return what became of mail by the domain of its recipients: large providers, and all others together."""
         about = self.selection(selection, **filters)
-        sent, opened, clicked = (self._shares(about, "domain", kind) for kind in ("sent", *answers.TYPES))
-        nothing: dict[str, int] = dict.fromkeys(SHARES, 0)
-        rows = [
-            answers.DomainLine(
-                domain,
-                sent.get(domain, nothing)["people"],
-                *(
-                    answers.Count(answers.total_of(numbers, about), answers.unique_of(numbers, about))
-                    for numbers in (opened.get(domain, nothing), clicked.get(domain, nothing))
-                ),
-            )
-            for domain in {*sent, *opened, *clicked}
-        ]
-        rows.sort(key=lambda row: (-row.sent, row.domain))
-        return answers.RecipientDomains(tuple(rows), sum(row.sent for row in rows))
+        sent, opened, clicked = self._several_shares(about, [("domain", kind) for kind in ("sent", *answers.TYPES)])
+        return share_answers.domains_of(sent, opened, clicked, about)
 
     def links(self, tag: str, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.LinkFigures:
         """Return the links of a campaign, and how often each was followed.
@@ -212,24 +202,7 @@ class Reports:
         """
         about = self.selection(selection, **(filters | {"tag": tag}))
         values = resolved(self.database, self._link_refs, about, self._shares(about, "link", "clicked"))
-        of = self.totals(about).clicked.unique
-        rows = [
-            answers.LinkLine(
-                url=url,
-                name=name,
-                position=position,
-                part=part,
-                total=answers.total_of(numbers, about),
-                unique=answers.unique_of(numbers, about),
-                people=numbers["people"],
-                machines=numbers["machine"],
-                unknown=numbers["unknown"],
-                of=of,
-            )
-            for (position, part, url, name), numbers in values.items()
-        ]
-        rows.sort(key=lambda row: (-row.unique, -row.total, -1 if row.position is None else row.position, row.url))
-        return answers.LinkFigures(tag, tuple(rows), of)
+        return share_answers.links_of(tag, values, self.totals(about).clicked.unique, about)
 
     def unsubscribe_reasons(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Reasons:
         """Return why people unsubscribed, with what they have written."""
@@ -260,11 +233,7 @@ class Reports:
             raise ReportError(f"since is {since.isoformat()}, before which there is no such period.") from None
         this = self.totals(about.narrowed(since=since, until=until))
         last = self.totals(about.narrowed(since=before, until=since))
-        grown = (this.out - last.out) / last.out if last.out else None
-        changes = (
-            answers.change(getattr(this, name), getattr(last, name)) for name in ("opened", "clicked", "unsubscribed")
-        )
-        return answers.Comparison(this, last, before, since, until, grown, *changes)
+        return answers.comparison(this, last, before, since, until)
 
     def messages(
         self,
@@ -329,6 +298,18 @@ class Reports:
             each[key.group].append((key, values))
         return [(about_, answers.totals_of(rows, about)) for about_, rows in each.items()]
 
+    def subjects_of_tags(self, about: Selection) -> dict[str, list[str]]:
+        """Return which subjects the mail of each tag has, whenever that was, as far as the sums tell them apart."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for tag, _, subject in self._sums.subjects(self.selection(about)) if self._sums.usable() else ():
+            found[tag].append(subject)
+        return found
+
+    def growth(self, sendings: Sequence[Sending]) -> list[tuple[float, ...]]:
+        """Return the share of each mail that people had opened after each hour; empty: nobody can say."""
+        mine = [replace(each, about=self.selection(each.about)) for each in sendings]
+        return opened_so_far(self._sums, mine, now()) if self._sums.usable() else [()] * len(mine)
+
     def conditions(self, about: Selection) -> list[Any]:
         """Return which messages are selected, apart from the period, for queries of one's own."""
         return self._rows.conditions(self.selection(about))
@@ -344,9 +325,13 @@ class Reports:
         return source.figures(about, groups, buckets)
 
     def _shares(self, about: Selection, dimension: str, kind: str) -> Values:
+        return self._several_shares(about, [(dimension, kind)])[0]
+
+    def _several_shares(self, about: Selection, pairs: Sequence[tuple[str, str]]) -> list[Values]:
         # Shares are not summed by status.
-        source = self._sums if about.status is None and self._sums.usable() else self._rows
-        return source.shares(about, dimension, kind)
+        if about.status is None and self._sums.usable():
+            return self._sums.several_shares(about, pairs)
+        return [self._rows.shares(about, *pair) for pair in pairs]
 
     def _grouped(self, group: str, about: Selection) -> answers.Grouped:
         figures = self._figures(about, (group,))
@@ -370,12 +355,3 @@ def _inside_both(one: Scope | None, other: Scope | None) -> Scope | None:
 
 def _newest_first(moment: datetime | None) -> float:
     return -moment.timestamp() if moment else 0.0
-
-
-def _rule(rule: str, opened: dict[str, int], clicked: dict[str, int]) -> answers.RuleLine:
-    verdict, _, reason = rule.partition(":")
-    both: dict[str, int] = {}
-    for numbers in (opened, clicked):
-        merge(both, numbers)
-    opens, clicks = (sum(each.get(who, 0) for who in ("people", "machine", "unknown")) for each in (opened, clicked))
-    return answers.RuleLine(verdict, reason, opens, clicks, both["people"], both["machine"], both["unknown"])

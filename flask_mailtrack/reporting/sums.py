@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, and_, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Integer, and_, case, func, literal_column, or_, select, union_all
 
 from flask_mailtrack.figures import COPIES, SHARES, SLOTS_A_DAY, SUMMED, slot_of
 from flask_mailtrack.scope import Scope
@@ -25,6 +25,7 @@ from .rows import Key, Part, Period, RowFigures, Table, Values, as_key, between,
 from .selection import Selection
 
 _FEW = 4
+_NUMBERS = (*COPIES, *SUMMED, "first_at", "last_at")
 Range = tuple[int | None, int | None]
 SubjectRefs = Callable[[str], Sequence[str]]
 
@@ -60,11 +61,22 @@ class SumFigures:
         self._database = database
         self._rows = rows
         self._subject_refs = subject_refs
+        self._remembers = False
+        self._entered: bool | None = None
+        self._told_subjects: dict[Selection, list[tuple[str, str, str]]] = {}
+
+    def briefly(self) -> SumFigures:
+        """Return the same figures for one page, which asks once what holds for all of its questions."""
+        brief = SumFigures(self._database, self._rows, self._subject_refs)
+        brief._remembers = True
+        return brief
 
     def usable(self) -> bool:
         """Say whether each message is in the sums: those of before there were sums are entered by a rebuild."""
-        column = self._database.message.c
-        return not self._database.rows(select(column.id).where(column.cohort_id.is_(None)).limit(1))
+        if self._entered is None or not self._remembers:
+            column = self._database.message.c
+            self._entered = not self._database.rows(select(column.id).where(column.cohort_id.is_(None)).limit(1))
+        return self._entered
 
     def figures(self, selection: Selection, groups: Sequence[str] = (), buckets: Buckets | None = None) -> Table:
         """Return what :meth:`RowFigures.figures` returns."""
@@ -72,19 +84,9 @@ class SumFigures:
         scope = _scope(selection, groups)
         spans, pieces = self._spans(selection, scope, buckets)
         texts = self._subjects(selection) if "subject" in groups else {}
-        asked = [("happened", SUMMED), ("sent", COPIES)] if selection.happened else [("sent", (*COPIES, *SUMMED))]
-        for basis, names in asked:
-            for span, ranges in spans.each():
-                query = self._query(selection, scope, groups, pieces).add_columns(*self._sums(names))
-                figure = self._database.figure.c
-                mine = [figure.basis == basis, figure.span == span, _within(figure.slot, ranges)]
-                if selection.status is not None:
-                    mine.append(figure.status == selection.status)
-                for row in self._database.rows(query.where(*mine)):
-                    about, numbers = row[: -len(names) - 2], row[-len(names) - 2 :]
-                    told = self._told(about[:-2], groups, buckets, pieces, texts)
-                    values = dict(zip((*names, "first_at", "last_at"), numbers, strict=True))
-                    merge(found[Key(told, *about[-2:])], values)
+        for *about, mode, status, values in self._read(self._queries(selection, scope, groups, pieces, spans)):
+            told = self._told(about, groups, buckets, pieces, texts)
+            merge(found[Key(told, mode, status)], values)
         for part in self._left(selection, spans.ends):
             for key, values in self._rows.figures(selection, groups, buckets, part).items():
                 merge(found[key], values)
@@ -92,25 +94,57 @@ class SumFigures:
 
     def shares(self, selection: Selection, dimension: str, kind: str) -> Values:
         """Return what :meth:`RowFigures.shares` returns, but for links, whose values are as they are stored."""
-        table = self._database.breakdown
+        return self.several_shares(selection, [(dimension, kind)])[0]
+
+    def several_shares(self, selection: Selection, pairs: Sequence[tuple[str, str]]) -> list[Values]:
+        """Return the shares of each dimension and kind, which are asked for all at once."""
+        every: list[Values] = [defaultdict(lambda: dict.fromkeys(SHARES, 0)) for _ in pairs]
+        asked = [self._share_queries(selection, *pair, place) for place, pair in enumerate(pairs)]
+        queries = [query for each in asked for query in each]
+        if queries:
+            for place, value, *numbers in self._database.rows(union_all(*queries) if queries[1:] else queries[0]):
+                merge(every[place][value], dict(zip(SHARES, numbers, strict=True)))
+        for found, (dimension, kind) in zip(every, pairs, strict=True):
+            for part in self._left(selection, _share_spans(selection, kind).ends):
+                for value, some in self._rows.shares(selection, dimension, kind, part).items():
+                    merge(found[value], some)
+        return [{value: numbers for value, numbers in each.items() if any(numbers.values())} for each in every]
+
+    def _share_queries(self, selection: Selection, dimension: str, kind: str, place: int) -> Iterator[Any]:
+        """Yield a query for each span; each row begins with the *place* of the dimension among those asked for."""
+        cohort, table = self._database.cohort, self._database.breakdown
         scope = "all" if dimension != "link" and _scope(selection, ()) == "all" else "mail"
-        happened = selection.happened and kind != "sent"
-        spans = _without_quarters(_cut(selection)) if happened else _cut(selection)
-        found: Values = defaultdict(lambda: dict.fromkeys(SHARES, 0))
-        for span, ranges in spans.each():
-            query = select(table.c.value, *(func.sum(table.c[name]) for name in SHARES))
-            cohort = self._database.cohort
-            basis = "happened" if happened else "sent"
+        basis = "happened" if selection.happened and kind != "sent" else "sent"
+        sums = [func.sum(table.c[name]).label(name) for name in SHARES]
+        for span, ranges in _share_spans(selection, kind).each():
+            query = select(literal_column(str(place), Integer).label("place"), table.c.value, *sums)
             about = (table.c.basis == basis, table.c.dimension == dimension, table.c.type == kind)
             mine = (*about, table.c.span == span, _within(table.c.slot, ranges))
             joined = query.select_from(cohort.join(table, table.c.cohort_id == cohort.c.id))
-            grouped = joined.where(*self._cohorts(selection, scope), *mine).group_by(table.c.value)
-            for value, *numbers in self._database.rows(grouped):
-                merge(found[value], dict(zip(SHARES, numbers, strict=True)))
-        for part in self._left(selection, spans.ends):
-            for value, some in self._rows.shares(selection, dimension, kind, part).items():
-                merge(found[value], some)
-        return {value: numbers for value, numbers in found.items() if any(numbers.values())}
+            yield joined.where(*self._cohorts(selection, scope), *mine).group_by(table.c.value)
+
+    def openers_by_slot(self, mails: Sequence[tuple[Selection, datetime, int]]) -> list[dict[int, int]]:
+        """Return how many messages people first opened in each quarter hour, counted from when a mail began.
+
+        :param mails: each with its beginning, and the hours of interest.
+        """
+        cohort, figure = self._database.cohort, self._database.figure
+        found: list[dict[int, int]] = [{} for _ in mails]
+        queries = []
+        for place, (about, start, hours) in enumerate(mails):
+            first = slot_of(start)
+            passed = (figure.c.slot - first).label("passed")
+            query = select(
+                literal_column(str(place), Integer).label("place"), passed, func.sum(figure.c.openers_people)
+            )
+            joined = query.select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
+            mine = (figure.c.basis == "happened", figure.c.span == "quarter", figure.c.openers_people != 0)
+            when = between(figure.c.slot, first, first + hours * SLOTS_A_DAY // 24)
+            queries.append(joined.where(*self._cohorts(about, "mail"), *mine, when).group_by(figure.c.slot))
+        if queries:
+            for place, slot, number in self._database.rows(union_all(*queries) if queries[1:] else queries[0]):
+                found[place][slot] = found[place].get(slot, 0) + int(number)
+        return found
 
     def slots_of_unsubscribes(self, selection: Selection, most: int) -> list[int]:
         """Return the quarter hours in which people left by mail of a selection, the newest first."""
@@ -138,7 +172,9 @@ class SumFigures:
     def _spans(self, selection: Selection, scope: str, buckets: Buckets | None) -> tuple[Spans, Pieces | None]:
         if buckets is None:
             return _cut(selection), None
-        first, last = self._reach(selection, scope)
+        first = last = None
+        if selection.start is None or selection.end is None:
+            first, last = self._reach(selection, scope)
         bounded = selection.narrowed(since=selection.start or first, until=selection.end or last)
         if bounded.start is None or bounded.end is None or bounded.end <= bounded.start:
             return Spans([], [], []), None
@@ -158,6 +194,28 @@ class SumFigures:
         low, high = moment_of_slot(first), moment_of_slot(last + SLOTS_A_DAY)
         return min(low, selection.end or low), max(high, selection.start or high)
 
+    def _queries(
+        self, selection: Selection, scope: str, groups: Sequence[str], pieces: Pieces | None, spans: Spans
+    ) -> Iterator[Any]:
+        """Yield a query for each span and basis; each row ends with the names of its numbers."""
+        asked = [("happened", SUMMED), ("sent", COPIES)] if selection.happened else [("sent", (*COPIES, *SUMMED))]
+        figure = self._database.figure.c
+        for basis, names in asked:
+            for span, ranges in spans.each():
+                query = self._query(selection, scope, groups, pieces).add_columns(*self._sums(names))
+                mine = [figure.basis == basis, figure.span == span, _within(figure.slot, ranges)]
+                if selection.status is not None:
+                    mine.append(figure.status == selection.status)
+                yield query.where(*mine)
+
+    def _read(self, queries: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        """Ask all at once, and yield the groups of each row and its numbers by name."""
+        if not (each := list(queries)):
+            return
+        count = len(_NUMBERS)
+        for row in self._database.rows(union_all(*each) if len(each) > 1 else each[0]):
+            yield *row[:-count], dict(zip(_NUMBERS, row[-count:], strict=True))
+
     def _query(self, selection: Selection, scope: str, groups: Sequence[str], pieces: Pieces | None) -> Any:
         cohort, figure = self._database.cohort, self._database.figure
         if pieces is not None:
@@ -171,11 +229,12 @@ class SumFigures:
         by = [f"group{place}" for place in range(len(keys))]
         return joined.where(*self._cohorts(selection, scope)).group_by(*by, cohort.c.mode, figure.c.status)
 
-    def _sums(self, names: Iterable[str]) -> list[Any]:
+    def _sums(self, names: Collection[str]) -> list[Any]:
         figure = self._database.figure.c
         # A sum whose mail has all gone on to another status keeps the moments of that mail.
         first, last = (case((figure.copies > 0, figure[name])) for name in ("first_at", "last_at"))
-        return [*(func.sum(figure[name]) for name in names), func.min(first), func.max(last)]
+        sums = (func.sum(figure[name]) if name in names else literal_column("0") for name in (*COPIES, *SUMMED))
+        return [each.label(name) for each, name in zip((*sums, func.min(first), func.max(last)), _NUMBERS, strict=True)]
 
     def _cohorts(self, selection: Selection, scope: str, others: bool = False) -> list[ColumnElement[bool]]:
         """Return which cohorts are selected.
@@ -205,16 +264,22 @@ class SumFigures:
                 whole = [(selection.start, selection.end)]
                 yield Part(whole, [message.c.cohort_id.in_(others)], near=True)
 
+    def subjects(self, selection: Selection) -> list[tuple[str, str, str]]:
+        """Return tag, hash and subject of mail, as far as a message is left that says its subject."""
+        about = selection.narrowed(since=None, until=None, status=None, audience="people", basis="sent")
+        if about not in self._told_subjects or not self._remembers:
+            cohort, message = self._database.cohort, self._database.message
+            mine = (message.c.cohort_id == cohort.c.id, message.c.subject != "")
+            told = select(message.c.subject).where(*mine).limit(1).scalar_subquery()
+            query = select(cohort.c.tag, cohort.c.subject_ref, told.label("subject"))
+            rows = self._database.rows(query.where(*self._cohorts(about, "mail")))
+            self._told_subjects = {about: [(tag, ref, subject) for tag, ref, subject in rows if ref and subject]}
+        return self._told_subjects[about]
+
     def _subjects(self, selection: Selection) -> dict[str, str | None]:
-        """Return the subjects by their hashes, as far as a message is left that says it."""
-        cohort, message = self._database.cohort, self._database.message
-        sample = select(message.c.subject).where(message.c.cohort_id == cohort.c.id, message.c.subject != "").limit(1)
-        query = select(cohort.c.subject_ref, sample.scalar_subquery().label("subject"))
+        """Return the subjects by their hashes."""
         found: dict[str, str | None] = dict.fromkeys(self._subject_refs(""), "")
-        for ref, subject in self._database.rows(query.where(*self._cohorts(selection, "mail"))):
-            if ref and subject is not None:
-                found[ref] = subject
-        return found
+        return found | {ref: subject for _, ref, subject in self.subjects(selection)}
 
     @staticmethod
     def _told(
@@ -277,6 +342,11 @@ def _extend(ranges: list[Range], first: int, last: int) -> None:
         ranges[-1] = (ranges[-1][0], last)
     else:
         ranges.append((first, last))
+
+
+def _share_spans(selection: Selection, kind: str) -> Spans:
+    spans = _cut(selection)
+    return _without_quarters(spans) if selection.happened and kind != "sent" else spans
 
 
 def _without_quarters(spans: Spans) -> Spans:
