@@ -159,6 +159,9 @@ class Settings:
     keep_days: dict[str, float] = _setting(
         {}, keeping, "Days after which rows are deleted: {'events': 365, 'messages': 730}. Default: never."
     )
+    keep_bodies: bool = _setting(
+        False, boolean, "Keep the HTML of campaigns, once per distinct body, for click maps and view_online_url()."
+    )
     split: bool = _setting(True, boolean, "One copy per recipient; off: events of several people are marked shared.")
     ip: str = _setting(
         "truncate",

@@ -40,9 +40,17 @@ class Kind(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
     PREFERENCES = "preferences"
     HONEYPOT = "honeypot"
+    ONLINE = "online"
 
 
-PATHS = {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p", Kind.HONEYPOT: "h"}
+PATHS = {
+    Kind.OPEN: "o",
+    Kind.CLICK: "c",
+    Kind.UNSUBSCRIBE: "u",
+    Kind.PREFERENCES: "p",
+    Kind.HONEYPOT: "h",
+    Kind.ONLINE: "v",
+}
 """The first path segment behind the prefix. Old mails hold these segments, so they never change."""
 
 APP_PATH = "a"
@@ -196,6 +204,8 @@ class SentMessage(NamedTuple):
     mode: Mode = Mode.INDIVIDUAL
     columns: Mapping[str, Any] = MappingProxyType({})
     """Values for columns that the host has added."""
+    body_id: uuid.UUID | None = None
+    """The id of the kept body, if it is kept."""
 
 
 class SentCopy(NamedTuple):
@@ -314,6 +324,17 @@ class LinkTarget(NamedTuple):
     url: str
     name: str = ""
     part: str = "html"
+
+
+class MailBody(NamedTuple):
+    """The body of a mail as its author wrote it: a row of ``mailtrack_body``."""
+
+    id: uuid.UUID
+    tag: str
+    subject: str
+    created_at: datetime
+    content: str
+    """What :meth:`.AuthoredBody.packed` makes, in base64."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, foreign, mapped_column, relationship
 
+from .archived import ArchivedBody
 from .audience import Judged, by_people
 from .columns import (
     CHARSET,
@@ -101,6 +102,9 @@ class MessageMixin(Keyed):
     cohort_id: Mapped[uuid.UUID | None] = mapped_column(Uuid, doc="The id of the cohort that counts the message.")
     recipient_domain: Mapped[str] = word(64, "Domain of the address, if a large provider's; erasures leave it.")
     entered_by: Mapped[int | None] = mapped_column(sa.BigInteger, doc="Number of the transaction that counted the row.")
+    body_id: Mapped[uuid.UUID | None] = mapped_column(
+        Uuid, doc="The id of the kept body, if MAILTRACK_KEEP_BODIES is on."
+    )
 
     events: Mapped[list[EventMixin]] = related()
     """The events of the message in order of time; read-only."""
@@ -112,6 +116,7 @@ class MessageMixin(Keyed):
             sa.Index(None, "tag", "created_at"),
             sa.Index(None, "list_id", "created_at"),
             sa.Index(None, "cohort_id", "created_at"),
+            sa.Index(None, "body_id", "created_at"),
             CHARSET,
         )
 
@@ -319,6 +324,7 @@ class Models:
     Figure: type[Figure]
     Breakdown: type[Breakdown]
     EarlyEvent: type[EarlyEvent]
+    Body: type[ArchivedBody]
 
     def __iter__(self) -> Iterator[Any]:
         return (getattr(self, each.name) for each in fields(self))
@@ -336,6 +342,7 @@ _MIXINS = {
     "Figure": Figure,
     "Breakdown": Breakdown,
     "EarlyEvent": EarlyEvent,
+    "Body": ArchivedBody,
 }
 
 

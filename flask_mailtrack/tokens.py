@@ -135,6 +135,10 @@ class MessageTokens:
         """Return the token of the hidden link, which no person sees."""
         return self.sign(Kind.HONEYPOT, _OPEN)
 
+    def online(self) -> str:
+        """Return the token by which the reader sees the mail in a browser."""
+        return self.sign(Kind.ONLINE, _OPEN)
+
     def recipient(self, kind: Kind, ref: str, quiet: bool = False, *, narrow: bool = False) -> str:
         """Return the token by which a person unsubscribes or sets preferences.
 

@@ -80,6 +80,8 @@ def test_a_golden_token_is_made_again(entry: dict[str, Any]) -> None:
             path = message.open()
         case Kind.HONEYPOT:
             path = message.honeypot()
+        case Kind.ONLINE:
+            path = message.online()
         case kind:
             path = message.recipient(kind, signer.recipient_refs(entry["address"])[0])
     assert path == entry["path"]

@@ -19,13 +19,14 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import LinkTarget, SentCopy, SentMessage, Status, now
+from flask_mailtrack.events import LinkTarget, MailBody, SentCopy, SentMessage, Status, now
 from flask_mailtrack.privacy import legible, normalise
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.tables.references import References
 
 Address = str | tuple[str, str]
+Shared = LinkTarget | MailBody | SentMessage
 
 _ATOMS = r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
 _BARE = re.compile(rf"{_ATOMS}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
@@ -103,8 +104,8 @@ class Mailing:
     copies: Iterator[Copy]
     """The copies. Each is made when it is asked for, so that a newsletter is never in memory as a whole."""
     suppressed: list[SentMessage]
-    common: tuple[LinkTarget | SentMessage, ...]
-    """The records that the copies share: destinations of links, and the counter in aggregate mode."""
+    common: tuple[Shared, ...]
+    """The records that the copies share: the body, destinations of links, and the counter in aggregate mode."""
     failures: list[RewriteError]
     """The reasons for which the HTML goes out as the author wrote it, or for which its end will not be seen.
 
@@ -132,8 +133,8 @@ class Ledger:
         self._references = references
         self._known: set[str] = set()
 
-    def page(self, common: Iterable[LinkTarget | SentMessage], suppressed: Sequence[SentMessage]) -> SendLog:
-        """Open the log of one send call, with the suppressed recipients and the new links and counters."""
+    def page(self, common: Iterable[Shared], suppressed: Sequence[SentMessage]) -> SendLog:
+        """Open the log of one send call, with the suppressed recipients and the new bodies, links and counters."""
         known = self._known
         fresh = [record for record in common if _key(record) not in known]
         if self.write(to_json(record) for records in (fresh, suppressed) for record in records):
@@ -157,7 +158,9 @@ class Ledger:
         return not made or self.journal.keep(*made, sync=sync)
 
 
-def _key(record: LinkTarget | SentMessage) -> str:
+def _key(record: Shared) -> str:
+    if isinstance(record, MailBody):  # once a day, because its row may be purged while the process lives
+        return f"{record.id}/{record.created_at.date()}"
     return record.ref if isinstance(record, LinkTarget) else str(record.id)
 
 

@@ -261,6 +261,8 @@ class Links:
 
     def personal(self, slot: str) -> str:
         """Return the URL for a slot of a personal link."""
+        if slot == "online":
+            return f"{self._root}/{PATHS[Kind.ONLINE]}/{self._tokens.online()}"
         return self.unsubscribe() if slot in _UNSUBSCRIBES else self.preferences()
 
     def _own(self, kind: Kind) -> str:

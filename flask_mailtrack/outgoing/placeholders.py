@@ -19,15 +19,21 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from flask_mailtrack.outgoing.rewriting.syntax import Stretch, stretches
+from flask_mailtrack.syntax import Stretch, stretches
 
-WORDS = {"unsubscribe": "unsubscribe", "preferences": "preferences", "optout": "tracking-optout", "pixel": "pixel"}
+WORDS = {
+    "unsubscribe": "unsubscribe",
+    "preferences": "preferences",
+    "optout": "tracking-optout",
+    "pixel": "pixel",
+    "online": "view-online",
+}
 """The names of the slots, and the words with which their host names begin."""
 
 FOREIGN = "foreign"
 """The name of the slots of other services: an unsubscribe link."""
 
-PERSONAL = frozenset({"unsubscribe", "preferences", "optout", FOREIGN})
+PERSONAL = frozenset({"unsubscribe", "preferences", "optout", "online", FOREIGN})
 """The slots with personal links."""
 
 LEADS_OUT = frozenset({"unsubscribe", "preferences", FOREIGN})
@@ -173,6 +179,7 @@ class Placeholders:
             "unsubscribe_link": self.unsubscribe_link,
             "preferences_url": lambda: self.urls["preferences"],
             "tracking_optout_url": lambda: self.urls["optout"],
+            "view_online_url": lambda: self.urls["online"],
             "tracking_pixel": lambda: Markup(self.pixel),  # noqa: S704 - made here, from a key only
         }
 

@@ -10,15 +10,16 @@ from typing import Any
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import LinkTarget, OptOutKind, SentMessage, Status, new_id, now
+from flask_mailtrack.events import MailBody, OptOutKind, SentMessage, Status, new_id, now
 from flask_mailtrack.modes import Mode, counter_id, marked
 from flask_mailtrack.privacy import clean
 from flask_mailtrack.storage.tables.optouts import OptOuts
 from flask_mailtrack.tokens import Signer
 
 from . import headers, options, placeholders, text
+from .archive import Archive
 from .bodies import Bodies, Body, Plan, is_dead_end
-from .delivery import Address, Copy, Ledger, Letter, Mailing, compared
+from .delivery import Address, Copy, Ledger, Letter, Mailing, Shared, compared
 from .headers import headers_for, take_switches
 from .links import Links
 from .options import Operator
@@ -57,6 +58,7 @@ class Preparer:
         self.ledger = ledger
         self.footer = footer
         self.bodies: Bodies = Bodies(settings, signer)
+        self.archive: Archive = Archive(settings, signer, self.bodies.placeholders)
 
     def prepare(self, letter: Letter) -> Mailing:
         """Return the copies of *letter*. The letter itself stays as it is.
@@ -134,14 +136,25 @@ class _Work:
         gone = [r for r in recipients if r.gone]
         wanted = [r for r in recipients if not r.gone]
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone if self._choice.store]
+        kept = self._kept()
         copies = self._copies(self._envelopes(wanted, personal))
         # An error in the first copy would be in all copies, so the first copy is made before anything is sent.
         first = list(islice(copies, 1))
         bodies = [body for body in (self._html, self._text) if body]
-        common: list[LinkTarget | SentMessage] = [target for body in bodies for target in body.targets]
+        common: list[Shared] = [*([kept] if kept else []), *(target for body in bodies for target in body.targets)]
         if self._counter and any(body.pixel or body.stamps for body in bodies):
             common.append(self._counter)
         return Mailing(chain(first, copies), suppressed, tuple(common), self._failures)
+
+    def _kept(self) -> MailBody | None:
+        """Return the body that the rows point to from now on, and warn of a link to a body that is not kept."""
+        kept = self._preparer.archive.kept(
+            self._choice, self._same_in_each_row["subject"], self._letter.html, None if self._broken else self._html
+        )
+        self._same_in_each_row["body_id"] = kept.id if kept else None
+        if not kept and any("online" in body.found for body in self._bodies):
+            log.warning("view_online_url() shows nothing in %r: its body is not kept", self._letter.subject)
+        return kept
 
     def _compiled(self) -> bool:
         """Prepare the bodies, and say whether anything in them is personal."""

@@ -23,6 +23,7 @@ from flask_mailtrack.storage.tables.domains import DomainRow
 
 from . import answers, attention, share_answers
 from .buckets import Buckets
+from .click_map import BodyLine, ClickMap, bodies_of, body_of, map_of
 from .growth import Sending, opened_so_far
 from .links import resolved
 from .messages import MessagePage, Messages, Person
@@ -203,6 +204,33 @@ class Reports:
         about = self.selection(selection, **(filters | {"tag": tag}))
         values = resolved(self.database, self._link_refs, about, self._shares(about, "link", "clicked"))
         return share_answers.links_of(tag, values, self.totals(about).clicked.unique, about)
+
+    def bodies(self, tag: str) -> tuple[BodyLine, ...]:
+        """Return the bodies that are kept of a campaign, the newest first; see ``MAILTRACK_KEEP_BODIES``."""
+        return bodies_of(self.database, self._within, self.database.body.c.tag == tag)
+
+    def body(self, message_id: uuid.UUID | str) -> BodyLine | None:
+        """Return the body of a message, if it is kept."""
+        return body_of(self.database, self._within, message_id)
+
+    def click_map(
+        self,
+        tag: str,
+        selection: Selection | None = None,
+        /,
+        *,
+        body_id: uuid.UUID | str | None = None,
+        pictures: Sequence[str] = (),
+        **filters: Unpack[Filters],
+    ) -> ClickMap | None:
+        """Return the mail of a campaign with a badge at each tracked link; ``None`` if no body of it is kept.
+
+        :param tag: of the campaign.
+        :param body_id: which of :meth:`bodies`; default: the one that most messages have.
+        :param pictures: where pictures may come from, such as ``https://cdn.example.com``; default: nowhere.
+        """
+        about = self.selection(selection, **filters)
+        return map_of(self.database, about.within, tag, body_id, lambda: self.links(tag, about), pictures)
 
     def unsubscribe_reasons(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Reasons:
         """Return why people unsubscribed, with what they have written."""

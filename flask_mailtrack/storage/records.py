@@ -17,6 +17,7 @@ from flask_mailtrack.events import (
     EventType,
     Hit,
     LinkTarget,
+    MailBody,
     OptOutKind,
     SentMessage,
     Status,
@@ -25,9 +26,15 @@ from flask_mailtrack.events import (
 )
 from flask_mailtrack.modes import Mode
 
-Record = SentMessage | Hit | LinkTarget | Suppression
+Record = SentMessage | Hit | LinkTarget | MailBody | Suppression
 
-_TYPES: dict[str, type[Any]] = {"message": SentMessage, "hit": Hit, "link": LinkTarget, "suppression": Suppression}
+_TYPES: dict[str, type[Any]] = {
+    "message": SentMessage,
+    "hit": Hit,
+    "link": LinkTarget,
+    "body": MailBody,
+    "suppression": Suppression,
+}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 
 T = TypeVar("T")
@@ -60,8 +67,11 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(map(_just(str), _just(list)(value)))
 
 
+_uuid = lru_cache(4096)(uuid.UUID)  # several hits name the same message
+
 _READ: dict[Any, Callable[[Any], Any]] = {
-    uuid.UUID: lru_cache(4096)(uuid.UUID),  # several hits name the same message
+    uuid.UUID: _uuid,
+    uuid.UUID | None: _uuid,
     datetime: _moment,
     datetime | None: _moment,
     Status: _one_of(Status),
@@ -105,6 +115,7 @@ def _read_columns(values: Any) -> dict[str, Any]:
 
 _WRITE: dict[Any, Callable[[Any], Any]] = {
     uuid.UUID: str,
+    uuid.UUID | None: str,
     datetime: datetime.isoformat,
     datetime | None: datetime.isoformat,
     Mapping[str, Any]: dict,

@@ -14,7 +14,7 @@ from flask_mailtrack.destination import MAX_LENGTH, MAX_LOCATION, refusal
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.links import Policy
 from flask_mailtrack.outgoing.rewriting import rewrite
-from flask_mailtrack.outgoing.rewriting.syntax import _remembered_url, browser_url
+from flask_mailtrack.syntax import _remembered_url, browser_url
 
 
 def policy(**config: object) -> Policy:

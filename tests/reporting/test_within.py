@@ -62,8 +62,8 @@ ASKED: dict[str, Callable[[Reports], Any]] = {
         for rows in (list(make(reports, reports.selection(audience="all"))[1]) for make in exports.EXPORTS.values())
     ],
 }
-ELSEWHERE = {"within", "selection", "timeline"}
-"""What gives no figures, and what is asked for each message."""
+ELSEWHERE = {"within", "selection", "timeline", "bodies", "body", "click_map"}
+"""What gives no figures, what is asked for each message, and what test_click_map.py asks."""
 PATIENT = settings(
     max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
 )

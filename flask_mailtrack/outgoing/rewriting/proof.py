@@ -21,9 +21,9 @@ from typing import Any
 from lxml import etree
 
 from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.syntax import LEGACY, OWN, browser_url, strip_url
 
 from .scan import CONDITION
-from .syntax import LEGACY, OWN, browser_url, strip_url
 from .template import PREFIX, Marks
 
 _LINK_TAGS = etree.XPath('//*[self::a or self::area or starts-with(name(), "v:")]')

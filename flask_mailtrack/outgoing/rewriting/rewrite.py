@@ -18,10 +18,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.syntax import (
+    APP,
+    ATTRIBUTES,
+    NAME,
+    NO,
+    NO_UTM,
+    TELLING,
+    UTM,
+    Attributes,
+    browser_url,
+    decode,
+    lower,
+    opts_out,
+)
 
 from .proof import check, proves
 from .scan import Attribute, Deadline, LinkTag, ScannedHtml, in_open_link, scan, start_points
-from .syntax import APP, ATTRIBUTES, NAME, NO, NO_UTM, TELLING, UTM, Attributes, browser_url, decode, lower, opts_out
 from .template import (
     END,
     START,

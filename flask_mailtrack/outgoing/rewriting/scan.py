@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flask_mailtrack.errors import RewriteError
-
-from .syntax import (
+from flask_mailtrack.syntax import (
     COMMENT_END,
     CONDITION,
     CONTENT,

@@ -14,9 +14,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from flask_mailtrack.errors import RewriteError
+from flask_mailtrack.syntax import OWN, decode, read_attributes
 
 from .scan import Attribute, LinkTag, ScannedHtml
-from .syntax import OWN, decode, read_attributes
 
 START = "start"
 """The name of the value that goes to the start of the body."""

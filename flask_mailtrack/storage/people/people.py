@@ -2,6 +2,7 @@
 
 To forget a person removes all personal data, and keeps the counts. Rows of messages and events stay, without address,
 subject, metadata, IP address, user agent and comment, and without names and destinations of links with the address.
+A kept body goes if nobody else has got it.
 Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed. Old links go on working: a
 token carries that hash, and a redirect needs no row at all.
 """
@@ -29,7 +30,7 @@ from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import batched, to_json
 from flask_mailtrack.storage.redis import Stream
-from flask_mailtrack.storage.tables import register
+from flask_mailtrack.storage.tables import body_shelf, register
 from flask_mailtrack.storage.tables.database import Database, chunked
 from flask_mailtrack.storage.tables.optouts import MARKED, OptOuts, held
 from flask_mailtrack.storage.tables.references import References
@@ -58,6 +59,7 @@ def about(database: Database, recipient: str, refs: Sequence[str]) -> dict[str, 
         "events": [_plain(row) for row in events],
         "optouts": [_plain(row) for row in _rows(database, optout, [whose])],
         "audit": audit_trail(database, refs),
+        "bodies": body_shelf.of_messages(database, [message["id"] for message in messages]),
     }
 
 
@@ -247,8 +249,8 @@ def erase(
                 personal = or_(*(database.event.c[name] != "" for name in PERSONAL))
                 done += Erased(events=_events(database, connection, gone, spellings, personal))
                 break
+            forgotten += map(str, [*ids, *body_shelf.forget(database, connection, ids)])
             done += Erased(len(ids), _messages(database, connection, ids, spellings))
-            forgotten += map(str, ids)
     return done + Erased(quarantined=recovery.forget(spools, forgotten, left, stream))
 
 

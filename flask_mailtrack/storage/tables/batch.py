@@ -19,6 +19,7 @@ from flask_mailtrack.events import (
     EventType,
     Hit,
     LinkTarget,
+    MailBody,
     OptOutKind,
     SentMessage,
     Status,
@@ -30,7 +31,7 @@ from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.records import Record
 from flask_mailtrack.tokens import Signer
 
-from . import counts, register
+from . import body_shelf, counts, register
 from .cohorts import Cohorts, provider_domain
 from .database import Database, chunked
 from .optouts import mark
@@ -93,13 +94,14 @@ class Batch:
         :return: the stored records, hits with their list and their link; and for :meth:`catch_up` the messages of hits
             that have no row yet, and those whose rows are new.
         """
-        every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, SentMessage, Hit, Suppression)}
+        every: dict[type, list[Any]] = {kind: [] for kind in (LinkTarget, MailBody, SentMessage, Hit, Suppression)}
         for record in records:
             every[type(record)].append(record)
-        links, messages, hits, changes = every.values()
+        links, bodies, messages, hits, changes = every.values()
         if sights := [hit for hit in hits if is_sight(hit)]:
             hits = [hit for hit in hits if not is_sight(hit)]
         self._links(links)
+        self._database.add(self._connection, self._database.body, body_shelf.rows(bodies))
         self._messages(messages)
         # Also messages whose events came before them.
         touched = {m.id for m in messages} | {h.message_id for h in hits}
@@ -119,7 +121,7 @@ class Batch:
         changed = register.write(self._database, self._connection, changes) if changes else []
         # Last of all, because other machines may wait for the same sums.
         self.touched.write(fresh, self._corrected)
-        return [*links, *messages, *stored, *changed], self.touched.missing | self.touched.new
+        return [*links, *bodies, *messages, *stored, *changed], self.touched.missing | self.touched.new
 
     def catch_up(self, ids: set[uuid.UUID]) -> None:
         """Count events that one machine and their messages that another one has written at the same moment.

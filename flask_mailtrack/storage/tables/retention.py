@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Table, exists, func, or_, select, update
 
 from flask_mailtrack.events import first_id, now
 
+from . import body_shelf
 from .database import Database
 from .partitions import Partitions
 from .rollup import EARLY_DAYS
@@ -65,6 +66,7 @@ class Retention:
         gone = self._drop(overdue, progress) + self._delete(*self._old(overdue.table, overdue.before), progress)
         if overdue.table == "messages":
             self._clear(overdue.before)
+            body_shelf.sweep(self._database, overdue.before, self._between)
         return gone
 
     def make_ahead(self) -> None:

@@ -19,8 +19,8 @@ from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting import proof, rewrite
 from flask_mailtrack.outgoing.rewriting.rewrite import Template, compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
-from flask_mailtrack.outgoing.rewriting.syntax import OWN, browser_url, opts_out, strip_url
 from flask_mailtrack.outgoing.rewriting.template import Marks
+from flask_mailtrack.syntax import OWN, browser_url, opts_out, strip_url
 
 TRACKER = "https://t.test/"
 PIXEL = '<img src="https://t.test/pixel" alt="">'

@@ -19,8 +19,8 @@ from flask_mailtrack.outgoing.rewriting import proof, rewrite
 from flask_mailtrack.outgoing.rewriting.proof import check, proves
 from flask_mailtrack.outgoing.rewriting.rewrite import LOOK_AHEAD, Limits, Link, Skipped, Template, link_text
 from flask_mailtrack.outgoing.rewriting.scan import Attribute, LinkTag, ScannedHtml, scan
-from flask_mailtrack.outgoing.rewriting.syntax import browser_url
 from flask_mailtrack.outgoing.rewriting.template import END, PREFIX, Cut, Marks, added_attribute
+from flask_mailtrack.syntax import browser_url
 from tests.outgoing.rewriting.html5_oracle import ADDED, assert_invariants, links, refuse, tree_links
 
 SLOTS = re.compile(

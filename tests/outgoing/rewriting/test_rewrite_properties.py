@@ -12,8 +12,8 @@ from flask_mailtrack.outgoing.rewriting import proof
 from flask_mailtrack.outgoing.rewriting.proof import check, proves
 from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.outgoing.rewriting.scan import scan
-from flask_mailtrack.outgoing.rewriting.syntax import browser_url
 from flask_mailtrack.outgoing.rewriting.template import END, START, Cut, Marks, in_order, split
+from flask_mailtrack.syntax import browser_url
 from tests.outgoing.rewriting.html5_oracle import ADDED, assert_invariants, refuse
 from tests.outgoing.rewriting.html5_oracle import links as html5_links
 

@@ -9,7 +9,7 @@ import pytest
 from cpu_time import cpu_seconds
 
 from flask_mailtrack.outgoing.rewriting.scan import ScannedHtml, scan
-from flask_mailtrack.outgoing.rewriting.syntax import browser_url, decode, opts_out
+from flask_mailtrack.syntax import browser_url, decode, opts_out
 from tests.outgoing.rewriting.html5_oracle import links as html5_links
 
 SEEN = {

@@ -333,7 +333,7 @@ def stretches(text: str, start: int = 0, end: int | None = None, *, hidden: bool
         if position < token.start():
             yield Stretch(position, token.start())
         if token["comment"]:
-            inside, position = _comment(text, token.end(), end)
+            inside, position = comment_span(text, token.end(), end)
             condition = None if hidden else CONDITION.match(text, token.end(), inside)
             if condition:
                 yield from stretches(text, condition.end(), inside, hidden=True)
@@ -356,7 +356,7 @@ def stretches(text: str, start: int = 0, end: int | None = None, *, hidden: bool
         yield Stretch(position, end)
 
 
-def _comment(text: str, inside: int, end: int) -> tuple[int, int]:
+def comment_span(text: str, inside: int, end: int) -> tuple[int, int]:
     """Return where the inside of a comment ends, and where the comment ends."""
     if text.startswith((">", "->"), inside, end):
         return inside, text.index(">", inside) + 1
