@@ -31,7 +31,7 @@ from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_
 from .reporting.reports import Reports
 from .reporting.selection import Moment
 from .reporting.stats import Stats, inactive
-from .state import State, build, check_order, known_state, shown_to_readers, stand_aside, state_of
+from .state import State, build, check_order, known_state, shown_online, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health
 from .storage.people.people import Erased
 from .storage.tables.host_columns import Fill, check
@@ -126,7 +126,7 @@ class Mailtrack:
         recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
         pages, in_use = Pages(app, settings, shown_to_readers(state)), state.administration.in_use
         hosts = OwnHosts(state.signer, in_use, settings.ask_secret)
-        serve(app, settings, recorder, pages, hosts, in_use)
+        serve(app, settings, recorder, pages, hosts, shown_online(state), in_use)
         install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())

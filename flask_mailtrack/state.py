@@ -19,6 +19,7 @@ from .administration.administration import Administration
 from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
+from .incoming.online import Online
 from .models import Models
 from .networks import Networks
 from .outgoing.delivery import Ledger
@@ -282,6 +283,11 @@ def shown_to_readers(state: State) -> OptOuts:
     """Return the opt-outs for the pages. They wait for no other machine."""
     pending = PendingChoices(state.journals[1], state.stream, apart=True)
     return OptOuts(state.database, state.signer, pending, refused=Refused(state.database))
+
+
+def shown_online(state: State) -> Online:
+    """Return what shows mails in a browser."""
+    return Online(state.settings, state.signer, state.database, state.office.preparer.operator.base_url)
 
 
 def _networks(settings: Settings) -> Networks:

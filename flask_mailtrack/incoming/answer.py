@@ -66,6 +66,11 @@ def page(html: str, status: int, language: str) -> Reply:
     return content(html.encode(), status, "text/html; charset=utf-8", *_PAGE_HEADERS, ("Content-Language", language))
 
 
+def apart(html: str, *headers: tuple[str, str]) -> Reply:
+    """Return HTML of somebody else's, under *headers* that say what it may do."""
+    return content(html.encode("utf-8", "replace"), 200, "text/html; charset=utf-8", *headers)
+
+
 def file(path: Path) -> Reply:
     """Return a small file that clients may keep for an hour."""
     mimetype = mimetypes.guess_type(path.name)[0] or "application/octet-stream"

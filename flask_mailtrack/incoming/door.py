@@ -32,6 +32,7 @@ from flask_mailtrack.storage.tables.domains import DomainsInUse
 from . import answer
 from .answer import Reply, kept
 from .hits import Recorder
+from .online import Online
 from .pages import Pages
 from .views import OwnHosts, Views, create_blueprint, exempt_from_csrf
 
@@ -200,10 +201,16 @@ class Door:
 
 
 def serve(
-    app: Flask, settings: Settings, recorder: Recorder, pages: Pages, hosts: OwnHosts, in_use: DomainsInUse
+    app: Flask,
+    settings: Settings,
+    recorder: Recorder,
+    pages: Pages,
+    hosts: OwnHosts,
+    online: Online,
+    in_use: DomainsInUse,
 ) -> None:
     """Let *app* answer readers: by the front door, or else by the routes of the blueprint."""
-    views, deep_links = Views(recorder, pages, hosts), DeepLinks(settings, in_use)
+    views, deep_links = Views(recorder, pages, hosts, online), DeepLinks(settings, in_use)
     # The routes are there with the door, too, for url_for and flask routes.
     blueprint = create_blueprint(settings, views)
     app.register_blueprint(blueprint)

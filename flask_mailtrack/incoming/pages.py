@@ -122,6 +122,8 @@ class Statement:
     """The mode of both. Of several modes in the configuration, the one that keeps most is named."""
     ip: str
     user_agent: str
+    bodies: bool
+    """Whether the text of mails is kept."""
     days: Mapping[str, float]
     """The days for which ``events`` and ``messages`` are kept; a missing one has no fixed period."""
 
@@ -135,6 +137,7 @@ def statement(settings: Settings, standing: Standing) -> Statement:
         mode=next(mode for mode in _BY_WHAT_THEY_TELL if mode in modes),
         ip=_IP[settings.ip],
         user_agent=_USER_AGENT[settings.user_agent],
+        bodies=settings.keep_bodies,
         days=getattr(settings, "keep_days", {}),
     )
 

@@ -36,10 +36,11 @@ from flask_mailtrack.privacy import bare_ip
 from flask_mailtrack.storage.tables.domains import DomainsInUse
 from flask_mailtrack.tokens import Signer, Token
 
-from . import answer
+from . import answer, online
 from .answer import Reply
 from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
+from .online import Online
 from .pages import NAME, PackageBlueprint, Pages
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
@@ -234,10 +235,12 @@ class Views:
     :param recorder: records the hits of readers.
     :param pages: renders the pages.
     :param hosts: answers the questions about host names.
+    :param online: shows mails in a browser.
     """
 
-    def __init__(self, recorder: Recorder, pages: Pages, hosts: OwnHosts) -> None:
+    def __init__(self, recorder: Recorder, pages: Pages, hosts: OwnHosts, online: Online) -> None:
         self._hosts = hosts
+        self._online = online
         self._refusals = Refusals()
         self._recorder = recorder
         self._pages = pages
@@ -250,6 +253,7 @@ class Views:
             PATHS[Kind.HONEYPOT]: (self.honeypot, READ),
             PATHS[Kind.UNSUBSCRIBE]: (self.unsubscribe, WRITE),
             PATHS[Kind.PREFERENCES]: (self.preferences, WRITE),
+            PATHS[Kind.ONLINE]: (self.online, READ),
             DOMAIN_PATH: (self.domain, READ),
         }
         """View and methods, by the path segment behind the prefix."""
@@ -289,6 +293,24 @@ class Views:
         except Exception:
             log.exception("a hit on the honeypot was not recorded")
         return _NOTHING
+
+    def online(self, environ: Mapping[str, Any], path: str) -> Reply:
+        """The mail in a browser. Nothing is recorded. Without the database, or the body, the page says so."""
+        away = False
+        try:
+            if (written := self._online.page(self._recorder.token(Kind.ONLINE, path))) is not None:
+                return answer.apart(written, *online.HEADERS)
+        except TokenError as error:
+            return self._bad_link("online", environ, error)
+        except Exception:
+            log.warning("a mail cannot be shown now", exc_info=True)
+            away = True
+
+        def shown() -> Reply:
+            words = self._pages.speech(environ)
+            return answer.page(self._pages.plain("online.html", words, away=away), 503 if away else 404, words.tag)
+
+        return self._pages.inside("online", environ, shown)
 
     def unsubscribe(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The unsubscribe page. GET shows the page, and only POST unsubscribes, at once."""
