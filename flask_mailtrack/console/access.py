@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -42,6 +43,14 @@ class Viewer:
         return permission in self.permissions and "view" in self.permissions
 
 
+def _ended(answer: Any) -> str:
+    """End a coroutine that nobody waits for, and return its kind."""
+    close = getattr(answer, "close", None)
+    if callable(close):
+        close()
+    return type(answer).__name__
+
+
 NOBODY = Viewer(())
 Access = Callable[[], "Viewer | Collection[str] | Response"]
 
@@ -64,6 +73,8 @@ class Gate:
             return self._closed("has no access function")
         try:
             answer: Any = self._access()
+            if inspect.isawaitable(answer):
+                return self._closed(f"cannot wait for the access function, which is async ({_ended(answer)})")
             if isinstance(answer, Response):
                 return answer
             if isinstance(answer, set | frozenset | list | tuple):
@@ -71,6 +82,8 @@ class Gate:
             if not isinstance(answer, Viewer):
                 return self._closed(f"does not understand {type(answer).__name__!r} from the access function")
             scope: Any = self._scope() if self._scope else None
+            if inspect.isawaitable(scope):
+                return self._closed(f"cannot wait for the scope function, which is async ({_ended(scope)})")
         except Exception:
             return self._closed("cannot ask who looks: a function of the app fails", failed=True)
         if scope is not None and not isinstance(scope, Scope):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, abort, current_app, g, request
 from flask import Response as FlaskResponse
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.wrappers import Response
 
 from flask_mailtrack.errors import ReportError
@@ -29,7 +30,13 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.console")
 _PAGES = (overview, campaigns, messages, people, unsubscribes, suppressions, domains, settings, inside)
 ROUTES: tuple[Route, ...] = tuple(route for page in _PAGES for route in page.ROUTES)
 """Every page of the console, with the permission that it needs."""
-_NEEDS = {route.name: route.needs for route in ROUTES} | {"static": "view"}
+_PLAIN_PAGES = {route.name: route.rule for route in ROUTES if "GET" in route.methods and "<" not in route.rule}
+_STATIC = Path(__file__).parents[1] / "static"
+_FILES = {"console.css": "text/css", "console.js": "text/javascript"}
+_CLOSED = "closed"
+_NEEDS = {route.name: route.needs for route in ROUTES} | {"static": "view", _CLOSED: "view"}
+_READS = ("GET", "HEAD", "OPTIONS")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -77,6 +84,7 @@ class Console(Blueprint):
     :param logo: the URL of a picture of the host's own, 28 pixels high.
     :param stylesheet: the URL of a style sheet of the host's own, which is loaded last. The sheet may set
         ``--mt-accent`` and ``--mt-font``.
+    :param host: for an app with ``host_matching``: the host name under which the console is reached.
     """
 
     def __init__(
@@ -87,20 +95,34 @@ class Console(Blueprint):
         name: str = "Mail",
         logo: str = "",
         stylesheet: str = "",
+        host: str = "",
     ) -> None:
-        super().__init__(
-            NAME, "flask_mailtrack", template_folder="templates", static_folder="static", static_url_path="/static"
-        )
+        super().__init__(NAME, "flask_mailtrack", template_folder="templates")
+        self._host = {"host": host} if host else {}
         self._gate = Gate(access, scope)
         self._brand = Brand(name, logo, stylesheet)
         self.before_request(self._enter)
         self.after_request(_sealed)
         self.register_error_handler(HTTPException, _refused)
+        for code in default_exceptions:  # else a handler of the host for one code would come before ours
+            self.register_error_handler(code, _refused)
         for route in ROUTES:
-            self.add_url_rule(route.rule, route.name, _guarded(route), methods=route.methods)
+            self._add(route.rule, route.name, _guarded(route), route.methods)
+        self._add("/static/<path:filename>", "static", _static, ("GET",))
+        # A rule that is not there answers 404. So must one with another method, or the console gives itself away.
+        rules = {(route.rule, method) for route in ROUTES for method in route.methods}
+        for rule in sorted({route.rule for route in ROUTES} | {"/static/<path:filename>"}):
+            self._add(rule, _CLOSED, _closed, [each for each in _METHODS if (rule, each) not in rules])
+
+    def _add(self, rule: str, name: str, view: Callable[..., ResponseReturnValue], methods: Sequence[str]) -> None:
+        # Without redirects for slashes, which would tell of a page to those who may not see it.
+        given: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False} | self._host
+        self.add_url_rule(rule, name, view, methods=methods, **given)
 
     def _enter(self) -> ResponseReturnValue | None:
         """Let nobody in whom the host does not know, and nobody change anything by another site's form."""
+        # The host may have a context that outlives requests, with the desk of whoever came before.
+        g.pop("mailtrack_desk", None)
         entry = self._gate.ask()
         if isinstance(entry, Response):
             return entry
@@ -112,19 +134,51 @@ class Console(Blueprint):
         speech = reader_words("babel" in current_app.extensions, request.headers.get("Accept-Language", ""))
         reports = state.reports if scope is None else state.reports.within(scope)
         g.mailtrack_desk = desk = Desk(viewer, state, reports, scope, speech, self._brand)
-        if request.method == "POST":
+        if request.method not in _READS and name != _CLOSED:
             sent = request.form.get(FIELD, "")
-            if from_elsewhere(request.headers, request.host_url) or not desk.forms.fits(sent, name, viewer.name):
+            if from_elsewhere(request.headers, request.headers.get("Host", "")) or not desk.forms.fits(
+                sent, name, viewer.name
+            ):
                 abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
         return None
 
 
 def _refused(error: HTTPException) -> ResponseReturnValue:
-    """Say in words why there is no page. Who may not look learns nothing from it."""
+    """Say in words why there is no page. Who may not look gets the host's own answer, and so learns nothing."""
     desk: Desk | None = g.get("mailtrack_desk")
     if desk is None or error.response is not None:
-        return error
-    return desk.page("error.html", status=error.code or 500, error=error)
+        return _of_host(error)
+    return desk.page("error.html", status=error.code or 500, error=error, back=_page_of_form())
+
+
+def _of_host(error: HTTPException) -> ResponseReturnValue:
+    """Return what the host answers to an error outside the console."""
+    for code in (error.code, None):
+        handlers = current_app.error_handler_spec[None].get(code, {})
+        for kind in type(error).__mro__:
+            if kind in handlers:
+                answer: ResponseReturnValue = current_app.ensure_sync(handlers[kind])(error)
+                return answer
+    return error
+
+
+def _page_of_form() -> str:
+    """Return the page whose form was refused; the overview, if that is not known."""
+    name = (request.endpoint or "").rpartition(".")[2]
+    page = next((each for each in (name, name.partition("_")[0]) if each in _PLAIN_PAGES), "overview")
+    return page if request.method != "GET" else "overview"
+
+
+def _static(filename: str) -> ResponseReturnValue:
+    """Send a style sheet or a script of the package."""
+    if filename not in _FILES:
+        abort(404)
+    return current_app.response_class((_STATIC / filename).read_bytes(), mimetype=_FILES[filename])
+
+
+def _closed(**values: Any) -> ResponseReturnValue:
+    """Answer that there is no such form."""
+    abort(405)
 
 
 def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:
@@ -146,7 +200,9 @@ def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:
 
 
 def _sealed(response: FlaskResponse) -> FlaskResponse:
-    """Return the answer with headers that stay."""
+    """Return the answer with headers that stay. An answer of the host, such as to strangers, is the host's own."""
+    if "mailtrack_desk" not in g:
+        return response
     sealed: Any = response if isinstance(response, SealedResponse) else SealedResponse.force_type(response)
     sealed.direct_passthrough = response.direct_passthrough
     return sealed  # type: ignore[no-any-return]

@@ -117,7 +117,7 @@ class Desk:
         here = (request.endpoint or "").rpartition(".")[2].partition("_")[0]
         here = _ONE_OF.get(here, here)
         for title, pages in NAVIGATION:
-            if shown := [(page, name, page == here) for page, name in pages if f"{NAME}.{page}" in views]:
+            if shown := [(page, name, page == here) for page, name in pages if f"{request.blueprint}.{page}" in views]:
                 yield title, shown
 
     def may(self, permission: str) -> bool:
@@ -145,7 +145,7 @@ class Desk:
 
     def url(self, page: str, **values: Any) -> str:
         """Return the address of a page of the console."""
-        return url_for(f"{NAME}.{page}", **values)
+        return url_for(f".{page}", **values)
 
     def here(self, **changes: str | None) -> str:
         """Return the address of this page, but for some changes of the look."""

@@ -1,0 +1,119 @@
+"""Forms: what a POST must carry, with and without a CSRF token of the host, and behind any proxy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import MakeSite, Site
+from console_visitor import ALL, Visitor, words
+from flask_seasurf import SeaSurf
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.datastructures import Headers
+
+from flask_mailtrack.console.forms import HOURS, FormTokens, from_elsewhere
+
+OURS, THEIRS = "https://ops.example.com", "https://evil.example"
+
+
+def test_a_token_is_for_one_route_viewer_app_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody has seen in one form opens no other, for nobody else, in no other app, and not tomorrow."""
+    tokens = FormTokens(["new secret", "old secret"], "app")
+    token = str(tokens._serializer.dumps(["settings_save", "mara"]))
+    assert tokens.fits(token, "settings_save", "mara")
+    assert not tokens.fits(token, "settings_pause", "mara")
+    assert not tokens.fits(token, "settings_save", "tess")
+    assert not FormTokens(["new secret"], "other").fits(token, "settings_save", "mara")
+    assert FormTokens(["newest", "new secret"], "app").fits(token, "settings_save", "mara")  # a rotation closes no form
+    assert not FormTokens(["another"], "app").fits(token, "settings_save", "mara")
+    for wrong in ("", "x", f"{token}x", token[:-1], "é", "a.b.c", "\0"):
+        assert not tokens.fits(wrong, "settings_save", "mara")
+    monkeypatch.setattr("itsdangerous.timed.TimestampSigner.get_timestamp", lambda signer: 0)
+    early = str(tokens._serializer.dumps(["settings_save", "mara"]))
+    monkeypatch.setattr("itsdangerous.timed.TimestampSigner.get_timestamp", lambda signer: HOURS * 3600 + 1)
+    assert not tokens.fits(early, "settings_save", "mara")
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "refused"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, "ops.example.com", False),
+        ({"Sec-Fetch-Site": "none"}, "ops.example.com", False),
+        ({"Sec-Fetch-Site": "same-site"}, "ops.example.com", True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": OURS}, "ops.example.com", True),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": THEIRS}, "10.0.0.1:8000", False),
+        ({"Origin": OURS}, "ops.example.com", False),
+        ({"Origin": THEIRS}, "ops.example.com", True),
+        ({}, "ops.example.com", False),
+        ({"Origin": OURS}, "OPS.example.com:8080", False),  # TLS ends at a proxy that hides it
+        ({"Origin": OURS}, "127.0.0.1:8000", False),  # a proxy that does not pass the host
+        ({"Origin": OURS}, "backend:8000", False),
+        ({"Origin": OURS}, "[::1]:8000", False),
+        ({"Origin": OURS}, "inner.example.net", True),
+        ({"Origin": OURS, "X-Forwarded-Host": "cdn.example, ops.example.com"}, "inner.example.net", False),
+        ({"Origin": "null"}, "ops.example.com", False),
+        ({"Origin": "http://[broken"}, "ops.example.com", False),
+    ],
+)
+def test_a_browser_tells_of_another_site(headers: dict[str, str], host: str, refused: bool) -> None:
+    """A form of another site is refused if the browser says so, and no operator is locked out by a proxy."""
+    assert from_elsewhere(Headers(headers), host) is refused
+
+
+def test_a_form_without_the_right_token_changes_nothing_and_leads_back(site: Site) -> None:
+    """The answer says what to do, and leads to the page of the form."""
+    seen = Visitor(site, name="mara")
+    form = seen.fields("/settings", "/settings") | {"clicks": "off"}
+    other = seen.fields("/settings", "/pause")["form_token"]
+    for forged in (form | {"form_token": ""}, form | {"form_token": other}):
+        answer = seen.client.post(form["@action"], data=forged)
+        assert answer.status_code == 400
+        assert "This form is too old, or was sent from another place." in words(answer.text)
+        assert '<a class="btn main" href="/mt/settings">' in answer.text
+    seen.name = "tess"
+    assert seen.client.post(form["@action"], data=form).status_code == 400
+    seen.name = "mara"
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": THEIRS, "Host": "ops.example.com"}):
+        assert seen.client.post(form["@action"], data=form, headers=headers).status_code == 400
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        if method != "GET":
+            assert seen.client.open(form["@action"], method=method, data=form).status_code == 405
+    assert not site.mailtrack.settings.history()
+    assert seen.client.post(form["@action"], data=form, headers={"Origin": OURS}).status_code == 303
+
+
+def test_the_hosts_limit_of_bodies_holds(make_site: MakeSite) -> None:
+    """A body over MAX_CONTENT_LENGTH is not read, and the page says that it did not work."""
+    seen = Visitor(make_site(MAX_CONTENT_LENGTH=10_000))
+    form = seen.fields("/settings", "/settings") | {"x": "y" * 10_000}
+    answer = seen.client.post(form["@action"], data=form)
+    assert answer.status_code == 413
+    assert "That did not work" in answer.text
+
+
+@pytest.mark.parametrize(("protect", "field"), [(CSRFProtect, "csrf_token"), (SeaSurf, "_csrf_token")])
+@pytest.mark.parametrize("https", [False, True])
+def test_the_hosts_own_protection_is_served(make_site: MakeSite, protect: Any, field: str, https: bool) -> None:
+    """A form carries the host's token beside ours, so that the host lets the form through, and no other."""
+    site = make_site(CSRF_DISABLE=False)
+    protect(site.app)
+    seen = Visitor(site)
+    base = {"base_url": "https://localhost" if https else "http://localhost"}
+    seen.get = lambda path, **more: seen.client.get(f"/mt{path}", **base).text  # type: ignore[method-assign]
+    form = {name: value for name, value in seen.fields("/settings", "/settings").items() if name != "opens"}
+    headers = {"Referer": "https://localhost/mt/settings"}
+    action = form["@action"]
+    without = {name: value for name, value in form.items() if name != field}
+    assert seen.client.post(action, data=without, headers=headers, **base).status_code in (400, 403)
+    assert seen.client.post(action, data=form | {"form_token": ""}, headers=headers, **base).status_code == 400
+    assert seen.client.post(action, data=form, headers=headers, **base).status_code == 303
+    assert site.mailtrack.settings.get("opens") is False
+
+
+def test_a_host_without_sessions_needs_none(site: Site) -> None:
+    """No cookie is set by any page or form of the console."""
+    seen = Visitor(site, ALL)
+    for path in ("/", "/settings", "/domains"):
+        assert "Set-Cookie" not in seen.client.get(f"/mt{path}").headers
+    form = seen.fields("/settings", "/settings")
+    assert "Set-Cookie" not in seen.client.post(form["@action"], data=form).headers
