@@ -8,24 +8,44 @@ the time at which something happened stay, too: the first event of an older mail
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, exists, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 
+from flask_mailtrack.columns import key_of
 from flask_mailtrack.events import SentMessage, Status, now
-from flask_mailtrack.figures import COUNTED, slot_of
+from flask_mailtrack.figures import COUNTED, SLOTS_A_DAY, slot_of
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.tokens import Signer
 
 from .cohorts import CohortKey, Cohorts, provider_domain
-from .database import MYSQL, Database
-from .rollup import Rollup
+from .database import MYSQL, Database, chunked
+from .rollup import Rollup, columns_of, insert_or_add
 from .touched import OF_MESSAGE, event_query, seen_of, sent_of
 
 _MESSAGES = 2_000
+_FINER = ("finer_figure", "finer_breakdown")
+"""Other names for two tables that are read and written in one statement."""
 
 
 class Rebuild:
@@ -58,7 +78,10 @@ class Rebuild:
         self._assign()
         with self._database.transaction() as connection, self._held(connection):
             self._clear(connection)
-            return sum(self._sum(connection, cohort, progress) for cohort in self._every(connection))
+            cohorts = self._every(connection)
+            done = sum(self._sum(connection, cohort, progress) for cohort in cohorts)
+            self._widen(connection, cohorts)
+            return done
 
     def _assign(self) -> None:
         """Give messages from before there were sums their cohorts, in short transactions that also count them.
@@ -105,6 +128,8 @@ class Rebuild:
         else:  # a lock on a table does not end with its transaction
             read = [self._name(connection, t) for t in (database.message, database.event, database.cohort)]
             locks = [*(f"{name} WRITE" for name in changed), *(f"{name} READ" for name in read)]
+            # For MySQL, another name is another table, with a lock of its own.
+            locks += [f"{name} AS {other} READ" for name, other in zip(changed[1:], _FINER, strict=True)]
             connection.exec_driver_sql(f"LOCK TABLES {', '.join(locks)}")
             try:
                 yield
@@ -121,12 +146,15 @@ class Rebuild:
 
     def _clear(self, connection: Connection) -> None:
         for table in (self._database.figure, self._database.breakdown):
-            recent = [table.c.basis == "sent", table.c.slot >= slot_of(self._since)] if self._since else []
-            connection.execute(delete(table).where(*recent))
+            connection.execute(delete(table).where(*self._of_late(table)))
         message, early = self._database.message, self._database.early_event
         recent = [message.c.created_at >= self._since] if self._since else []
         there = exists().where(message.c.id == early.c.message_id, message.c.cohort_id.is_not(None), *recent)
         connection.execute(delete(early).where(there))
+
+    def _of_late(self, table: Any) -> list[ColumnElement[bool]]:
+        """Return which sums are made anew; all, if nothing can be purged."""
+        return [table.c.basis == "sent", table.c.slot >= slot_of(self._since)] if self._since else []
 
     def _every(self, connection: Connection) -> list[CohortKey]:
         table = self._database.cohort
@@ -140,8 +168,43 @@ class Rebuild:
             self._count(connection, rollup, rows)
             done += len(rows)
             progress(len(rows))
-        rollup.write(self._database, connection, lambda _: cohort.wider(), by_sent_alone=self._since is not None)
+        rollup.write_finest(self._database, connection, by_sent_alone=self._since is not None)
         return done
+
+    def _widen(self, connection: Connection, cohorts: Sequence[CohortKey]) -> None:
+        """Add the finest sums up to those of days, and both to those of wider cohorts.
+
+        In the database: there are ten times as many of these, and nothing has to be looked at for them but sums.
+        """
+        for table, other in zip((self._database.figure, self._database.breakdown), _FINER, strict=True):
+            of = table.alias(other)
+            # No parameters: PostgreSQL would take the one to group by for another one.
+            day = of.c.slot - of.c.slot % literal_column(str(SLOTS_A_DAY), Integer)
+            bases = ["sent", "happened"] if table is self._database.figure else ["sent"]
+            mine = (of.c.span == "quarter", of.c.basis.in_(bases))
+            self._add(connection, table, of, {"span": literal("day"), "slot": day}, *mine)
+            within: defaultdict[CohortKey, list[uuid.UUID]] = defaultdict(list)
+            for cohort in cohorts:
+                for wider in cohort.wider() if table is self._database.figure else cohort.wider()[-1:]:
+                    within[wider].append(cohort.id)
+            told = of.c.dimension != "link" if table is self._database.breakdown else true()
+            for wider, ids in within.items():
+                for some in chunked(ids):
+                    about = {"cohort_id": literal(wider.id, of.c.cohort_id.type)}
+                    self._add(connection, table, of, about, of.c.cohort_id.in_(some), told)
+
+    def _add(
+        self, connection: Connection, table: Table, of: Any, others: Mapping[str, Any], *mine: ColumnElement[bool]
+    ) -> None:
+        """Add up the sums of which *mine* is true, in groups by their keys, of which *others* are in place."""
+        keys, names = key_of(table), columns_of(self._database, table)
+        values = {name: others.get(name, of.c[name]) for name in keys}
+        values |= {name: func.sum(of.c[name]) for name in names if name not in keys}
+        if "first_at" in values:
+            values |= {"first_at": func.min(of.c.first_at), "last_at": func.max(of.c.last_at)}
+        query = select(*(values[name].label(name) for name in names)).where(*mine, *self._of_late(of))
+        query = query.group_by(*(values[name] for name in keys if not isinstance(values[name], BindParameter)))
+        connection.execute(insert_or_add(connection.dialect.name, table).from_select(names, query))
 
     def _count(self, connection: Connection, rollup: Rollup, rows: Sequence[Any]) -> None:
         mine: dict[uuid.UUID, list[Any]] = {row.id: [] for row in rows}

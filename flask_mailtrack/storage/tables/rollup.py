@@ -113,6 +113,10 @@ def who(verdict: str, provider: str) -> str:
     return UNKNOWN if verdict == Verdict.UNKNOWN else MACHINE
 
 
+_Row = tuple[Any, ...]
+_Spans = Callable[[int, "int | None"], Iterable[tuple[str, str, int]]]
+
+
 class _Cell:
     """The sums over the messages of one cohort, made in the same quarter hour, with the same status and domain.
 
@@ -199,33 +203,44 @@ class Rollup:
         database: Database,
         connection: Connection,
         wider: Callable[[uuid.UUID], Sequence[CohortKey]],
-        by_sent_alone: bool = False,
     ) -> None:
         """Change the sums in the tables.
 
         :param wider: returns the other cohorts to which the messages of one belong.
-        :param by_sent_alone: leave the sums by the time at which something happened as they are.
         """
         scopes = {key[0]: (key[0], *(each.id for each in wider(key[0]))) for key in self._cells}
-        for table, rows, names in (
-            (database.figure, self._figure_rows(scopes), (*_FIGURE_KEY, *FIGURES, *_ENDS)),
-            (database.breakdown, self._share_rows(scopes), (*_SHARE_KEY, *SHARES)),
-        ):
-            wanted = [row for row in rows if row[_BASIS] == "sent" or not by_sent_alone]
-            for some in batched(wanted, _ROWS):
+        self._add_up(
+            database, connection, self._figure_rows(scopes, _spans), self._share_rows(scopes, _spans_of_shares)
+        )
+
+    def write_finest(self, database: Database, connection: Connection, by_sent_alone: bool) -> None:
+        """Change the sums of which all others are made: of the narrowest cohorts, by the shortest spans.
+
+        :param by_sent_alone: leave the sums by the time at which something happened as they are.
+        """
+        scopes = {key[0]: (key[0],) for key in self._cells}
+        figures, shares = self._figure_rows(scopes, _quarters), self._share_rows(scopes, _finest_of_shares)
+        if by_sent_alone:
+            figures, shares = ((row for row in rows if row[_BASIS] == "sent") for rows in (figures, shares))
+        self._add_up(database, connection, figures, shares)
+
+    @staticmethod
+    def _add_up(database: Database, connection: Connection, figures: Iterable[_Row], shares: Iterable[_Row]) -> None:
+        for table, rows in ((database.figure, figures), (database.breakdown, shares)):
+            for some in batched(rows, _ROWS):
                 width = len(key_of(table))
                 # In the order of their keys: two drainers that take locks in the same order cannot deadlock.
                 ordered = sorted(some, key=lambda row: (row[0].int, *row[1:width]))
-                database.insert(connection, _insert_or_add, table, names, ordered)
+                database.insert(connection, insert_or_add, table, columns_of(database, table), ordered)
 
-    def _figure_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[tuple[Any, ...]]:
+    def _figure_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]], spans: _Spans) -> Iterator[_Row]:
         sums: dict[tuple[Any, ...], list[int]] = {}
         moments: dict[tuple[Any, ...], tuple[datetime, datetime]] = {}
         for (cohort, made, status, _), cell in self._cells.items():
             for at, values in cell.figures.items():
                 if not any(values):
                     continue
-                for scope, (basis, span, first) in product(scopes[cohort], _spans(made, at)):
+                for scope, (basis, span, first) in product(scopes[cohort], spans(made, at)):
                     key = (scope, basis, span, first, status)
                     _add(sums, key, values)
                     if at is None:
@@ -234,15 +249,14 @@ class Rollup:
         for key, total in sums.items():
             yield (*key, *total, *moments.get(key, (None, None)))
 
-    def _share_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[tuple[Any, ...]]:
+    def _share_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]], spans: _Spans) -> Iterator[_Row]:
         sums: dict[tuple[Any, ...], list[int]] = {}
         for (cohort, made, _, domain), cell in self._cells.items():
-            mail, *_, every = scopes[cohort]
+            mail, *others = scopes[cohort]
             for (at, dimension, kind, value), shares in _by_dimension(cell, domain).items():
-                where = (mail,) if dimension == "link" else (mail, every)
-                for scope, (basis, span, first) in product(where, _spans(made, at)):
-                    if (basis, span) != ("happened", "quarter"):
-                        _add(sums, (scope, basis, dimension, kind, span, first, value), shares)
+                where = (mail,) if dimension == "link" else (mail, *others[-1:])
+                for scope, (basis, span, first) in product(where, spans(made, at)):
+                    _add(sums, (scope, basis, dimension, kind, span, first, value), shares)
         for key, total in sums.items():
             if any(total):
                 yield (*key, *total)
@@ -270,6 +284,23 @@ def _spans(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
             yield basis, "day", number - number % SLOTS_A_DAY
 
 
+def _spans_of_shares(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
+    return (found for found in _spans(made, at) if found[:2] != ("happened", "quarter"))
+
+
+def _quarters(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
+    return (found for found in _spans(made, at) if found[1] == "quarter")
+
+
+def _finest_of_shares(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
+    return (found for found in _spans(made, at) if found[:2] in (("sent", "quarter"), ("happened", "day")))
+
+
+def columns_of(database: Database, table: Table) -> tuple[str, ...]:
+    """Return the columns of a table of sums: the key, the sums, and maybe the first and last moment."""
+    return (*_FIGURE_KEY, *FIGURES, *_ENDS) if table is database.figure else (*_SHARE_KEY, *SHARES)
+
+
 def firsts_of(events: Iterable[Seen]) -> Firsts:
     """Return the first of *events*, all of one message, by each audience."""
     found: Firsts = {}
@@ -289,7 +320,7 @@ def _when(seen: Seen) -> tuple[datetime, uuid.UUID]:
 
 
 @cache
-def _insert_or_add(dialect: str, table: Table) -> Any:
+def insert_or_add(dialect: str, table: Table) -> Any:
     """Return a statement that inserts sums, and adds them to those whose keys are there."""
     adding: Any = {"postgresql": postgresql, "sqlite": sqlite}.get(dialect, mysql).insert(table)
     new = adding.inserted if dialect in MYSQL else adding.excluded
