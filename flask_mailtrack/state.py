@@ -85,7 +85,8 @@ class State:
 
     def health(self) -> Health:
         """Return the health of the journal and the drain. Never raises, and never waits for the database."""
-        return health(self.drain, self.journals, self.signatures, self.database, self.administration.snapshots)
+        snapshots, keep_days = self.administration.snapshots, self.settings.keep_days
+        return health(self.drain, self.journals, self.signatures, self.database, snapshots, keep_days)
 
     @property
     def reports(self) -> Reports:

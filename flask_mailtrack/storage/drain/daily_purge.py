@@ -65,7 +65,9 @@ class DailyPurge:
         self._lease = WorkLease(database, "purge", DAILY, LEASE)
         self._behind = behind
         self._pause = pause
+        self._keep_days = keep_days
         self._due = now()
+        self._told = False
         self._since = 0.0
 
     def run(self) -> bool:
@@ -73,7 +75,10 @@ class DailyPurge:
 
         :raises SQLAlchemyError: the database could not do it now; what was deleted stays deleted.
         """
-        if now() < self._due or self._behind():
+        if now() < self._due:
+            return False
+        if self._behind():
+            self._tell()
             return False
         if (due := self._lease.due_at()) > now():
             self._due = due
@@ -90,10 +95,17 @@ class DailyPurge:
             return False
         if not self._lease.finish():
             return False
+        self._told = False
         if any(gone.values()):
             told = " and ".join(f"{rows} {table}" for table, rows in gone.items())
             log.info("%s were deleted, as MAILTRACK_KEEP_DAYS says", told)
         return True
+
+    def _tell(self) -> None:
+        """Say once that nothing is deleted: what the host has promised its readers is not kept meanwhile."""
+        if self._keep_days and not self._told and now() - self._due > DAILY:
+            log.warning("nothing was deleted for a day, as MAILTRACK_KEEP_DAYS says: the drain fails, or is behind")
+            self._told = True
 
     def _between(self) -> None:
         # As long as the transaction took, the database is others': a drain that waits for SQLite's lock gets it.

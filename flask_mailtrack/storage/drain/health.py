@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from flask_mailtrack.storage.tables.snapshot import Snapshot
 from .drain import Drain
 
 OLD_SECONDS = 300
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,20 @@ def health(
     signatures: Signatures,
     database: Database | None = None,
     snapshots: Sequence[Snapshot[Any]] = (),
+    keep_days: Mapping[str, float] | None = None,
 ) -> Health:
     """Return the health. Reads directories only, and asks Redis, if it is used, for 0.1 s at most. Never raises.
 
     :param database: only its file is looked at, and no question is asked.
     :param snapshots: of the operators' decisions; the health says whether the last reading of each succeeded.
+    :param keep_days: what is purged after how long; while the drain fails, nothing is.
     """
     waiting, runs = drain.waiting(), drain.progress.read()
     unknown = (f"{place} holds rows, and nothing says of which app" for place in journals[0].doubtful)
     old = filter(None, (each.trouble() for each in snapshots))
     gone = [database.file.vanished] if database is not None and database.file.vanished else []
+    stuck = bool(keep_days and runs.error and 0 < runs.succeeded_at < time.time() - DAY_SECONDS)
+    kept = [f"nothing is deleted as MAILTRACK_KEEP_DAYS says while the drain fails ({runs.error})"] if stuck else []
     return Health(
         rows=waiting.rows,
         bytes=waiting.bytes,
@@ -84,5 +90,5 @@ def health(
         last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
         streamed=waiting.streamed,
         bad_signatures=signatures.read(),
-        problems=(*waiting.troubles, *unknown, *gone, *old),
+        problems=(*waiting.troubles, *unknown, *gone, *old, *kept),
     )

@@ -127,12 +127,16 @@ class Retention:
             self._delete(event, event.c.message_id, [*conditions, event.c.occurred_at < before], lambda rows: None)
             return
         conditions.append(or_(*(event.c[name] != "" for name in PERSONAL)))
+        last = uuid.UUID(int=0)
         while True:
+            # Continue where the last batch ended: what is cleared stays, and would be walked over again and again.
+            query = select(event.c.id, event.c.message_id).where(event.c.message_id >= last, *conditions)
             with self._database.transaction() as connection:
-                ids = connection.execute(select(event.c.id).where(*conditions).limit(_BATCH)).scalars().all()
-                if not ids:
+                rows = connection.execute(query.order_by(event.c.message_id).limit(_BATCH)).all()
+                if not rows:
                     return
-                connection.execute(update(event).where(event.c.id.in_(ids)).values(PERSONAL))
+                connection.execute(update(event).where(event.c.id.in_([row.id for row in rows])).values(PERSONAL))
+            last = rows[-1].message_id
             self._between()
 
     def _count(self, overdue: Overdue) -> int:

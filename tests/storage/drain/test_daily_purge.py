@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from conftest import MakeSite, Site
 from sqlalchemy.exc import OperationalError
 
 from flask_mailtrack.events import first_id, now
 from flask_mailtrack.storage.drain import chores
 from flask_mailtrack.storage.drain.daily_purge import DAILY, LEASE, LOOK_SECONDS, DailyPurge, daily, is_behind
-from flask_mailtrack.storage.journal.backlog import Waiting
+from flask_mailtrack.storage.journal.backlog import Runs, Waiting
 from flask_mailtrack.storage.tables import retention
 
 KEEP = {"events": 10, "messages": 30}
@@ -191,6 +192,56 @@ def test_a_database_that_goes_away(
     machine(site).run()
     assert left(site) == (0, 0)
     assert "8 messages were deleted" in caplog.text
+
+
+def test_a_drain_that_fails_for_a_day_is_told(site: Site, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is purged meanwhile, which was promised to readers: the log says so once, and after a purge again."""
+    busy = [True]
+    purge = machine(site, behind=lambda: busy[0])
+    for hours in (1, 22, 2, 24):
+        clock.moment += timedelta(hours=hours)
+        assert not purge.run()
+        assert len(caplog.records) == (hours in (2, 24))
+    assert "MAILTRACK_KEEP_DAYS" in caplog.text
+    busy[0] = False
+    assert purge.run()
+    busy[0] = True
+    clock.moment += 3 * DAILY
+    assert not purge.run()
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("days", "keep", "told"), [(2, KEEP, True), (0.5, KEEP, False), (2, {}, False)])
+def test_health_says_that_nothing_is_purged(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, days: float, keep: dict[str, int], told: bool
+) -> None:
+    """When the drain has failed for a day, where something was to be deleted."""
+    site = make_site(MAILTRACK_KEEP_DAYS=keep)
+    drain = site.mailtrack._state().drain
+    failed = Runs(succeeded_at=(now() - timedelta(days=days)).timestamp(), error="OperationalError")
+    monkeypatch.setattr(type(drain.progress), "read", lambda _: failed)
+    assert any("MAILTRACK_KEEP_DAYS" in each for each in site.mailtrack.health().problems) is told
+
+
+def test_what_is_cleared_is_not_read_again(make_site: MakeSite, clock: Clock) -> None:
+    """Where events are kept longer than mails, each step goes on where the last one ended, however many there are."""
+    site = make_site()
+    fill(site, 8)
+    for event in site.db.session.scalars(sa.select(site.mailtrack.models.Event)):
+        event.ip = "192.0.2.1"
+    site.db.session.commit()
+    begins: list[Any] = []
+
+    def look(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if statement.startswith("SELECT") and "user_agent !=" in statement:
+            begins.append(parameters[0])
+
+    engine = site.mailtrack._state().database.engine
+    sa.event.listen(engine, "before_cursor_execute", look)
+    assert machine(site, keep={"events": 90, "messages": 30}).run()
+    sa.event.remove(engine, "before_cursor_execute", look)
+    assert {row.ip for row in site.rows("Event")} == {""}
+    assert len(begins) == len(set(begins)) == 4
 
 
 def test_what_waits_for_a_message_in_vain_is_forgotten(database_url: str, make_site: MakeSite, clock: Clock) -> None:
