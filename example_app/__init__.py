@@ -6,7 +6,7 @@
 
 The first start makes ``instance/``: a signing key, and an SQLite database with four weeks of made-up mail.
 Delete that folder to start over. Nothing leaves this machine unless ``MAIL_SERVER`` is set: what is sent
-lands in the inbox at ``/inbox``.
+lands in the mailbox at ``/mailbox``.
 
 These environment variables are read:
 
@@ -15,7 +15,7 @@ These environment variables are read:
     from a request, for a mail is often sent where there is no request, and a Host header may be forged. So
     on another port, say that port here too; each page tells you if you forgot.
 ``MAIL_SERVER``, ``MAIL_PORT``, ``MAIL_USERNAME``, ``MAIL_PASSWORD``, ``MAIL_USE_TLS``, ``MAIL_DEFAULT_SENDER``
-    A real SMTP server. The inbox still keeps a copy.
+    A real SMTP server. The mailbox still keeps a copy.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import text
 
-from . import mailbox, words
+from . import words
 from .models import db, mail, mailtrack
-from .seed import seed
+from .seed import seed, send_some
 from .views import pages
 
 LISTS = {
@@ -60,10 +60,13 @@ def create_app(config: Mapping[str, Any] | None = None, *, instance_path: str | 
         with app.app_context():
             db.create_all()
             db.session.execute(text("PRAGMA journal_mode=WAL"))  # the live timeline reads while hits are written
-            seed(app.config["MAILTRACK_BASE_URL"])
-    app.register_blueprint(pages)
-    app.jinja_env.filters.update(words.FILTERS)
-    mailbox.install(app)
+            fresh = seed(app.config["MAILTRACK_BASE_URL"])
+        app.register_blueprint(pages)
+        # By force, because this shop runs without --debug. Yours should not: whoever gets there reads all mail.
+        app.register_blueprint(mailtrack.mailbox(force=True), url_prefix="/mailbox")
+        app.jinja_env.filters.update(words.FILTERS)
+        if fresh and app.config["MAIL_SUPPRESS_SEND"]:
+            send_some(app)
     return app
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from flask import Flask
 from sqlalchemy import func, select
 
 from flask_mailtrack.events import now
+from flask_mailtrack.testing import Reader
 
-from .models import db, mailtrack
+from . import compose
+from .models import db, mail, mailtrack
 
 FIRST = "ada alan barbara chen donald edsger frances grace hedy ida john katherine leslie margaret niklaus"
 LAST = "allen backus dijkstra hopper johnson knuth lamarr lamport liskov lovelace"
@@ -55,6 +59,25 @@ BROWSERS = (
 GMAIL = Program("Mozilla/5.0 (via ggpht.com GoogleImageProxy)", "Gmail", "", "proxy", "ua_image_proxy", "google")
 APPLE = Program("Mozilla/5.0", "", "", "proxy", "ua_apple_mpp", "apple")
 GATEWAY = Program("Barracuda Sentinel", "", "", "scanner", "ua_security_scanner", "barracuda")
+
+
+MAILS = (
+    ("welcome", "", "annie.easley@example.com"),
+    ("digest", "news", "mary.jackson@example.com"),
+    ("offer", "offers", "dorothy.vaughan@example.com"),
+)
+"""What newcomers get: template, list, address."""
+
+
+def send_some(app: Flask) -> None:
+    """Send a few mails, so that the mailbox is not empty, and let their readers open some."""
+    with app.test_request_context(), mail.record_messages() as outbox:
+        for template, list_id, to in MAILS:
+            compose.send(compose.Draft(to=to, list_id=list_id, template=template))
+        time.sleep(app.config["MAILTRACK_THRESHOLDS"].get("instant", 0))  # who reads sooner is taken for a machine
+        for _, _, to in MAILS[1:]:
+            Reader.of(outbox, to).open()
+        Reader.of(outbox, to).click("See the offer")
 
 
 def seed(shop: str, moment: datetime | None = None) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from flask_mailtrack.events import Status
+
 from . import compose as composing
-from . import mailbox, words
-from .models import Letter, db, mailtrack
+from . import words
+from .models import db, mailtrack
 
 pages = Blueprint("pages", __name__)
 
@@ -23,15 +24,8 @@ PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-# The mail is a stranger's: its own origin, no script, no form; a link may only open a tab.
-MAIL_POLICY = (
-    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; "
-    "img-src {images}; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
-)
 SHOWN = 100
 
-_START = re.compile(r"\s*(<!doctype[^>]*>)?\s*(<html[^>]*>)?\s*(<head[^>]*>)?", re.IGNORECASE)
-_IMAGE = re.compile(r"(<img\b[^>]*?\s)src(?=\s*=)", re.IGNORECASE)
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -98,8 +92,7 @@ def messages() -> str:
 def message(key: uuid.UUID) -> str:
     """The timeline of one mail to one person."""
     row = _message(key)
-    kept = db.session.scalars(select(Letter).where(_is_of(row))).first()
-    return render_template("message.html", message=row, letter=kept, lines=words.timeline(row))
+    return render_template("message.html", message=row, lines=words.timeline(row))
 
 
 @pages.get("/messages/<uuid:key>/timeline")
@@ -118,63 +111,12 @@ def compose() -> str | tuple[str, int] | AnyResponse:
         sent = composing.send(draft)
     except composing.Unsendable as error:
         return _compose(draft, error), 422
-    rows = _messages(composing.MOST, header_message_id=sent.msgId)
-    if len(rows) > 1:
-        return redirect(url_for(".messages", batch_id=rows[0].batch_id), 303)
-    kept = db.session.scalars(select(Letter).where(_is_of(rows[0]))).first()
-    return redirect(url_for(".letter", number=kept.id) if kept else url_for(".message", key=rows[0].id), 303)
-
-
-@pages.get("/inbox")
-def inbox() -> str:
-    """The mails, newest first."""
-    mailtrack.flush()
-    model = mailtrack.models.Message
-    query = select(Letter, model).outerjoin(model, _is_of(model)).order_by(Letter.id.desc())
-    return render_template("inbox.html", letters=db.session.execute(query).all(), kept=mailbox.KEPT)
-
-
-@pages.get("/inbox/<int:number>")
-def letter(number: int) -> str:
-    """One mail, as its recipient sees it, with what mailtrack sees beside it."""
-    mailtrack.flush()
-    kept = db.get_or_404(Letter, number)
-    row = mailbox.row_of(kept)
-    return render_template(
-        "letter.html",
-        letter=kept,
-        message=row,
-        lines=words.timeline(row) if row else [],
-        view=request.args.get("view", "mail"),
-        images="images" in request.args,
-        done=request.args.get("done"),
-    )
-
-
-@pages.get("/inbox/<int:number>/body")
-def body(number: int) -> Response:
-    """The HTML of a mail, for a frame. Showing its images is what opens it."""
-    # A link must not replace the mail in its frame.
-    html = _START.sub(r'\g<0><base target="_blank">', db.get_or_404(Letter, number).html, count=1)
-    images = "data:"
-    if "images" in request.args:
-        images += f" 'self' {current_app.config['MAILTRACK_BASE_URL']}/"
-    else:  # the policy holds them back; without this the browser's console would complain of each
-        html = _IMAGE.sub(r"\1data-src", html)
-    response = Response(html)
-    response.headers["Content-Security-Policy"] = MAIL_POLICY.format(images=images)
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-@pages.post("/inbox/<int:number>/act")
-def act(number: int) -> AnyResponse:
-    """Do what somebody else would do with this mail."""
-    kept = db.get_or_404(Letter, number)
-    what = request.form.get("what", "")
-    mailbox.ACTS.get(what, lambda _: abort(400))(kept)
-    return redirect(url_for(".letter", number=number, done=what), 303)
+    copies = mailtrack.sent(sent)
+    if len(copies) > 1:
+        return redirect(url_for(".messages", batch_id=_message(copies[0].id).batch_id), 303)
+    if copies[0].status == Status.SUPPRESSED:
+        return redirect(url_for(".message", key=copies[0].id), 303)
+    return redirect(url_for("mailtrack_mailbox.found", row=copies[0].id), 303)
 
 
 @pages.get("/shop/<slug>")
@@ -203,7 +145,3 @@ def _messages(limit: int, **wanted: Any) -> Any:
 def _message(key: uuid.UUID) -> Any:
     mailtrack.flush()
     return db.get_or_404(mailtrack.models.Message, key)
-
-
-def _is_of(model: Any) -> Any:
-    return and_(Letter.header_message_id == model.header_message_id, Letter.recipient == model.recipient)

@@ -88,6 +88,11 @@ class Owner:
         return None
 
 
+def mailbox(name: str, instance: Path) -> Path:
+    """Return the folder for the mails that the mailbox of an app keeps. Nobody has made it yet."""
+    return instance / f"mailtrack-mailbox-{_digest(f'mailbox {name}')}"
+
+
 def passing() -> Places:
     """Return private directories for an app whose rows need not outlive it.
 

@@ -24,6 +24,7 @@ from .incoming.hits import Recorder
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, hit_of
 from .incoming.views import OwnHosts
+from .mailbox.routes import mailbox
 from .outgoing.bodies import Preview
 from .outgoing.explanation import preview_of
 from .outgoing.mail import Mail, SendServices, install, is_mail, sent_copies
@@ -62,6 +63,7 @@ class Mailtrack:
     """
 
     console = Console
+    mailbox = staticmethod(mailbox)
 
     def __init__(
         self,
@@ -384,10 +386,7 @@ class Mailtrack:
         return self._state_of(current_app._get_current_object())  # type: ignore[attr-defined]
 
     def _state_of(self, app: Flask) -> State:
-        """Return the state of *app*.
-
-        :raises NotInitialised: it has not been set up.
-        """
+        """Return the state of *app*, or raise ``NotInitialised``."""
         if app.extensions.get(KEY) is not self:
             raise NotInitialised(
                 f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."

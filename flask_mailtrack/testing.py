@@ -26,8 +26,7 @@ from flask import Flask, current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from .errors import TokenError
-from .extension import KEY
+from .errors import NotInitialised, TokenError
 from .state import State, state_of
 
 __all__ = ["APPLE", "BROWSER", "GMAIL", "SCANNER", "FoundLink", "Reader"]
@@ -201,7 +200,10 @@ class Reader:
 
     def _state(self) -> State | None:
         app: Flask | None = getattr(self.client, "application", None)
-        return state_of(app) if app and KEY in app.extensions else None
+        try:
+            return state_of(app) if app else None
+        except NotInitialised:
+            return None
 
 
 def _bodies(message: Any) -> tuple[str, str]:

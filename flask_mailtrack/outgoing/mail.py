@@ -22,9 +22,10 @@ from email.mime.base import MIMEBase
 from email.mime.text import MIMEText
 from secrets import token_hex
 from typing import Any, cast
+from uuid import UUID
 
 from flask import Flask, current_app, has_app_context
-from flask_mail import BadHeaderError, Connection, Message, _MailMixin
+from flask_mail import BadHeaderError, Connection, Message, _MailMixin, email_dispatched
 from flask_mail import Mail as Mail  # the rooms above import the type from this door
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
@@ -32,7 +33,7 @@ from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList
 from flask_mailtrack.events import SentCopy
 
 from . import headers, options, prepare
-from .delivery import Copy, Delivery, Ledger, Mailing, is_bare, name_and_address
+from .delivery import Copy, Delivery, Ledger, Mailing, compared, is_bare, name_and_address
 from .headers import MAX_LINE
 from .text import plain
 
@@ -132,6 +133,8 @@ class TrackedCopy(Message):
     """One recipient's copy: the author's message with an envelope of its own."""
 
     prepared: Copy
+    written: tuple[str | None, str | None]
+    """The HTML and the text as the author wrote them."""
 
     @classmethod
     def of(cls, message: Message, prepared: Copy) -> TrackedCopy:
@@ -144,7 +147,7 @@ class TrackedCopy(Message):
         clone.extra_headers = prepared.extra_headers or None
         vars(clone).pop(options.ATTRIBUTE, None)
         tracked = cast("TrackedCopy", clone)
-        tracked.prepared = prepared
+        tracked.prepared, tracked.written = prepared, (message.html, message.body)
         return tracked
 
     @property
@@ -269,6 +272,44 @@ def sent_copies(message: Any) -> tuple[SentCopy, ...]:
     """Return the copies of the last send of *message*; empty: it was not sent, or untracked."""
     of, copies = _sent.get(id(message), (None, ()))
     return copies if of is not None and of() is message else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """A mail that Flask-Mail has just sent, or would have sent without ``MAIL_SUPPRESS_SEND``."""
+
+    content: bytes
+    sender: str
+    subject: str
+    rows: dict[str, UUID | None]
+    """The recipients of the envelope, each with the id of the message row; ``None``: there is no row."""
+    written: tuple[str | None, str | None] | None
+    """The HTML and the text as the author wrote them; ``None``: Mailtrack did not prepare this mail."""
+
+
+def listen(app: Flask, hears: Callable[[Dispatched], None]) -> object:
+    """Tell *hears* of each mail that has left *app*. An error is logged, and costs no mail.
+
+    :returns: an object to hold. When nobody holds it any more, *hears* is told of nothing.
+    """
+
+    def receive(_: Flask, message: Message, **__: Any) -> None:
+        try:
+            hears(_dispatched(message))
+        except Exception:
+            log.exception("a mail that was sent is not shown")
+
+    email_dispatched.connect(receive, app)
+    return receive
+
+
+def _dispatched(message: Message) -> Dispatched:
+    copy, written = (message.prepared, message.written) if isinstance(message, TrackedCopy) else (None, None)
+    ids = {row.recipient: row.id for row in copy.rows} if copy else {}
+    people = sorted(compared(each) for each in message.send_to)
+    subject = headers.unfolded(str(message.subject or ""))
+    rows = {person: ids.get(person) for person in people}
+    return Dispatched(message.as_bytes(), str(message.sender or ""), subject, rows, written)
 
 
 def _tell(office: SendServices, failure: RewriteError) -> None:

@@ -7,7 +7,7 @@ index: by tag or list, by address, by the cohorts that have a subject, or by the
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -137,6 +137,12 @@ class Messages:
         return Person(
             recipient, number, left, opened, clicked, gone, seen, standing, shown if "@" in recipient else _NONE
         )
+
+    def known(self, ids: Collection[uuid.UUID], within: Scope | None) -> dict[uuid.UUID, MessageLine]:
+        """Return messages by their ids. One that is not there is left out."""
+        columns = [self._table.c[name] for name in MessageLine.__dataclass_fields__]
+        query = select(*columns).where(self._table.c.id.in_(ids), *messages_inside(self._table, within))
+        return {row[0]: MessageLine(*row) for row in (self._database.rows(query) if ids else [])}
 
     def timeline(self, message_id: uuid.UUID | str, within: Scope | None) -> Timeline:
         """Return what happened to one message."""

@@ -32,7 +32,7 @@ from .rows import Key, RowFigures, Table, Values
 from .selection import Filters, Selection
 from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
-from .timeline import Timeline
+from .timeline import MessageLine, Timeline
 
 LinkRefs = Callable[[str, str, str], Sequence[str]]
 
@@ -286,6 +286,13 @@ class Reports:
         """
         about = self.selection(selection, **filters)
         return self._messages.page(about, search=search, activity=activity, order=order, page=page, size=size)
+
+    def known(self, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, MessageLine]:
+        """Return messages by their ids, as lists show them. One that is not stored is left out.
+
+        :param ids: at most some hundred.
+        """
+        return self._messages.known(ids, self._within)
 
     def timeline(self, message_id: uuid.UUID | str) -> Timeline:
         """Return what happened to one message, each event with the sentence that explains its verdict.

@@ -96,7 +96,7 @@ _WHY = {
     "network_scanner": "The network does nothing but filter mail.",
     "ua_security_scanner": "The program is a security filter, by its own name.",
     "proxy_on_click": "An image proxy followed a link, which it does for nobody who reads.",
-    "timing_instant": "It came so soon after the mail that nobody can have read it.",
+    "timing_instant": "It came so soon after the mail that nobody can have read it. What comes later is judged anew.",
     "ua_image_proxy": "A mail provider fetched the picture for a person who looked at the mail.",
     "ua_apple_mpp": "Apple's privacy proxy fetches every picture, whether or not somebody reads.",
     "ua_bare_mozilla": "The program called itself Mozilla/5.0 and nothing more.",
@@ -114,7 +114,8 @@ _WHY = {
     "verdicts_off": "Verdicts are switched off (MAILTRACK_VERDICTS).",
     "honeypot": "The hidden link of the mail was followed at nearly the same time.",
     "sweep": "Nearly all links of the mail were followed within seconds.",
-    "burst": "Two links were followed within seconds, from one address.",
+    "burst": "Two links were followed within seconds, from one address, as mail filters do. Whoever is as quick is "
+    "taken for one, and the next click that takes its time counts as a person's.",
     "shadow": "A person had just followed the link, from another address and system.",
 }
 _SIGNS = {
