@@ -114,15 +114,23 @@ class Reader:
         """The web addresses in the plain-text part, in order."""
         return [self._found(url, url) for url in _URL_IN_TEXT.findall(self._text)]
 
+    @property
+    def has_pixel(self) -> bool:
+        """Whether the message has an open pixel."""
+        return bool(self._pixels)
+
+    @property
+    def _pixels(self) -> list[str]:
+        return [src for src in self._page.images if src.endswith(".gif") and "/o/" in src]
+
     def open(self) -> TestResponse:
         """Load the images, and so fetch the pixel.
 
         :raises LookupError: the message has no pixel.
         """
-        pixels = [src for src in self._page.images if src.endswith(".gif") and "/o/" in src]
-        if not pixels:
+        if not self.has_pixel:
             raise LookupError("the message has no open pixel")
-        return self.get(pixels[-1])
+        return self.get(self._pixels[-1])
 
     def click(self, which: int | str = 0) -> TestResponse:
         """Follow a tracked link, and return the answer without following the redirect.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flask.cli import AppGroup
 
 from .check import check, classify, networks, status
+from .doctor import doctor
 from .domains import domains
 from .journal import drain, rebuild, recover
 from .mails import inspect, preview, stats
@@ -20,7 +21,7 @@ mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, chec
 
 for _command in (
     *(stats, report, preview, inspect),
-    *(check, status),
+    *(check, status, doctor),
     *(drain, recover, rebuild, partitions),
     *(classify, networks),
     *(suppress, purge, export, erase, audit),
