@@ -31,7 +31,7 @@ class Post:
         self._force = force
         self._warned = False
         self.prefix = prefix.rstrip("/")
-        self._held = listen(app, self.hear)
+        self._held = listen(app, self.is_open, self.hear)
 
     @property
     def box(self) -> Letterbox:
@@ -49,8 +49,7 @@ class Post:
 
     def hear(self, mail: Dispatched) -> None:
         """Keep a mail that has just left."""
-        if self.is_open():
-            self.box.keep(mail)
+        self.box.keep(mail)
 
     def refuse(self) -> None:
         """Answer 404, and say once in the log how to open the mailbox."""

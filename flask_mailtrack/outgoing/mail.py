@@ -287,15 +287,17 @@ class Dispatched:
     """The HTML and the text as the author wrote them; ``None``: Mailtrack did not prepare this mail."""
 
 
-def listen(app: Flask, hears: Callable[[Dispatched], None]) -> object:
+def listen(app: Flask, wanted: Callable[[], bool], hears: Callable[[Dispatched], None]) -> object:
     """Tell *hears* of each mail that has left *app*. An error is logged, and costs no mail.
 
+    :param wanted: asked first, because it takes time to write a mail out once more.
     :returns: an object to hold. When nobody holds it any more, *hears* is told of nothing.
     """
 
     def receive(_: Flask, message: Message, **__: Any) -> None:
         try:
-            hears(_dispatched(message))
+            if wanted():
+                hears(_dispatched(message))
         except Exception:
             log.exception("a mail that was sent is not shown")
 
