@@ -66,6 +66,7 @@ def course(desk: Desk) -> tuple[str, list[Column]]:
     wish = request.args.get("step", "")
     step = wish if wish in STEPS else "day" if desk.look.days <= MOST_STEPS else "week"
     steps = STEPS[STEPS.index(step) :]
+    points: tuple[Point, ...] = ()  # of a thousand years, no step is coarse enough
     for step in steps:
         try:
             points = desk.reports.series(desk.look.happened.narrowed(audience="people"), by=step).points

@@ -32,12 +32,17 @@ _EVENT = (
 _RATES = ("rate", "out")
 """Properties that are written beside fields."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 Rows = Iterable[Sequence[Any]]
 
 
 def cell(text: str) -> str:
-    """Return *text* as a cell that no spreadsheet takes for a formula (CWE-1236)."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Return *text* as a cell that no spreadsheet takes for a formula (CWE-1236).
+
+    Spreadsheets for East Asian languages read full-width signs as the plain ones.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def csv_lines(header: Sequence[str], rows: Rows) -> Iterator[str]:
