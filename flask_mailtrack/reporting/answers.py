@@ -16,6 +16,8 @@ from .selection import Selection
 from .stats import Rated, Stats, Tally
 
 _SUFFIX = {"people": "people", "machines": "machine", "all": "all"}
+_INDIVIDUAL, _AGGREGATE = Mode.INDIVIDUAL.value, Mode.AGGREGATE.value
+_NO_COPIES: dict[str, int] = {status.value: 0 for status in Status}
 FEW = 50
 """Below this many, two rates are not compared."""
 
@@ -262,31 +264,38 @@ class Comparison:
 
 def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selection) -> Totals:
     """Return figures in words."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for (_, mode, status), values in figures:
+        if (there := groups.get((mode, status))) is None:
+            groups[mode, status] = dict(values)
+        else:
+            merge(there, values)
     all_: dict[str, Any] = {}
-    out: dict[str, int] = {}
-    quiet: dict[str, int] = {}
-    quiet_out: dict[str, int] = {}
-    copies: dict[str, int] = dict.fromkeys(Status, 0)
-    for key, values in figures:
-        merge(all_, dict(values))
-        copies[key.status] = copies.get(key.status, 0) + int(values.get("copies") or 0)
-        counted = {name: value for name, value in values.items() if isinstance(value, int)}
-        if key.status in OUT:
-            merge(out, {"listed": counted.get("listed", 0)})
-        if key.mode == Mode.INDIVIDUAL and key.status in OUT:
-            merge(out, {name: counted.get(name, 0) for name in ("pixels", "tracked")})
-        if key.mode == Mode.AGGREGATE:
-            merge(quiet, counted)
-            if key.status in OUT:
-                merge(quiet_out, counted)
+    quiet: dict[str, Any] = {}
+    of = dict.fromkeys(("listed", "pixels", "tracked", "quiet_pixels", "quiet_tracked"), 0)
+    copies = _NO_COPIES.copy()
+    for (mode, status), values in groups.items():
+        if all_:
+            merge(all_, values)
+        else:
+            all_ = dict(values)
+        copies[status] = copies.get(status, 0) + values.get("copies", 0)
+        if mode == _AGGREGATE:
+            merge(quiet, values)
+        if status in OUT:
+            of["listed"] += values.get("listed", 0)
+            prefix = {_INDIVIDUAL: "", _AGGREGATE: "quiet_"}.get(mode)
+            for name in ("pixels", "tracked") if prefix is not None else ():
+                of[f"{prefix}{name}"] += values.get(name, 0)
     get = all_.get
     suffix = _SUFFIX[selection.audience]
-    gone = Tally(get("unsubscribes", 0), get("unsubscribers", 0), 0 if selection.happened else out.get("listed", 0))
+    if selection.happened:
+        of = dict.fromkeys(of, 0)
+    gone = Tally(get("unsubscribes", 0), get("unsubscribers", 0), of["listed"])
 
-    def tally(noun: str, people: str, of: str) -> Tally:
-        denominators = (0, 0) if selection.happened else (out.get(of, 0), quiet_out.get(of, 0))
+    def tally(noun: str, people: str, name: str) -> Tally:
         total, aggregate = _total(all_, noun, suffix), _total(quiet, noun, suffix)
-        return Tally(total, get(f"{people}_{suffix}", 0), denominators[0], aggregate, denominators[1])
+        return Tally(total, get(f"{people}_{suffix}", 0), of[name], aggregate, of[f"quiet_{name}"])
 
     return Totals(
         tried=get("copies", 0),

@@ -48,6 +48,8 @@ class Buckets:
         """Return the first moment of the bucket in which *moment* is, in the time zone."""
         local = moment.astimezone(self.zone)
         if self.step == "hour":  # by the clock of UTC: where clocks are set back there are two of one name
+            if not (local.minute or local.second or local.microsecond):
+                return local
             past = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
             return (moment.astimezone(UTC) - past).astimezone(self.zone)
         return self._first_moment(self._first_day(local.date()))
@@ -82,6 +84,11 @@ class Buckets:
         """Return the beginning of the bucket in which a slot is."""
         return self.start(moment_of_slot(slot))
 
+    def are_one(self, slot: int, other: int) -> bool:
+        """Say whether two slots are in one bucket of days, weeks or months."""
+        days = (moment_of_slot(each).astimezone(self.zone).date() for each in (slot, other))
+        return len(set(map(self._first_day, days))) == 1
+
     def pieces(self, first: int, last: int) -> Pieces:
         """Return how sums of slots, from *first* to *last*, are added up before they are put into buckets."""
         width = 4 if self.step == "hour" else SLOTS_A_DAY
@@ -89,9 +96,9 @@ class Buckets:
         shift = self._shift(first)
         for day in range(first, last, SLOTS_A_DAY):
             then = min(day + SLOTS_A_DAY, last)
-            if self._shift(then) != shift:
+            if (after := self._shift(then)) != shift:
                 found.append((self._change(day, then), shift))
-                shift = self._shift(then)
+                shift = after
         shifts = [*found, (last + 1, shift)]
         if self.step == "hour":
             # In nearly every zone clocks are changed by whole hours; where they are not, slots stay slots.

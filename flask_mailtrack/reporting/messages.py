@@ -31,7 +31,9 @@ ORDERS = ("newest", "oldest")
 _AROUND = timedelta(days=1)
 """A message has its id, which says the time, from when it was prepared."""
 _BRANCHES = 100
-"""Cohorts that are read one by one, each in order; more than that are read together."""
+"""Cohorts that are read one by one, each in order, in one query; more than that are read together."""
+_FIRST_TURN = 4
+"""Cohorts that are read first; then twice as many, until a page is full. More of them would be read for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ class Messages:
         around = (
             about if entered else Selection(within=about.within)
         )  # else ids may be of when somebody has brought the rows
-        return self._read(walk.query(conditions, around, by_index, cohorts), walk)
+        if cohorts is None or len(cohorts) <= _FIRST_TURN:
+            return self._shown(self._read(walk.query(conditions, around, by_index, cohorts)), walk)
+        return self._shown(self._in_turns(walk, conditions, around, cohorts), walk)
 
     def person(self, address: str, within: Scope | None, *, page: str = "", size: int = 50) -> Person:
         """Return what is known of somebody."""
@@ -152,8 +156,28 @@ class Messages:
             raise ReportError(f"message_id is {message_id!r}. Write the id of a message.") from None
         return timeline_of(self._database, key, within)
 
-    def _read(self, query: Any, walk: _Way) -> MessagePage:
-        rows = [MessageLine(*row) for row in self._database.rows(query)]
+    def _in_turns(
+        self, walk: _Way, conditions: Sequence[ColumnElement[bool]], about: Selection, cohorts: Sequence[uuid.UUID]
+    ) -> list[MessageLine]:
+        """Return the messages of a page and one more, of many cohorts: a page is of those that come first."""
+        ends = sorted(self._database.rows(walk.ends(self._database.cohort, cohorts)), key=lambda end: end[1])
+        if walk.newest:
+            ends.reverse()
+        found: list[MessageLine] = []
+        turn = _FIRST_TURN
+        while ends and not (len(found) > walk.size and walk.is_behind(ends[0][1], found[walk.size].created_at)):
+            # Where few of many cohorts have what is looked for, all that are left are read together.
+            some, ends = (ends[:turn], ends[turn:]) if turn <= _BRANCHES else (ends, [])
+            turn *= 2
+            found += self._read(walk.query(conditions, about, False, [key for key, _ in some]))
+            found.sort(key=lambda line: (line.created_at, line.id), reverse=walk.newest)
+        return found[: walk.size + 1]
+
+    def _read(self, query: Any) -> list[MessageLine]:
+        return [MessageLine(*row) for row in self._database.rows(query)]
+
+    @staticmethod
+    def _shown(rows: list[MessageLine], walk: _Way) -> MessagePage:
         more = len(rows) > walk.size
         rows = rows[: walk.size]
         return MessagePage(tuple(rows), f"{rows[-1].created_at.isoformat()}_{rows[-1].id.hex}" if more else "")
@@ -181,7 +205,7 @@ class _Way:
 
     def __init__(self, table: Any, order: str, after: tuple[datetime, uuid.UUID] | None, size: int) -> None:
         self._table = table
-        self._newest = order == "newest"
+        self.newest = order == "newest"
         self._after = after
         self.size = size
 
@@ -215,11 +239,24 @@ class _Way:
             *([column.id >= first_id(about.start - _AROUND)] if about.start else []),
             *([column.id < first_id(about.end + _AROUND)] if about.end else []),
         ]
-        ids = (
-            [] if self._after is None else [column.id < self._after[1] if self._newest else column.id > self._after[1]]
-        )
+        ids = [] if self._after is None else [column.id < self._after[1] if self.newest else column.id > self._after[1]]
         query = select(*self._columns()).where(*conditions, *near, *ids)
-        return query.order_by(column.id.desc() if self._newest else column.id).limit(self.size + 1)
+        return query.order_by(column.id.desc() if self.newest else column.id).limit(self.size + 1)
+
+    def ends(self, cohort: Any, keys: Sequence[uuid.UUID]) -> Any:
+        """Return the query for the moment of the first message on the way, of each cohort that has one."""
+        column, farthest = self._table.c, func.max if self.newest else func.min
+        mine = [column.cohort_id == cohort.c.id]
+        if self._after is not None:
+            moment = self._after[0]
+            mine.append(column.created_at <= moment if self.newest else column.created_at >= moment)
+        first = select(farthest(column.created_at)).where(*mine).scalar_subquery()
+        told = select(cohort.c.id, first.label("first")).where(cohort.c.id.in_(keys)).subquery()
+        return select(told.c.id, told.c.first).where(told.c.first.is_not(None))
+
+    def is_behind(self, moment: datetime, other: datetime) -> bool:
+        """Say whether one is on the way behind the other."""
+        return moment < other if self.newest else moment > other
 
     def _columns(self) -> list[Any]:
         return [self._table.c[name] for name in MessageLine.__dataclass_fields__]
@@ -227,12 +264,12 @@ class _Way:
     def _in_order(self, query: Any, column: Any) -> Any:
         if self._after is not None:
             moment, key = self._after
-            if self._newest:
+            if self.newest:
                 query = query.where(column.created_at <= moment, or_(column.created_at < moment, column.id < key))
             else:
                 query = query.where(column.created_at >= moment, or_(column.created_at > moment, column.id > key))
         columns = (column.created_at, column.id)
-        return query.order_by(*(each.desc() if self._newest else each for each in columns)).limit(self.size + 1)
+        return query.order_by(*(each.desc() if self.newest else each for each in columns)).limit(self.size + 1)
 
 
 _NONE = MessagePage((), "")

@@ -120,15 +120,17 @@ class Reports:
         """
         about = self.selection(selection, **filters)
         buckets = Buckets(by, about.zone)
-        if about.start and about.end:
-            list(buckets.between(about.start, about.end))  # too many are refused before anything is asked
+        # Too many are refused before anything is asked.
+        every = list(buckets.between(about.start, about.end)) if about.start and about.end else None
         figures = self._figures(about, buckets=buckets)
         each: defaultdict[datetime, list[Any]] = defaultdict(list)
         for key, values in figures.items():
             each[key.group].append((key, values))
+        nothing = answers.totals_of((), about)
         points = []
-        for start, end in _all_buckets(buckets, about, list(each)):
-            points.append(answers.Point(start, end, answers.totals_of(each.get(start, []), about)))
+        for start, end in _all_buckets(buckets, about, list(each)) if every is None else every:
+            rows = each.get(start)
+            points.append(answers.Point(start, end, answers.totals_of(rows, about) if rows else nothing))
         return answers.Series(by, about.tz, tuple(points), answers.totals_of(figures.items(), about))
 
     def campaigns(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Grouped:
@@ -238,7 +240,7 @@ class Reports:
         given = {reason: numbers["people"] for reason, numbers in self._shares(about, "reason", "unsubscribed").items()}
         gone = self.totals(about).unsubscribed
         rows = tuple(sorted(given.items(), key=lambda item: (-item[1], item[0])))
-        comments = comments_of(self.database, self._rows, about, self._sums if self._sums.usable() else None)
+        comments = comments_of(self.database, self._rows, about)
         return answers.Reasons(rows, gone.total - sum(given.values()), gone.total, gone.unique, gone.of, comments)
 
     def click_to_open(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.ClickToOpen:

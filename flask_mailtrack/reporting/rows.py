@@ -6,7 +6,7 @@ Everything is counted where it is, so this is right for every question, and slow
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -354,12 +354,13 @@ def as_key(values: Iterable[Any]) -> Any:
     return found if len(found) > 1 else found[0] if found else ""
 
 
-def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     """Add figures to others."""
     for name, value in values.items():
-        if value is None:
-            continue
-        if name in ("first_at", "last_at"):
+        if not value:  # most are 0
+            if value is not None:
+                into.setdefault(name, 0)
+        elif name in ("first_at", "last_at"):
             known = [into[name]] if into.get(name) is not None else []
             into[name] = (min if name == "first_at" else max)([value, *known])
         else:

@@ -84,9 +84,15 @@ class SumFigures:
         scope = _scope(selection, groups)
         spans, pieces = self._spans(selection, scope, buckets)
         texts = self._subjects(selection) if "subject" in groups else {}
-        for *about, mode, status, values in self._read(self._queries(selection, scope, groups, pieces, spans)):
-            told = self._told(about, groups, buckets, pieces, texts)
-            merge(found[Key(told, mode, status)], values)
+        told: dict[Any, Any] = {}
+        for about, mode, status, values in self._read(self._queries(selection, scope, groups, pieces, spans)):
+            if about not in told:
+                told[about] = self._told(about, groups, buckets, pieces, texts)
+            key = Key(told[about], mode, status)
+            if key in found:
+                merge(found[key], values)
+            else:
+                found[key] = values
         for part in self._left(selection, spans.ends):
             for key, values in self._rows.figures(selection, groups, buckets, part).items():
                 merge(found[key], values)
@@ -146,16 +152,6 @@ class SumFigures:
                 found[place][slot] = found[place].get(slot, 0) + int(number)
         return found
 
-    def slots_of_unsubscribes(self, selection: Selection, most: int) -> list[int]:
-        """Return the quarter hours in which people left by mail of a selection, the newest first."""
-        cohort, figure = self._database.cohort, self._database.figure
-        start, end = (selection.start, selection.end if selection.happened else None)
-        query = select(figure.c.slot).distinct().select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
-        mine = (figure.c.basis == "happened", figure.c.span == "quarter", figure.c.unsubscribes > 0)
-        when = between(figure.c.slot, start and slot_of(start), end and slot_from(end))
-        where = (*self._cohorts(selection.narrowed(subject=None), _scope(selection, ())), *mine, when)
-        return [row[0] for row in self._database.rows(query.where(*where).order_by(figure.c.slot.desc()).limit(most))]
-
     def cohorts_with(self, selection: Selection, text: str) -> list[uuid.UUID]:
         """Return the cohorts in which messages of a selection can be that have a text in their subject."""
         cohort, message = self._database.cohort, self._database.message
@@ -175,11 +171,13 @@ class SumFigures:
         first = last = None
         if selection.start is None or selection.end is None:
             first, last = self._reach(selection, scope)
-        bounded = selection.narrowed(since=selection.start or first, until=selection.end or last)
-        if bounded.start is None or bounded.end is None or bounded.end <= bounded.start:
+        # What is asked for may begin in the year 1; what there is does not.
+        since = first if first and (selection.start is None or selection.start < first) else selection.start
+        until = last if last and (selection.end is None or selection.end > last) else selection.end
+        if since is None or until is None or until <= since:
             return Spans([], [], []), None
-        spans = _cut_by(bounded, buckets)
-        return spans, buckets.pieces(slot_of(bounded.start), slot_from(bounded.end))
+        bounded = selection.narrowed(since=since, until=until)
+        return _cut_by(bounded, buckets), buckets.pieces(slot_of(since), slot_from(until))
 
     def _reach(self, selection: Selection, scope: str) -> tuple[datetime | None, datetime | None]:
         """Return when the first day begins, and the last one ends, of which there is a sum."""
@@ -209,12 +207,16 @@ class SumFigures:
                 yield query.where(*mine)
 
     def _read(self, queries: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        """Ask all at once, and yield the groups of each row and its numbers by name."""
+        """Ask all at once, and yield the groups of each row, its mode and status, and its numbers by name."""
         if not (each := list(queries)):
             return
         count = len(_NUMBERS)
         for row in self._database.rows(union_all(*each) if len(each) > 1 else each[0]):
-            yield *row[:-count], dict(zip(_NUMBERS, row[-count:], strict=True))
+            *numbers, first, last = row[-count:]
+            ends = {"first_at": first, "last_at": last} if first is not None else {}
+            # Most are 0, and each that is not would have to be looked at some more times.
+            values = {name: int(number) for name, number in zip(_NUMBERS, numbers, strict=False) if number}
+            yield row[: -count - 2], row[-count - 2], row[-count - 1], values | ends
 
     def _query(self, selection: Selection, scope: str, groups: Sequence[str], pieces: Pieces | None) -> Any:
         cohort, figure = self._database.cohort, self._database.figure
@@ -332,7 +334,7 @@ def _cut_by(selection: Selection, buckets: Buckets) -> Spans:
     quarters = list(spans.quarters)
     for first, last in spans.days:
         for day in range(first or 0, last or 0, SLOTS_A_DAY):  # both ends are known
-            whole = buckets.step != "hour" and buckets.of_slot(day) == buckets.of_slot(day + SLOTS_A_DAY - 1)
+            whole = buckets.step != "hour" and buckets.are_one(day, day + SLOTS_A_DAY - 1)
             _extend(days if whole else quarters, day, day + SLOTS_A_DAY)
     return Spans(days, quarters, spans.ends)
 

@@ -16,7 +16,8 @@ from flask_mailtrack import agents
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.incoming import verdict
-from flask_mailtrack.reporting import timeline
+from flask_mailtrack.reporting import messages, timeline
+from flask_mailtrack.storage.tables.rebuild import Rebuild
 from flask_mailtrack.testing import BROWSER, Reader
 
 
@@ -35,6 +36,40 @@ def test_pages_follow_each_other(site: Site, filters: dict[str, Any], order: str
             break
         page = site.mailtrack.reports.messages(order=order, size=3, status="sent", page=page.next, **filters)
     assert found == (made if order == "oldest" else made[::-1])
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+@pytest.mark.parametrize(("turn", "branches", "activity"), [(1, 2, ""), (1, 2, "opened"), (2, 100, ""), (1, 0, "")])
+def test_pages_of_many_mails_follow_each_other(
+    database_url: str,
+    make_site: MakeSite,
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+    turn: int,
+    branches: int,
+    activity: str,
+) -> None:
+    """A text is in many subjects, of which each page reads a few: those that come first on the way."""
+    monkeypatch.setattr(messages, "_FIRST_TURN", turn)
+    monkeypatch.setattr(messages, "_BRANCHES", branches)
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    made = []
+    for number in range(20):
+        opened = {"opened_at": NOON} if number % 3 == 0 else {}
+        about = {"tag": f"mail {number * 7 % 9}", "subject": f"Hello {number * 7 % 9}"}
+        made.append((message(site, NOON + timedelta(minutes=number // 3), **about, **opened), bool(opened)))
+        message(site, NOON + timedelta(minutes=number), tag="other", subject="Other")
+    state = site.mailtrack._state()
+    Rebuild(state.database, state.signer).run()
+    wanted = [key for key, opened in made if opened or not activity]
+    page, found = site.mailtrack.reports.messages(order=order, size=3, search="hello", activity=activity), []
+    while page.rows:
+        found += [row.id for row in page.rows]
+        if not page.next:
+            break
+        about = {"order": order, "size": 3, "search": "hello", "activity": activity}
+        page = site.mailtrack.reports.messages(page=page.next, **about)
+    assert found == (wanted if order == "oldest" else wanted[::-1])
 
 
 @pytest.mark.parametrize("search", ["Über", "über", "ÜBER UNS", "uns"])

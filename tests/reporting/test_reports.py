@@ -7,13 +7,16 @@ from itertools import count
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from conftest import MakeSite, Site
 from figures_oracle import Oracle, an_id
 
 from flask_mailtrack.errors import ConfigError, NotInitialised, ReportError
 from flask_mailtrack.events import EventType, Status, Verdict, new_id
 from flask_mailtrack.reporting.answers import Count
+from flask_mailtrack.reporting.buckets import Buckets
 from flask_mailtrack.reporting.stats import Tally
+from flask_mailtrack.storage.tables.rebuild import Rebuild
 from flask_mailtrack.testing import BROWSER, Reader
 
 HTML = '<a href="https://example.com/a" data-mailtrack-name="first">a</a> <a href="https://example.com/b">b</a>'
@@ -151,6 +154,42 @@ def test_reasons_come_with_comments(site: Site) -> None:
     found = site.mailtrack.reports.unsubscribe_reasons(list_id="news")
     assert (found.rows, found.none, found.total, found.unique, found.of) == ((("never", 2),), 1, 3, 3, 3)
     assert [(each.text, each.reason, each.list_id) for each in found.comments] == [("Who are you?", "never", "news")]
+
+
+def test_what_people_have_written_is_found_by_its_index(site: Site) -> None:
+    """It is one event among thousands: reading the others would take most of a second."""
+    asked: list[tuple[str, Any]] = []
+
+    def look(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        asked.append((statement, parameters))
+
+    engine = site.mailtrack._state().database.engine
+    sa.event.listen(engine, "before_cursor_execute", look)
+    for filters in ({}, {"tag": "spring"}):
+        site.mailtrack.reports.unsubscribe_reasons(**filters)
+    sa.event.remove(engine, "before_cursor_execute", look)
+    queries = [each for each in asked if "comment !=" in each[0]]
+    with engine.connect() as connection:
+        for statement, parameters in queries:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            assert "ix_mailtrack_event_type" in str(plan[0])
+    assert len(queries) == 2
+
+
+def test_a_series_may_begin_long_before_all_mail(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are buckets from then on, but nobody walks there from day to day; too many are refused."""
+    message(site)
+    state = site.mailtrack._state()
+    Rebuild(state.database, state.signer).run()
+    days: list[int] = []
+    usual = Buckets.are_one
+    monkeypatch.setattr(Buckets, "are_one", lambda *given: days.append(1) or usual(*given))
+    found = site.mailtrack.reports.series(by="month", since="1526-05-01", tz="Europe/Berlin")
+    assert (len(found.points), found.totals.sent, len(days)) == (500 * 12 + 1, 1, 1)
+    for until in (None, "2026-06-01"):
+        with pytest.raises(ReportError, match="10,000"):
+            site.mailtrack.reports.series(by="day", since="0001-02-01", until=until)
+    assert len(days) < 5
 
 
 def test_a_period_is_compared_with_the_one_before(site: Site) -> None:
