@@ -284,7 +284,7 @@ def _story(state: State | None, label: MailLabel) -> dict[str, Any]:
             silence = "There is no row of this mail: it is purged, or the database was made anew."
         except Exception:
             log.exception("the mailbox shows no timeline")
-            silence = "The database cannot be asked now. Opens and clicks wait on disk meanwhile."
+            silence = "The database cannot be asked now, and the log says why. Opens and clicks wait on disk meanwhile."
     return {"timeline": timeline, "silence": silence}
 
 

@@ -290,7 +290,7 @@ def test_a_database_that_is_away_costs_the_timeline_only(room: Site, monkeypatch
     (mail,) = mails(room.client)
     page = room.client.get(mail)
     assert page.status_code == 200
-    assert "The database cannot be asked now." in page.text
+    assert "The database cannot be asked now, and the log says why." in page.text
 
 
 def test_a_placeholder_that_stayed_is_shown_in_every_view(room: Site) -> None:

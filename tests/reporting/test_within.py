@@ -62,7 +62,7 @@ ASKED: dict[str, Callable[[Reports], Any]] = {
         for rows in (list(make(reports, reports.selection(audience="all"))[1]) for make in exports.EXPORTS.values())
     ],
 }
-ELSEWHERE = {"within", "selection", "timeline", "bodies", "body", "click_map"}
+ELSEWHERE = {"within", "selection", "timeline", "known", "bodies", "body", "click_map"}
 """What gives no figures, what is asked for each message, and what test_click_map.py asks."""
 PATIENT = settings(
     max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
@@ -181,6 +181,7 @@ def test_a_tenant_sees_what_there_would_be_without_the_others(
     mine = [message for message in messages if inside(scope, message)]
     ids = {message["id"] for message in mine}
     timelines = {key: narrowed.timeline(key) for key in ids}
+    assert narrowed.known([message["id"] for message in messages]).keys() == ids
     for message in messages:
         if message["id"] not in ids:
             with pytest.raises(ReportError, match=f"There is no message {message['id']}, or its row is purged"):
