@@ -347,6 +347,10 @@ class Reports:
         mine = [replace(each, about=self.selection(each.about)) for each in sendings]
         return opened_so_far(self._sums, mine, now()) if self._sums.usable() else [()] * len(mine)
 
+    def figures(self, about: Selection, groups: Sequence[str] = ()) -> Table:
+        """Return the figures of each tag, list, sender domain or subject, or of several of these, not yet in words."""
+        return self._figures(self.selection(about), groups)
+
     def conditions(self, about: Selection) -> list[Any]:
         """Return which messages are selected, apart from the period, for queries of one's own."""
         return self._rows.conditions(self.selection(about))

@@ -10,7 +10,7 @@ from written_rows import asked, event, message, summed
 
 from flask_mailtrack.events import Verdict
 from flask_mailtrack.reporting.growth import HOURS, Sending, usual_curve
-from flask_mailtrack.reporting.selection import Filters, Selection
+from flask_mailtrack.reporting.selection import Selection
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -66,8 +66,8 @@ def test_a_period_in_a_zone_is_one_question(make_site: MakeSite, tz: str) -> Non
     summed(site)
     questions = asked(site)
     reports = site.mailtrack.reports.briefly()
-    days: Filters = {"since": "2026-04-20", "until": "2026-05-04", "tz": tz}
-    assert reports.totals(**days).opened.unique == 1
-    assert len(reports.series(by="day", basis="happened", **days).points) == 14
-    assert reports.domains(**days).sent == 1
+    days = Selection(since="2026-04-20", until="2026-05-04", tz=tz)
+    assert reports.totals(days).opened.unique == 1
+    assert len(reports.series(days, by="day", basis="happened").points) == 14
+    assert reports.domains(days).sent == 1
     assert len(questions) == 4
