@@ -94,15 +94,16 @@ class Growth:
     lines: tuple[tuple[float, float], ...]
 
 
-def growth(values: Sequence[float], usual: Sequence[float], width: float = 400.0) -> Growth:
+def growth(values: Sequence[float], usual: Sequence[float], width: float = 400.0, steps: int = 1) -> Growth:
     """Return the chart of two curves over the same steps.
 
     :param values: shares from 0 to 1; shorter than *usual* while not all of the time has passed.
+    :param steps: that the chart has at least.
     """
     top = max((*values, *usual, 0.0))
     unit = _share_unit(top)
     up = max(1, math.ceil(top / unit))
-    steps = max(len(values), len(usual), 2) - 1
+    steps = max(len(values) - 1, len(usual) - 1, steps)
 
     def path(points: Sequence[float]) -> str:
         heights = [_HEIGHT - _HEIGHT * value / (up * unit) for value in points]

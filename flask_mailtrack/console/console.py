@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, abort, current_app, g, request
-from flask import Response as FlaskResponse
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.wrappers import Response
 
@@ -19,15 +17,16 @@ from flask_mailtrack.languages import reader_words
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.state import current_state
 
-from . import campaigns, domains, inside, messages, overview, people, settings, suppressions, unsubscribes
+from . import campaign, campaigns, domains, inside, messages, overview, people, settings, suppressions, unsubscribes
 from .access import Access, Gate
 from .desk import NAME, Brand, Desk
 from .forms import FIELD, from_elsewhere
 from .route import Route
+from .seal import sealed
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.console")
 
-_PAGES = (overview, campaigns, messages, people, unsubscribes, suppressions, domains, settings, inside)
+_PAGES = (overview, campaigns, campaign, messages, people, unsubscribes, suppressions, domains, settings, inside)
 ROUTES: tuple[Route, ...] = tuple(route for page in _PAGES for route in page.ROUTES)
 """Every page of the console, with the permission that it needs."""
 _PLAIN_PAGES = {route.name: route.rule for route in ROUTES if "GET" in route.methods and "<" not in route.rule}
@@ -37,34 +36,6 @@ _CLOSED = "closed"
 _NEEDS = {route.name: route.needs for route in ROUTES} | {"static": "view", _CLOSED: "view"}
 _READS = ("GET", "HEAD", "OPTIONS")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "X-Robots-Tag": "noindex",
-}
-
-
-class SealedResponse(FlaskResponse):
-    """An answer whose headers no hook of the host can weaken, such as a wider policy for the host's own pages."""
-
-    seal: dict[str, str] = _HEADERS
-
-    def get_wsgi_headers(self, environ: Any) -> Headers:
-        """Return the headers that are sent, with ours on top."""
-        headers = super().get_wsgi_headers(environ)
-        for name, value in self.seal.items():
-            headers[name] = value
-        headers.pop("Content-Security-Policy-Report-Only", None)
-        return headers
 
 
 class Console(Blueprint):
@@ -133,76 +104,8 @@ class Console(Blueprint):
         state = current_state()
         speech = reader_words("babel" in current_app.extensions, request.headers.get("Accept-Language", ""))
         reports = state.reports if scope is None else state.reports.within(scope)
-        g.mailtrack_desk = desk = Desk(viewer, state, reports, scope, speech, self._brand)
-        if request.method not in _READS and name != _CLOSED:
-            sent = request.form.get(FIELD, "")
-            if from_elsewhere(request.headers, request.headers.get("Host", "")) or not desk.forms.fits(
-                sent, name, viewer.name
-            ):
-                abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
-        return None
 
 
-def _refused(error: HTTPException) -> ResponseReturnValue:
-    """Say in words why there is no page. Who may not look gets the host's own answer, and so learns nothing."""
-    desk: Desk | None = g.get("mailtrack_desk")
-    if desk is None or error.response is not None:
-        return _of_host(error)
-    return desk.page("error.html", status=error.code or 500, error=error, back=_page_of_form())
-
-
-def _of_host(error: HTTPException) -> ResponseReturnValue:
-    """Return what the host answers to an error outside the console."""
-    for code in (error.code, None):
-        handlers = current_app.error_handler_spec[None].get(code, {})
-        for kind in type(error).__mro__:
-            if kind in handlers:
-                answer: ResponseReturnValue = current_app.ensure_sync(handlers[kind])(error)
-                return answer
-    return error
-
-
-def _page_of_form() -> str:
-    """Return the page whose form was refused; the overview, if that is not known."""
-    name = (request.endpoint or "").rpartition(".")[2]
-    page = next((each for each in (name, name.partition("_")[0]) if each in _PLAIN_PAGES), "overview")
-    return page if request.method != "GET" else "overview"
-
-
-def _static(filename: str) -> ResponseReturnValue:
-    """Send a style sheet or a script of the package."""
-    if filename not in _FILES:
-        abort(404)
-    return current_app.response_class((_STATIC / filename).read_bytes(), mimetype=_FILES[filename])
-
-
-def _closed(**values: Any) -> ResponseReturnValue:
-    """Answer that there is no such form."""
-    abort(405)
-
-
-def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:
-    """Return the view of a route: what fails in it is logged, and told without details."""
-
-    def view(**values: Any) -> ResponseReturnValue:
-        desk: Desk = g.mailtrack_desk
-        try:
-            return route.view(desk, **values)
-        except HTTPException:
-            raise
-        except ReportError as error:
-            return desk.page("error.html", status=400, error=error)
-        except Exception:
-            log.exception("the page %s of the console fails", route.name)
-            return desk.page("away.html", status=503)
-
-    return view
-
-
-def _sealed(response: FlaskResponse) -> FlaskResponse:
+def _sealed(response: Response) -> Response:
     """Return the answer with headers that stay. An answer of the host, such as to strangers, is the host's own."""
-    if "mailtrack_desk" not in g:
-        return response
-    sealed: Any = response if isinstance(response, SealedResponse) else SealedResponse.force_type(response)
-    sealed.direct_passthrough = response.direct_passthrough
-    return sealed  # type: ignore[no-any-return]
+    return sealed(response) if "mailtrack_desk" in g else response

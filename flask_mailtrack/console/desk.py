@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -147,6 +148,16 @@ class Desk:
         """Return the address of a page of the console."""
         return url_for(f".{page}", **values)
 
+    @property
+    def today(self) -> date:
+        """The day that it is in the time zone of the console."""
+        return self.now.astimezone(self.zone).date()
+
+    @cached_property
+    def root(self) -> str:
+        """The address of the console, with its slash: to make many addresses of."""
+        return self.url("overview")
+
     def here(self, **changes: str | None) -> str:
         """Return the address of this page, but for some changes of the look."""
         own = {name: value for name, value in request.args.items() if name not in self.look.query()}
@@ -204,7 +215,7 @@ class Desk:
         return answer
 
 
-_OF_LOOKS = ("period", "from", "to", "who", "tag", "list", "sender", "subject", "status", "activity")
+_OF_LOOKS = ("period", "from", "to", "who", "tag", "untagged", "list", "sender", "subject", "status", "activity")
 _WRITTEN: Mapping[str, Any] = {
     "number": wording.number,
     "percent": wording.percent,

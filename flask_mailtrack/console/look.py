@@ -15,7 +15,8 @@ from flask_mailtrack.reporting.selection import AUDIENCES, Selection
 
 PERIODS = {"7d": 7, "28d": 28, "90d": 90, "1y": 365}
 """The periods that are offered, in days; the last day is today."""
-FILTERS = ("tag", "list", "sender", "subject", "status", "activity")
+FILTERS = ("tag", "untagged", "list", "sender", "subject", "status", "activity")
+"""``untagged`` is mail without a tag: an empty field of a form says nothing."""
 _LONGEST = 500
 _FIELDS = {"tag": "tag", "list": "list_id", "sender": "sender_domain", "subject": "subject", "status": "status"}
 
@@ -76,10 +77,12 @@ class Look:
     def chips(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         """Yield each filter in force: its name, its value, and the look without it."""
         for name, value in self.filters.items():
-            yield name, value, self.query(**{name: None})
+            yield name, "no tag" if name == "untagged" else value, self.query(**{name: None})
 
     def _selection(self, basis: str) -> Selection:
         narrowed: dict[str, Any] = {_FIELDS[name]: value for name, value in self.filters.items() if name in _FIELDS}
+        if "untagged" in self.filters:
+            narrowed["tag"] = ""
         after = self.until + timedelta(days=1)
         return Selection(since=self.since, until=after, basis=basis, audience=self.who, tz=self.tz, **narrowed)
 

@@ -2,100 +2,115 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from flask_mailtrack.errors import ReportError
-from flask_mailtrack.reporting.answers import Point, Totals
+from flask_mailtrack.reporting.answers import Point, Totals, comparison
+from flask_mailtrack.reporting.attention import Concern
+from flask_mailtrack.reporting.campaigns import campaign_table
 from flask_mailtrack.reporting.definitions import DEFINITIONS
-from flask_mailtrack.reporting.exports import table_of
+from flask_mailtrack.reporting.selection import Selection
 
+from .campaigns import listed, named, table_file
 from .charts import MOST_STEPS, Column, mirror
 from .desk import Desk
 from .route import Route
 from .wording import number
 
 STEPS = ("hour", "day", "week", "month")
+_SHORTEST_STEP = {"hour": 24, "day": 1, "week": 1 / 7, "month": 1 / 31}
+"""How many of a step a day has."""
 _MOST_CONCERNS = 6
-_SORTS = {
-    "name": lambda line: line.name or "",
-    "sent": lambda line: line.totals.out,
-    "opened": lambda line: line.totals.opened.rate or 0,
-    "clicked": lambda line: line.totals.clicked.rate or 0,
-    "unsubscribed": lambda line: line.totals.unsubscribed.rate or 0,
-    "last": lambda line: line.totals.last_at.timestamp() if line.totals.last_at else 0,
-}
+_MOST_CAMPAIGNS = 12
+_MANY_DAYS = 35
+_MANY_WEEKS = 17
+_MANY_MONTHS = 24
+_MANY_HOURS = 48
 
 
 def overview(desk: Desk) -> ResponseReturnValue:
     """Show the four figures, their course, what needs attention, and the campaigns."""
     look = desk.look
-    campaigns = sorted_lines(desk)
+    table = campaign_table(desk.reports, look.sent)
     if desk.wants_csv:
-        header, rows = table_of(campaigns)
-        return desk.csv("campaigns", header, rows)
-    step, columns = course(desk)
-    compared = desk.reports.compare(look.sent)
+        return table_file(desk, table)
+    totals, about = table.grouped.totals, look.sent
+    since, until = about.start or desk.now, about.end or desk.now
+    before = desk.reports.totals(about.narrowed(since=since - (until - since), until=since))
+    step, columns = course(desk, look.happened.narrowed(audience="people"), request.args.get("step", ""))
+    campaigns = listed(desk, table, _MOST_CAMPAIGNS)
     return desk.page(
         "overview.html",
-        compared=compared,
-        totals=compared.now,
+        compared=comparison(totals, before, since - (until - since), since, until),
+        totals=totals,
         chart=mirror(columns),
         step=step,
         steps=STEPS,
-        concerns=desk.reports.attention()[:_MOST_CONCERNS],
-        campaigns=campaigns,
-        sort=request.args.get("sort", "-last"),
+        concerns=[(each, behind(desk, each)) for each in desk.reports.attention(look.sent)[:_MOST_CONCERNS]],
+        senders=table.senders,
+        listed=campaigns,
         defined=DEFINITIONS,
     )
 
 
-def sorted_lines(desk: Desk) -> tuple[Any, ...]:
-    """Return the campaigns of the period in the order that is asked for."""
-    wish = request.args.get("sort", "-last")
-    key = _SORTS.get(wish.removeprefix("-"), _SORTS["last"])
-    lines = [line for line in desk.reports.campaigns(desk.look.sent).lines if line.totals.tried]
-    return tuple(sorted(lines, key=key, reverse=wish.startswith("-")))
+def behind(desk: Desk, concern: Concern) -> tuple[str, str]:
+    """Return where somebody finds out more of a concern, and how the link reads."""
+    if concern.kind in ("domain", "certificate"):
+        return desk.url("domain", host=concern.about), "See what to do"
+    if concern.selection is None:
+        return desk.url("health"), "Health"
+    tag, list_id = concern.selection.tag, concern.selection.list_id
+    mine: dict[str, Any] = named(tag or "")
+    if concern.kind == "unsubscribes":
+        return desk.to("unsubscribes", **mine), "Read the reasons"
+    if concern.kind == "failed":
+        return desk.to("messages", **mine, status="failed", list=list_id or None), "See the messages"
+    return desk.to("campaign", keep=False, tag=tag), "See the campaign"
 
 
-def course(desk: Desk) -> tuple[str, list[Column]]:
-    """Return what happened over the period, in steps that a chart can show."""
-    wish = request.args.get("step", "")
-    step = wish if wish in STEPS else "day" if desk.look.days <= MOST_STEPS else "week"
-    steps = STEPS[STEPS.index(step) :]
-    points: tuple[Point, ...] = ()  # of a thousand years, no step is coarse enough
-    for step in steps:
-        try:
-            points = desk.reports.series(desk.look.happened.narrowed(audience="people"), by=step).points
-        except ReportError:  # more steps than anybody asks for
-            continue
-        if len(points) <= MOST_STEPS:
-            break
-    return step, [_column(point, step, desk.zone) for point in points[-MOST_STEPS:]]
+def course(desk: Desk, about: Selection, wish: str, most: int = MOST_STEPS) -> tuple[str, list[Column]]:
+    """Return what happened over a period, in steps that a chart can show.
+
+    :param wish: the step that is asked for; there may be too many of it.
+    """
+    days = ((about.end or desk.now) - (about.start or desk.now)) / timedelta(days=1)
+    wished = wish if wish in STEPS else "hour" if days <= 1 else "day" if days <= MOST_STEPS else "week"
+    fitting = (step for step in STEPS[STEPS.index(wished) :] if days * _SHORTEST_STEP[step] <= most)
+    step = next(fitting, "month")
+    if step == "month":  # more than can be told apart: the latest
+        since = (about.end or desk.now) - timedelta(days=30 * most)
+        about = about.narrowed(since=max(since, about.start or since))
+    points = desk.reports.series(about, by=step).points[-most:]
+    return step, [_column(point, step, desk.zone, len(points)) for point in points]
 
 
-def _column(point: Point, step: str, zone: tzinfo) -> Column:
+def _column(point: Point, step: str, zone: tzinfo, count: int) -> Column:
     start = point.start.astimezone(zone)
     figures: Totals = point.totals
     machines = figures.machine_opened.total + figures.machine_clicked.total
-    name = f"{start:%H:%M}, {start.day} {start:%b}" if step == "hour" else f"{start.day} {start:%b}"
-    title = (
-        f"{name}: {number(figures.opened.total)} opens and {number(figures.clicked.total)} clicks by people, "
-        f"{number(machines)} by machines"
-    )
-    label = name if _carries_label(start, step) else ""
-    return Column(label, title, figures.opened.total, figures.clicked.total, machines, figures.tried > 0)
+    day = f"{start.day} {start:%b}"
+    name = {"hour": f"{day}, {start:%H:%M}", "month": f"{start:%b %Y}"}.get(step, day)
+    opens, clicks = figures.opened.total, figures.clicked.total
+    title = f"{name}: {number(opens)} opens, {number(clicks)} clicks, {number(machines)} by machines"
+    return Column(_label(start, step, count), title, opens, clicks, machines, figures.tried > 0)
 
 
-def _carries_label(start: datetime, step: str) -> bool:
+def _label(start: datetime, step: str, count: int) -> str:
+    """Return what stands below a step: so much that it can be read on a phone."""
+    day, month = f"{start.day} {start:%b}", f"{start:%b}"
     if step == "hour":
-        return start.hour == 0
+        few = count <= _MANY_HOURS
+        return day if start.hour == 0 else f"{start:%H:%M}" if few and start.hour % 6 == 0 else ""
     if step == "day":
-        return start.weekday() == 0
-    return start.day <= 7 if step == "week" else start.month % 3 == 1
+        return day if (start.weekday() == 0 if count <= _MANY_DAYS else start.day == 1) else ""
+    if step == "week":
+        return day if start.day <= 7 and (count <= _MANY_WEEKS or start.month % 3 == 1) else ""
+    if count > _MANY_MONTHS:
+        return f"{start.year}" if start.month == 1 and (count <= 60 or start.year % 2 == 0) else ""
+    return (f"{start.year}" if start.month == 1 else month) if start.month % 3 == 1 else ""
 
 
 ROUTES = (Route("/", "overview", "view", overview),)

@@ -34,6 +34,7 @@ from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
 from .timeline import MessageLine, Timeline
 
+DIMENSIONS = ("client", "os", "device", "country")
 LinkRefs = Callable[[str, str, str], Sequence[str]]
 
 
@@ -179,12 +180,26 @@ class Reports:
         :param dimension: ``client``, ``os``, ``device`` or ``country``.
         :param kind: ``opened`` or ``clicked``.
         """
-        if dimension not in ("client", "os", "device", "country"):
-            raise ReportError(f"dimension is {dimension!r}. Write one of: client, os, device, country.")
+        return self.several_shares(selection, [dimension], kind=kind, **filters)[0]
+
+    def several_shares(
+        self,
+        selection: Selection | None = None,
+        dimensions: Sequence[str] = DIMENSIONS,
+        /,
+        *,
+        kind: str = EventType.OPENED.value,
+        **filters: Unpack[Filters],
+    ) -> list[answers.Shares]:
+        """Return :meth:`shares` of several dimensions, which are asked for at once."""
+        for dimension in dimensions:
+            if dimension not in DIMENSIONS:
+                raise ReportError(f"dimension is {dimension!r}. Write one of: {', '.join(DIMENSIONS)}.")
         if kind not in answers.TYPES:
             raise ReportError(f"kind is {kind!r}. Write one of: {', '.join(answers.TYPES)}.")
         about = self.selection(selection, **filters)
-        return answers.shares_of(dimension, kind, self._shares(about, dimension, kind), about)
+        found = self._several_shares(about, [(dimension, kind) for dimension in dimensions])
+        return [answers.shares_of(each, kind, values, about) for each, values in zip(dimensions, found, strict=True)]
 
     def verdicts(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Verdicts:
         """Return how many opens and clicks each rule has judged, whoever the audience is."""
