@@ -104,6 +104,70 @@ class Console(Blueprint):
         state = current_state()
         speech = reader_words("babel" in current_app.extensions, request.headers.get("Accept-Language", ""))
         reports = state.reports if scope is None else state.reports.within(scope)
+        g.mailtrack_desk = desk = Desk(viewer, state, reports.briefly(), scope, speech, self._brand)
+        if request.method not in _READS and name != _CLOSED:
+            sent = request.form.get(FIELD, "")
+            if from_elsewhere(request.headers, request.headers.get("Host", "")) or not desk.forms.fits(
+                sent, name, viewer.name
+            ):
+                abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
+        return None
+
+
+def _refused(error: HTTPException) -> ResponseReturnValue:
+    """Say in words why there is no page. Who may not look gets the host's own answer, and so learns nothing."""
+    desk: Desk | None = g.get("mailtrack_desk")
+    if desk is None or error.response is not None:
+        return _of_host(error)
+    return desk.page("error.html", status=error.code or 500, error=error, back=_page_of_form())
+
+
+def _of_host(error: HTTPException) -> ResponseReturnValue:
+    """Return what the host answers to an error outside the console."""
+    for code in (error.code, None):
+        handlers = current_app.error_handler_spec[None].get(code, {})
+        for kind in type(error).__mro__:
+            if kind in handlers:
+                answer: ResponseReturnValue = current_app.ensure_sync(handlers[kind])(error)
+                return answer
+    return error
+
+
+def _page_of_form() -> str:
+    """Return the page whose form was refused; the overview, if that is not known."""
+    name = (request.endpoint or "").rpartition(".")[2]
+    page = next((each for each in (name, name.partition("_")[0]) if each in _PLAIN_PAGES), "overview")
+    return page if request.method != "GET" else "overview"
+
+
+def _static(filename: str) -> ResponseReturnValue:
+    """Send a style sheet or a script of the package."""
+    if filename not in _FILES:
+        abort(404)
+    return current_app.response_class((_STATIC / filename).read_bytes(), mimetype=_FILES[filename])
+
+
+def _closed(**values: Any) -> ResponseReturnValue:
+    """Answer that there is no such form."""
+    abort(405)
+
+
+def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:
+    """Return the view of a route: what fails in it is logged, and told without details."""
+
+    def view(**values: Any) -> ResponseReturnValue:
+        desk: Desk = g.mailtrack_desk
+        try:
+            return route.view(desk, **values)
+        except HTTPException:
+            raise
+        except ReportError as error:
+            return desk.page("error.html", status=400, error=error)
+        except Exception:
+            log.exception("the page %s of the console fails", route.name)
+            return desk.page("away.html", status=503)
+
+    return view
 
 
 def _sealed(response: Response) -> Response:

@@ -317,6 +317,14 @@ def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selec
     )
 
 
+def totals_by_group(figures: Mapping[Key, Mapping[str, Any]], selection: Selection) -> dict[Any, Totals]:
+    """Return figures in words, of each group."""
+    each: dict[Any, list[tuple[Key, Mapping[str, Any]]]] = {}
+    for key, values in figures.items():
+        each.setdefault(key.group, []).append((key, values))
+    return {group: totals_of(rows, selection) for group, rows in each.items()}
+
+
 def short(totals: Totals) -> Stats:
     """Return the short form of figures by people: there, an unsubscribe is of all mail that has left."""
     gone = totals.unsubscribed.unique

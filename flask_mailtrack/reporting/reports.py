@@ -28,7 +28,7 @@ from .growth import Sending, opened_so_far
 from .links import resolved
 from .messages import MessagePage, Messages, Person
 from .reasons import comments_of
-from .rows import Key, RowFigures, Table, Values
+from .rows import RowFigures, Table, Values
 from .selection import Filters, Selection
 from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
@@ -345,10 +345,7 @@ class Reports:
     def mails(self, about: Selection) -> list[tuple[Any, answers.Totals]]:
         """Return the figures of each mail: of each tag, list and subject, by these three."""
         about = self.selection(about)
-        each: defaultdict[Any, list[Any]] = defaultdict(list)
-        for key, values in self._figures(about, ("tag", "list_id", "subject")).items():
-            each[key.group].append((key, values))
-        return [(about_, answers.totals_of(rows, about)) for about_, rows in each.items()]
+        return list(answers.totals_by_group(self._figures(about, ("tag", "list_id", "subject")), about).items())
 
     def subjects_of_tags(self, about: Selection) -> dict[str, list[str]]:
         """Return which subjects the mail of each tag has, whenever that was, as far as the sums tell them apart."""
@@ -391,10 +388,7 @@ class Reports:
 
     def _grouped(self, group: str, about: Selection) -> answers.Grouped:
         figures = self._figures(about, (group,))
-        each: defaultdict[str | None, list[tuple[Key, dict[str, Any]]]] = defaultdict(list)
-        for key, values in figures.items():
-            each[key.group].append((key, values))
-        lines = [answers.Line(name, answers.totals_of(rows, about)) for name, rows in each.items()]
+        lines = [answers.Line(name, totals) for name, totals in answers.totals_by_group(figures, about).items()]
         lines.sort(key=lambda line: (_newest_first(line.totals.last_at), line.name is None, line.name or ""))
         return answers.Grouped(group, tuple(lines), answers.totals_of(figures.items(), about))
 

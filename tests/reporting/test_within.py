@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from flask_mailtrack import Scope
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.reporting import exports
+from flask_mailtrack.reporting.growth import Sending
 from flask_mailtrack.reporting.reports import Reports
 
 PEOPLE = ("ada@gmail.com", "bob@own.example")
@@ -40,6 +41,7 @@ ASKED: dict[str, Callable[[Reports], Any]] = {
     "devices": Reports.devices,
     "countries": Reports.countries,
     "shares": lambda reports: reports.shares(dimension="os", kind="clicked", basis="happened"),
+    "several_shares": Reports.several_shares,
     "verdicts": Reports.verdicts,
     "domains": Reports.domains,
     "links": lambda reports: [reports.links(tag) for tag in ("a", "b")],
@@ -57,12 +59,19 @@ ASKED: dict[str, Callable[[Reports], Any]] = {
         replace(each, selection=None) for each in reports.attention(since=NOON - timedelta(days=60))
     ],
     "mails": lambda reports: sorted(reports.mails(reports.selection()), key=repr),
+    "figures": lambda reports: [
+        dict(reports.figures(reports.selection(), groups)) for groups in (("tag", "sender_domain"), ("subject",))
+    ],
+    "subjects_of_tags": lambda reports: {
+        tag: sorted(set(told)) for tag, told in reports.subjects_of_tags(reports.selection()).items()
+    },
+    "growth": lambda reports: reports.growth([Sending(reports.selection(tag=tag), NOON, 5) for tag in ("a", "b")]),
     "conditions": lambda reports: [
         sorted(map(repr, rows))
         for rows in (list(make(reports, reports.selection(audience="all"))[1]) for make in exports.EXPORTS.values())
     ],
 }
-ELSEWHERE = {"within", "selection", "timeline", "known", "bodies", "body", "click_map"}
+ELSEWHERE = {"within", "briefly", "selection", "timeline", "known", "bodies", "body", "click_map"}
 """What gives no figures, what is asked for each message, and what test_click_map.py asks."""
 PATIENT = settings(
     max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
