@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from conftest import Site
 from figures_oracle import an_id
 from sqlalchemy.event import listen
 
-from flask_mailtrack.events import EventType, Status, Verdict, new_id
+from flask_mailtrack.console.look import look_of
+from flask_mailtrack.events import EventType, Status, Verdict, new_id, now
+from flask_mailtrack.time_zones import zone_of
 
 _NUMBERS = count()
 
@@ -27,6 +30,36 @@ def event(site: Site, about: Any, at: datetime, kind: EventType = EventType.OPEN
     values: dict[str, Any] = {"verdict": Verdict.HUMAN, "verdict_reasons": ["ua_browser"]} | columns
     values |= {"message_id": about, "type": kind, "occurred_at": at}
     return _written(site, site.mailtrack.models.Event, at, values)
+
+
+def mail(site: Site, at: datetime, tag: str, copies: int, opened: int = 0, clicked: int = 0, **columns: Any) -> None:
+    """Write a mail to a list: people open and click it an hour later, the first of them leaves, a machine looks."""
+    values = {"tag": tag, "list_id": "news", "subject": f"About {tag}"[:80]} | columns
+    for number in range(copies):
+        at += timedelta(seconds=1)
+        done = at + timedelta(hours=1)
+        marks: dict[str, Any] = {"opened_at": done} if number < opened else {}
+        marks |= {"clicked_at": done} if number < clicked else {}
+        marks |= {"unsubscribed_at": done} if number == 0 and opened else {}
+        key = message(site, at, recipient=f"p{number}@example.com", **(values | marks))
+        if number < opened:
+            event(site, key, done, client="Firefox", os="Linux" if number else "", device="desktop")
+        if number < clicked:
+            link = {"url": "https://shop.example/tea", "link": 0, "link_name": "hero", "part": "html"}
+            event(site, key, done, EventType.CLICKED, **link)
+        if number == 0 and opened:
+            event(site, key, done, EventType.UNSUBSCRIBED, reason="never", list_id=values["list_id"])
+        if number == 1:
+            event(site, key, done, verdict=Verdict.SCANNER)
+
+
+def rows_behind(site: Site, href: str, tz: str = "UTC") -> int:
+    """Return how many messages an address of the page of messages asks for."""
+    query = dict(parse_qsl(urlsplit(href).query))
+    look = look_of(query, zone_of(tz), tz, now())
+    assert not look.ignored, look.ignored
+    page = site.mailtrack.reports.messages(look.sent, activity=query.get("activity", ""), size=1000)
+    return len(page.rows)
 
 
 def summed(site: Site) -> None:

@@ -21,6 +21,7 @@ from .charts import growth, mirror
 from .desk import Desk
 from .overview import course
 from .route import Route
+from .seal import framed
 
 _COMPARED = 3
 _MOST_MAILS = 20
@@ -157,7 +158,28 @@ def links(desk: Desk) -> ResponseReturnValue:
     if count == "clicks":
         numbered.sort(key=lambda each: (-each[1].total, each[0]))
     total = sum(row.total for row in figures.rows)
-    return mine.page("campaign_links.html", found, links=numbered, of=figures.of, total=total, count=count)
+    bodies = desk.reports.bodies(mine.tag)
+    shown = next((body for body in bodies if str(body.id) == request.args.get("body")), None)
+    return mine.page(
+        "campaign_links.html",
+        found,
+        links=numbered,
+        of=figures.of,
+        total=total,
+        count=count,
+        bodies=bodies[:_MOST_MAILS],
+        body=shown or max(bodies, key=lambda body: body.messages, default=None),
+        width=request.args.get("w"),
+    )
+
+
+def click_map(desk: Desk) -> ResponseReturnValue:
+    """Show the mail itself with a badge at each link: a frame of the page of links, and a stranger's HTML."""
+    mine = CampaignDesk(desk)
+    found = desk.reports.click_map(mine.tag, mine.about, body_id=request.args.get("body") or None)
+    if found is None:
+        desk.missing(desk.t("No copy of this mail is kept, so the clicks cannot be shown on it."))
+    return framed(found.html, dict(found.headers))
 
 
 def clients(desk: Desk) -> ResponseReturnValue:
@@ -216,5 +238,6 @@ def _midnight(desk: Desk, moment: Any) -> Any:
 ROUTES = (
     Route("/campaign", "campaign", "view", campaign),
     Route("/campaign/links", "campaign_links", "view", links),
+    Route("/campaign/map", "campaign_map", "view", click_map),
     Route("/campaign/clients", "campaign_clients", "view", clients),
 )

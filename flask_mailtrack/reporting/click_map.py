@@ -80,15 +80,19 @@ def bodies_of(database: Database, within: Scope | None, *conditions: Any) -> tup
     """
     body, message = database.body, database.message
     inside = messages_inside(message, within)
-    query = select(body.c.id, body.c.tag, body.c.subject, body.c.created_at).where(*conditions)
-    found = []
-    for key, tag, subject, created_at in database.rows(query.order_by(body.c.created_at.desc(), body.c.id)):
-        about = select(func.count(), func.min(message.c.created_at)).where(message.c.body_id == key, *inside)
-        ((messages, first_at),) = database.rows(about)
-        if within is not None and not messages:
-            continue
-        found.append(BodyLine(key, tag, subject, messages, first_at or created_at))
-    return tuple(found)
+    mine = (message.c.body_id == body.c.id, *inside)
+    told = [
+        select(figure).where(*mine).correlate(body).scalar_subquery()
+        for figure in (func.count(), func.min(message.c.created_at))
+    ]
+    query = select(body.c.id, body.c.tag, body.c.subject, body.c.created_at, *told).where(*conditions)
+    return tuple(
+        BodyLine(key, tag, subject, messages, first_at or created_at)
+        for key, tag, subject, created_at, messages, first_at in database.rows(
+            query.order_by(body.c.created_at.desc(), body.c.id)
+        )
+        if within is None or messages
+    )
 
 
 def body_of(database: Database, within: Scope | None, message_id: uuid.UUID | str) -> BodyLine | None:
