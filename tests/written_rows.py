@@ -40,14 +40,14 @@ def mail(site: Site, at: datetime, tag: str, copies: int, opened: int = 0, click
         done = at + timedelta(hours=1)
         marks: dict[str, Any] = {"opened_at": done} if number < opened else {}
         marks |= {"clicked_at": done} if number < clicked else {}
-        marks |= {"unsubscribed_at": done} if number == 0 and opened else {}
+        marks |= {"unsubscribed_at": done} if number == 0 and opened and values["list_id"] else {}
         key = message(site, at, recipient=f"p{number}@example.com", **(values | marks))
         if number < opened:
             event(site, key, done, client="Firefox", os="Linux" if number else "", device="desktop")
         if number < clicked:
             link = {"url": "https://shop.example/tea", "link": 0, "link_name": "hero", "part": "html"}
             event(site, key, done, EventType.CLICKED, **link)
-        if number == 0 and opened:
+        if number == 0 and opened and values["list_id"]:
             event(site, key, done, EventType.UNSUBSCRIBED, reason="never", list_id=values["list_id"])
         if number == 1:
             event(site, key, done, verdict=Verdict.SCANNER)

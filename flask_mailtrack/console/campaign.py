@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
-from flask_mailtrack.reporting.answers import Share, Shares, comparison
+from flask_mailtrack.reporting.answers import Share, Shares, comparison, totals_of
 from flask_mailtrack.reporting.campaigns import Campaign, campaign_of, with_earlier
 from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.exports import table_of
@@ -132,7 +132,7 @@ def campaign(desk: Desk) -> ResponseReturnValue:
         found,
         totals=totals,
         before=before,
-        compared=comparison(totals, before.totals if before else totals, started, started, desk.now),
+        compared=comparison(totals, before.totals if before else totals_of([], mine.about), started, started, desk.now),
         others=compared,
         mails=found.mails[:_MOST_MAILS],
         sending=sending,

@@ -19,7 +19,11 @@ from .desk import Desk
 from .route import Route
 
 ROWS = 50
-"""Of a page."""
+"""Of a page, at most."""
+_HEAVIEST = 15_000
+"""Characters of addresses in a page: a tag of emoji makes one of 3,000."""
+_ADDRESSES = 4
+"""Of messages, in a row."""
 _USUAL_ORDER = "-last"
 _ORDERS: dict[str, Callable[[Line], Any]] = {
     "name": lambda line: (line.name or "").casefold(),
@@ -79,9 +83,16 @@ def listed(desk: Desk, table: CampaignTable, most: int) -> Listing:
     order, lines = _in_order(table)
     wish = request.args.get("page", "")
     first = min(int(wish), len(lines)) if wish.isascii() and wish.isdigit() and len(wish) < 9 else 0
-    rows = tuple(_row(desk, line, table.subjects.get(line.name or "", [])) for line in lines[first : first + most])
-    after = first + most
-    return Listing(rows, order, len(lines), first, str(after) if after < len(lines) else "")
+    rows: list[CampaignRow] = []
+    weight = 0
+    for line in lines[first : first + most]:
+        row = _row(desk, line, table.subjects.get(line.name or "", []))
+        weight += len(row.here) + _ADDRESSES * len(row.messages)
+        if rows and weight > _HEAVIEST:
+            break
+        rows.append(row)
+    after = first + len(rows)
+    return Listing(tuple(rows), order, len(lines), first, str(after) if after < len(lines) else "")
 
 
 def table_file(desk: Desk, table: CampaignTable) -> ResponseReturnValue:

@@ -24,7 +24,7 @@ STEPS = ("hour", "day", "week", "month")
 _SHORTEST_STEP = {"hour": 24, "day": 1, "week": 1 / 7, "month": 1 / 31}
 """How many of a step a day has."""
 _MOST_CONCERNS = 6
-_MOST_CAMPAIGNS = 12
+_MOST_CAMPAIGNS = 10
 _MANY_DAYS = 35
 _MANY_WEEKS = 17
 _MANY_MONTHS = 24
