@@ -69,18 +69,17 @@ class CampaignDesk:
     def own(self) -> dict[str, str]:
         """What the addresses of the campaign's pages say."""
         look = self.desk.look
-        kept = look.query(untagged=None) if self.narrowed else look.query(untagged=None, period=None)
-        return kept | {"tag": self.tag}
+        days = {"from": str(look.since), "to": str(look.until)} if self.narrowed else {}
+        return look.query(untagged=None, period=None) | days | {"tag": self.tag}
 
     def rows(self, campaign: Campaign) -> dict[str, str]:
         """Return the filter of all messages of the campaign."""
         totals, look, zone = campaign.totals, self.desk.look, self.desk.zone
-        days = {"from": str(look.since), "to": str(look.until)}
+        first, last = look.since, look.until
         if not self.narrowed and totals.first_at and totals.last_at:
-            ends = (totals.first_at, totals.last_at)
-            days = dict(zip(("from", "to"), (str(end.astimezone(zone).date()) for end in ends), strict=True))
+            first, last = (each.astimezone(zone).date() for each in (totals.first_at, totals.last_at))
         filters = {name: look.filters[name] for name in ("list", "sender") if name in look.filters}
-        return {**filters, **named(self.tag), **days}
+        return filters | named(self.tag) | {"from": str(first), "to": str(last)}
 
     def campaign(self) -> Campaign:
         """Return the campaign.
