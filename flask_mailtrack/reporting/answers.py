@@ -15,7 +15,7 @@ from .rows import Key, merge
 from .selection import Selection
 from .stats import Rated, Stats, Tally
 
-_SUFFIX = {"people": "people", "machines": "machine", "all": "all"}
+SUFFIX = {"people": "people", "machines": "machine", "all": "all"}
 _INDIVIDUAL, _AGGREGATE = Mode.INDIVIDUAL.value, Mode.AGGREGATE.value
 _NO_COPIES: dict[str, int] = {status.value: 0 for status in Status}
 FEW = 50
@@ -288,7 +288,7 @@ def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selec
             for name in ("pixels", "tracked") if prefix is not None else ():
                 of[f"{prefix}{name}"] += values.get(name, 0)
     get = all_.get
-    suffix = _SUFFIX[selection.audience]
+    suffix = SUFFIX[selection.audience]
     if selection.happened:
         of = dict.fromkeys(of, 0)
     gone = Tally(get("unsubscribes", 0), get("unsubscribers", 0), of["listed"])
@@ -325,6 +325,13 @@ def totals_by_group(figures: Mapping[Key, Mapping[str, Any]], selection: Selecti
     return {group: totals_of(rows, selection) for group, rows in each.items()}
 
 
+def grouped(by: str, figures: Mapping[Key, Mapping[str, Any]], selection: Selection) -> Grouped:
+    """Return figures in words, of each group and of all; those with the newest mail first."""
+    lines = [Line(name, totals) for name, totals in totals_by_group(figures, selection).items()]
+    lines.sort(key=lambda line: (_newest_first(line.totals.last_at), line.name is None, line.name or ""))
+    return Grouped(by, tuple(lines), totals_of(figures.items(), selection))
+
+
 def short(totals: Totals) -> Stats:
     """Return the short form of figures by people: there, an unsubscribe is of all mail that has left."""
     gone = totals.unsubscribed.unique
@@ -341,40 +348,6 @@ def short(totals: Totals) -> Stats:
     )
 
 
-def shares_of(
-    dimension: str, kind: str, values: Mapping[Any, Mapping[str, int]], selection: Selection, most: int | None = None
-) -> Shares:
-    """Return shares in words."""
-    suffix = _SUFFIX[selection.audience]
-    of = sum(numbers[f"unique_{suffix}"] for numbers in values.values())
-    rows = [
-        Share(
-            value=value,
-            total=total_of(numbers, selection),
-            unique=numbers[f"unique_{suffix}"],
-            people=numbers["people"],
-            machines=numbers["machine"],
-            unknown=numbers["unknown"],
-            of=of,
-        )
-        for value, numbers in values.items()
-    ]
-    kept = sorted((row for row in rows if row.total), key=lambda row: (-row.unique, -row.total, row.value))
-    return Shares(dimension, kind, tuple(kept[:most]), sum(row.total for row in rows), of)
-
-
-def total_of(numbers: Mapping[str, int], selection: Selection) -> int:
-    """Return how many events are the audience's."""
-    if selection.audience == "all":
-        return numbers["people"] + numbers["machine"] + numbers["unknown"]
-    return numbers[_SUFFIX[selection.audience]]
-
-
-def unique_of(numbers: Mapping[str, int], selection: Selection) -> int:
-    """Return how many messages are there of which the audience's first event is among these."""
-    return numbers[f"unique_{_SUFFIX[selection.audience]}"]
-
-
 def change(now: Tally, before: Tally) -> float | None:
     """Return by how much a rate is higher, if both are rates of enough."""
     if now.rate is None or before.rate is None or min(now.of, before.of) < FEW:
@@ -389,6 +362,10 @@ def comparison(this: Totals, last: Totals, before: datetime, since: datetime, un
     return Comparison(
         this, last, before, since, until, grown, *(change(getattr(this, name), getattr(last, name)) for name in names)
     )
+
+
+def _newest_first(moment: datetime | None) -> float:
+    return -moment.timestamp() if moment else 0.0
 
 
 def _total(figures: Mapping[str, Any], noun: str, suffix: str) -> int:

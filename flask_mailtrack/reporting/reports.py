@@ -34,7 +34,6 @@ from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
 from .timeline import MessageLine, Timeline
 
-DIMENSIONS = ("client", "os", "device", "country")
 LinkRefs = Callable[[str, str, str], Sequence[str]]
 
 
@@ -185,21 +184,18 @@ class Reports:
     def several_shares(
         self,
         selection: Selection | None = None,
-        dimensions: Sequence[str] = DIMENSIONS,
+        dimensions: Sequence[str] = share_answers.DIMENSIONS,
         /,
         *,
         kind: str = EventType.OPENED.value,
         **filters: Unpack[Filters],
     ) -> list[answers.Shares]:
         """Return :meth:`shares` of several dimensions, which are asked for at once."""
-        for dimension in dimensions:
-            if dimension not in DIMENSIONS:
-                raise ReportError(f"dimension is {dimension!r}. Write one of: {', '.join(DIMENSIONS)}.")
-        if kind not in answers.TYPES:
-            raise ReportError(f"kind is {kind!r}. Write one of: {', '.join(answers.TYPES)}.")
+        share_answers.check(dimensions, kind)
         about = self.selection(selection, **filters)
         found = self._several_shares(about, [(dimension, kind) for dimension in dimensions])
-        return [answers.shares_of(each, kind, values, about) for each, values in zip(dimensions, found, strict=True)]
+        pairs = zip(dimensions, found, strict=True)
+        return [share_answers.shares_of(dimension, kind, values, about) for dimension, values in pairs]
 
     def verdicts(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> answers.Verdicts:
         """Return how many opens and clicks each rule has judged, whoever the audience is."""
@@ -344,8 +340,7 @@ class Reports:
 
     def mails(self, about: Selection) -> list[tuple[Any, answers.Totals]]:
         """Return the figures of each mail: of each tag, list and subject, by these three."""
-        about = self.selection(about)
-        return list(answers.totals_by_group(self._figures(about, ("tag", "list_id", "subject")), about).items())
+        return list(answers.totals_by_group(self.figures(about, ("tag", "list_id", "subject")), about).items())
 
     def subjects_of_tags(self, about: Selection) -> dict[str, list[str]]:
         """Return which subjects the mail of each tag has, whenever that was, as far as the sums tell them apart."""
@@ -388,9 +383,7 @@ class Reports:
 
     def _grouped(self, group: str, about: Selection) -> answers.Grouped:
         figures = self._figures(about, (group,))
-        lines = [answers.Line(name, totals) for name, totals in answers.totals_by_group(figures, about).items()]
-        lines.sort(key=lambda line: (_newest_first(line.totals.last_at), line.name is None, line.name or ""))
-        return answers.Grouped(group, tuple(lines), answers.totals_of(figures.items(), about))
+        return answers.grouped(group, figures, about)
 
 
 def _all_buckets(buckets: Buckets, about: Selection, found: list[datetime]) -> list[tuple[datetime, datetime]]:
@@ -401,7 +394,3 @@ def _all_buckets(buckets: Buckets, about: Selection, found: list[datetime]) -> l
 
 def _inside_both(one: Scope | None, other: Scope | None) -> Scope | None:
     return other if one is None else one if other is None else one & other
-
-
-def _newest_first(moment: datetime | None) -> float:
-    return -moment.timestamp() if moment else 0.0

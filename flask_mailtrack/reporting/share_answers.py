@@ -1,14 +1,44 @@
-"""Answers that are made of shares: of rules, of recipients' domains, and of links."""
+"""Answers that are made of shares: of clients, of rules, of recipients' domains, and of links."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask_mailtrack.errors import ReportError
 from flask_mailtrack.figures import SHARES
 
-from .answers import Count, DomainLine, LinkFigures, LinkLine, RecipientDomains, RuleLine, Verdicts, total_of, unique_of
+from .answers import (
+    SUFFIX,
+    TYPES,
+    Count,
+    DomainLine,
+    LinkFigures,
+    LinkLine,
+    RecipientDomains,
+    RuleLine,
+    Share,
+    Shares,
+    Verdicts,
+)
 from .rows import Values, merge
 from .selection import Selection
 
+DIMENSIONS = ("client", "os", "device", "country")
+"""Of opens and clicks, which anybody may ask for."""
 _NOTHING: dict[str, int] = dict.fromkeys(SHARES, 0)
+
+
+def check(dimensions: Sequence[str], kind: str) -> None:
+    """Refuse shares that there are not.
+
+    :raises ReportError: a dimension or a type of event does not exist.
+    """
+    for dimension in dimensions:
+        if dimension not in DIMENSIONS:
+            raise ReportError(f"dimension is {dimension!r}. Write one of: {', '.join(DIMENSIONS)}.")
+    if kind not in TYPES:
+        raise ReportError(f"kind is {kind!r}. Write one of: {', '.join(TYPES)}.")
 
 
 def verdicts_of(opened: Values, clicked: Values) -> Verdicts:
@@ -60,6 +90,40 @@ def links_of(tag: str, values: Values, of: int, about: Selection) -> LinkFigures
     ]
     rows.sort(key=lambda row: (-row.unique, -row.total, -1 if row.position is None else row.position, row.url))
     return LinkFigures(tag, tuple(rows), of)
+
+
+def shares_of(
+    dimension: str, kind: str, values: Mapping[Any, Mapping[str, int]], selection: Selection, most: int | None = None
+) -> Shares:
+    """Return shares in words."""
+    suffix = SUFFIX[selection.audience]
+    of = sum(numbers[f"unique_{suffix}"] for numbers in values.values())
+    rows = [
+        Share(
+            value=value,
+            total=total_of(numbers, selection),
+            unique=numbers[f"unique_{suffix}"],
+            people=numbers["people"],
+            machines=numbers["machine"],
+            unknown=numbers["unknown"],
+            of=of,
+        )
+        for value, numbers in values.items()
+    ]
+    kept = sorted((row for row in rows if row.total), key=lambda row: (-row.unique, -row.total, row.value))
+    return Shares(dimension, kind, tuple(kept[:most]), sum(row.total for row in rows), of)
+
+
+def total_of(numbers: Mapping[str, int], selection: Selection) -> int:
+    """Return how many events are the audience's."""
+    if selection.audience == "all":
+        return numbers["people"] + numbers["machine"] + numbers["unknown"]
+    return numbers[SUFFIX[selection.audience]]
+
+
+def unique_of(numbers: Mapping[str, int], selection: Selection) -> int:
+    """Return how many messages are there of which the audience's first event is among these."""
+    return numbers[f"unique_{SUFFIX[selection.audience]}"]
 
 
 def _rule(rule: str, opened: dict[str, int], clicked: dict[str, int]) -> RuleLine:
