@@ -18,7 +18,7 @@ from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .console.console import Console
 from .errors import ConfigError, NotInitialised
-from .events import PATHS, EventType, Hit, Kind, OptOutKind, SentCopy
+from .events import EventType, Hit, SentCopy
 from .incoming.door import serve, watch_for_leftovers
 from .incoming.hits import Recorder
 from .incoming.pages import Pages
@@ -32,16 +32,16 @@ from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_
 from .reporting.reports import Reports
 from .reporting.selection import Moment
 from .reporting.stats import Stats, inactive
+from .rights import Rights
 from .state import State, build, check_order, known_state, shown_online, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health
-from .storage.people.people import Erased
 from .storage.tables.host_columns import Fill, check
 
 KEY = "mailtrack"
 M = TypeVar("M")
 
 
-class Mailtrack:
+class Mailtrack(Rights):
     """Tracks the mail that Flask-Mail sends.
 
     :param app: an app to set up at once. Without it, call :meth:`init_app` later.
@@ -276,87 +276,6 @@ class Mailtrack:
         Only a ``connect`` method of the host can open such a connection, which is no ``Connection`` of Flask-Mail.
         """
         return self._state().unwatched()
-
-    def suppress(
-        self, address: str, list_id: str = "", *, tracking: bool = False, reason: str = "", method: str = "api"
-    ) -> None:
-        """Send a person no more mail of a list. This counts from the next send on, and no link can undo it.
-
-        The suppression is on disk when this method returns. It does not touch ``db.session`` or wait for a transaction.
-        Signal: ``recipient_suppressed``, after commit.
-
-        :param address: an address as people write it; case and display name do not matter.
-        :param list_id: the list; empty: all lists, and mail without a list that carries a way out. Other mail
-            without a list, such as a password reset, still goes out.
-        :param tracking: do not stop mail, but stop measuring: no pixel, no tracked links, no hits.
-        :param reason: a word, such as ``complaint`` or ``bounce``; cut to 32 characters.
-        :param method: the way of the request, for the audit; at most 16 characters.
-        :raises ValueError: *address* is not an address, or a value cannot be stored.
-        :raises SpoolError: the suppression could not be written.
-        """
-        kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
-        self._state().people.change(address, out=True, list_id=list_id, kind=kind, reason=reason, method=method)
-
-    def unsuppress(self, address: str, list_id: str = "", *, tracking: bool = False, method: str = "api") -> None:
-        """Lift the opt-outs of a person that stand at this moment, no matter who made them.
-
-        A refusal that comes meanwhile stays, also one on another machine: no clock decides between the two.
-        Signal: ``suppression_lifted``.
-
-        :param list_id: exactly this list; empty lifts the opt-out from all lists, not those from single lists.
-        :raises ValueError: *address* is not an address, or a value cannot be stored.
-        :raises OptOutsUnavailable: the opt-outs cannot be read, so nothing is lifted.
-        :raises SpoolError: the change could not be written.
-        """
-        kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
-        self._state().people.change(address, out=False, list_id=list_id, kind=kind, reason="", method=method)
-
-    def unsubscribe_url(self, address: str, list_id: str | None = None) -> str:
-        """Return a link by which a person leaves a list, for a page or a mail that Mailtrack does not send.
-
-        The link works for ever and without a mail. It does not name the person, and it asks for no login. Show the
-        link to nobody else: anybody who has it can unsubscribe the person.
-
-        :param address: an address as people write it.
-        :param list_id: the list; default: everything.
-        :raises ValueError: *address* is not an address, or *list_id* cannot be the name of a list.
-        :raises UnknownList: the list is not in ``MAILTRACK_LISTS``, if that is set.
-        """
-        check_list(self._state().settings.lists, list_id)
-        return self._link(Kind.UNSUBSCRIBE, address, list_id or "")
-
-    def preferences_url(self, address: str) -> str:
-        """Return a link to the preferences of a person; see :meth:`unsubscribe_url`.
-
-        :raises ValueError: *address* is not an address.
-        """
-        return self._link(Kind.PREFERENCES, address, "")
-
-    def _link(self, kind: Kind, address: str, list_id: str) -> str:
-        state = self._state()
-        about = state.people.suppression(address, list_id=list_id, method="api")  # checks both
-        path = state.signer.without_mail(kind, about.recipient, about.list_id)
-        return f"{state.settings.base_url}{state.settings.url_prefix}/{PATHS[kind]}/{path}"
-
-    def export(self, address: str) -> dict[str, Any]:
-        """Return all rows about a person, ready for JSON: messages, events, opt-outs, audit.
-
-        :raises StreamError: Redis is used, and cannot be asked.
-        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
-        """
-        return self._state().people.export(address)
-
-    def erase(self, address: str) -> Erased:
-        """Forget a person: remove address, subjects, metadata, IP addresses, user agents and comments.
-
-        Counts stay. Opt-outs stay, too, under a keyed hash of the address. Links go on working, and later hits
-        through them are not stored.
-
-        :return: the numbers of rows about the person; all 0 the second time.
-        :raises StreamError: Redis is used, and cannot be asked; call the method again.
-        :raises sqlalchemy.exc.SQLAlchemyError: the database cannot do it now; call the method again.
-        """
-        return self._state().people.erase(address)
 
     @property
     def reports(self) -> Reports:

@@ -207,8 +207,8 @@ class OptOutMixin(Keyed):
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:
-        # Two questions must be quick among millions of rows: has anybody declined, and whose is a reference?
-        return (sa.Index(None, "kind", "ref"), CHARSET)
+        # Quick among millions of rows must be: has anybody declined, whose is a reference, and who came last?
+        return (sa.Index(None, "kind", "ref"), sa.Index(None, "created_at", "ref"), CHARSET)
 
 
 @for_checkers_only
@@ -231,9 +231,9 @@ class LinkMixin(Keyed):
 
 @for_checkers_only
 class AuditMixin(Keyed):
-    """One row per change of an opt-out, as its proof: person, request, time and way.
+    """One row per change of an opt-out, as its proof: person, request, time and way; and one per erasure.
 
-    A row names nobody: ``ref`` is a keyed hash of the address, so the row may outlive an erasure. Rows
+    A row names no recipient: ``ref`` is a keyed hash of the address, so the row may outlive an erasure. Rows
     are never changed.
     """
 
@@ -242,12 +242,13 @@ class AuditMixin(Keyed):
 
     id: Mapped[uuid.UUID] = an_id("The id of the change: that of its event, or of the host's record.")
     ref: Mapped[str] = mapped_column(sa.String(REF), nullable=False, doc="Keyed hash of the address.")
-    change: Mapped[str] = word(16, "unsubscribed, subscribed, declined or accepted; lifted: an internal mark.")
+    change: Mapped[str] = word(16, "unsubscribed, subscribed, declined, accepted or erased; lifted: an internal mark.")
     list_id: Mapped[str] = word(NAME, "List, folded; empty: everything.")
     method: Mapped[str] = word(16, "The way of the change, such as one_click, page or cli.")
     source: Mapped[str] = text("The source: a message and its id, api, cli, or file and line of an import.")
     wording: Mapped[str] = text("Language and fingerprint of the text that the person saw.")
     occurred_at: Mapped[datetime] = moment("When the change was asked for.", nullable=False)
+    actor: Mapped[str | None] = mapped_column(sa.String(ADDRESS), doc="Operator who made the change, if named.")
 
     @declared_attr.directive
     def __table_args__(cls) -> Any:

@@ -12,6 +12,7 @@ from typing import IO, Any
 import click
 from flask.cli import AppGroup, with_appcontext
 
+from flask_mailtrack.administration.operator_settings import by_whom
 from flask_mailtrack.events import OptOutKind
 from flask_mailtrack.lists import folded
 from flask_mailtrack.reporting.exports import cell
@@ -29,6 +30,7 @@ _SHOWN = 20
 _FIELDS = ("recipient", "list_id", "kind", "method", "reason", "created_at")
 _HEADER = ("email", "list_id", "kind", "method", "reason", "created")
 _LIST = click.option("--list", "list_id", default="", help="The list; default: all lists.")
+_BY = click.option("--by", default="", help="Your name, for the audit; default: your user name.")
 _TRACKING = click.option("--tracking", is_flag=True, help="Stop the measuring, not the mail.")
 
 
@@ -37,9 +39,10 @@ _TRACKING = click.option("--tracking", is_flag=True, help="Stop the measuring, n
 @_LIST
 @_TRACKING
 @click.option("--reason", default="", help="A word, such as complaint.")
-def add(email: str, list_id: str, tracking: bool, reason: str) -> None:
+@_BY
+def add(email: str, list_id: str, tracking: bool, reason: str, by: str) -> None:
     """Send EMAIL no more mail of a list, or of any list. No link can undo this."""
-    _change(email, True, list_id, tracking, reason)
+    _change(email, True, list_id, tracking, reason, by)
     click.echo(f"{printable(email)} is suppressed from {_called(list_id)}")
 
 
@@ -47,9 +50,10 @@ def add(email: str, list_id: str, tracking: bool, reason: str) -> None:
 @click.argument("email")
 @_LIST
 @_TRACKING
-def remove(email: str, list_id: str, tracking: bool) -> None:
+@_BY
+def remove(email: str, list_id: str, tracking: bool, by: str) -> None:
     """Lift the opt-out of EMAIL, no matter who made it."""
-    _change(email, False, list_id, tracking, "")
+    _change(email, False, list_id, tracking, "", by)
     click.echo(f"{printable(email)} is not suppressed from {_called(list_id)} any more")
 
 
@@ -82,7 +86,8 @@ def list_(email: str | None, list_id: str | None) -> None:
 @_LIST
 @click.option("--reason", default="", help="The reason for rows without one.")
 @click.option("--from-line", type=click.IntRange(1), default=1, help="Continue there after a stop.")
-def import_(file: str, list_id: str, reason: str, from_line: int) -> None:
+@_BY
+def import_(file: str, list_id: str, reason: str, from_line: int, by: str) -> None:
     """Import a CSV FILE of SendGrid, Mailgun, Postmark, SES, Mailchimp, SparkPost, or of our own export.
 
     Rows that cannot be used are written to FILE.rejected.csv. The import can be run again at any time.
@@ -94,7 +99,8 @@ def import_(file: str, list_id: str, reason: str, from_line: int) -> None:
     columns = ", ".join(f"{name} in {source.header[at]!r}" for name, at in source.columns.items())
     told = "no header" if source.headless else columns
     click.echo(printable(f"read as {source.encoding.upper()}; {told}"), err=True)
-    done = _imported(current_state().people, source, list_id, reason, from_line)
+    about = {"list_id": list_id, "reason": reason, "by": by_whom(by)}
+    done = _imported(current_state().people, source, from_line, about)
     click.echo(f"{done.added} added, {done.known} stood already, {done.bad} rejected")
     if done.bad:
         click.secho(printable(f"the rejected rows are in {file}.rejected.csv"), fg="yellow", err=True)
@@ -145,12 +151,13 @@ def export(email: str) -> None:
 @click.command("erase")
 @click.argument("email")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_BY
 @with_appcontext
-def erase(email: str, yes: bool) -> None:
+def erase(email: str, yes: bool, by: str) -> None:
     """Forget EMAIL: personal data goes, counts stay, and opt-outs stay under a hash."""
     if not yes:
         click.confirm(f"Forget {printable(email)} for good?", abort=True)
-    rows = asdict(current_state().people.erase(email))
+    rows = asdict(current_state().people.erase(email, by=by_whom(by)))
     click.echo(", ".join(f"{number} {name}" for name, number in rows.items()))
 
 
@@ -165,7 +172,8 @@ def audit(email: str, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        about = (row["occurred_at"][:19], row["change"], row["list_id"] or "everything", row["method"], row["source"])
+        about = [row["occurred_at"][:19], row["change"], row["list_id"] or "everything", row["method"], row["source"]]
+        about += [f"by {row['actor']}"] if row["actor"] else []
         click.echo("  ".join(map(printable, about)))
         if row["wording"]:
             click.echo(printable(f"    {row['wording']}"))
@@ -173,7 +181,7 @@ def audit(email: str, as_json: bool) -> None:
         click.echo("nothing is known")
 
 
-def _imported(people: People, source: SuppressionFile, list_id: str, reason: str, from_line: int) -> ImportProgress:
+def _imported(people: People, source: SuppressionFile, from_line: int, about: dict[str, str]) -> ImportProgress:
     last = ImportProgress(line=from_line - 1)
     with click.progressbar(length=source.lines(), label="importing", file=sys.stderr) as bar:
 
@@ -184,16 +192,17 @@ def _imported(people: People, source: SuppressionFile, list_id: str, reason: str
             last.line, last.bad = now.line, now.bad
 
         try:
-            return load(people, source, list_id=list_id, reason=reason, from_line=from_line, told=told)
+            return load(people, source, from_line=from_line, told=told, **about)
         except BaseException:
             click.secho(f"stopped; go on with --from-line {last.line + 1}", fg="red", err=True)
             raise
 
 
-def _change(email: str, out: bool, list_id: str, tracking: bool, reason: str) -> None:
+def _change(email: str, out: bool, list_id: str, tracking: bool, reason: str, by: str) -> None:
     kind = OptOutKind.TRACKING if tracking else OptOutKind.UNSUBSCRIBE
+    about = {"list_id": list_id, "reason": reason, "method": "cli", "by": by_whom(by)}
     try:
-        current_state().people.change(email, out=out, list_id=list_id, kind=kind, reason=reason, method="cli")
+        current_state().people.change(email, out=out, kind=kind, **about)
     except ValueError as error:
         raise click.ClickException(printable(str(error))) from None
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from statistics import median
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 from flask_mailtrack.storage.tables.domains import DomainRow, urgency
 
-from .answers import FEW, Totals
+from .answers import FEW
+from .mailings import SeriesMail, comparable, series_of, usual_rate
 from .selection import Selection
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 LEVELS = ("error", "warning")
 DAYS = 28
 """Mails are looked at that were sent since."""
-_BEFORE = 5
-"""Mails before, of which the median is the usual value."""
-_YEAR = timedelta(days=365)
-_FIRST = datetime.min.replace(tzinfo=UTC)
 _SETTLED = timedelta(hours=72)
 """Nearly all opens and clicks have come by then."""
 _LOW = 0.5
@@ -58,39 +53,18 @@ class Concern:
     """Of the mail behind it, for any other report."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mail:
-    """What was sent to one list, or under one tag, with one subject."""
-
-    subject: str
-    at: datetime
-    last: datetime
-    totals: Totals
-    selection: Selection
-
-
 def of_mails(reports: Reports, about: Selection, moment: datetime) -> list[Concern]:
     """Return what is unusual about mails, compared to those before on the same list, or with the same tag."""
     since = about.start or moment - timedelta(days=DAYS)
-    wide = about.narrowed(since=max(since, _FIRST + _YEAR) - _YEAR, basis="sent", audience="people")
-    series: defaultdict[tuple[str, str], list[_Mail]] = defaultdict(list)
-    for (tag, list_id, subject), totals in reports.mails(wide):
-        if subject is None or totals.first_at is None or totals.last_at is None:
-            continue  # too many subjects to be told apart: no mail in the sense of a campaign
-        mine = Selection(tag=tag, list_id=list_id, subject=subject, tz=about.tz, within=about.within)
-        series[("list", list_id) if list_id else ("tag", tag)].append(
-            _Mail(subject, totals.first_at, totals.last_at, totals, mine)
-        )
     found: list[Concern] = []
-    for mails in series.values():
-        mails.sort(key=lambda mail: mail.at)
+    for mails in series_of(reports, about, since).values():
         for place, mail in enumerate(mails):
             if mail.at >= since:
-                found += _of_mail(mail, [each for each in mails[:place] if each.totals.out >= FEW][-_BEFORE:], moment)
+                found += _of_mail(mail, comparable(mails[:place]), moment)
     return found
 
 
-def _of_mail(mail: _Mail, before: Sequence[_Mail], moment: datetime) -> list[Concern]:
+def _of_mail(mail: SeriesMail, before: Sequence[SeriesMail], moment: datetime) -> list[Concern]:
     found: list[Concern] = []
     totals, told = mail.totals, f"“{mail.subject}”"
 
@@ -101,11 +75,11 @@ def _of_mail(mail: _Mail, before: Sequence[_Mail], moment: datetime) -> list[Con
         concern("failed", rate, _FAILED, f"{rate:.1%} of {totals.tried} copies of {told} failed.", "error")
     for kind, name in (("opens", "opened"), ("clicks", "clicked")):
         tally = getattr(totals, name)
-        usual = _usual([getattr(each.totals, name).rate for each in before])
+        usual = usual_rate(before, name)
         late = moment - mail.last >= _SETTLED
         if late and usual and tally.of >= FEW and tally.rate < _LOW * usual:
             concern(kind, tally.rate, usual, f"{tally.rate:.1%} {name} {told}; usual is {usual:.1%}.")
-    gone, usual = totals.unsubscribed, _usual([each.totals.unsubscribed.rate for each in before])
+    gone, usual = totals.unsubscribed, usual_rate(before, "unsubscribed")
     left = gone.rate if gone.unique >= _LEAVING else None
     if usual is not None and left and left > _MANY_TIMES * max(usual, _SCARCELY):
         concern("unsubscribes", left, usual, f"{left:.2%} left by {told}; usual is {usual:.2%}.", "error")
@@ -116,11 +90,6 @@ def _of_mail(mail: _Mail, before: Sequence[_Mail], moment: datetime) -> list[Con
         text = f"{machines / hits:.0%} of {hits} opens and clicks of {told} were machines'."
         concern("machines", machines / hits, _MACHINES, text)
     return found
-
-
-def _usual(rates: Sequence[float | None]) -> float | None:
-    known = [rate for rate in rates if rate is not None]
-    return median(known) if known else None
 
 
 def of_domains(domains: Sequence[DomainRow], moment: datetime, users: Container[str] | None = None) -> list[Concern]:

@@ -89,31 +89,28 @@ class Messages:
 
     def page(self, about: Selection, *, search: str, activity: str, order: str, page: str, size: int) -> MessagePage:
         """Return some messages; see :meth:`Reports.messages`."""
-        if about.happened:
-            raise ReportError("basis is 'happened', but messages are listed by when they were sent. Leave basis out.")
         if order not in ORDERS:
             raise ReportError(f"order is {order!r}. Write one of: {', '.join(ORDERS)}.")
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 1_000:
-            raise ReportError(f"size is {size!r}. Write a whole number from 1 to 1000.")
-        text_of("search", search)
-        conditions = [*self._rows.conditions(about), *self._active(activity), self._table.c.status != Status.COUNTER]
-        conditions.append(between(self._table.c.created_at, about.start, about.end))
-        cohorts: list[uuid.UUID] | None = None
-        entered = self._sums.usable()
-        if search and "@" in search:
-            conditions.append(self._table.c.recipient == normalise(search))
-        elif search:
-            conditions.append(has_text(self._table.c.subject, search))
-        if not about.tag and not about.list_id and "@" not in search and (search or _names_cohorts(about)):
-            cohorts = self._sums.cohorts_with(about, search) if entered else None
+        check_size(size)
+        conditions, cohorts, entered = self._chosen(about, search, activity)
         walk = _Way(self._table, order, _read(page), size)
-        by_index = bool(about.tag or about.list_id or (search and "@" in search))
-        around = (
-            about if entered else Selection(within=about.within)
-        )  # else ids may be of when somebody has brought the rows
+        # Without cohorts, ids may be of when somebody has brought the rows.
+        around = about if entered else Selection(within=about.within)
         if cohorts is None or len(cohorts) <= _FIRST_TURN:
+            by_index = _by_index(about, search)
             return self._shown(self._read(walk.query(conditions, around, by_index, cohorts)), walk)
         return self._shown(self._in_turns(walk, conditions, around, cohorts), walk)
+
+    def count(self, about: Selection, search: str, activity: str, most: int) -> int:
+        """Return how many messages there are, or *most*."""
+        conditions, cohorts, entered = self._chosen(about, search, activity)
+        column = self._table.c
+        if cohorts is not None:
+            conditions.append(column.cohort_id.in_(cohorts))
+        elif entered and not _by_index(about, search):
+            conditions += _near(column, about)
+        some = select(column.id).where(*conditions).limit(most)
+        return int(self._database.rows(select(func.count()).select_from(some.subquery()))[0][0])
 
     def person(self, address: str, within: Scope | None, *, page: str = "", size: int = 50) -> Person:
         """Return what is known of somebody."""
@@ -155,6 +152,25 @@ class Messages:
         except (ValueError, AttributeError, TypeError):
             raise ReportError(f"message_id is {message_id!r}. Write the id of a message.") from None
         return timeline_of(self._database, key, within)
+
+    def _chosen(
+        self, about: Selection, search: str, activity: str
+    ) -> tuple[list[ColumnElement[bool]], list[uuid.UUID] | None, bool]:
+        """Return the conditions for messages, the cohorts that alone have such, and whether all are in cohorts."""
+        if about.happened:
+            raise ReportError("basis is 'happened', but messages are listed by when they were sent. Leave basis out.")
+        text_of("search", search)
+        conditions = [*self._rows.conditions(about), *self._active(activity), self._table.c.status != Status.COUNTER]
+        conditions.append(between(self._table.c.created_at, about.start, about.end))
+        cohorts: list[uuid.UUID] | None = None
+        entered = self._sums.usable()
+        if search and "@" in search:
+            conditions.append(self._table.c.recipient == normalise(search))
+        elif search:
+            conditions.append(has_text(self._table.c.subject, search))
+        if not _by_index(about, search) and (search or _names_cohorts(about)):
+            cohorts = self._sums.cohorts_with(about, search) if entered else None
+        return conditions, cohorts, entered
 
     def _in_turns(
         self, walk: _Way, conditions: Sequence[ColumnElement[bool]], about: Selection, cohorts: Sequence[uuid.UUID]
@@ -235,10 +251,7 @@ class _Way:
             return self._in_order(select(*(found.c[name.name] for name in self._columns())), found.c)
         if cohorts is not None:
             return self._in_order(select(*self._columns()).where(*conditions, column.cohort_id.in_(cohorts)), column)
-        near = [
-            *([column.id >= first_id(about.start - _AROUND)] if about.start else []),
-            *([column.id < first_id(about.end + _AROUND)] if about.end else []),
-        ]
+        near = _near(column, about)
         ids = [] if self._after is None else [column.id < self._after[1] if self.newest else column.id > self._after[1]]
         query = select(*self._columns()).where(*conditions, *near, *ids)
         return query.order_by(column.id.desc() if self.newest else column.id).limit(self.size + 1)
@@ -275,9 +288,31 @@ class _Way:
 _NONE = MessagePage((), "")
 
 
+def _near(column: Any, about: Selection) -> list[ColumnElement[bool]]:
+    """Return the conditions for ids of about the period, which a time alone would not lead to."""
+    return [
+        *([column.id >= first_id(about.start - _AROUND)] if about.start else []),
+        *([column.id < first_id(about.end + _AROUND)] if about.end else []),
+    ]
+
+
+def _by_index(about: Selection, search: str) -> bool:
+    """Say whether the conditions lead along an index that goes on with the time."""
+    return bool(about.tag or about.list_id or "@" in search)
+
+
 def _names_cohorts(about: Selection) -> bool:
     said = (about.tag, about.list_id, about.sender_domain, about.subject)
     return any(value is not None for value in said) or about.within not in (None, Scope())
+
+
+def check_size(size: int) -> None:
+    """Refuse a number of rows that is none.
+
+    :raises ReportError: it is not from 1 to 1,000.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 1_000:
+        raise ReportError(f"size is {size!r}. Write a whole number from 1 to 1000.")
 
 
 def _read(page: str) -> tuple[datetime, uuid.UUID] | None:

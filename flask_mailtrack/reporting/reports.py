@@ -26,18 +26,19 @@ from .buckets import Buckets
 from .click_map import BodyLine, ClickMap, bodies_of, body_of, map_of
 from .growth import Sending, opened_so_far
 from .links import resolved
-from .messages import MessagePage, Messages, Person
+from .listings import Listings
+from .mailings import Usual, usual_of
+from .messages import Messages
 from .reasons import comments_of
 from .rows import RowFigures, Table, Values
 from .selection import Filters, Selection
 from .stats import Stats, stats
 from .sums import SubjectRefs, SumFigures
-from .timeline import MessageLine, Timeline
 
 LinkRefs = Callable[[str, str, str], Sequence[str]]
 
 
-class Reports:
+class Reports(Listings):
     """The reports of one app. Each takes the fields of a :class:`Selection` by name, or one that an answer gave.
 
     :param database: where reports read.
@@ -276,50 +277,12 @@ class Reports:
         last = self.totals(about.narrowed(since=before, until=since))
         return answers.comparison(this, last, before, since, until)
 
-    def messages(
-        self,
-        selection: Selection | None = None,
-        /,
-        *,
-        search: str = "",
-        activity: str = "",
-        order: str = "newest",
-        page: str = "",
-        size: int = 50,
-        **filters: Unpack[Filters],
-    ) -> MessagePage:
-        """Return messages, a page at a time.
+    def usual(self, selection: Selection | None = None, /, **filters: Unpack[Filters]) -> Usual:
+        """Return what is usual for a campaign: medians of up to five mails before it on its list.
 
-        :param search: a whole address of a recipient, or a part of the subject, whatever its case.
-        :param activity: ``opened``, ``clicked``, ``unsubscribed``, ``nothing``, ``machines`` or ``unmeasured``.
-        :param order: ``newest`` or ``oldest`` first.
-        :param page: ``next`` of the page before; empty: the first.
-        :param size: rows of a page, from 1 to 1,000.
-        :raises ReportError: another order or activity, a page of another list, or ``basis="happened"``.
+        Without a list, they are mails with its tag. Only mails of 50 copies or more tell what is usual.
         """
-        about = self.selection(selection, **filters)
-        return self._messages.page(about, search=search, activity=activity, order=order, page=page, size=size)
-
-    def known(self, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, MessageLine]:
-        """Return messages by their ids, as lists show them. One that is not stored is left out.
-
-        :param ids: at most some hundred.
-        """
-        return self._messages.known(ids, self._within)
-
-    def timeline(self, message_id: uuid.UUID | str) -> Timeline:
-        """Return what happened to one message, each event with the sentence that explains its verdict.
-
-        :raises ReportError: there is no such message, or its row is purged.
-        """
-        return self._messages.timeline(message_id, self._within)
-
-    def person(self, address: str, *, page: str = "", size: int = 50) -> Person:
-        """Return the mail that somebody got, what they did with it, and what stands against mail to them.
-
-        :param address: as somebody writes it.
-        """
-        return self._messages.person(address, self._within, page=page, size=size)
+        return usual_of(self, self.selection(selection, **filters))
 
     def attention(
         self, selection: Selection | None = None, /, **filters: Unpack[Filters]

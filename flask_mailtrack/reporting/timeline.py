@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -174,9 +174,6 @@ def timeline_of(database: Database, key: uuid.UUID, within: Scope | None = None)
 
 def _event(row: dict[str, Any], since: datetime) -> TimelineEvent:
     reasons = tuple(row["verdict_reasons"] or ())
-    # A choice is always somebody's, also where a mail provider makes it for them.
-    person = row["type"] not in _HITS or by_a_person(row["verdict"], row["provider"])
-    by = "people" if person else "unknown" if row["verdict"] == Verdict.UNKNOWN else "machine"
     first = row["first_verdict"] or ""
     said = (
         f"First taken for {_who(first, row['provider'])}. {because(row['first_verdict_reasons'] or ())}"
@@ -189,8 +186,8 @@ def _event(row: dict[str, Any], since: datetime) -> TimelineEvent:
         at=row["occurred_at"],
         after=row["occurred_at"] - since,
         type=row["type"],
-        by=by,
-        text=_text(row),
+        by=by_whom(row),
+        text=sentence_of(row),
         why=because(reasons),
         verdict=row["verdict"],
         reasons=reasons,
@@ -199,7 +196,21 @@ def _event(row: dict[str, Any], since: datetime) -> TimelineEvent:
     )
 
 
-def _text(row: dict[str, Any]) -> str:
+def by_whom(row: Mapping[str, Any]) -> str:
+    """Return ``people``, ``machine`` or ``unknown``.
+
+    :param row: an event, by the names of its columns.
+    """
+    # A choice is always somebody's, also where a mail provider makes it for them.
+    person = row["type"] not in _HITS or by_a_person(row["verdict"], row["provider"])
+    return "people" if person else "unknown" if row["verdict"] == Verdict.UNKNOWN else "machine"
+
+
+def sentence_of(row: Mapping[str, Any]) -> str:
+    """Return what happened, and who did it, as a sentence.
+
+    :param row: an event, by the names of its columns.
+    """
     verb = _VERBS.get(row["type"], str(row["type"]).capitalize())
     if row["type"] not in _HITS:
         list_ = f" from {row['list_id']}" if row["type"] == EventType.UNSUBSCRIBED and row["list_id"] else ""

@@ -261,6 +261,7 @@ def load(
     list_id: str = "",
     reason: str = "",
     from_line: int = 1,
+    by: str = "",
     told: Callable[[ImportProgress, list[BadRow]], object] = lambda progress, bad: None,
 ) -> ImportProgress:
     """Import *file*. Standing opt-outs stay as they are, so an import can be repeated at any time.
@@ -268,6 +269,7 @@ def load(
     :param list_id: the list for rows that name none; empty: everything.
     :param reason: the reason for rows that give none.
     :param from_line: the first line, to continue an import that was broken off.
+    :param by: the operator, for the audit.
     :param told: called after each transaction, with the bad rows since the last one.
     :raises SQLAlchemyError: the database could not take a batch; earlier batches stay.
     :raises OSError: a file cannot be read or written.
@@ -276,7 +278,7 @@ def load(
     with Rejected(file, from_line > 1) as rejected:
         for rows in batched(file.rows(from_line), BATCH):
             bad = [row for row in rows if isinstance(row, BadRow)]
-            changes = [_change(people, file, row, list_id, reason) for row in rows if isinstance(row, Row)]
+            changes = [_change(people, file, row, list_id, reason, by) for row in rows if isinstance(row, Row)]
             with people.database.transaction() as connection:
                 news = register.write(people.database, connection, changes, fresh=True)
             for row in bad:
@@ -287,7 +289,7 @@ def load(
     return progress
 
 
-def _change(people: People, file: SuppressionFile, row: Row, list_id: str, reason: str) -> Suppression:
+def _change(people: People, file: SuppressionFile, row: Row, list_id: str, reason: str, by: str) -> Suppression:
     return people.suppression(
         row.address,
         method="import",
@@ -296,4 +298,5 @@ def _change(people: People, file: SuppressionFile, row: Row, list_id: str, reaso
         kind=row.kind,
         source=f"import:{file.path.name}:{row.line}",
         created_at=row.created_at,
+        by=by,
     )

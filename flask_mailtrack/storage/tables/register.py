@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Executable, bindparam, false, select, update
 
-from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppression
+from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppression, new_id, now
 from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.records import batched
 
@@ -33,7 +33,9 @@ CHANGES = {
     (OptOutKind.TRACKING, False): EventType.ACCEPTED,
 }
 """The names of the changes of each kind, off and on."""
-_BY_LINK = "message:"
+ERASED = "erased"
+BY_MESSAGE = "message:"
+"""What stands before the id of the message in the source of a change by a link."""
 
 
 def of_hit(hit: Hit) -> dict[str, Any]:
@@ -44,9 +46,10 @@ def of_hit(hit: Hit) -> dict[str, Any]:
         "change": hit.type,
         "list_id": hit.list_id,
         "method": hit.method,
-        "source": f"{_BY_LINK}{hit.message_id}",
+        "source": f"{BY_MESSAGE}{hit.message_id}",
         "wording": hit.wording,
         "occurred_at": hit.occurred_at,
+        "actor": None,
     }
 
 
@@ -61,7 +64,16 @@ def of_suppression(change: Suppression) -> dict[str, Any]:
         "source": change.source,
         "wording": "",
         "occurred_at": change.occurred_at,
+        "actor": change.by or None,
     }
+
+
+def note_erasure(database: Database, connection: Connection, recipient: str, refs: Sequence[str], by: str) -> None:
+    """Leave an audit row of an erasure, which names the operator and nobody else."""
+    # The host's function is asked for the host's columns, and may have to know the person.
+    said = Suppression(new_id(), recipient, now(), tuple(refs), method="erase", source="erase", by=by)
+    row = of_suppression(said) | {"change": ERASED}
+    database.add(connection, database.audit, database.host.complete(database.audit, [row], [said], {}))
 
 
 def gone_messages(
@@ -75,8 +87,8 @@ def gone_messages(
     :param read: runs a query and returns its rows.
     """
     audit, message = database.audit, database.message
-    changes = read(select(audit.c.source).where(audit.c.ref.in_(refs), audit.c.source.startswith(_BY_LINK)))
-    acted = {uuid.UUID(row[0].removeprefix(_BY_LINK)) for row in changes}
+    changes = read(select(audit.c.source).where(audit.c.ref.in_(refs), audit.c.source.startswith(BY_MESSAGE)))
+    acted = {uuid.UUID(row[0].removeprefix(BY_MESSAGE)) for row in changes}
     there = {row[0] for ids in chunked(acted) for row in read(select(message.c.id).where(message.c.id.in_(ids)))}
     return sorted(acted - there)
 

@@ -44,6 +44,18 @@ def optouts_inside(database: Database, scope: Scope | None) -> list[ColumnElemen
     return [_of_scope(database, scope, database.optout.c.list_id, database.optout.c.message_id)]
 
 
+def audit_inside(database: Database, scope: Scope | None) -> list[ColumnElement[bool]]:
+    """Return the conditions for audit rows inside a scope: those of opt-outs that are, or were, inside."""
+    if scope is None:
+        return []
+    audit = database.audit
+    # A source names a message as text, which each database would write in a way of its own; so the events are asked.
+    by_link = (
+        select(database.event.c.message_id).where(database.event.c.id == audit.c.id).correlate(audit).scalar_subquery()
+    )
+    return [_of_scope(database, scope, audit.c.list_id, by_link)]
+
+
 def lists_inside(database: Database, scope: Scope) -> Any:
     """Return the query for the names of lists that mail inside a scope names, also mail that is purged."""
     message, cohort = database.message, database.cohort

@@ -15,12 +15,13 @@ from conftest import PREFERENCES, MakeSite, Site
 from flask import Flask
 from flask_mail import Mail
 
-from flask_mailtrack import Mailtrack
+from flask_mailtrack import Mailtrack, Scope
 from flask_mailtrack.consent import consent_from
 from flask_mailtrack.events import Kind, OptOutKind, first_id, now
 from flask_mailtrack.signals import recipient_suppressed, recipient_unsubscribed, suppression_lifted
 from flask_mailtrack.storage.drain.recovery import mention
 from flask_mailtrack.storage.journal.directory import make
+from flask_mailtrack.storage.people.erasure import Erased
 from flask_mailtrack.storage.records import encode, to_json
 from flask_mailtrack.testing import Reader
 
@@ -394,9 +395,10 @@ def test_each_change_leaves_its_proof(database_url: str, make_site: MakeSite) ->
     site.client.post(unsubscribe_path(sent), data={"List-Unsubscribe": "One-Click"})
     site.client.post(preferences(sent), data={"action": "undo"})
     site.client.post(preferences(sent), data={"action": "decline"})
-    site.mailtrack.suppress(ADA, method="phone")
-    site.mailtrack.unsuppress(ADA)
-    site.mailtrack.erase(ADA)
+    site.mailtrack.suppress(ADA, method="phone", by="Mara")
+    site.mailtrack.unsuppress(ADA, by="Mara")
+    assert site.mailtrack.erase(ADA, by="Ben").messages == 1
+    assert site.mailtrack.erase(ADA, by="Ben").messages == 0
     trail = site.mailtrack._state().people.audit("Ada@example.com")
     assert [(row["change"], row["list_id"], row["method"]) for row in trail] == [
         ("unsubscribed", "news", "one_click"),
@@ -404,9 +406,60 @@ def test_each_change_leaves_its_proof(database_url: str, make_site: MakeSite) ->
         ("declined", "", "preferences"),
         ("unsubscribed", "", "phone"),
         ("subscribed", "", "api"),
+        ("erased", "", "erase"),
     ]
-    assert {row["source"].partition(":")[0] for row in trail} == {"message", "phone", "api"}
+    assert {row["source"].partition(":")[0] for row in trail} == {"message", "phone", "api", "erase"}
+    assert [row["actor"] for row in trail] == [None, None, None, "Mara", "Mara", "Ben"]
     assert ADA not in json.dumps(trail)
+
+
+def test_a_tenant_hands_over_and_forgets_its_own(database_url: str, make_site: MakeSite) -> None:
+    """Inside a scope, a person is known and forgotten by that mail alone; what is outside stays, and is not told."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
+    mine, theirs, other = (
+        site.send(HTML, sender=f"n@{name}.example", list_id=list_id)
+        for name, list_id in (("mine", "news"), ("theirs", "offers"), ("theirs", ""))
+    )
+    for sent in (mine, theirs, other):
+        Reader(site.client, sent).open()
+    site.client.post(unsubscribe_path(mine), data={"List-Unsubscribe": "One-Click"})
+    site.client.post(preferences(theirs), data={"action": "unsubscribe_all"})
+    site.mailtrack.suppress(ADA, "offers", by="Them")
+    site.mailtrack.suppress(ADA, tracking=True)
+    scope = Scope(sender_domains={"mine.example"})
+    found = site.mailtrack.export(ADA, within=scope)
+    assert [each["sender"] for each in found["messages"]] == ["n@mine.example"]
+    assert [each["type"] for each in found["events"]] == ["opened", "unsubscribed"]
+    assert [each["list_id"] for each in found["optouts"]] == ["news"]
+    assert [(each["change"], each["list_id"]) for each in found["audit"]] == [("unsubscribed", "news")]
+    assert site.mailtrack.export(ADA, within=Scope(tags=()))["messages"] == []
+    whole = site.mailtrack.export(ADA)
+    done = site.mailtrack.erase(ADA, within=scope, by="Mara")
+    assert (done.messages, done.events, done.optouts, done.links) == (1, 2, 1, 0)
+    assert site.mailtrack.erase(ADA, within=scope) == Erased()
+    left = site.mailtrack.export(ADA)
+    assert left["messages"] == [each for each in whole["messages"] if each["sender"] != "n@mine.example"]
+    stands = {(each["recipient"] == ADA, each["list_id"], each["kind"]) for each in left["optouts"]}
+    assert stands == {
+        (False, "news", "unsubscribe"),
+        (True, "offers", "unsubscribe"),
+        (True, "", "unsubscribe"),
+        (True, "", "tracking"),
+    }
+    assert left["audit"][-1]["actor"] == "Mara"
+    for list_id in ("news", "offers"):
+        assert site.send(HTML, list_id=list_id) == []
+
+
+def test_a_record_of_before_there_were_names_is_read(site: Site) -> None:
+    """A suppression that an earlier version has written names nobody, and holds."""
+    people = site.mailtrack._state().people
+    said = to_json(people.suppression(ADA, out=True, list_id="news", kind=OptOutKind.UNSUBSCRIBE, method="api", by="x"))
+    del said["by"]
+    people._journals[-1].append(said, sync=True)
+    site.mailtrack.flush()
+    assert [row.actor for row in site.rows("Audit")] == [None]
+    assert site.send(HTML, list_id="news") == []
 
 
 def test_a_replay_leaves_no_second_proof(site: Site) -> None:
@@ -500,8 +553,9 @@ def test_the_commands(site: Site, tmp_path: Path) -> None:
     assert json.loads(run.invoke(args=["mailtrack", "export", ADA]).output)["address"] == ADA
     assert run.invoke(args=["mailtrack", "erase", ADA], input="n\n").exit_code == 1
     assert site.rows("Message")[0].recipient == ADA
-    assert "1 messages" in run.invoke(args=["mailtrack", "erase", ADA, "--yes"]).output
+    assert "1 messages" in run.invoke(args=["mailtrack", "erase", ADA, "--yes", "--by", "Mara"]).output
     assert "unsubscribed  news  one_click  message:" in run.invoke(args=["mailtrack", "audit", ADA]).output
+    assert "erase  erase  by Mara" in run.invoke(args=["mailtrack", "audit", ADA]).output
     assert json.loads(run.invoke(args=["mailtrack", "audit", ADA, "--json"]).output)[0]["list_id"] == "news"
     assert "nothing" in run.invoke(args=["mailtrack", "audit", BOB]).output
 
@@ -584,7 +638,7 @@ def test_s66_what_is_erased_stays_out_after_a_rotation(make_site: MakeSite, data
         SECRET_KEY_FALLBACKS=[site.app.config["SECRET_KEY"]],
     )
     assert later.send(HTML, list_id="news") == []
-    assert len(later.mailtrack._state().people.audit(ADA)) == 1
+    assert [row["change"] for row in later.mailtrack._state().people.audit(ADA)] == ["unsubscribed", "erased"]
     later.mailtrack.unsuppress(ADA, "news")
     assert later.send(HTML, list_id="news") != []
 
