@@ -32,7 +32,7 @@ _QUOTED = r""""[^"]*+"|'[^']*+'"""
 _TAG_NAME = r"[a-zA-Z][^ \t\n\f\r/>]*+"
 ATTRIBUTES = (
     # The first alternative is one case of those that follow, and by far the most frequent.
-    rf"(?>(?:{_S}++[a-zA-Z-]++=\"[^\"]*+\"|[ \t\n\f\r/]|(?=[^ \t\n\f\r/>]){_NAME}"
+    rf"(?>(?:{_S}++[a-zA-Z-]++=\"[^\"]*+\"|[ \t\n\f\r/]++|(?=[^ \t\n\f\r/>]){_NAME}"
     rf"(?:{_S}*+={_S}*+(?:{_QUOTED}|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+|(?=>))|(?!{_S}*+=)))*)"
 )
 _TOKEN = (

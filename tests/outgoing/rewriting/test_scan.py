@@ -258,6 +258,8 @@ ADVERSARIAL = [
         '<a href="',
         "<a href=",
         "<a b=c ",
+        " ",
+        "/",
         "<a         ",
         "<v:a ",
         "=",
