@@ -8,7 +8,8 @@ except ImportError as _error:
         "On Windows, run the app in WSL 2 or in a container."
     ) from _error
 
+from .console.access import Viewer
 from .extension import Mailtrack
 from .scope import Scope
 
-__all__ = ["Mailtrack", "Scope"]
+__all__ = ["Mailtrack", "Scope", "Viewer"]

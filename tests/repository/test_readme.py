@@ -76,7 +76,7 @@ def test_every_signal_is_documented(name: str) -> None:
 
 def test_public_names() -> None:
     """The package exports what it says and nothing by accident."""
-    assert flask_mailtrack.__all__ == ["Mailtrack", "Scope"]
+    assert flask_mailtrack.__all__ == ["Mailtrack", "Scope", "Viewer"]
 
 
 def test_every_room_is_on_the_picture() -> None:
