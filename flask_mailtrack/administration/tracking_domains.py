@@ -12,7 +12,7 @@ from typing import Any
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
 from flask_mailtrack.signals import Announcer
-from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainTable, urgency
+from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainStep, DomainTable, urgency
 
 from .dns_records import Names, RecordState, installed
 from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus, mail_records
@@ -106,7 +106,8 @@ class Domains:
         if not known and not self._table.has_sent(domain):
             cure = "Choose a sender domain that is configured or has sent mail."
             raise DomainError(f"No mail is sent from {domain}. {cure}")
-        if not self._table.add(self._new(host, by, sender_domains=(domain,))):
+        row = self._new(host, by, sender_domains=(domain,))
+        if not self._table.add(row, _step(host, "created", by, domain)):
             raise taken  # somebody else has just taken the name
         self._in_use.forget()
         return dataclasses.replace(self._found(host), advice=advice(prefix))
@@ -124,19 +125,20 @@ class Domains:
         """
         return self._found(host_name(host))
 
-    def check(self, host: str) -> Domain:
+    def check(self, host: str, *, by: str = "") -> Domain:
         """Check a host now, and keep the findings.
 
         Signals: ``domain_verified`` or ``domain_failed`` if the status changes so, after commit.
 
+        :param by: the author, for the :meth:`history`; likewise below.
         :raises DomainError: there is no such domain.
         """
         name = host_name(host)
         row = self._row(name)
-        self._keep(row, self._checker.check(name), now())
+        self._keep(row, self._checker.check(name), now(), asked=by)
         return self._found(name)
 
-    def attach(self, host: str, sender_domain: str = "") -> Domain:
+    def attach(self, host: str, sender_domain: str = "", *, by: str = "") -> Domain:
         """Put the links of a sender domain on *host*; without one, the links of all mail without a host of its own.
 
         Another host of that sender domain loses it.
@@ -146,21 +148,22 @@ class Domains:
         row, domain = self._own_row(host), host_name(sender_domain) if sender_domain else ""
         for other in self._table.rows():
             if other.host != row.host and (domain in other.sender_domains if domain else other.account_default):
-                self._detach(other, domain)
+                self._detach(other, domain, by)
+        step = _step(row.host, "attached", by, domain)
         if domain:
-            self._table.change(row.host, sender_domains=sorted({*row.sender_domains, domain}))
+            self._table.change(row.host, step, sender_domains=sorted({*row.sender_domains, domain}))
         else:
-            self._table.change(row.host, account_default=True)
+            self._table.change(row.host, step, account_default=True)
         self._in_use.forget()
         return self._found(row.host)
 
-    def detach(self, host: str, sender_domain: str = "") -> Domain:
+    def detach(self, host: str, sender_domain: str = "", *, by: str = "") -> Domain:
         """Take *host* away from a sender domain, or as the default. Links that are out go on working.
 
         :raises DomainError: there is no such domain.
         """
         row = self._own_row(host)
-        self._detach(row, host_name(sender_domain) if sender_domain else "")
+        self._detach(row, host_name(sender_domain) if sender_domain else "", by)
         self._in_use.forget()
         return self._found(row.host)
 
@@ -196,7 +199,7 @@ class Domains:
         """
         return self._table.mails_since(self._own_row(host))
 
-    def remove(self, host: str, *, force: bool = False) -> None:
+    def remove(self, host: str, *, force: bool = False, by: str = "") -> None:
         """Remove a domain.
 
         :param force: also if the domain is used or has a DNS record. Links that are out may break.
@@ -205,8 +208,18 @@ class Domains:
         row = self._own_row(host)
         if not force and (found := self.obstacles(row.host)):
             raise DomainError(" ".join(found))
-        self._table.remove(row.host)
+        self._table.remove(row.host, _step(row.host, "removed", by))
         self._in_use.forget()
+
+    def history(self, host: str = "", *, limit: int = 100) -> Sequence[DomainStep]:
+        """Return who has made, attached, detached, checked or removed domains, the newest first.
+
+        Checks that are due are not in it: nobody asked for them.
+
+        :param host: only this one, also if it is removed; empty: all.
+        :param limit: the number of steps at most.
+        """
+        return self._table.history(host_name(host) if host else "", limit)
 
     @property
     def can_check(self) -> bool:
@@ -235,11 +248,16 @@ class Domains:
         """Watch the domains, if there are any. Without tracking domains, nobody outside is asked."""
         return self.watch() if len(self._named) > 1 or self._table.rows() else 0
 
-    def _keep(self, row: DomainRow, report: DomainReport, moment: datetime) -> None:
-        """Store the findings of a check, with the status that follows."""
+    def _keep(self, row: DomainRow, report: DomainReport, moment: datetime, asked: str | None = None) -> None:
+        """Store the findings of a check, with the status that follows.
+
+        :param asked: who asked for it; ``None``: it was due.
+        """
         after = standing(row, report, moment, lasting=row.host in self._configured)
+        found = str(after.get("status", row.status))
         self._table.change(
             row.host,
+            None if asked is None else _step(row.host, "checked", asked, status=found),
             **after,
             findings=[dataclasses.asdict(finding) for finding in report.findings],
             certificate_ends=report.certificate_ends or row.certificate_ends,
@@ -257,11 +275,12 @@ class Domains:
         log.log(level, "tracking domain %s is %s: %s", row.host, status.replace("_", " "), change.reason)
         self._announcer.changed(change)
 
-    def _detach(self, row: DomainRow, domain: str) -> None:
+    def _detach(self, row: DomainRow, domain: str, by: str) -> None:
+        step = _step(row.host, "detached", by, domain)
         if domain:
-            self._table.change(row.host, sender_domains=[each for each in row.sender_domains if each != domain])
+            self._table.change(row.host, step, sender_domains=[each for each in row.sender_domains if each != domain])
         else:
-            self._table.change(row.host, account_default=False)
+            self._table.change(row.host, step, account_default=False)
 
     def _row(self, host: str) -> DomainRow:
         row = self._table.find(host)
@@ -316,6 +335,10 @@ class Domains:
             checked_at=row.checked_at,
             configured=row.host in self._configured,
         )
+
+
+def _step(host: str, action: str, by: str, sender_domain: str = "", status: str = "") -> DomainStep:
+    return DomainStep(host, action, sender_domain, status, by, now())
 
 
 def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting: bool = False) -> dict[str, Any]:

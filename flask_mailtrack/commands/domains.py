@@ -12,14 +12,16 @@ import click
 from flask.cli import AppGroup
 
 from flask_mailtrack.administration.host_names import caddy_block, nginx_block
+from flask_mailtrack.administration.operator_settings import by_whom
 from flask_mailtrack.administration.tracking_domains import Domain
 from flask_mailtrack.reporting.exports import cell
 from flask_mailtrack.state import current_state
 
-from .terminal import COLOURS, mistakes_told
+from .terminal import COLOURS, mistakes_told, printable
 
 domains: AppGroup = AppGroup("domains", help="Host names of your own for links: make, check, use and remove them.")
 
+_BY = click.option("--by", default="", help="Your name, for the history; default: your user name.")
 _COLUMNS = ("host", "status", "sender_domains", "account_default", "target", "reason", "certificate_ends", "checked_at")
 
 
@@ -43,7 +45,7 @@ def list_(as_json: bool) -> None:
 @domains.command("add")
 @click.argument("primary")
 @click.argument("prefix")
-@click.option("--by", default="", help="Your name, for the history.")
+@_BY
 def add(primary: str, prefix: str, by: str) -> None:
     """Make the tracking domain PREFIX.PRIMARY, and print its DNS record and lines for the web server.
 
@@ -51,7 +53,7 @@ def add(primary: str, prefix: str, by: str) -> None:
     """
     state = current_state()
     with mistakes_told():
-        made = state.administration.domains.create(primary, prefix, by=by)
+        made = state.administration.domains.create(primary, prefix, by=by_whom(by))
     if made.advice:
         click.secho(made.advice, fg="yellow", err=True)
     prefixes = state.settings.url_prefix.every
@@ -87,7 +89,8 @@ def show(host: str, as_json: bool) -> None:
 
 @domains.command("check")
 @click.argument("host", required=False)
-def check(host: str | None) -> None:
+@_BY
+def check(host: str | None, by: str) -> None:
     """Check HOST now, or without HOST, each domain whose check is due. Exit code 1 unless all are verified.
 
     Example: flask mailtrack domains check click.news.example.com
@@ -98,7 +101,7 @@ def check(host: str | None) -> None:
             state.administration.domains.watch()
             found = state.administration.domains.list()
         else:
-            found = [state.administration.domains.check(host)]
+            found = [state.administration.domains.check(host, by=by_whom(by))]
     for domain in found:
         _tell(domain)
     click.get_current_context().exit(int(any(domain.status != "verified" for domain in found)))
@@ -107,31 +110,34 @@ def check(host: str | None) -> None:
 @domains.command("attach")
 @click.argument("host")
 @click.argument("sender_domain", default="")
-def attach(host: str, sender_domain: str) -> None:
+@_BY
+def attach(host: str, sender_domain: str, by: str) -> None:
     """Put the links of SENDER_DOMAIN on HOST; without SENDER_DOMAIN, the links of mail without a host of its own.
 
     Example: flask mailtrack domains attach click.example.com news.example.com
     """
     with mistakes_told():
-        click.echo(_users(current_state().administration.domains.attach(host, sender_domain)))
+        click.echo(_users(current_state().administration.domains.attach(host, sender_domain, by=by_whom(by))))
 
 
 @domains.command("detach")
 @click.argument("host")
 @click.argument("sender_domain", default="")
-def detach(host: str, sender_domain: str) -> None:
+@_BY
+def detach(host: str, sender_domain: str, by: str) -> None:
     """Take HOST away from SENDER_DOMAIN, or as the default. Links that are out go on working.
 
     Example: flask mailtrack domains detach click.example.com news.example.com
     """
     with mistakes_told():
-        click.echo(_users(current_state().administration.domains.detach(host, sender_domain)))
+        click.echo(_users(current_state().administration.domains.detach(host, sender_domain, by=by_whom(by))))
 
 
 @domains.command("remove")
 @click.argument("host")
 @click.option("--force", is_flag=True, help="Remove HOST even if it is used or has a DNS record; asks twice.")
-def remove(host: str, force: bool) -> None:
+@_BY
+def remove(host: str, force: bool, by: str) -> None:
     """Remove HOST when no sender domain uses HOST and its DNS record is gone.
 
     Example: flask mailtrack domains remove click.example.com
@@ -142,8 +148,29 @@ def remove(host: str, force: bool) -> None:
             out = state.administration.domains.links_out(host)
             click.confirm(f"Up to {out} mails have links on {host}, which will break. Remove it?", abort=True)
             click.confirm("Really? Nothing brings these links back.", abort=True)
-        state.administration.domains.remove(host, force=force)
+        state.administration.domains.remove(host, force=force, by=by_whom(by))
     click.echo(f"{host} is removed")
+
+
+@domains.command("history")
+@click.argument("host", default="")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def history(host: str, as_json: bool) -> None:
+    """Show who made, attached, detached, checked or removed HOST; without HOST, any domain.
+
+    Example: flask mailtrack domains history click.news.example.com
+    """
+    with mistakes_told():
+        found = current_state().administration.domains.history(host)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(each) for each in found], default=str))
+        return
+    for each in found:
+        about = [f"{each.at:%Y-%m-%d %H:%M}", each.host, each.action, each.sender_domain or each.status]
+        about += [f"by {each.by}"] if each.by else []
+        click.echo(printable("  ".join(filter(None, about))))
+    if not found:
+        click.echo("nothing is known")
 
 
 @domains.command("export")

@@ -113,8 +113,10 @@ def check(desk: Desk, host: str) -> ResponseReturnValue:
     _, line = _held(desk, host)
     if not desk.state.administration.domains.can_check:
         return desk.back("domain", "domain_unchecked", host=host)
-    check = desk.state.administration.domains.check
-    done = Errand(lambda: check(line.domain.host), f"check-{line.domain.host}").wait(CHECK_SECONDS, here=_alone(desk))
+    check, author = desk.state.administration.domains.check, desk.author
+    done = Errand(lambda: check(line.domain.host, by=author), f"check-{line.domain.host}").wait(
+        CHECK_SECONDS, here=_alone(desk)
+    )
     return desk.back("domain", "domain_checked" if done else "domain_checking", host=host)
 
 
@@ -137,14 +139,14 @@ def records(desk: Desk, host: str) -> ResponseReturnValue:
 def use(desk: Desk, host: str) -> ResponseReturnValue:
     """Put the links of a sender domain, or of the account, on a domain."""
     _, line, sender = _asked_with_sender(desk, host)
-    desk.state.administration.domains.attach(line.domain.host, sender)
+    desk.state.administration.domains.attach(line.domain.host, sender, by=desk.author)
     return desk.back("domain", "domain_used", host=host)
 
 
 def leave(desk: Desk, host: str) -> ResponseReturnValue:
     """Take a domain away from a sender domain, or from the account."""
     _, line, sender = _asked_with_sender(desk, host)
-    desk.state.administration.domains.detach(line.domain.host, sender)
+    desk.state.administration.domains.detach(line.domain.host, sender, by=desk.author)
     return desk.back("domain", "domain_left", host=host)
 
 
@@ -156,7 +158,7 @@ def remove(desk: Desk, host: str) -> ResponseReturnValue:
     if not desk.state.administration.domains.can_check:
         return desk.back("domain", "domain_unchecked", host=host)
     try:
-        desk.state.administration.domains.remove(line.domain.host)
+        desk.state.administration.domains.remove(line.domain.host, by=desk.author)
     except DomainError as error:
         return _one(desk, premises, line, refused=str(error))
     return desk.back("domains", "domain_removed")

@@ -240,6 +240,29 @@ def test_a_sender_domain_has_one_host(site: Site) -> None:
     assert at.in_use.verified()[1] == ""
 
 
+def test_who_did_it_is_kept(database_url: str, make_site: MakeSite) -> None:
+    """Each step of an operator is told with its author, also after the removal; checks that are due are nobody's."""
+    at = office(make_site(SQLALCHEMY_DATABASE_URI=database_url), Said(OK))
+    for prefix in ("click", "track"):
+        at.domains.create("customer.test", prefix, by="Mara")
+    at.domains.attach("track.customer.test", "customer.test", by="Ben")
+    at.domains.check(HOST, by="Ben")
+    at.domains.watch()
+    at.domains.remove(HOST, force=True, by="x" * 400)
+    assert [(each.action, each.sender_domain, each.status, each.by[:9]) for each in at.domains.history(HOST)] == [
+        ("removed", "", "", "x" * 9),
+        ("checked", "", "verified", "Ben"),
+        ("detached", "customer.test", "", "Ben"),
+        ("created", "customer.test", "", "Mara"),
+    ]
+    assert [each.action for each in at.domains.history("track.customer.test")] == ["attached", "created"]
+    assert len(at.domains.history(limit=3)) == 3
+    assert at.domains.history("other.customer.test") == []
+    at.domains.attach("track.customer.test", f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 40}.test")
+    assert at.domains.history(limit=1)[0].sender_domain.startswith("aaa")
+    assert at.site.mailtrack.settings.history() == []
+
+
 def test_the_primary_domain_must_send_mail(site: Site) -> None:
     """A configured sender domain, one above it, or one that has sent mail may have a tracking domain."""
     at = office(site, Said(OK))

@@ -57,8 +57,12 @@ def test_the_whole_life_from_a_terminal(site: Site) -> None:
     assert (refused.exit_code, "still used by example.org" in refused.output) == (1, True)
     assert run(site, "detach", HOST, "example.org").output == "used by nobody\n"
     assert run(site, "attach", HOST).output == "used by the account\n"
-    run(site, "detach", HOST)
+    run(site, "detach", HOST, "--by", "Mara")
     assert run(site, "remove", HOST).output == f"{HOST} is removed\n"
+    told = run(site, "history", HOST).output.splitlines()
+    assert told[1].endswith(f"{HOST}  detached  by Mara")
+    assert json.loads(run(site, "history", "--json").output)[-1]["action"] == "created"
+    assert run(site, "history", "x.example.org").output == "nothing is known\n"
 
 
 def test_force_asks_twice(site: Site) -> None:

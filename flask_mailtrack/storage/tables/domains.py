@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from flask_mailtrack.events import VERIFIED
+from flask_mailtrack.events import VERIFIED, SettingChange, new_id
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
@@ -50,6 +50,29 @@ class DomainRow:
 _COLUMNS = tuple(DomainRow.__dataclass_fields__)
 
 
+@dataclass(frozen=True, slots=True)
+class DomainStep:
+    """One thing that an operator did with a tracking domain.
+
+    :param action: ``created``, ``attached``, ``detached``, ``checked`` or ``removed``.
+    :param sender_domain: whose mail it was about; empty: of ``attached`` and ``detached``, all other mail.
+    :param status: of a check: what the domain was found to be.
+    :param by: the author; empty: nobody was named.
+    """
+
+    host: str
+    action: str
+    sender_domain: str
+    status: str
+    by: str
+    at: datetime
+
+
+HISTORY = "tracking"
+"""Scope in the table of settings. Such a row is marked as replaced at once, so it is in force as no setting."""
+_LONGEST = 320
+
+
 def urgency(ends: datetime | None, moment: datetime) -> int:
     """Return how many of :data:`WARN_DAYS` a certificate has passed: 0, 1 (renew it soon) or 2 (at once)."""
     return sum(ends - moment < timedelta(days=days) for days in WARN_DAYS) if ends else 0
@@ -72,30 +95,62 @@ class DomainTable:
         found = self._database.rows(select(*_columns(table)).where(table.c.host == host))
         return _row(found[0]) if found else None
 
-    def add(self, row: DomainRow) -> bool:
-        """Add a row, and say whether nobody has added the host before."""
+    def add(self, row: DomainRow, step: DomainStep | None = None) -> bool:
+        """Add a row, and say whether nobody has added the host before.
+
+        :param step: what is kept of it for the history, in the same transaction; likewise below.
+        """
         table = self._database.domain
         values = _values(row) | self._database.host.values(table, row, {})
         try:
             with self._database.transaction() as connection:
                 connection.execute(insert(table).values(values))
+                self._keep(connection, step)
         except IntegrityError:  # of which there are others
             if not self._database.rows(select(table.c.host).where(table.c.host == row.host)):
                 raise
             return False
         return True
 
-    def change(self, host: str, **values: Any) -> None:
+    def change(self, host: str, step: DomainStep | None = None, **values: Any) -> None:
         """Change columns of a row."""
         table = self._database.domain
         with self._database.transaction() as connection:
             connection.execute(update(table).where(table.c.host == host).values(**values))
+            self._keep(connection, step)
 
-    def remove(self, host: str) -> None:
+    def remove(self, host: str, step: DomainStep | None = None) -> None:
         """Delete a row."""
         table = self._database.domain
         with self._database.transaction() as connection:
             connection.execute(delete(table).where(table.c.host == host))
+            self._keep(connection, step)
+
+    def history(self, host: str, most: int) -> list[DomainStep]:
+        """Return what operators did, the newest first.
+
+        :param host: only with this one; empty: with any, also with those that are removed.
+        """
+        table = self._database.setting
+        names = ("subject", "key", "value", "changed_by", "changed_at")
+        query = select(*(table.c[name] for name in names)).where(table.c.scope == HISTORY)
+        if host:
+            query = query.where(or_(table.c.subject == host, table.c.subject.startswith(f"{host} ", autoescape=True)))
+        found = []
+        for subject, action, status, by, at in self._database.rows(query.order_by(table.c.id.desc()).limit(most)):
+            name, _, sender_domain = subject.partition(" ")
+            found.append(DomainStep(name, action, sender_domain, status, by, at))
+        return found
+
+    def _keep(self, connection: Connection, step: DomainStep | None) -> None:
+        if step is None:
+            return
+        table = self._database.setting
+        subject = f"{step.host} {step.sender_domain}".strip()[:_LONGEST]
+        change = SettingChange(new_id(), HISTORY, subject, step.action, step.status, step.by[:_LONGEST], step.at)
+        values = {name: value for name, value in change._asdict().items() if name != "before"}
+        theirs = self._database.host.values(table, change, {})
+        connection.execute(insert(table).values(**values, replaced_at=step.at, **theirs))
 
     def due(self, moment: datetime) -> list[str]:
         """Return the hosts whose next check is due, and which nobody checks just now."""
