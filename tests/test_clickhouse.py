@@ -1,4 +1,4 @@
-"""The README's way to ClickHouse, with chDB in place of the server: each event is there once, whatever comes twice."""
+"""The documentation's way to ClickHouse, with chDB as the server: each event is there once, whatever comes twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redis_server import RedisServer, running
 
 from flask_mailtrack.testing import Reader
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "how-to" / "clickhouse.md").read_text(encoding="utf-8")
 CHDB = """
 import sys, json
 from chdb.session import Session
@@ -72,12 +72,10 @@ class ClickHouse:
 
 @pytest.fixture(name="clickhouse")
 def _clickhouse() -> Iterator[ClickHouse]:
-    """An engine with the README's table."""
+    """An engine with the documentation's table."""
     pytest.importorskip("chdb", reason="chdb is not there: pip install chdb")
     clickhouse = ClickHouse()
-    clickhouse.ask(
-        next(sql for sql in re.findall(r"```sql\n(.*?)```", README, re.DOTALL) if "ReplacingMergeTree" in sql)
-    )
+    clickhouse.ask(next(sql for sql in re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL) if "ReplacingMergeTree" in sql))
     yield clickhouse
     clickhouse.close()
 
@@ -91,12 +89,12 @@ def _redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture(name="way")
 def _way(clickhouse: ClickHouse, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The README's module."""
+    """The documentation's module."""
     monkeypatch.setenv("CLICKHOUSE", f"http://127.0.0.1:{clickhouse.server.server_port}")
     monkeypatch.setenv("EVENTS_REDIS", redis_server.url)
-    code = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "FORMAT JSONEachRow" in code)
+    code = next(code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "FORMAT JSONEachRow" in code)
     module = ModuleType("way")
-    exec(code, vars(module))  # noqa: S102 - as the README has it
+    exec(code, vars(module))  # noqa: S102 - as the documentation has it
     yield module
     for signal in (module.signals.message_opened, module.signals.link_clicked, module.signals.recipient_unsubscribed):
         signal.disconnect(module.remember)

@@ -25,7 +25,7 @@ class AccountMail(MailUtil):
 
     def send_mail(self, template, subject, recipient, sender, body, html, **context):
         """Send one mail. Nobody can leave such mail, so it is transactional."""
-        with mailtrack.options(tag=f"account-{template}", transactional=True):
+        with mailtrack.options(tag=template.rpartition("/")[2], transactional=True):
             mail.send(Message(subject, recipients=[recipient], sender=str(sender), body=body, html=html))
 
 

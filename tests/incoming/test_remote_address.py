@@ -10,7 +10,7 @@ from conftest import MakeSite, Site
 
 from flask_mailtrack.testing import BROWSER, Reader
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "proxy.md").read_text(encoding="utf-8")
 HTML = '<p><a href="https://example.com/">a</a></p>'
 FORGED = {
     "X-Forwarded-For": "40.107.1.2",
@@ -36,9 +36,9 @@ def test_headers_are_not_believed(site: Site) -> None:
 
 
 def test_behind_one_proxy(site: Site) -> None:
-    """The README's lines take the reader's address from the proxy, and only what the proxy itself added."""
-    (block,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "ProxyFix" in code]
-    exec(block, {"app": site.app})  # noqa: S102 - the README's own code
+    """The lines of the documentation take the reader's address from the proxy, and only what the proxy itself added."""
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "ProxyFix" in code]
+    exec(block, {"app": site.app})  # noqa: S102 - the documentation's own code
     assert click(site, "10.0.0.1", {"X-Forwarded-For": "40.107.1.2, 198.51.100.7"}) == ("198.51.100.0", "human")
     assert click(site, "10.0.0.1", {"X-Forwarded-For": "198.51.100.7, 40.107.1.2"}) == ("40.107.1.0", "scanner")
     assert click(site, "10.0.0.1", {"X-Forwarded-For": "<script>"}) == ("", "human")
