@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain
-from typing import Any
 
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
@@ -107,7 +106,7 @@ def health(desk: Desk) -> ResponseReturnValue:
 def live(desk: Desk) -> ResponseReturnValue:
     """Show the newest events. The page looks again by itself, for some minutes."""
     until = _until(desk)
-    events = [(each, _safe(each.text)) for each in _latest(desk)]
+    events = [(each, _safe(each.text)) for each in desk.reports.latest(EVENTS)]
     return desk.page("live.html", events=events, until=until, refresh=REFRESH, safe=_safe, minutes=WATCH.seconds // 60)
 
 
@@ -147,11 +146,6 @@ def _listed(desk: Desk) -> date | None:
         return networks.oldest(networks.load(desk.state.settings.networks))[1]
     except (OSError, ValueError):
         return None
-
-
-def _latest(desk: Desk) -> Sequence[Any]:
-    latest: Any = getattr(desk.reports, "latest", None)
-    return latest(EVENTS) if latest else ()
 
 
 def _until(desk: Desk) -> int:

@@ -20,7 +20,6 @@ from werkzeug.serving import make_server
 
 from flask_mailtrack.administration.tracking_domains import CONFIGURED
 from flask_mailtrack.console.access import Viewer
-from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.testing import APPLE, Reader
 
 try:
@@ -236,7 +235,6 @@ def test_the_script_adds_a_theme_and_copies(office: Office) -> None:
     assert office.complaints == []
 
 
-@pytest.mark.skipif(not hasattr(Reports, "latest"), reason="comes with the backing")
 def test_news_come_without_a_reload(office: Office) -> None:
     """The live page shows what has just happened while somebody looks at it, and says how much is new."""
     sent = office.site.send(MAIL)

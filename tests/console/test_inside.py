@@ -16,7 +16,6 @@ from console_visitor import Visitor, words
 from flask_mailtrack.console import inside
 from flask_mailtrack.reporting import check
 from flask_mailtrack.reporting.check import Finding
-from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.state import State
 from flask_mailtrack.testing import APPLE, SCANNER, Reader
@@ -102,7 +101,6 @@ def test_a_tenant_learns_no_path_and_no_host(site: Site) -> None:
     assert "links.example.com" not in page
 
 
-@pytest.mark.skipif(not hasattr(Reports, "latest"), reason="comes with the backing")
 def test_the_live_page_shows_what_has_just_happened(site: Site) -> None:
     """The newest comes first, leads to its message, and names nobody, whoever looks."""
     sent = site.send('<a href="https://example.net/?for=ada@example.com&x=bob%40example.com">Read</a>')
