@@ -130,6 +130,11 @@ class Desk:
         """Who changes something, for the log: the viewer, if the host names them."""
         return self.viewer.name or "the console"
 
+    def named(self, author: str) -> str:
+        """Return the author of a change as the viewer may see them: a name may be an address."""
+        hidden = "@" in author and author != self.viewer.name and not self.may("addresses")
+        return mask(author) if hidden else author
+
     def need(self, permission: str) -> None:
         """Answer 404 unless the viewer has a permission."""
         if not self.may(permission):

@@ -26,6 +26,7 @@ CHECK_SECONDS = 8.0
 PREFIX = r"(?=.*[A-Za-z\-])[A-Za-z0-9]([A-Za-z0-9\-]*[A-Za-z0-9])"
 """What a browser lets pass as a prefix; the rule itself is :func:`~.host_names.tracking_host`."""
 _SLOW = timedelta(days=1)
+_STEPS = 30
 _LEVELS = {"ok": ("ok", "✓", "passed"), "warning": ("warn", "!", "needs attention"), "error": ("bad", "✕", "failed")}
 _UNKNOWN = ("warn", "!", "nobody can say")
 _COLUMNS = ("host", "status", "used by", "account default", "target", "reason", "certificate ends", "checked at")
@@ -203,7 +204,7 @@ def _one(
         steps=[(step, [(each, _mark(each)) for each in step.findings]) for step in steps_of(found, settings.https)],
         nginx=nginx_block(found.host, prefixes, files=files),
         caddy=caddy_block(found.host, prefixes, f"http://127.0.0.1:8000{prefixes[0]}/d/ask", files=files),
-        history=_history(desk, found.host),
+        history=_history(desk, premises.tenancy, found.host),
         refused=refused,
         records=records,
         may_change=desk.may("manage") and premises.tenancy.holds(found) and not found.configured,
@@ -301,9 +302,11 @@ def _out(premises: Premises, line: ShownDomain) -> int:
     return sum(n for name, n in premises.sent.items() if name in of or name.endswith(tuple(f".{each}" for each in of)))
 
 
-def _history(desk: Desk, host: str) -> Sequence[Any]:
-    told = getattr(desk.state.administration.domains, "history", None)
-    return told(host)[:30] if told else ()
+def _history(desk: Desk, tenancy: Tenancy, host: str) -> Sequence[Any]:
+    """Return what operators did with a domain, as far as the viewer may know of whose mail it was about."""
+    told: Any = getattr(desk.state.administration.domains, "history", None)
+    steps = told(host, limit=_STEPS) if told else ()
+    return [each for each in steps if not each.sender_domain or tenancy.sees(each.sender_domain)]
 
 
 def _alone(desk: Desk) -> bool:

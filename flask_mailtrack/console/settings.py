@@ -286,10 +286,8 @@ def _is_shown(change: SettingChange, tenancy: Tenancy) -> bool:
 def _told(desk: Desk, change: SettingChange) -> tuple[str, str]:
     """Return what a change was about, and who made it, as the viewer may see them."""
     hidden = "@" in change.subject and change.scope == "sender" and not desk.may("addresses")
-    # An operator's name may be their address.
-    stranger = "@" in change.changed_by and change.changed_by != desk.viewer.name and not desk.may("addresses")
     subject = mask(change.subject) if hidden else change.subject
-    return subject, mask(change.changed_by) if stranger else change.changed_by
+    return subject, desk.named(change.changed_by)
 
 
 def _row(desk: Desk, change: SettingChange) -> tuple[Any, ...]:
