@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.errors import ReportError
-from flask_mailtrack.events import OWN_NETWORK, EventType, OptOutKind, Status, Verdict
+from flask_mailtrack.events import OWN_NETWORK, EventType, OptOutKind, Status, Verdict, now
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
@@ -230,6 +230,36 @@ def _who(verdict: str, provider: str) -> str:
     return f"{kind} of {provider}" if provider else kind
 
 
+_SETTLING = timedelta(minutes=15)
+"""Clicks that tell of another come within a minute; by then, journals of other machines have been drained, too."""
+_SOON = timedelta(minutes=10)
+"""After the mail: for so long, somebody may have waited for it."""
+
+
+def _may_change(events: Sequence[TimelineEvent], moment: datetime) -> bool:
+    """Say whether a later click may still correct the verdict of one that is here."""
+    clicks = (each for each in events if each.type == EventType.CLICKED and each.by != "machine")
+    return any(moment - each.at < _SETTLING for each in clicks)
+
+
+def _in_a_hurry(events: Sequence[TimelineEvent]) -> str:
+    """Return the sentence about two quick clicks of one visitor soon after the mail; empty: there are none.
+
+    A machine of this rule follows more links than two, as a rule; a newcomer who has waited for the mail does not.
+    """
+    quick = [each for each in events if each.type == EventType.CLICKED and each.reasons[:1] == ("burst",)]
+    if len({(each.url, each.link_name) for each in quick}) != 2 or quick[-1].after > _SOON:
+        return ""
+    if len({(each.ip, each.user_agent) for each in quick}) > 1:
+        return ""
+    apart, after = (int(each.total_seconds()) for each in (quick[-1].at - quick[0].at, quick[0].after))
+    seconds = f"{apart} second{'' if apart == 1 else 's'}" if apart else "one second"
+    return (
+        f"Two links were followed within {seconds}, {after} seconds after the mail. Mail filters do that, and so may "
+        "a person in a hurry. Nobody can tell the two apart by that alone, so both clicks count as a machine's."
+    )
+
+
 _FATES = {
     Status.SUPPRESSED: "Held back: the person had unsubscribed.",
     Status.UNKNOWN: "The connection was lost after the content had been sent, so the mail may have arrived.",
@@ -261,6 +291,10 @@ def _notes(database: Database, message: MessageLine, events: Sequence[TimelineEv
         notes.append("No clicks can show: the mail has no tracked links.")
     if message.shared:
         notes.append("Several people got this copy, so nobody can say who of them it was.")
+    if hurry := _in_a_hurry(events):
+        notes.append(hurry)
+    if _may_change(events, now()):
+        notes.append("For 15 minutes, a click can still become a machine's: later clicks may tell.")
     if not events and (message.tracks_opens or message.tracks_clicks):
         notes.append("Nothing has happened yet.")
     return notes

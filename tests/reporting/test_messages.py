@@ -14,7 +14,7 @@ from reporting.test_reports import HTML, NOON, event, forget, message
 
 from flask_mailtrack import agents
 from flask_mailtrack.errors import ReportError
-from flask_mailtrack.events import EventType, Status, Verdict
+from flask_mailtrack.events import EventType, Status, Verdict, now
 from flask_mailtrack.incoming import verdict
 from flask_mailtrack.reporting import messages, timeline
 from flask_mailtrack.storage.tables.rebuild import Rebuild
@@ -167,6 +167,41 @@ def test_a_timeline_says_why_there_is_nothing(site: Site) -> None:
     for wrong in ("x", "01977f9e-0000-7000-8000-000000000000", None):
         with pytest.raises(ReportError, match="message"):
             site.mailtrack.reports.timeline(typing.cast(Any, wrong))
+
+
+def click(site: Site, key: Any, seconds: float, url: str, **about: Any) -> None:
+    """A click by a browser, so long after a mail of noon."""
+    said = {"url": url, "ip": "192.0.2.0", "user_agent": "Firefox"} | about
+    event(site, key, NOON + timedelta(seconds=seconds), EventType.CLICKED, **said)
+
+
+def test_a_person_in_a_hurry_is_thought_of(site: Site) -> None:
+    """Two quick clicks of one visitor soon after the mail may be a person's, and the timeline says so."""
+    robot = {"verdict": Verdict.SCANNER, "verdict_reasons": ["burst"], "first_verdict": "human"}
+
+    def told(*clicks: tuple[float, str, dict[str, Any]]) -> list[str]:
+        key = message(site)
+        for seconds, url, about in clicks:
+            click(site, key, seconds, url, **(robot | about))
+        return [each for each in site.mailtrack.reports.timeline(key).notes if each.startswith("Two links")]
+
+    (note,) = told((20, "a", {}), (23, "b", {}))
+    assert note.startswith("Two links were followed within 3 seconds, 20 seconds after the mail. Mail filters do that")
+    assert told((20, "a", {}), (23, "b", {}), (24, "c", {})) == []
+    assert told((20, "a", {}), (23, "b", {"ip": "198.51.100.0"})) == []
+    assert told((2_000, "a", {}), (2_003, "b", {})) == []
+    assert told((20, "a", {"verdict_reasons": ["sweep"]}), (23, "b", {})) == []
+
+
+def test_a_verdict_that_may_change_is_told(site: Site) -> None:
+    """For a quarter hour, a later click may say that an earlier one was a machine's."""
+    key, late = message(site, now()), "For 15 minutes, a click can still become"
+    event(site, key, now() - timedelta(minutes=16), EventType.CLICKED)
+    event(site, key, now(), EventType.OPENED)
+    event(site, key, now(), EventType.CLICKED, verdict=Verdict.BOT)
+    assert not any(note.startswith(late) for note in site.mailtrack.reports.timeline(key).notes)
+    event(site, key, now() - timedelta(minutes=14), EventType.CLICKED)
+    assert site.mailtrack.reports.timeline(key).notes[-1].startswith(late)
 
 
 def test_every_reason_has_a_sentence() -> None:
