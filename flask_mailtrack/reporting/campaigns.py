@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
+from flask_mailtrack.events import now
+
 from .answers import FEW, Grouped, Line, Totals, totals_of
-from .growth import Sending, usual_curve
+from .growth import HOURS, Sending, usual_curve
 from .reports import Reports
 from .rows import Table
 from .selection import Selection
@@ -94,7 +96,10 @@ def with_earlier(reports: Reports, campaign: Campaign, about: Selection) -> Camp
     if start is None or campaign.lasting:
         return campaign
     earlier = _earlier(reports, campaign, about, start)
-    usual = [line for line in earlier if line.totals.opened.of >= FEW][:_BEFORE]
+    full = now() - timedelta(hours=HOURS)  # a younger mail has no curve to its end
+    usual = [line for line in earlier if line.totals.opened.of >= FEW and (line.totals.first_at or full) < full][
+        :_BEFORE
+    ]
     tagged = [(campaign.tag, campaign.totals), *((line.name or "", line.totals) for line in usual)]
     sendings = [
         Sending(about.narrowed(tag=tag, since=None, until=None), totals.first_at or start, totals.opened.of)

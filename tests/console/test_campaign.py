@@ -36,11 +36,12 @@ def of(path: str, tag: str, **more: str) -> str:
 
 @pytest.fixture(name="seeded")
 def _seeded(make_site: MakeSite) -> tuple[Site, Visitor]:
-    """A list with three campaigns, one of them without any number to compare."""
+    """A list with five campaigns, one of them too small and one too young to say what is usual."""
     site = make_site()
     mail(site, now() - timedelta(days=60), "winter", 60, 12, 3)
     mail(site, now() - timedelta(days=50), "small", 3, 3, 3)
     mail(site, now() - timedelta(days=40), "spring", 60, 24, 6)
+    mail(site, now() - timedelta(hours=30), "young", 60, 6, 6)
     mail(site, now() - timedelta(hours=20), "summer", 60, 30, 12)
     message(site, now() - timedelta(hours=20), tag="summer", list_id="news", status=Status.FAILED)
     summed(site)
@@ -54,13 +55,15 @@ def test_a_campaign_stands_beside_those_before_it(seeded: tuple[Site, Visitor]) 
     text = words(page)
     for figure in ("of 61 tried", "30 of 60 with a pixel", "12 of 60 with tracked links", "1 of 60 on a list"):
         assert figure in text
-    assert "compare with spring , the mail before on this list." in text
-    assert "up 10.0 points" in text
+    assert "compare with young , the mail before on this list." in text
+    assert "up 40.0 points" in text
     assert "This mail: 50.0% after 20 h" in text
-    assert "Usual on this list: 30.0% by then" in text  # the median of 20% and 40%: the small one says nothing
+    assert (
+        "Usual on this list: 30.0% by then" in text
+    )  # the median of 20% and 40%: neither small nor young mail has a say
     tree: Any = lxml.html.fromstring(page)
     table = next(each for each in tree.iter("table") if "Compared with" in each.text_content())
-    assert [row[0].text_content() for row in table.find("tbody")] == ["This one", "spring", "small", "winter"]
+    assert [row[0].text_content() for row in table.find("tbody")] == ["This one", "young", "spring", "small"]
     there = links(page)
     for name, number in (("50.0%", 30), ("20.0%", 12), ("1 refused", 1), ("of 61 tried", 61), ("Recipients", 61)):
         assert rows_behind(site, there[name]) == number, name
