@@ -284,6 +284,8 @@ def test_a_hosts_404_page_is_that_of_the_closed_console(site: Site) -> None:
     assert seen.get("/settings", status=404) == seen.client.get("/nothing").text == "lost: "
     seen.permissions = ALL
     assert "There is no such domain." in seen.get("/domains/nothing.example", status=404)
+    seen.permissions = ()  # whoever comes next in a context that outlives a request is nobody again
+    assert seen.get("/settings", status=404) == "lost: "
 
 
 def test_a_console_of_an_app_that_is_switched_off(make_site: MakeSite) -> None:

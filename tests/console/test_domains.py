@@ -250,3 +250,6 @@ def test_a_tenant_sees_and_changes_their_own_domains(make_site: MakeSite, outsid
     assert operator.client.post(own["@action"], data=own | {"sender": "two.example"}).status_code == 404
     operator.scope = Scope(tags={"welcome"})
     assert "click.one.example" not in operator.get("/domains")
+    site.send(sender="a@one.example", tag="welcome")
+    assert "click.one.example" in operator.get("/domains")
+    assert operator.client.post(form["@action"].replace(theirs, mine), data=form).status_code == 404
