@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any, Never, TypeVar, Unpack
 
-from flask import Flask, current_app, has_app_context
+from flask import Blueprint, Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 
 from . import models
@@ -63,7 +63,7 @@ class Mailtrack(Rights):
     """
 
     console = Console
-    mailbox = staticmethod(mailbox)
+    mailbox: staticmethod[..., Blueprint] = staticmethod(mailbox)
 
     def __init__(
         self,

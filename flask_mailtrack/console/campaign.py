@@ -58,8 +58,8 @@ class CampaignDesk:
 
     def __init__(self, desk: Desk, who: str = "") -> None:
         self.desk = desk
-        self.tag = request.args.get("tag", "")
-        self.narrowed = bool({"period", "from", "to"}.intersection(request.args))
+        self.tag: str = request.args.get("tag", "")
+        self.narrowed: bool = bool({"period", "from", "to"}.intersection(request.args))
         look = desk.look
         self.about: Selection = (look.sent if self.narrowed else look.always).narrowed(
             tag=self.tag, audience=who or look.who

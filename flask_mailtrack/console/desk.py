@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -79,9 +79,9 @@ class Desk:
         self.scope = scope
         self.t = speech
         self.brand = brand
-        self.now = now()
+        self.now: datetime = now()
         self.tz: str = state.settings.timezone
-        self.zone = zone_of(self.tz)
+        self.zone: tzinfo = zone_of(self.tz)
 
     @cached_property
     def clock(self) -> wording.Clock:

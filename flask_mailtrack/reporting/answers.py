@@ -272,7 +272,7 @@ def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selec
             merge(there, values)
     all_: dict[str, Any] = {}
     quiet: dict[str, Any] = {}
-    of = dict.fromkeys(("listed", "pixels", "tracked", "quiet_pixels", "quiet_tracked"), 0)
+    of: dict[str, int] = dict.fromkeys(("listed", "pixels", "tracked", "quiet_pixels", "quiet_tracked"), 0)
     copies = _NO_COPIES.copy()
     for (mode, status), values in groups.items():
         if all_:
