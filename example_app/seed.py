@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from flask_mailtrack.events import now
+from flask_mailtrack.state import current_state
 from flask_mailtrack.testing import Reader
 
 from . import compose
@@ -103,6 +104,7 @@ class _Story:
         self.moment = moment
         self.rows: list[Any] = []
         self.left: set[tuple[str, str]] = set()
+        self.refs = current_state().signer.recipient_refs
         for campaign in CAMPAIGNS:
             at = moment - timedelta(days=campaign.days_ago, hours=2)
             batch = self._id(at)
@@ -174,13 +176,16 @@ class _Story:
 
     def _leave(self, message: Any, program: Program, at: datetime) -> None:
         about = {"method": "page", "reason": self.random.choice(("too_often", "not_relevant"))}
-        self._event(message, program, at, type="unsubscribed", list_id=message.list_id, **about)
+        event = self._event(message, program, at, type="unsubscribed", list_id=message.list_id, **about)
         message.unsubscribed_at = at
         self.left.add((message.recipient, message.list_id))
         key = {"recipient": message.recipient, "list_id": message.list_id, "kind": "unsubscribe"}
-        self.rows.append(mailtrack.models.OptOut(**key, message_id=message.id, created_at=at, **about))
+        ref = self.refs(message.recipient)[0]
+        self.rows.append(mailtrack.models.OptOut(**key, message_id=message.id, created_at=at, ref=ref, **about))
+        proof = {"list_id": message.list_id, "method": "page", "source": f"message:{message.id}", "wording": ""}
+        self.rows.append(mailtrack.models.Audit(id=event.id, ref=ref, change="unsubscribed", occurred_at=at, **proof))
 
-    def _event(self, message: Any, program: Program, at: datetime, **about: Any) -> None:
+    def _event(self, message: Any, program: Program, at: datetime, **about: Any) -> Any:
         row = mailtrack.models.Event(
             id=self._id(at),
             message_id=message.id,
@@ -195,6 +200,7 @@ class _Story:
             **about,
         )
         self.rows.append(row)
+        return row
 
     def _id(self, at: datetime) -> uuid.UUID:
         """Return a UUIDv7 as old as *at*."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, abort, current_app, g, request
+from flask import Blueprint, Request, abort, current_app, g, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, default_exceptions
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, default_exceptions
 from werkzeug.wrappers import Response
 
 from flask_mailtrack.errors import ReportError
@@ -29,6 +29,7 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.console")
 _PAGES = (overview, campaigns, campaign, messages, people, unsubscribes, suppressions, domains, settings, inside)
 ROUTES: tuple[Route, ...] = tuple(route for page in _PAGES for route in page.ROUTES)
 """Every page of the console, with the permission that it needs."""
+_BODIES = {route.name: route.most_bytes for route in ROUTES}
 _PLAIN_PAGES = {route.name: route.rule for route in ROUTES if "GET" in route.methods and "<" not in route.rule}
 _STATIC = Path(__file__).parents[1] / "static"
 _FILES = {"console.css": "text/css", "console.js": "text/javascript"}
@@ -106,12 +107,23 @@ class Console(Blueprint):
         reports = state.reports if scope is None else state.reports.within(scope)
         g.mailtrack_desk = desk = Desk(viewer, state, reports.briefly(), scope, speech, self._brand)
         if request.method not in _READS and name != _CLOSED:
-            sent = request.form.get(FIELD, "")
+            sent = _token_in(request, _BODIES.get(name, 0), desk)
             if from_elsewhere(request.headers, request.headers.get("Host", "")) or not desk.forms.fits(
                 sent, name, viewer.name
             ):
                 abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
         return None
+
+
+def _token_in(asked: Request, most: int, desk: Desk) -> str:
+    """Return the token of a form, which is read no further than a form may be long."""
+    asked.max_content_length = min(most, asked.max_content_length or most)
+    try:
+        return asked.form.get(FIELD, "")
+    except RequestEntityTooLarge:
+        size = most // 1_000_000
+        told = desk.t("The file is too large: at most %(number)s MB are taken. Split the file.", number=size)
+        abort(413, told if size else desk.t("The form is too long. Nothing was read."))
 
 
 def _refused(error: HTTPException) -> ResponseReturnValue:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from functools import cached_property
@@ -22,7 +24,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
-from flask_mailtrack.events import now
+from flask_mailtrack.events import OptOutKind, now
 from flask_mailtrack.languages import Words
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.reporting.exports import csv_lines
@@ -149,6 +151,14 @@ class Desk:
         shown = wording.breakable(address) if self.may("addresses") else escape(mask(address))
         return Markup("<bdi>{}</bdi>").format(shown)
 
+    def plain_address(self, address: str) -> str:
+        """Return an address as the viewer may see it, for a file."""
+        return address if self.may("addresses") else mask(address)
+
+    def text(self, text: str) -> str:
+        """Return what others have written, such as a subject or a URL: addresses in it as the viewer may see them."""
+        return text if self.may("addresses") else wording.without_addresses(text)
+
     def url(self, page: str, **values: Any) -> str:
         """Return the address of a page of the console."""
         return url_for(f".{page}", **values)
@@ -199,6 +209,36 @@ class Desk:
         """
         return redirect(self.url(page, **values, **({"done": said} if said else {})), 303)
 
+    def change(
+        self,
+        address: str,
+        *,
+        out: bool,
+        list_id: str = "",
+        kind: OptOutKind = OptOutKind.UNSUBSCRIBE,
+        reason: str = "",
+        note: str = "",
+    ) -> None:
+        """Record that somebody gets no more mail, or may get it again, with who has decided so.
+
+        :raises ValueError: it is no address.
+        """
+        self.state.people.change(
+            address,
+            out=out,
+            list_id=list_id,
+            kind=kind,
+            reason=reason,
+            method="console",
+            by=self.viewer.name,
+            source=f"console: {wording.without_addresses(note)}" if note else "console",
+        )
+
+    def settle(self) -> None:
+        """Have what was just decided in the tables before the next page shows them. If not now, it is on disk."""
+        with suppress(Exception):
+            self.state.drain.settle()
+
     @property
     def wants_csv(self) -> bool:
         """Whether the page is asked for as a file. A viewer who may not have files gets 404."""
@@ -206,6 +246,13 @@ class Desk:
             return False
         self.need("export")
         return True
+
+    def json(self, name: str, content: Any) -> Response:
+        """Return a JSON file."""
+        answer = make_response(json.dumps(content, ensure_ascii=False, indent=2))
+        answer.mimetype = "application/json"
+        answer.headers["Content-Disposition"] = f'attachment; filename="{name}_{self.now:%Y-%m-%d}.json"'
+        return answer
 
     def csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
         """Return a CSV file, written while it is sent: UTF-8, for spreadsheets, formulas disarmed.

@@ -15,6 +15,7 @@ from flask_mailtrack.reporting.selection import AUDIENCES, Selection
 
 PERIODS = {"7d": 7, "28d": 28, "90d": 90, "1y": 365}
 """The periods that are offered, in days; the last day is today."""
+ACTIVITIES = ("opened", "clicked", "unsubscribed", "nothing", "machines", "unmeasured")
 FILTERS = ("tag", "untagged", "list", "sender", "subject", "status", "activity")
 """``untagged`` is mail without a tag: an empty field of a form says nothing."""
 _LONGEST = 500
@@ -131,6 +132,8 @@ def _period(args: Mapping[str, str], today: date, ignored: list[str]) -> tuple[s
 def _fits(name: str, value: str, tz: str) -> bool:
     if len(value) > _LONGEST:
         return False
+    if name == "activity":
+        return value in ACTIVITIES
     if name not in _FIELDS:
         return True
     asked: dict[str, Any] = {_FIELDS[name]: value}

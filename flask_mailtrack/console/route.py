@@ -17,6 +17,7 @@ class Route:
     :param needs: the permission without which the route answers 404.
     :param view: takes the desk, and what the rule names.
     :param methods: ``GET`` for pages, ``POST`` for what changes something.
+    :param most_bytes: of a form, with the files in it.
     """
 
     rule: str
@@ -24,3 +25,4 @@ class Route:
     needs: str
     view: Callable[..., ResponseReturnValue]
     methods: tuple[str, ...] = ("GET",)
+    most_bytes: int = 200_000

@@ -16,5 +16,13 @@ DONE: dict[str, str] = {
     "settings_resumed": "Measuring goes on.",
     "tag_added": "Mail may carry the tag.",
     "tag_retired": "Mail with the tag is refused from now on. Its figures stay.",
+    "person_changed": "Saved. The next mail obeys it.",
+    "person_stopped": "No more mail goes to this address.",
+    "person_erased": "The person is erased.",
+    "suppression_added": "No more mail goes to this address.",
+    "suppression_stood": "This address was suppressed already. Nothing has changed.",
+    "suppression_removed": "Mail to this address goes out again.",
+    "import_cancelled": "The import is cancelled. What it has added so far stays.",
+    "import_dropped": "The file is gone. Nothing of it was imported.",
 }
 """Each by a short name, which stands in the address of the page: so nobody can make the console say another thing."""

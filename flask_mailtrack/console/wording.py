@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta, tzinfo
 
 from markupsafe import Markup, escape
 
+from flask_mailtrack.privacy import mask
+
+_IN_ADDRESS = r"""[^\s"'<>()\[\],;:|=&?/\\@%]"""
+_ADDRESS = re.compile(rf"({_IN_ADDRESS}{{1,320}})(@|%40|%2540)({_IN_ADDRESS}{{1,320}})", re.IGNORECASE)
 FEW = 50
 """Of fewer than this, the count is shown and not the rate."""
 
@@ -57,15 +62,20 @@ class Clock:
         year = "" if local.year == self._year else f" {local.year}"
         return f"{local.day} {local:%b}{year}"
 
-    def moment(self, when: datetime | None, *, exact: bool = False) -> Markup:
-        """Return a time as HTML: ``24 Nov, 09:00``, with the exact time and how long ago to be pointed at."""
+    def moment(self, when: datetime | None, *, exact: bool = False, day: bool = True) -> Markup:
+        """Return a time as HTML: ``24 Nov, 09:00``, with the exact time and how long ago to be pointed at.
+
+        :param exact: with the seconds.
+        :param day: with the day; without it, the day must stand elsewhere.
+        """
         if when is None:
             return Markup("–")
         local = when.astimezone(self._zone)
         clock = f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
         iso = local.isoformat(timespec="seconds")
         told = f"{iso.replace('T', ' ')}, {self.ago(when)}"
-        return Markup('<time datetime="{}" title="{}">{}, {}</time>').format(iso, told, self.day(when), clock)
+        shown = f"{self.day(when)}, {clock}" if day else clock
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, told, shown)
 
     def ago(self, when: datetime) -> str:
         """Return how far a moment is away: ``2 s ago``, ``in 6 days``."""
@@ -76,3 +86,10 @@ class Clock:
 def breakable(text: str) -> Markup:
     """Return an address or a URL as HTML that may break where a reader expects it."""
     return escape(text.removeprefix("https://")).replace("@", Markup("<wbr>@")).replace("/", Markup("/<wbr>"))
+
+
+def without_addresses(text: str) -> str:
+    """Return a text, such as a subject, an answer of a server or a URL, with each address in it masked."""
+    if "@" not in text and "%40" not in text and "%2540" not in text:
+        return text
+    return _ADDRESS.sub(lambda found: mask(f"{found[1]}@{found[3]}"), text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import MultiDict
 
-from flask_mailtrack.events import EVERYTHING, EventType, Kind, Standing
+from flask_mailtrack.events import EVERYTHING, REASONS, EventType, Kind, Standing
 
 from .hits import OptOutRequest
 
@@ -21,13 +21,6 @@ OWN = ""
 """The value of the box for the list of the message, if the configuration does not describe that list."""
 BY_MACHINE = ("one_click", "post")
 """The methods of mail clients, which want no page."""
-REASONS = {
-    "too_often": "Too many mails",
-    "not_relevant": "Not relevant to me",
-    "never_signed_up": "I never signed up",
-    "wrong_person": "This is not my address",
-    "other": "Another reason",
-}
 _BUTTONS = {
     "unsubscribe": (EventType.UNSUBSCRIBED, OWN),
     "undo": (EventType.SUBSCRIBED, OWN),

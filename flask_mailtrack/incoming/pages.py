@@ -24,7 +24,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import host_of
-from flask_mailtrack.events import EVERYTHING, PATHS, Kind, Standing
+from flask_mailtrack.events import EVERYTHING, PATHS, REASONS, Kind, Standing
 from flask_mailtrack.languages import Words, reader_words
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
@@ -32,7 +32,7 @@ from flask_mailtrack.privacy import mask
 from flask_mailtrack.storage.tables.optouts import OptOuts
 from flask_mailtrack.tokens import Token
 
-from .choices import OWN, REASONS, Wish, after, doubtful
+from .choices import OWN, Wish, after, doubtful
 from .hits import is_narrow
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select, union_all
+from sqlalchemy import ColumnElement, and_, case, false, func, or_, select, union_all
 
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.errors import ReportError
@@ -120,9 +120,8 @@ class Messages:
         mine = and_(whose, *messages_inside(message, within))
         out = message.c.status.in_([Status.SENT, Status.UNKNOWN, Status.SENDING])
         marks = (message.c.opened_at, message.c.clicked_at, message.c.unsubscribed_at)
-        query = select(func.count(), *(func.count(mark) for mark in marks)).where(mine)
-        ((number, opened, clicked, gone),) = self._database.rows(query)
-        ((left,),) = self._database.rows(select(func.count()).where(mine, out))
+        query = select(func.count(), func.count(case((out, 1))), *(func.count(mark) for mark in marks)).where(mine)
+        ((number, left, opened, clicked, gone),) = self._database.rows(query)
         joined = select(func.max(event.c.occurred_at)).select_from(
             message.join(event, event.c.message_id == message.c.id)
         )

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.errors import ReportError
-from flask_mailtrack.events import OWN_NETWORK, EventType, OptOutKind, Status, Verdict, now
+from flask_mailtrack.events import OWN_NETWORK, REASONS, EventType, OptOutKind, Status, Verdict, now
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
@@ -214,7 +214,7 @@ def sentence_of(row: Mapping[str, Any]) -> str:
     verb = _VERBS.get(row["type"], str(row["type"]).capitalize())
     if row["type"] not in _HITS:
         list_ = f" from {row['list_id']}" if row["type"] == EventType.UNSUBSCRIBED and row["list_id"] else ""
-        reason = f": {row['reason']}" if row["reason"] else ""
+        reason = f": {REASONS.get(row['reason'], row['reason'])}" if row["reason"] else ""
         return f"{verb}{list_}{reason}."
     program = " on ".join(filter(None, (row["client"], row["os"])))
     link = f" {row['link_name'] or row['url']}" if row["type"] == EventType.CLICKED else ""

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 from jinja2.ext import extract_from_ast
 
+from flask_mailtrack.events import REASONS
 from flask_mailtrack.incoming import pages
-from flask_mailtrack.incoming.choices import REASONS
 from flask_mailtrack.languages import FOLDER, LANGUAGES, words
 
 TEMPLATES = FOLDER.parent / "templates" / "mailtrack"

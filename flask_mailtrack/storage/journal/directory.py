@@ -34,8 +34,8 @@ SHELF = "links.sqlite3"
 LEASE = "tenant.lock"
 TENANT = "tenant.json"
 _KNOWN = (LOCK, LEASE, SHELF, *(start for name in (PROGRESS, SIGNATURES, TENANT) for start in (name, f".{name}-")))
-_APP = re.compile(r"[0-9a-f]{12}(-second)?")
-"""The folder of one app in a directory that several apps share."""
+_APP = re.compile(r"[0-9a-f]{12}(-second|-imports)?")
+"""A folder of one app in a directory that several apps share: a journal, or the imports."""
 
 
 def open_safely(path: Path, flags: int) -> int:

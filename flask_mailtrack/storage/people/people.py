@@ -107,7 +107,16 @@ class People:
         self._references = references
 
     def change(
-        self, address: str, *, out: bool, list_id: str, kind: OptOutKind, reason: str, method: str, by: str = ""
+        self,
+        address: str,
+        *,
+        out: bool,
+        list_id: str,
+        kind: OptOutKind,
+        reason: str,
+        method: str,
+        by: str = "",
+        source: str = "",
     ) -> None:
         """Record a refusal, or the end of refusals. The record is on disk when this returns.
 
@@ -115,11 +124,14 @@ class People:
         own would have to wait. Only refusals that stand at this moment are lifted, by their ids. A refusal that comes
         meanwhile stays, whatever the clocks of the machines say.
 
+        :param source: what the audit says of where the change came from; default: *method*.
         :raises ValueError: *address* is not an address, or a value cannot be stored.
         :raises OptOutsUnavailable: refusals should be lifted, but cannot be read.
         :raises SpoolError: the record could not be written.
         """
         about: dict[str, Any] = {"out": out, "list_id": list_id, "kind": kind, "reason": reason, "method": method}
+        if source:
+            about["source"] = source
         change = self.suppression(address, by=by, **about)
         if not out:
             lifts = self._optouts.named(change.recipient, change.list_id, kind)
@@ -168,13 +180,14 @@ class People:
         recipient = normalise(address)
         return about(self.database, recipient, self._refs(recipient), within)
 
-    def audit(self, address: str) -> list[dict[str, Any]]:
+    def audit(self, address: str, within: Scope | None = None) -> list[dict[str, Any]]:
         """Return the changes of a person's opt-outs, oldest first, ready for JSON.
 
+        :param within: only rows inside a scope.
         :raises SQLAlchemyError: the database cannot be asked.
         """
         self._drain.settle()
-        return audit_trail(self.database, self._refs(normalise(address)))
+        return audit_trail(self.database, self._refs(normalise(address)), within)
 
     def erase(self, address: str, within: Scope | None = None, by: str = "") -> Erased:
         """Forget a person in the spool, in Redis, in the quarantine, and in the database. The call can be repeated.
