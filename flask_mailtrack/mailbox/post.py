@@ -30,7 +30,7 @@ class Post:
         self._lock = threading.Lock()
         self._force = force
         self._warned = False
-        self.prefix = prefix.rstrip("/")
+        self.prefix: str = prefix.rstrip("/")
         self._held = listen(app, self.is_open, self.hear)
 
     @property
