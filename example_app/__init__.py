@@ -4,9 +4,9 @@
 
     $ flask --app example_app run
 
-The first start makes ``instance/``: a signing key, and an SQLite database with four weeks of made-up mail.
+The first start makes ``instance/``: a signing key, and an SQLite database with thirteen weeks of made-up mail.
 Delete that folder to start over. Nothing leaves this machine unless ``MAIL_SERVER`` is set: what is sent
-lands in the mailbox at ``/mailbox``.
+lands in the mailbox at ``/mailbox``. What becomes of it is told by the console at ``/mailtrack``.
 
 These environment variables are read:
 
@@ -31,7 +31,8 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import text
 
-from . import words
+from flask_mailtrack.console.access import Viewer
+
 from .models import db, mail, mailtrack
 from .seed import seed, send_some
 from .views import pages
@@ -60,14 +61,22 @@ def create_app(config: Mapping[str, Any] | None = None, *, instance_path: str | 
         with app.app_context():
             db.create_all()
             db.session.execute(text("PRAGMA journal_mode=WAL"))  # the live timeline reads while hits are written
-            fresh = seed(app.config["MAILTRACK_BASE_URL"])
+            fresh = seed()
         app.register_blueprint(pages)
         # By force, because this shop runs without --debug. Yours should not: whoever gets there reads all mail.
         app.register_blueprint(mailtrack.mailbox(force=True), url_prefix="/mailbox")
-        app.jinja_env.filters.update(words.FILTERS)
+        app.register_blueprint(mailtrack.console(access=access, name="Leaf & Kettle"), url_prefix="/mailtrack")
         if fresh and app.config["MAIL_SUPPRESS_SEND"]:
             send_some(app)
     return app
+
+
+def access() -> Viewer:
+    """Say who looks at the console: here everybody, with all permissions, because only you are on this machine.
+
+    Yours must ask your own login, such as: ``return {"view", "addresses"} if current_user.is_admin else set()``.
+    """
+    return Viewer({"view", "addresses", "export", "manage"}, "You")
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -79,6 +88,9 @@ def _settings(environment: Mapping[str, str]) -> dict[str, Any]:
         # Whoever tries this out opens a mail sooner than any customer, and clicks faster.
         "MAILTRACK_THRESHOLDS": {"instant": 0.5, "burst": 1},
         "MAILTRACK_LISTS": LISTS,
+        "MAILTRACK_KEEP_BODIES": True,  # for the click maps of the console
+        "MAILTRACK_CNAME_TARGET": "mail.teashop.example",
+        "MAILTRACK_DNS_SERVERS": ["127.0.0.1:9"],  # nobody answers there, so no check of a domain leaves this machine
         "MAIL_SUPPRESS_SEND": not server,
         "MAIL_SERVER": server or "127.0.0.1",
         "MAIL_PORT": int(environment.get("MAIL_PORT") or 25),

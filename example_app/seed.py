@@ -1,73 +1,47 @@
-"""Four weeks of made-up mail, always the same but for the date it ends on."""
+"""What the shop has when it opens: thirteen weeks of mail, some people it may not mail, a switch, and two domains.
+
+Only this module and :mod:`.story` look behind the public names of the package. An app of yours has no need to.
+"""
 
 from __future__ import annotations
 
-import random
+import json
 import time
-import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app, render_template
+from flask_mail import Message
 from sqlalchemy import func, select
 
-from flask_mailtrack.events import now
+from flask_mailtrack.administration.domain_check import DomainFinding, DomainStatus
+from flask_mailtrack.events import LinkTarget, MailBody, now
 from flask_mailtrack.state import current_state
+from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.testing import Reader
 
 from . import compose
 from .models import db, mail, mailtrack
+from .story import ORDERS, Campaign, Prepared, Story
 
-FIRST = "ada alan barbara chen donald edsger frances grace hedy ida john katherine leslie margaret niklaus"
-LAST = "allen backus dijkstra hopper johnson knuth lamarr lamport liskov lovelace"
-DOMAINS = ("example.com", "example.net", "example.org")
-
-
-class Campaign(NamedTuple):
-    """One sending to everybody."""
-
-    tag: str
-    subject: str
-    list_id: str
-    days_ago: int
-    opens: float
-    clicks: float
-    """Of those who opened."""
-    links: tuple[str, str]
-
-
-class Program(NamedTuple):
-    """What fetches an image or follows a link, and what mailtrack makes of it."""
-
-    user_agent: str
-    client: str
-    os: str
-    verdict: str = "human"
-    reason: str = "ua_browser"
-    provider: str = ""
-
-
-CAMPAIGNS = (
-    Campaign("spring-news", "New this spring: white teas", "news", 27, 0.44, 0.30, ("white-tea", "visit-us")),
-    Campaign("kettle-offer", "Kettles, 15 % off", "offers", 13, 0.36, 0.42, ("copper-kettle", "outlet")),
-    Campaign("summer-news", "Cold brew in five minutes", "news", 3, 0.51, 0.24, ("cold-brew", "visit-us")),
-)
-BROWSERS = (
-    Program("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox", "Linux"),
-    Program("Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/150.0.0.0 Safari/537.36", "Chrome", "Windows"),
-    Program("Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) Mobile/15E148 Safari/604.1", "Safari", "iOS"),
-)
-GMAIL = Program("Mozilla/5.0 (via ggpht.com GoogleImageProxy)", "Gmail", "", "proxy", "ua_image_proxy", "google")
-APPLE = Program("Mozilla/5.0", "", "", "proxy", "ua_apple_mpp", "apple")
-GATEWAY = Program("Barracuda Sentinel", "", "", "scanner", "ua_security_scanner", "barracuda")
-
-
+BATCH = 1_000
+NOBODY_ASKED = "Made up for this example, which asks no name server."
 MAILS = (
     ("welcome", "", "annie.easley@example.com"),
     ("digest", "news", "mary.jackson@example.com"),
     ("offer", "offers", "dorothy.vaughan@example.com"),
 )
 """What newcomers get: template, list, address."""
+BY = "Rosa, who answers the mail"
+UNWANTED = (
+    ("bounced.box@example.net", "", "bounce"),
+    ("angry.customer@example.com", "", "complaint"),
+    ("wholesale@example.org", "offers", "asked_by_phone"),
+)
+"""Whom the shop keeps off its lists: address, list, reason."""
 
 
 def send_some(app: Flask) -> None:
@@ -81,128 +55,77 @@ def send_some(app: Flask) -> None:
         Reader.of(outbox, to).click("See the offer")
 
 
-def seed(shop: str, moment: datetime | None = None) -> bool:
+def seed(moment: datetime | None = None) -> bool:
     """Fill the database, if no mail has ever been sent from it.
 
-    :param shop: the address that the links lead to.
-    :param moment: when the four weeks end; default: now.
+    :param moment: when the thirteen weeks end; default: now.
     :return: whether it was filled.
     """
     if db.session.scalar(select(func.count()).select_from(mailtrack.models.Message)):
         return False
-    db.session.add_all(_Story(shop, moment or now()).rows)
+    db.session.rollback()
+    end = moment or now()
+    mailtrack.settings.set("opens", False, domain=ORDERS.rpartition("@")[2], by=BY)
+    state = current_state()
+    records = Story(_prepared, state.signer.recipient_refs, end).records()
+    while bodies := [json.loads(json.dumps(to_json(record))) for record in islice(records, BATCH)]:
+        state.drain.store(bodies, _refused)
+    for address, list_id, reason in UNWANTED:
+        mailtrack.suppress(address, list_id, reason=reason, by=BY)
+    db.session.add_all(_domains(end))
     db.session.commit()
     return True
 
 
-class _Story:
-    """Each campaign goes to each person; they and the machines react."""
+def _prepared(campaign: Campaign) -> Prepared:
+    """Prepare the mail of a campaign as a send does: its links are tracked, and its body is kept."""
+    html = render_template("mails/campaign.html", campaign=campaign, listed=campaign.list_id)
+    message = Message(campaign.subject, ["customer@example.com"], html=html, sender=campaign.sender)
+    mailtrack.track(message, tag=campaign.tag, list_id=campaign.list_id or None)
+    mailing = current_state().office.preparer.prepare(message)
+    common = [record for record in mailing.common if isinstance(record, LinkTarget | MailBody)]
+    (row,) = next(mailing.copies).rows
+    return Prepared(row, [record for record in common if isinstance(record, LinkTarget)], common)
 
-    def __init__(self, shop: str, moment: datetime) -> None:
-        self.random = random.Random(1847)
-        self.shop = shop
-        self.moment = moment
-        self.rows: list[Any] = []
-        self.left: set[tuple[str, str]] = set()
-        self.refs = current_state().signer.recipient_refs
-        for campaign in CAMPAIGNS:
-            at = moment - timedelta(days=campaign.days_ago, hours=2)
-            batch = self._id(at)
-            for number, name in enumerate(f"{first}.{last}" for last in LAST.split() for first in FIRST.split()):
-                at += timedelta(seconds=0.4)
-                self._send(campaign, batch, f"{name}@{DOMAINS[number % 3]}", at)
 
-    def _send(self, campaign: Campaign, batch: uuid.UUID, recipient: str, at: datetime) -> None:
-        message = mailtrack.models.Message(
-            id=self._id(at),
-            batch_id=batch,
-            recipient=recipient,
-            sender="hello@teashop.example",
-            subject=campaign.subject,
-            header_message_id=f"<{batch}@teashop.example>",
-            tag=campaign.tag,
-            list_id=campaign.list_id,
-            status="sent",
-            created_at=at,
-            sent_at=at,
-            tracks_opens=True,
-            tracks_clicks=True,
-            open_count=0,
-            click_count=0,
-            machine_count=0,
+def _refused(body: Mapping[str, Any], reason: str) -> None:
+    raise RuntimeError(f"the example cannot be filled: {reason}")
+
+
+def _domains(end: datetime) -> list[Any]:
+    """Return a tracking domain that works, and one whose record is wrong. No check of them is due for years."""
+    right = (
+        DomainFinding("dns", "ok", "links.news.teashop.example is a CNAME to mail.teashop.example."),
+        DomainFinding("tls", "ok", "The certificate is good for 80 days."),
+        DomainFinding("http", "ok", f"links.news.teashop.example reaches this app. {NOBODY_ASKED}"),
+    )
+    wrong = (
+        DomainFinding(
+            "dns",
+            "error",
+            f"go.teashop.example is a CNAME to old-shop.example, not to mail.teashop.example. {NOBODY_ASKED}",
+            "Change the record to: go.teashop.example. CNAME mail.teashop.example.",
+        ),
+    )
+    found = (
+        ("links.news.teashop.example", DomainStatus.VERIFIED, f"Every check passed. {NOBODY_ASKED}", right, 40),
+        ("go.teashop.example", DomainStatus.PENDING, wrong[0].text, wrong, 2),
+    )
+    return [
+        mailtrack.models.Domain(
+            host=host,
+            sender_domains=[host.partition(".")[2]],
+            account_default=False,
+            target=current_app.config["MAILTRACK_CNAME_TARGET"],
+            status=status.value,
+            status_reason=reason,
+            status_since=end - timedelta(days=days),
+            findings=[asdict(finding) for finding in findings],
+            certificate_ends=end + timedelta(days=80) if status == DomainStatus.VERIFIED else None,
+            checked_at=end,
+            check_at=end + timedelta(days=3_650),
+            created_by=BY,
+            created_at=end - timedelta(days=days, hours=1),
         )
-        self.rows.append(message)
-        if (recipient, campaign.list_id) in self.left:
-            message.status, message.sent_at, message.tracks_opens, message.tracks_clicks = (
-                "suppressed",
-                None,
-                False,
-                False,
-            )
-        elif self.random.random() < 0.015:
-            message.status, message.sent_at, message.error = "failed", None, "550 5.1.1 No such user here"
-        else:
-            self._react(campaign, message)
-
-    def _react(self, campaign: Campaign, message: Any) -> None:
-        chance, at, domain = self.random.random, message.created_at, message.recipient.rpartition(".")[2]
-        own = self.random.choice(BROWSERS)
-        read = at + timedelta(minutes=2 + 2_000 * chance() ** 3)
-        if domain == "net":  # a company with a gateway
-            self._hit(message, GATEWAY, at + timedelta(seconds=1))
-            for place, link in enumerate(campaign.links):
-                self._hit(message, GATEWAY, at + timedelta(seconds=1.2 + place / 5), place, link)
-        elif domain == "org":
-            self._hit(message, APPLE, at + timedelta(seconds=4 + 30 * chance()))
-        if chance() > campaign.opens:
-            return
-        if domain != "org":  # who reads behind Apple's proxy shows only in a click
-            self._hit(message, GMAIL if domain == "com" else own, read)
-        if chance() < campaign.clicks:
-            place = self.random.choice((0, 0, 1))
-            self._hit(message, own, read + timedelta(seconds=5 + 60 * chance()), place, campaign.links[place])
-        if chance() < 0.06:
-            self._leave(message, own, read + timedelta(seconds=70))
-
-    def _hit(self, message: Any, program: Program, at: datetime, place: int | None = None, link: str = "") -> None:
-        kind = "click" if link else "open"
-        url = f"{self.shop}/shop/{link}" if link else ""
-        self._event(message, program, at, type=f"{kind}ed", url=url, link=place, link_name=link)
-        if program.verdict == "human" or program is GMAIL:
-            setattr(message, f"{kind}_count", getattr(message, f"{kind}_count") + 1)
-            setattr(message, f"{kind}ed_at", getattr(message, f"{kind}ed_at") or at)
-        else:
-            message.machine_count += 1
-
-    def _leave(self, message: Any, program: Program, at: datetime) -> None:
-        about = {"method": "page", "reason": self.random.choice(("too_often", "not_relevant"))}
-        event = self._event(message, program, at, type="unsubscribed", list_id=message.list_id, **about)
-        message.unsubscribed_at = at
-        self.left.add((message.recipient, message.list_id))
-        key = {"recipient": message.recipient, "list_id": message.list_id, "kind": "unsubscribe"}
-        ref = self.refs(message.recipient)[0]
-        self.rows.append(mailtrack.models.OptOut(**key, message_id=message.id, created_at=at, ref=ref, **about))
-        proof = {"list_id": message.list_id, "method": "page", "source": f"message:{message.id}", "wording": ""}
-        self.rows.append(mailtrack.models.Audit(id=event.id, ref=ref, change="unsubscribed", occurred_at=at, **proof))
-
-    def _event(self, message: Any, program: Program, at: datetime, **about: Any) -> Any:
-        row = mailtrack.models.Event(
-            id=self._id(at),
-            message_id=message.id,
-            occurred_at=at,
-            user_agent=program.user_agent,
-            client=program.client,
-            os=program.os,
-            verdict=program.verdict,
-            verdict_reasons=[program.reason],
-            provider=program.provider,
-            ip="" if program.verdict == "proxy" else f"198.51.{self.random.randrange(256)}.0",
-            **about,
-        )
-        self.rows.append(row)
-        return row
-
-    def _id(self, at: datetime) -> uuid.UUID:
-        """Return a UUIDv7 as old as *at*."""
-        value = int(at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62
-        return uuid.UUID(int=value | self.random.getrandbits(12) << 64 | self.random.getrandbits(62))
+        for host, status, reason, findings, days in found
+    ]

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
-from sqlalchemy import func, select
+from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from flask_mailtrack.events import Status
-
 from . import compose as composing
-from . import words
 from .models import db, mailtrack
 
 pages = Blueprint("pages", __name__)
@@ -24,7 +20,6 @@ PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-SHOWN = 100
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -70,35 +65,9 @@ def elsewhere() -> dict[str, str]:
 
 
 @pages.get("/")
-def overview() -> str:
-    """The funnel, the campaigns, the latest mails."""
-    mailtrack.flush()
-    model = mailtrack.models.Message
-    tags = db.session.scalars(select(model.tag).group_by(model.tag).order_by(func.max(model.created_at).desc()))
-    campaigns = [(tag, mailtrack.stats(tag=tag)) for tag in tags]
-    return render_template("overview.html", stats=mailtrack.stats(), campaigns=campaigns, messages=_messages(8))
-
-
-@pages.get("/messages")
-def messages() -> str:
-    """Mails of one campaign, of one sending, or all."""
-    wanted: dict[str, Any] = {name: request.args[name] for name in ("tag", "batch_id") if name in request.args}
-    if "batch_id" in wanted:
-        wanted["batch_id"] = request.args.get("batch_id", type=uuid.UUID) or abort(404)
-    return render_template("messages.html", wanted=wanted, messages=_messages(SHOWN, **wanted), shown=SHOWN)
-
-
-@pages.get("/messages/<uuid:key>")
-def message(key: uuid.UUID) -> str:
-    """The timeline of one mail to one person."""
-    row = _message(key)
-    return render_template("message.html", message=row, lines=words.timeline(row))
-
-
-@pages.get("/messages/<uuid:key>/timeline")
-def timeline(key: uuid.UUID) -> str:
-    """The timeline alone, for the page to refresh itself."""
-    return render_template("_timeline.html", message=(row := _message(key)), lines=words.timeline(row))
+def start() -> str:
+    """Tell what this is, in a minute."""
+    return render_template("start.html")
 
 
 @pages.route("/compose", methods=["GET", "POST"])
@@ -108,15 +77,24 @@ def compose() -> str | tuple[str, int] | AnyResponse:
         return _compose(composing.Draft())
     draft = composing.Draft.of(request.form)
     try:
-        sent = composing.send(draft)
+        letter = composing.send(draft)
     except composing.Unsendable as error:
         return _compose(draft, error), 422
-    copies = mailtrack.sent(sent)
-    if len(copies) > 1:
-        return redirect(url_for(".messages", batch_id=_message(copies[0].id).batch_id), 303)
-    if copies[0].status == Status.SUPPRESSED:
-        return redirect(url_for(".message", key=copies[0].id), 303)
-    return redirect(url_for("mailtrack_mailbox.found", row=copies[0].id), 303)
+    mailtrack.flush()
+    first = db.session.get(mailtrack.models.Message, mailtrack.sent(letter)[0].id)
+    # Measured as a campaign only, as the console can have it, a mail has no rows of its own.
+    where = url_for(".sent", batch=first.batch_id) if first else url_for("mailtrack_mailbox.index")
+    return redirect(where, 303)
+
+
+@pages.get("/sent/<uuid:batch>")
+def sent(batch: uuid.UUID) -> str:
+    """Say what became of each copy of one mail, and where to go on."""
+    model = mailtrack.models.Message
+    rows = db.session.scalars(select(model).filter_by(batch_id=batch).order_by(model.id)).all()
+    if not rows:
+        abort(404)
+    return render_template("sent.html", copies=rows, lists=current_app.config["MAILTRACK_LISTS"])
 
 
 @pages.get("/shop/<slug>")
@@ -134,14 +112,3 @@ def favicon() -> AnyResponse:
 def _compose(draft: composing.Draft, error: composing.Unsendable | None = None) -> str:
     lists = current_app.config["MAILTRACK_LISTS"]
     return render_template("compose.html", draft=draft, error=error, lists=lists, templates=composing.TEMPLATES)
-
-
-def _messages(limit: int, **wanted: Any) -> Any:
-    mailtrack.flush()
-    model = mailtrack.models.Message
-    return db.session.scalars(select(model).filter_by(**wanted).order_by(model.created_at.desc()).limit(limit)).all()
-
-
-def _message(key: uuid.UUID) -> Any:
-    mailtrack.flush()
-    return db.get_or_404(mailtrack.models.Message, key)

@@ -164,6 +164,13 @@ class Desk:
         return url_for(f".{page}", **values)
 
     @property
+    def home(self) -> str:
+        """The first page of the app; empty: it has none, or it is the console's own."""
+        there = current_app.create_url_adapter(request)
+        path = f"{request.script_root}/"
+        return path if there is not None and path != self.root and there.test("/", "GET") else ""
+
+    @property
     def today(self) -> date:
         """The day that it is in the time zone of the console."""
         return self.now.astimezone(self.zone).date()

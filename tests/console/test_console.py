@@ -125,3 +125,12 @@ def test_a_brand_of_the_host(make_site: MakeSite) -> None:
     assert '<img src="/logo.svg" alt="" height="28">' in page
     assert page.index("/static/console.css") < page.index('href="/own.css"')
     assert "Not found" in words(seen.get("/domains/none.example", status=404))
+
+
+def test_a_way_back_to_the_app(make_site: MakeSite) -> None:
+    """The console links to the first page of the app where there is one, below the path at which the app is."""
+    without, with_one = make_site(), make_site()
+    assert "To the app" not in Visitor(without).get("/")
+    with_one.app.add_url_rule("/", "first", lambda: "Welcome")
+    page = Visitor(with_one).get("/", environ_overrides={"SCRIPT_NAME": "/shop"})
+    assert '<a href="/shop/">To the app</a>' in page
