@@ -16,6 +16,7 @@ from flask_mailtrack.reporting.selection import Selection
 
 from .campaigns import listed, named, table_file
 from .charts import MOST_STEPS, Column, mirror
+from .concerns import concerns_of
 from .desk import Desk
 from .route import Route
 from .wording import number
@@ -49,7 +50,7 @@ def overview(desk: Desk) -> ResponseReturnValue:
         chart=mirror(columns),
         step=step,
         steps=STEPS,
-        concerns=[(each, behind(desk, each)) for each in desk.reports.attention(look.sent)[:_MOST_CONCERNS]],
+        concerns=[(each, behind(desk, each)) for each in concerns_of(desk)[:_MOST_CONCERNS]],
         senders=table.senders,
         listed=campaigns,
         defined=DEFINITIONS,
