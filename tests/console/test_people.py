@@ -120,7 +120,10 @@ def test_a_tenant_sees_changes_and_erases_only_what_is_theirs(site: Site) -> Non
     site.send(HTML, list_id="two", sender="two@two.example", subject="Theirs")
     one, two = (row.id for row in site.rows("Message"))
     site.mailtrack.suppress(ADA, "two")
-    seen = Visitor(site, name="mara", scope=Scope(sender_domains={"one.example"}))
+    seen = Visitor(site, name="mara")
+    stop = seen.fields(f"/people/{one}", "/stop")
+    seen.scope = Scope(sender_domains={"one.example"})
+    assert seen.client.post(stop.pop("@action"), data=stop).status_code == 404
     page = seen.get(f"/people/{one}")
     assert "Theirs" not in page
     assert "two" not in words(page)

@@ -97,7 +97,9 @@ def test_a_tenant_may_look_and_not_touch(site: Site) -> None:
     site.mailtrack.suppress(ADA, "one")
     seen = Visitor(site, name="mara")
     link = remove_link(seen)
+    add = seen.fields("/suppressions", "/suppressions/add") | {"address": "bob@example.com"}
     seen.scope = Scope(lists={"one"})
+    assert seen.client.post(add.pop("@action"), data=add).status_code == 404
     page = seen.get("/suppressions")
     assert "1 address" in words(page)
     assert "/remove" not in page
