@@ -39,7 +39,7 @@ BY = "Rosa, who answers the mail"
 UNWANTED = (
     ("bounced.box@example.net", "", "bounce"),
     ("angry.customer@example.com", "", "complaint"),
-    ("wholesale@example.org", "offers", "asked_by_phone"),
+    ("wholesale@example.org", "offers", "manual"),
 )
 """Whom the shop keeps off its lists: address, list, reason."""
 

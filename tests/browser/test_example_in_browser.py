@@ -125,6 +125,7 @@ def test_a_newcomers_minute(person: Person, site: str) -> None:
     started = page.evaluate("performance.timeOrigin")
     page.get_by_role("link", name="Send yourself a mail").first.click()
     page.get_by_role("button", name="Send").click()
+    sent = page.url
     page.get_by_role("link", name="Open in the mailbox").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("First-flush Darjeeling, 20 % off until Sunday")
     person.sees("Sent.")
@@ -157,6 +158,10 @@ def test_a_newcomers_minute(person: Person, site: str) -> None:
         CLICKED,
         OPENED,
     ]
+    page.goto(sent)
+    page.get_by_role("link", name="See in the console").click()
+    done = page.locator("main .tl .what b").all_inner_texts()
+    assert done[-4:] == [OPENED, CLICKED, "Unsubscribed from news.", "Subscribed again."]
     page.get_by_role("link", name="To the app").click()
     person.send("ada@example.com")
     person.sees("Sent.")
