@@ -7,7 +7,8 @@ read along the audit.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,10 +18,14 @@ from sqlalchemy import ColumnElement, func, select
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, first_id
 from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.register import BY_MESSAGE
 
 from .messages import check_size
 from .rows import NEAR, between
 from .selection import Selection, text_of
+
+_FIRST, _MOST = 200, 2_000
+"""Choices that are looked at together, at first and later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +72,18 @@ def departures_of(
     """
     check_size(size)
     text_of("reason", reason)
-    audit, event, message = database.audit, database.event, database.message
-    joined, mine = _all_of(database, conditions, about)
+    event, message = database.event, database.message
+    joined, mine = _departed(database, conditions, about)
     if reason:
         mine.append(event.c.reason == reason)
-    if page:
-        mine.append(audit.c.id < _read(page))
     told = (event.c.id, event.c.message_id, message.c.recipient, event.c.list_id, message.c.tag, event.c.occurred_at)
     query = select(*told, event.c.reason, event.c.comment, event.c.method).select_from(joined).where(*mine)
-    rows = [Departure(*row) for row in database.rows(query.order_by(audit.c.id.desc()).limit(size + 1))]
+    rows: list[Departure] = []
+    for ids in _choices(database, about, page and _read(page)):
+        found = database.rows(query.where(event.c.id.in_(ids)).order_by(event.c.id.desc()).limit(size + 1))
+        rows += [Departure(*row) for row in found]
+        if len(rows) > size:
+            break
     return DeparturePage(tuple(rows[:size]), rows[size - 1].id.hex if len(rows) > size else "")
 
 
@@ -83,25 +91,41 @@ def reasons_of_departures(
     database: Database, conditions: Sequence[ColumnElement[bool]], about: Selection
 ) -> dict[str, int]:
     """Return how many left for each reason; see :meth:`.Reports.departure_reasons`."""
-    joined, mine = _all_of(database, conditions, about)
-    reason = database.event.c.reason
-    query = select(reason, func.count()).select_from(joined).where(*mine).group_by(reason)
-    return {word: int(number) for word, number in database.rows(query)}
+    joined, mine = _departed(database, conditions, about)
+    event = database.event.c
+    query = select(event.reason, func.count()).select_from(joined).where(*mine).group_by(event.reason)
+    found: Counter[str] = Counter()
+    for ids in _choices(database, about):
+        found.update({word: int(number) for word, number in database.rows(query.where(event.id.in_(ids)))})
+    return dict(found)
 
 
-def _all_of(
+def _departed(
     database: Database, conditions: Sequence[ColumnElement[bool]], about: Selection
 ) -> tuple[Any, list[ColumnElement[bool]]]:
     """Return the tables that tell who left, and which of their rows do."""
-    audit, event, message = database.audit, database.event, database.message
-    joined = audit.join(event, event.c.id == audit.c.id).join(message, message.c.id == event.c.message_id)
+    event, message = database.event, database.message
     when = event.c.occurred_at if about.happened else message.c.created_at
-    mine = [*conditions, between(when, about.start, about.end), audit.c.change == EventType.UNSUBSCRIBED.value]
-    mine.append(event.c.type == EventType.UNSUBSCRIBED)
+    mine = [*conditions, between(when, about.start, about.end), event.c.type == EventType.UNSUBSCRIBED]
+    return event.join(message, message.c.id == event.c.message_id), mine
+
+
+def _choices(database: Database, about: Selection, before: uuid.UUID | str = "") -> Iterator[list[uuid.UUID]]:
+    """Yield the ids of unsubscribes, the newest first, some at a time, so that each event is looked up by its id."""
+    audit = database.audit.c
     # Nobody leaves by a mail before there is one. An id was made when the thing happened.
     last = about.end if about.happened else None
-    mine.append(between(audit.c.id, about.start and first_id(about.start - NEAR), last and first_id(last + NEAR)))
-    return joined, mine
+    near = between(audit.id, about.start and first_id(about.start - NEAR), last and first_id(last + NEAR))
+    by_link = (audit.change == EventType.UNSUBSCRIBED.value, audit.source.startswith(BY_MESSAGE))
+    query = select(audit.id).where(*by_link, near).order_by(audit.id.desc())
+    number = _FIRST
+    while True:
+        rows = database.rows((query.where(audit.id < before) if before else query).limit(number))
+        if rows:
+            yield [row[0] for row in rows]
+        if len(rows) < number:
+            return
+        before, number = rows[-1][0], min(number * 2, _MOST)
 
 
 def _read(page: str) -> uuid.UUID:

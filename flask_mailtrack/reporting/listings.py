@@ -143,7 +143,7 @@ class Listings:
     def latest(self, size: int = 50) -> tuple[NewEvent, ...]:
         """Return the newest events, the newest first.
 
-        Inside a scope, they are those among the newest 20,000 of all.
+        Inside a scope, they are those of the last day, and those among the newest 2,000 of all.
 
         :param size: how many at most, from 1 to 1,000.
         """

@@ -78,7 +78,8 @@ def suppressions_of(
     text_of("search", search)
     text_of("reason", reason)
     table = database.optout.c
-    mine: list[ColumnElement[bool]] = [table.kind == OptOutKind.UNSUBSCRIBE, *optouts_inside(database, within)]
+    # Not the kind itself: a database would look that up, and sort all that it finds.
+    mine: list[ColumnElement[bool]] = [table.kind != OptOutKind.TRACKING, *optouts_inside(database, within)]
     if not own:
         mine.append(table.method.not_in(BY_LINK))
     if reason:

@@ -151,6 +151,23 @@ def test_messages_are_counted_as_they_are_listed(site: Site, monkeypatch: pytest
         reports.count(activity="read")
 
 
+def test_a_quiet_tenant_is_found_among_many_events(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not among the newest events of all is looked for where the sums say that something happened."""
+    monkeypatch.setattr("flask_mailtrack.reporting.feed._LOOKED_AT", 1)
+    monkeypatch.setattr("flask_mailtrack.reporting.departures._FIRST", 1)
+    for name in ("quiet", "busy", "busy"):
+        reader = Reader(
+            site.client, site.send(HTML, to=f"{name}@b.example", sender=f"n@{name}.example", list_id="news")
+        )
+        reader.open()
+        if name == "quiet":
+            reader.unsubscribe()
+    reports = site.mailtrack.reports.within(Scope({"quiet.example"}))
+    assert [each.type for each in reports.latest()] == ["unsubscribed", "opened"]
+    assert [each.type for each in reports.latest(1)] == ["unsubscribed"]
+    assert [each.address for each in reports.departures().rows] == ["quiet@b.example"]
+
+
 def mailing(site: Site, subject: str, day: int, opened: int, **about: Any) -> None:
     """Fifty copies of a mail, some of them opened."""
     at, models = NOON + timedelta(days=day), site.mailtrack.models

@@ -59,6 +59,7 @@ ASKED: dict[str, Callable[[Reports], Any]] = {
         replace(each, selection=None) for each in reports.attention(since=NOON - timedelta(days=60))
     ],
     "departures": lambda reports: [reports.departures(size=2), reports.departures(basis="happened", since=NOON)],
+    "departure_reasons": lambda reports: [reports.departure_reasons(), reports.departure_reasons(tag="a")],
     "suppressions": lambda reports: [
         reports.suppressions(own=True, size=3),
         reports.suppressions(search="ada@gmail.com"),
@@ -174,7 +175,7 @@ class World:
             connection.execute(sa.delete(audit))
             for each in events:
                 if each["type"] == "unsubscribed":
-                    said = {"ref": "", "change": "unsubscribed", "source": "", "wording": ""}
+                    said = {"ref": "", "change": "unsubscribed", "source": "message:", "wording": ""}
                     row = said | {"id": each["id"], "occurred_at": each["occurred_at"]}
                     connection.execute(sa.insert(audit).values(row))
 
