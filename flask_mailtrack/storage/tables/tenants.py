@@ -83,11 +83,12 @@ def _named(table: Any, scope: Scope | None) -> list[ColumnElement[bool]]:
 
 def _of_scope(database: Database, scope: Scope, list_id: Any, message_id: Any) -> ColumnElement[bool]:
     message = database.message
-    mine = select(message.c.id).where(message.c.id == message_id, *messages_inside(message, scope)).exists()
+    # No EXISTS: PostgreSQL would look up all mail inside, and here there is at most one row.
+    its = select(message.c.id).where(message.c.id == message_id, *messages_inside(message, scope)).scalar_subquery()
     # By a link one can leave a list of somebody else's, so the link alone lets nobody see the name of that list.
     about_list: list[Any] = [list_id != ""]
     if scope.lists is not None:
         about_list.append(list_id.in_(sorted(scope.lists)))
     if scope.lists is None or scope.sender_domains is not None or scope.tags is not None:
         about_list.append(list_id.in_(lists_inside(database, scope)))
-    return or_(and_(list_id == "", mine), and_(*about_list))
+    return or_(and_(list_id == "", its.is_not(None)), and_(*about_list))
