@@ -248,7 +248,7 @@ class Comparison:
     """A period, and the one of the same length just before it.
 
     Changes of rates are differences: 0.02 is two points more. They are ``None`` where one of the rates is of fewer
-    than 50. The change of what was sent is a part of what was sent before.
+    than 50. The change of what was sent is a part of what was sent before, and ``None`` if that was fewer than 50.
     """
 
     now: Totals
@@ -357,7 +357,7 @@ def change(now: Tally, before: Tally) -> float | None:
 
 def comparison(this: Totals, last: Totals, before: datetime, since: datetime, until: datetime) -> Comparison:
     """Return how one set of figures differs from another."""
-    grown = (this.out - last.out) / last.out if last.out else None
+    grown = (this.out - last.out) / last.out if last.out >= FEW else None
     names = ("opened", "clicked", "unsubscribed")
     return Comparison(
         this, last, before, since, until, grown, *(change(getattr(this, name), getattr(last, name)) for name in names)
