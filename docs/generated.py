@@ -6,7 +6,6 @@ A page has a line ``<!-- generated: settings -->`` where the result of :func:`se
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import tomllib
 from collections.abc import Iterator
@@ -136,16 +135,6 @@ def reason(word: str) -> str:
 
 
 PUBLIC = ("", ".consent", ".errors", ".events", ".models", ".pytest_plugin", ".signals", ".testing")
-
-
-def public() -> str:
-    """The table of public names."""
-    rows = []
-    for each in PUBLIC:
-        module = importlib.import_module(f"flask_mailtrack{each}")
-        names = ", ".join(f"`{name}`" for name in sorted(module.__all__, key=str.lower))
-        rows.append(f"| `{module.__name__}` | {names} |")
-    return "| module | names |\n| --- | --- |\n" + "\n".join(rows)
 
 
 def findings() -> str:

@@ -74,6 +74,7 @@ WRONG: dict[str, list[Any]] = {
     "GEO_DETAIL": ["", "City", "street", None, True, ["city"]],
     "HONEYPOT": [1, "on", None],
     "IP": ["", "Truncate", None, True, ["full"]],
+    "KEEP_BODIES": [None, 1, "yes", "true"],
     "KEEP_DAYS": [None, 365, {"optouts": 1}, {"events": 0}, {"events": "365"}, {"messages": None}, {"events": True}],
     "LISTS": [None, [], "news", {"news": "News"}, {"news": {}}, {"news": {"title": 1}}, {1: {"title": "News"}}],
     "TAGS": [None, "welcome", {"welcome"}, [1], [""], [" "], ["a\nb"], ["x" * 256]],

@@ -177,16 +177,6 @@ def test_every_signal_is_there(generated: ModuleType) -> None:
     assert "automodule:: flask_mailtrack.signals" in text_of("reference/signals.md", generated)
 
 
-def test_the_glossary_is_that_of_the_readme() -> None:
-    """A word means the same in both places."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    glossary = (DOCS / "reference" / "glossary.md").read_text(encoding="utf-8")
-    there = dict(re.findall(r"^([\w-]+)\n  (.+)\.$", glossary, re.MULTILINE))
-    assert len(there) == 12
-    table = re.findall(r"^\| ([\w-]+) \| (.+) \|$", readme.split("## Words\n")[1].split("\n## ")[0], re.M)[2:]
-    assert {word: meaning.lower() for word, meaning in table} == {w: m.lower() for w, m in there.items()}
-
-
 def test_troubleshooting_ends_at_commands() -> None:
     """Each symptom ends at a command that finds its cause, and the commands exist."""
     text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
