@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
@@ -42,6 +42,13 @@ LANGUAGES = {
 }
 """The languages of the pages, with their tags (BCP 47). English is the text of the templates."""
 _RIGHT_TO_LEFT = {"ar"}
+_SIGNS = {
+    "de": (".", ",", "\N{NO-BREAK SPACE}"),
+    "es": (".", ",", "\N{NO-BREAK SPACE}"),
+    "fr": ("\N{NARROW NO-BREAK SPACE}", ",", "\N{NARROW NO-BREAK SPACE}"),
+    "pt": (".", ",", ""),
+}
+"""What stands between thousands, before decimals, and before a percent sign, where English signs would be misread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,13 @@ class Words:
         translated = _translated(self.catalogue, text)
         return translated % values if values else translated
 
+    def figures(self, written: str) -> str:
+        """Return a number, written as in English (``14,269`` or ``43.0%``), with the signs of the language."""
+        if self.language not in _SIGNS:
+            return written
+        thousands, decimals, space = _SIGNS[self.language]
+        return written.translate({ord(","): thousands, ord("."): decimals, ord("%"): f"{space}%"})
+
     def fingerprint(self, sources: Sequence[str]) -> str:
         """Return a short name for the translation of *sources*: language and hash, ``de.8f3a01bc``."""
         digest = blake2b(self.content, digest_size=4)
@@ -76,9 +90,9 @@ class Words:
         return f"{self.language}.{digest.hexdigest()}"
 
 
-@lru_cache(1_024)
+@lru_cache(8_192)
 def _translated(catalogue: gettext.NullTranslations, text: str) -> Markup:
-    return Markup(catalogue.gettext(text))  # noqa: S704 - the catalogues are ours
+    return escape(catalogue.gettext(text))
 
 
 def spoken(tag: str) -> str | None:

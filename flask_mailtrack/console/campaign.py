@@ -88,8 +88,7 @@ class CampaignDesk:
         """
         found = campaign_of(self.desk.reports, self.about)
         if not found.totals.tried:
-            text = "No mail of this campaign was sent in this period, or its figures are gone."
-            self.desk.missing(self.desk.t(text))
+            self.desk.missing("No mail of this campaign was sent in this period, or its figures are gone.")
         return found
 
     def page(self, template: str, campaign: Campaign, **values: Any) -> Response:
@@ -177,7 +176,7 @@ def click_map(desk: Desk) -> ResponseReturnValue:
     mine = CampaignDesk(desk)
     found = desk.reports.click_map(mine.tag, mine.about, body_id=request.args.get("body") or None)
     if found is None:
-        desk.missing(desk.t("No copy of this mail is kept, so the clicks cannot be shown on it."))
+        desk.missing("No copy of this mail is kept, so the clicks cannot be shown on it.")
     return framed(found.html, dict(found.headers))
 
 

@@ -26,6 +26,8 @@ class Column:
     machines: int
     marked: bool = False
     """Whether something was sent."""
+    name: str = ""
+    """The step in words, for the table."""
 
 
 @dataclass(frozen=True, slots=True)

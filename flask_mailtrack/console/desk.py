@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 from flask import (
@@ -88,7 +88,7 @@ class Desk:
     @cached_property
     def clock(self) -> wording.Clock:
         """Writes times."""
-        return wording.Clock(self.zone, self.now)
+        return wording.Clock(self.zone, self.now, self.t)
 
     @cached_property
     def look(self) -> Look:
@@ -143,8 +143,8 @@ class Desk:
             abort(404)
 
     def missing(self, text: str) -> NoReturn:
-        """Answer 404 with a sentence."""
-        abort(404, text)
+        """Answer 404 with a sentence, which is given in English."""
+        abort(404, self.t(text))
 
     def address(self, address: str) -> Markup:
         """Return an address as the viewer may see it."""
@@ -199,13 +199,19 @@ class Desk:
         """Return the hidden fields of a form that is sent to a page."""
         return self.forms.fields(page, self.viewer.name)
 
+    @property
+    def _writing(self) -> dict[str, Any]:
+        """What writes figures in the language of the page."""
+        figures = {each.__name__: partial(each, t=self.t) for each in (wording.number, wording.percent, wording.points)}
+        return {"breakable": wording.breakable, **figures}
+
     def page(self, template: str, /, *, status: int = 200, **values: Any) -> Response:
         """Return a page.
 
         :param template: its name below ``mailtrack/console``.
         """
         body = render_template(
-            f"mailtrack/console/{template}", desk=self, t=self.t, look=self.look, **_WRITTEN, **values
+            f"mailtrack/console/{template}", desk=self, t=self.t, look=self.look, **self._writing, **values
         )
         return make_response(body, status)
 
@@ -275,9 +281,3 @@ class Desk:
 
 
 _OF_LOOKS = ("period", "from", "to", "who", "tag", "untagged", "list", "sender", "subject", "status", "activity")
-_WRITTEN: Mapping[str, Any] = {
-    "number": wording.number,
-    "percent": wording.percent,
-    "points": wording.points,
-    "breakable": wording.breakable,
-}

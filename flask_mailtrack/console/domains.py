@@ -155,7 +155,7 @@ def remove(desk: Desk, host: str) -> ResponseReturnValue:
     """Remove a domain, unless something stands against it."""
     premises, line = _held(desk, host)
     if not premises.tenancy.holds_alone(line.domain):
-        desk.missing(desk.t("There is no such domain."))
+        desk.missing("There is no such domain.")
     if not desk.state.administration.domains.can_check:
         return desk.back("domain", "domain_unchecked", host=host)
     try:
@@ -272,7 +272,7 @@ def _asked(desk: Desk, host: str) -> tuple[Premises, ShownDomain]:
     """Return the domain that the address names. What the viewer may not see, is not there."""
     premises = premises_of(desk)
     if (line := premises.find(host)) is None:
-        desk.missing(desk.t("There is no such domain."))
+        desk.missing("There is no such domain.")
     return premises, line
 
 
@@ -280,7 +280,7 @@ def _held(desk: Desk, host: str) -> tuple[Premises, ShownDomain]:
     """Return a domain that the viewer may change."""
     premises, line = _asked(desk, host)
     if not premises.tenancy.holds(line.domain):
-        desk.missing(desk.t("There is no such domain."))
+        desk.missing("There is no such domain.")
     return premises, line
 
 
@@ -290,7 +290,7 @@ def _asked_with_sender(desk: Desk, host: str) -> tuple[Premises, ShownDomain, st
     sender = request.form.get("sender", "")
     fits = sender in (*premises.senders, *line.users) and premises.tenancy.owns(sender)
     if line.domain.configured or not (fits if sender else premises.tenancy.everything):
-        desk.missing(desk.t("There is no such sender domain."))
+        desk.missing("There is no such sender domain.")
     return premises, line, sender
 
 

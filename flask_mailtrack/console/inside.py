@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from itertools import chain
 
 from flask import current_app, request
@@ -13,6 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from flask_mailtrack import networks
 from flask_mailtrack.destination import host_of
+from flask_mailtrack.languages import Words
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.reporting.check import Finding, domain_findings, findings, switch_findings
 from flask_mailtrack.reporting.definitions import DEFINITIONS
@@ -100,7 +102,14 @@ def health(desk: Desk) -> ResponseReturnValue:
 
         looked = Errand(look, f"health-{app.name}").wait(LOOK_SECONDS, here=state.database.shared)
         groups = None if looked is None else grouped(looked, desk)
-    return desk.page("health.html", health=found, groups=groups, said=_said(found), old=OLD_SECONDS, seconds=_seconds)
+    return desk.page(
+        "health.html",
+        health=found,
+        groups=groups,
+        said=_said(found),
+        old=OLD_SECONDS,
+        seconds=partial(_seconds, t=desk.t),
+    )
 
 
 def live(desk: Desk) -> ResponseReturnValue:
@@ -122,8 +131,8 @@ def grouped(found: Sequence[Finding], desk: Desk) -> list[Group]:
     return groups
 
 
-def _seconds(size: float) -> str:
-    return wording.seconds(timedelta(seconds=size))
+def _seconds(size: float, t: Words) -> str:
+    return wording.seconds(timedelta(seconds=size), t)
 
 
 def _mark(level: str) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -93,7 +94,7 @@ def message(desk: Desk, key: uuid.UUID) -> ResponseReturnValue:
         notes=found.notes,
         days=_by_day(desk, lines[:_MOST_LINES]),
         more=max(0, len(lines) - _MOST_LINES),
-        since=seconds,
+        since=partial(seconds, t=desk.t),
         outcome=outcome(found.message, desk.state.optouts.declined(unmeasured([found.message]))),
         statuses=STATUSES,
         recent=any((desk.now - event.at).total_seconds() < _UNSETTLED for event in found.events),

@@ -26,6 +26,7 @@ ACTIVITIES = {
     "machines": "Machines only",
     "unmeasured": "Not measured",
 }
+_TIMES = (("Opened", "Opened %(number)s×"), ("Clicked", "Clicked %(number)s×"))
 _PILLS = {
     Status.FAILED: ("bad", "✕"),
     Status.SUPPRESSED: ("warn", "‖"),
@@ -72,9 +73,9 @@ def unmeasured(rows: Iterable[MessageLine]) -> Collection[str]:
 
 
 def _done(row: MessageLine) -> Iterable[Mark]:
-    for name, number in (("Opened", row.open_count), ("Clicked", row.click_count)):
+    for (once, often), number in zip(_TIMES, (row.open_count, row.click_count), strict=True):
         if number:
-            yield Mark("b pill p", f"{name} %(number)s×" if number > 1 else name, {"number": number})
+            yield Mark("b pill p", often if number > 1 else once, {"number": number})
     if row.unsubscribed_at is not None:
         yield Mark("pill warn", "Unsubscribed")
 
@@ -85,8 +86,8 @@ def _why_nothing(row: MessageLine, declined: Mapping[str, datetime]) -> Mark:
     if row.mode == Mode.DELIVERABILITY:
         return Mark("soft", "Not measured: only the last day seen is kept")
     if row.tracks_opens or row.tracks_clicks:
-        told = "Nothing yet" if row.tracks_opens and row.tracks_clicks else "Nothing yet, and %(kind)s cannot show"
-        return Mark("", told, {"kind": "opens" if row.tracks_clicks else "clicks"})
+        blind = "Nothing yet, and opens cannot show" if row.tracks_clicks else "Nothing yet, and clicks cannot show"
+        return Mark("", "Nothing yet" if row.tracks_opens and row.tracks_clicks else blind)
     since = declined.get(row.recipient)
     if since is not None and since <= row.created_at:
         return Mark("soft", "Not measured: declined", sign="⊘")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
+from flask_mailtrack.languages import Words
 from flask_mailtrack.reporting.answers import Point, Totals, comparison
 from flask_mailtrack.reporting.attention import Concern
 from flask_mailtrack.reporting.campaigns import campaign_table
@@ -19,7 +20,7 @@ from .charts import MOST_STEPS, Column, mirror
 from .concerns import concerns_of
 from .desk import Desk
 from .route import Route
-from .wording import number
+from .wording import number, short_day, short_month
 
 STEPS = ("hour", "day", "week", "month")
 _SHORTEST_STEP = {"hour": 24, "day": 1, "week": 1 / 7, "month": 1 / 31}
@@ -85,23 +86,30 @@ def course(desk: Desk, about: Selection, wish: str, most: int = MOST_STEPS) -> t
         since = (about.end or desk.now) - timedelta(days=30 * most)
         about = about.narrowed(since=max(since, about.start or since))
     points = desk.reports.series(about, by=step).points[-most:]
-    return step, [_column(point, step, desk.zone, len(points)) for point in points]
+    return step, [_column(desk, point, step, len(points)) for point in points]
 
 
-def _column(point: Point, step: str, zone: tzinfo, count: int) -> Column:
-    start = point.start.astimezone(zone)
+def _column(desk: Desk, point: Point, step: str, count: int) -> Column:
+    start, t = point.start.astimezone(desk.zone), desk.t
     figures: Totals = point.totals
     machines = figures.machine_opened.total + figures.machine_clicked.total
-    day = f"{start.day} {start:%b}"
-    name = {"hour": f"{day}, {start:%H:%M}", "month": f"{start:%b %Y}"}.get(step, day)
+    day, month = short_day(start, t), short_month(start, t)
+    whole = t("%(month)s %(year)s", month=month, year=start.year)
+    name = {"hour": f"{day}, {start:%H:%M}", "month": whole}.get(step, day)
     opens, clicks = figures.opened.total, figures.clicked.total
-    title = f"{name}: {number(opens)} opens, {number(clicks)} clicks, {number(machines)} by machines"
-    return Column(_label(start, step, count), title, opens, clicks, machines, figures.tried > 0)
+    title = t(
+        "%(name)s: %(opens)s opens, %(clicks)s clicks, %(machines)s by machines",
+        name=name,
+        opens=number(opens, t),
+        clicks=number(clicks, t),
+        machines=number(machines, t),
+    )
+    return Column(_label(start, step, count, t), title, opens, clicks, machines, figures.tried > 0, name)
 
 
-def _label(start: datetime, step: str, count: int) -> str:
+def _label(start: datetime, step: str, count: int, t: Words) -> str:
     """Return what stands below a step: so much that it can be read on a phone."""
-    day, month = f"{start.day} {start:%b}", f"{start:%b}"
+    day, month = short_day(start, t), short_month(start, t)
     if step == "hour":
         few = count <= _MANY_HOURS
         return day if start.hour == 0 else f"{start:%H:%M}" if few and start.hour % 6 == 0 else ""

@@ -104,9 +104,9 @@ def choices_of(desk: Desk, person: Person) -> list[Choice]:
         found.append(Choice(OptOutKind.UNSUBSCRIBE, name, title or name, description, stands is None, *said))
     if desk.scope is None:
         stands = refused.get(("", OptOutKind.TRACKING))
-        told = "Record when they open or click. Off also silences mail that is out already."
+        told = desk.t("Record when they open or click. Off also silences mail that is out already.")
         since = stands.since if stands else None
-        found.append(Choice(OptOutKind.TRACKING, "", "Measuring", told, stands is None, since))
+        found.append(Choice(OptOutKind.TRACKING, "", desk.t("Measuring"), told, stands is None, since))
     return found
 
 

@@ -237,7 +237,7 @@ def _changes(desk: Desk, tenancy: Tenancy) -> Iterator[tuple[str, str, str]]:
     for written, seen in zip(request.form.getlist("subject"), request.form.getlist("seen"), strict=False):
         subject = _subject(written)
         if not tenancy.owns(subject) or ("@" in subject and not desk.may("addresses")):
-            desk.missing(desk.t("There is no such sender."))
+            desk.missing("There is no such sender.")
         for key, before in zip(SWITCHES, seen.split(","), strict=False):
             value = request.form.get(f"{key}:{written}", before)
             if value != before and value in (_ON, _OFF, _ABOVE):
@@ -276,7 +276,7 @@ def _tenancy(desk: Desk) -> Tenancy:
 def _whole(desk: Desk) -> None:
     """Answer 404 to a tenant: what is of the account is everybody's."""
     if not _tenancy(desk).everything:
-        desk.missing(desk.t("There is no such setting."))
+        desk.missing("There is no such setting.")
 
 
 def _is_shown(change: SettingChange, tenancy: Tenancy) -> bool:

@@ -7,39 +7,54 @@ from datetime import date, datetime, timedelta, tzinfo
 
 from markupsafe import Markup, escape
 
+from flask_mailtrack.languages import Words, words
 from flask_mailtrack.privacy import mask
 
 _IN_ADDRESS = r"""[^\s"'<>()\[\],;:|=&?/\\@%]"""
 _ADDRESS = re.compile(rf"({_IN_ADDRESS}{{1,320}})(@|%40|%2540)({_IN_ADDRESS}{{1,320}})", re.IGNORECASE)
+ENGLISH = words("en")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_UNITS = ((86_400, 172_800, "%(number)s days"), (3_600, 3_600, "%(number)s h"), (60, 60, "%(number)s min"))
+"""Seconds of a unit, from how many seconds on a time is told in the unit, and how."""
 FEW = 50
 """Of fewer than this, the count is shown and not the rate."""
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, t: Words = ENGLISH) -> str:
     """Return a count: ``14,269``; a dash for nothing."""
-    return "–" if value is None else f"{value:,.0f}"
+    return "–" if value is None else t.figures(f"{value:,.0f}")
 
 
-def percent(rate: float | None) -> str:
+def percent(rate: float | None, t: Words = ENGLISH) -> str:
     """Return a rate: ``43.0%``; two places below one percent, as ``0.84%``; a dash for nothing."""
     if rate is None:
         return "–"
-    return f"{rate:.2%}" if 0 < rate < 0.01 else f"{rate:.1%}"
+    return t.figures(f"{rate:.2%}" if 0 < rate < 0.01 else f"{rate:.1%}")
 
 
-def points(change: float) -> str:
+def points(change: float, t: Words = ENGLISH) -> str:
     """Return how far two rates are apart: ``2.2 points``."""
     size = abs(change) * 100
-    return f"{size:.2f} points" if 0 < size < 1 else f"{size:.1f} points"
+    return t("%(number)s points", number=t.figures(f"{size:.2f}" if 0 < size < 1 else f"{size:.1f}"))
 
 
-def seconds(passed: timedelta) -> str:
+def seconds(passed: timedelta, t: Words = ENGLISH) -> str:
     """Return a time that has passed: ``2 s``, ``14 min``, ``3 h``, ``5 days``."""
     size = max(0, round(passed.total_seconds()))
-    for unit, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if size >= unit * (2 if name == "days" else 1):
-            return f"{size // unit} {name}"
-    return f"{size} s"
+    for unit, least, text in _UNITS:
+        if size >= least:
+            return t(text, number=size // unit)
+    return t("%(number)s s", number=size)
+
+
+def short_day(when: date, t: Words = ENGLISH) -> str:
+    """Return a day of a year that is known: ``24 Nov``."""
+    return t("%(day)s %(month)s", day=when.day, month=short_month(when, t))
+
+
+def short_month(when: date, t: Words = ENGLISH) -> str:
+    """Return a month: ``Nov``. The system's own names are not asked for: they follow the language of the system."""
+    return t(MONTHS[when.month - 1])
 
 
 class Clock:
@@ -47,11 +62,13 @@ class Clock:
 
     :param zone: of the host.
     :param now: the present moment. Another year than this one is written out.
+    :param speech: the language.
     """
 
-    def __init__(self, zone: tzinfo, now: datetime) -> None:
+    def __init__(self, zone: tzinfo, now: datetime, speech: Words = ENGLISH) -> None:
         self._zone = zone
         self._now = now
+        self._t = speech
         self._year = now.astimezone(zone).year
 
     def day(self, when: datetime | date | None) -> str:
@@ -59,8 +76,10 @@ class Clock:
         if when is None:
             return "–"
         local = when.astimezone(self._zone) if isinstance(when, datetime) else when
-        year = "" if local.year == self._year else f" {local.year}"
-        return f"{local.day} {local:%b}{year}"
+        if local.year == self._year:
+            return short_day(local, self._t)
+        month = short_month(local, self._t)
+        return self._t("%(day)s %(month)s %(year)s", day=local.day, month=month, year=local.year)
 
     def moment(self, when: datetime | None, *, exact: bool = False, day: bool = True) -> Markup:
         """Return a time as HTML: ``24 Nov, 09:00``, with the exact time and how long ago to be pointed at.
@@ -80,7 +99,9 @@ class Clock:
     def ago(self, when: datetime) -> str:
         """Return how far a moment is away: ``2 s ago``, ``in 6 days``."""
         passed = self._now - when
-        return f"in {seconds(-passed)}" if passed < timedelta() else f"{seconds(passed)} ago"
+        if passed < timedelta():
+            return self._t("in %(time)s", time=seconds(-passed, self._t))
+        return self._t("%(time)s ago", time=seconds(passed, self._t))
 
 
 def breakable(text: str) -> Markup:

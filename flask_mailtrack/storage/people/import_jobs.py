@@ -53,6 +53,8 @@ _NOTE, _LOCK, _CANCEL = "job.json", "job.lock", "job.cancel"
 _BATCH = 5_000
 _LONGEST = 200
 """Letters of a problem; a note of a job is a small file."""
+STOPPED = "The database, or the disk, could not take it. Nothing is lost: go on when it is back."
+"""The problem of a job that can be gone on with."""
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.01
 START_SECONDS = 5.0
@@ -192,7 +194,7 @@ class ImportJob:
         except Exception:
             log.exception("the import %s has stopped", self.id)
             # What is in the tables stays, and the job can be gone on with.
-            self.note(problem="The database, or the disk, could not take it. Nothing is lost: go on when it is back.")
+            self.note(problem=STOPPED)
 
     def _count(self) -> None:
         file = SuppressionFile(self._file)
