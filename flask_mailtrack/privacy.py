@@ -141,4 +141,4 @@ def mask(address: str) -> str:
 
 
 def _first(text: str) -> str:
-    return text[0] if len(text) > 1 else ""
+    return text[0] if len(text) > 1 and text[0] != "•" else ""  # what is masked already stays as it is

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import Response, request
+from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 
 from flask_mailtrack.reporting.answers import Share, Shares, comparison, totals_of
@@ -22,6 +22,7 @@ from .desk import Desk
 from .overview import course
 from .route import Route
 from .seal import framed
+from .wording import drawn_without_addresses
 
 _COMPARED = 3
 _MOST_MAILS = 20
@@ -177,7 +178,10 @@ def click_map(desk: Desk) -> ResponseReturnValue:
     found = desk.reports.click_map(mine.tag, mine.about, body_id=request.args.get("body") or None)
     if found is None:
         desk.missing("No copy of this mail is kept, so the clicks cannot be shown on it.")
-    return framed(found.html, dict(found.headers))
+    html = found.html if desk.may("addresses") else drawn_without_addresses(found.html)
+    if html is None:
+        abort(404)
+    return framed(html, dict(found.headers))
 
 
 def clients(desk: Desk) -> ResponseReturnValue:

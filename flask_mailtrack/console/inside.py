@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -15,7 +14,6 @@ from flask.typing import ResponseReturnValue
 from flask_mailtrack import networks
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.languages import Words
-from flask_mailtrack.privacy import mask
 from flask_mailtrack.reporting.check import Finding, domain_findings, findings, switch_findings
 from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.timeline import because
@@ -45,7 +43,6 @@ _GROUPS = (
     ("Tracking domains", ("C64",)),
 )
 _MARKS = {"ok": ("ok", "✓", "fine"), "warning": ("warn", "!", "needs attention"), "error": ("bad", "✕", "broken")}
-_ADDRESS = re.compile(r"[^\s@<>\"'?&=/:]+(?:@|%40)[^\s@<>\"'?&=/:]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +112,16 @@ def health(desk: Desk) -> ResponseReturnValue:
 def live(desk: Desk) -> ResponseReturnValue:
     """Show the newest events. The page looks again by itself, for some minutes."""
     until = _until(desk)
-    events = [(each, _safe(each.text)) for each in desk.reports.latest(EVENTS)]
-    return desk.page("live.html", events=events, until=until, refresh=REFRESH, safe=_safe, minutes=WATCH.seconds // 60)
+    safe = wording.without_addresses
+    events = [(each, safe(each.text)) for each in desk.reports.latest(EVENTS)]
+    return desk.page(
+        "live.html",
+        events=events,
+        until=until,
+        refresh=REFRESH,
+        safe=safe,
+        minutes=WATCH.seconds // 60,
+    )
 
 
 def grouped(found: Sequence[Finding], desk: Desk) -> list[Group]:
@@ -124,7 +129,7 @@ def grouped(found: Sequence[Finding], desk: Desk) -> list[Group]:
     groups = []
     for title, codes in _GROUPS:
         mine = [each for each in found if each.code in codes]
-        marked = [(Finding(each.code, each.level, _shown(each.text, desk)), _mark(each.level)) for each in mine]
+        marked = [(Finding(each.code, each.level, desk.text(each.text)), _mark(each.level)) for each in mine]
         if marked:
             worst = max(mine, key=lambda each: ("ok", "warning", "error").index(each.level))
             groups.append(Group(title, _mark(worst.level), tuple(marked)))
@@ -166,15 +171,6 @@ def _until(desk: Desk) -> int:
         return latest
     until = int(written) if written.isascii() and written.isdigit() and len(written) < 12 else 0
     return until if now < until <= latest else 0
-
-
-def _safe(text: str) -> str:
-    """Return a text without the addresses in it, as a link or a comment may have them."""
-    return _ADDRESS.sub(lambda found: mask(re.sub("%40", "@", found[0], flags=re.IGNORECASE)), text)
-
-
-def _shown(text: str, desk: Desk) -> str:
-    return text if desk.may("addresses") else _safe(text)
 
 
 ROUTES = (

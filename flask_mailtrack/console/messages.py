@@ -55,7 +55,7 @@ def messages(desk: Desk) -> ResponseReturnValue:
         statuses=STATUSES,
         activities=ACTIVITIES,
         dated=_dated(),
-        tags=sorted({row.tag for row in found.rows if row.tag}),
+        tags=sorted({row.tag for row in found.rows if row.tag and desk.text(row.tag) == row.tag}),
         lists=sorted({row.list_id for row in found.rows if row.list_id} | desk.state.settings.lists.keys()),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, tzinfo
+from html import unescape
 
 from markupsafe import Markup, escape
 
@@ -12,6 +13,15 @@ from flask_mailtrack.privacy import mask
 
 _IN_ADDRESS = r"""[^\s"'<>()\[\],;:|=&?/\\@%]"""
 _ADDRESS = re.compile(rf"({_IN_ADDRESS}{{1,320}})(@|%40|%2540)({_IN_ADDRESS}{{1,320}})", re.IGNORECASE)
+_AT_SIGN = re.compile(r"&(?:commat|#0{0,9}64|#x0{0,9}40);?", re.IGNORECASE)
+_STYLE = re.compile(r"<style\b.*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
+_AT_RULE = re.compile(r"([{}])@")
+_INLINE = re.compile(
+    r"</?(?:a|abbr|acronym|b|bdi|bdo|big|cite|code|em|font|i|kbd|label|mark|nobr|s|small|span|strong|sub|sup|tt|u|var|wbr)"
+    r"(?:\s[^>]*)?>",
+    re.IGNORECASE,
+)
+"""Tags between which a reader sees no gap."""
 ENGLISH = words("en")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNITS = ((86_400, 172_800, "%(number)s days"), (3_600, 3_600, "%(number)s h"), (60, 60, "%(number)s min"))
@@ -114,3 +124,17 @@ def without_addresses(text: str) -> str:
     if "@" not in text and "%40" not in text and "%2540" not in text:
         return text
     return _ADDRESS.sub(lambda found: mask(f"{found[1]}@{found[3]}"), text)
+
+
+def drawn_without_addresses(html: str) -> str | None:
+    """Return a drawn mail with each address in it masked; ``None``: its reader would still read a whole one.
+
+    Such a one is written with character references, or over several elements.
+    """
+    plain = _AT_SIGN.sub("@", html)
+    plain = _STYLE.sub(lambda found: _AT_RULE.sub(r"\1 @", found[0]), plain)  # else a rule would look like an address
+    masked = without_addresses(plain)
+    for read in (unescape(masked), unescape(_INLINE.sub("", masked))):
+        if without_addresses(read) != read:
+            return None
+    return masked

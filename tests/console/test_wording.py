@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from markupsafe import Markup
 
-from flask_mailtrack.console.wording import Clock, breakable, number, percent, points, seconds
+from flask_mailtrack.console.wording import Clock, breakable, number, percent, points, seconds, without_addresses
 from flask_mailtrack.time_zones import zone_of
 
 NOW = datetime(2026, 11, 27, 9, 40, tzinfo=UTC)
@@ -53,6 +53,13 @@ def test_only_another_year_is_written_out() -> None:
     assert [CLOCK.day(day) for day in (date(2026, 1, 2), date(2025, 12, 31), None)] == ["2 Jan", "31 Dec 2025", "–"]
     assert CLOCK.day(datetime(2025, 12, 31, 23, 30, tzinfo=UTC)) == "1 Jan"
     assert CLOCK.ago(NOW + timedelta(days=6)) == "in 6 days"
+
+
+def test_what_is_masked_stays_as_it_is() -> None:
+    """Each address in a text is masked, however it is written, and a second look changes nothing more."""
+    masked = without_addresses("x ada@example.com bob%40example.com a@b.example eve%2540example.com")
+    assert masked == "x a•••@e•••.com b•••@e•••.com •••@•••.example e•••@e•••.com"
+    assert without_addresses(masked) == masked
 
 
 def test_a_hostile_address_is_text() -> None:
