@@ -140,7 +140,8 @@ class Ledger:
         if self.write(to_json(record) for records in (fresh, suppressed) for record in records):
             if len(known) > _REMEMBERED:  # cleared in one step, because threads send at the same time
                 known = self._known = set()
-            known.update(map(_key, fresh))
+            # A body is written by each send call, because its row goes with the only person who had it.
+            known.update(_key(record) for record in fresh if not isinstance(record, MailBody))
         return SendLog(self, suppressed)
 
     def keep(self, links: Iterable[LinkTarget]) -> bool:
@@ -159,8 +160,6 @@ class Ledger:
 
 
 def _key(record: Shared) -> str:
-    if isinstance(record, MailBody):  # once a day, because its row may be purged while the process lives
-        return f"{record.id}/{record.created_at.date()}"
     return record.ref if isinstance(record, LinkTarget) else str(record.id)
 
 

@@ -105,20 +105,30 @@ def test_a_host_that_writes_a_body_for_each_person_keeps_a_few(
     assert len(keeping.rows("Body")) == 5
 
 
-def test_a_body_goes_through_the_journal_once(lasting: MakeSite) -> None:
-    """A newsletter that is sent in a loop writes its body once, and each message only names it."""
+def test_a_body_goes_through_the_journal_once_per_send_call(lasting: MakeSite) -> None:
+    """A send call writes its body once, however many people get it; each message only names it."""
     site = lasting(MAILTRACK_KEEP_BODIES=True)
-    for number in range(5):
-        site.send(LINK, f"{number}@example.com", tag="spring")
+    site.send(LINK, [f"{number}@example.com" for number in range(5)], tag="spring")
+    site.send(LINK, "5@example.com", tag="spring")
     lines = [
         line for place in places(site) for path in place.glob("*.jsonl") for line in path.read_bytes().splitlines()
     ]
     records = [json.loads(line[9:]) for line in lines]
-    assert [record["k"] for record in records].count("body") == 1
-    (body,) = [record["id"] for record in records if record["k"] == "body"]
+    assert [record["k"] for record in records].count("body") == 2
+    (body,) = {record["id"] for record in records if record["k"] == "body"}
     assert {record["body_id"] for record in records if record["k"] == "message"} == {body}
     site.mailtrack.flush()
     assert len(site.rows("Body")) == 1
+
+
+def test_a_body_that_was_erased_is_kept_again(keeping: Site) -> None:
+    """After the only reader of a body was forgotten, the next mail of the same day has the body again."""
+    keeping.send(LINK, "ada@example.com", tag="spring")
+    keeping.mailtrack.erase("ada@example.com")
+    assert keeping.rows("Body") == []
+    keeping.send(LINK, "bob@example.com", tag="spring")
+    (row,) = keeping.rows("Body")
+    assert [m.body_id for m in keeping.rows("Message")] == [None, row.id]
 
 
 def test_a_body_that_cannot_be_kept_costs_no_mail(

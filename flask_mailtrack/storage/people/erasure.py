@@ -1,9 +1,9 @@
 """Forgetting one person: personal data goes, counts stay.
 
 Rows of messages and events stay, without address, subject, metadata, IP address, user agent and comment, and without
-names and destinations of links with the address. A kept body goes if nobody else has got it. Opt-outs stay under the
-keyed hash of the address, so that the person stays unsubscribed. Old links go on working: a token carries that hash,
-and a redirect needs no row at all.
+names and destinations of links with the address. A kept body goes if nobody else has got it, or if the address is in
+it. Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed. Old links go on working: a
+token carries that hash, and a redirect needs no row at all.
 """
 
 from __future__ import annotations
@@ -89,11 +89,16 @@ class Erasure:
                     # In the last transaction, so that the next call finds the person again after a crash.
                     done += self._note(connection, self._rest(connection))
                     break
-                forgotten += map(str, [*ids, *body_shelf.forget(database, connection, ids)])
+                forgotten += map(str, [*ids, *self._bodies(connection, ids)])
                 events = _messages(database, connection, ids, self._spellings)
                 done += self._note(connection, Erased(len(ids), events))
         left = partial(bare, recipient=self._recipient, ref=self._refs[0])
         return done + Erased(quarantined=recovery.forget(spools, forgotten, left, stream) if forgotten else 0)
+
+    def _bodies(self, connection: Connection, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+        database = self._database
+        inside = messages_inside(database.message, self._within)
+        return body_shelf.forget(database, connection, ids, recovery.mention(self._spellings), inside)
 
     def _some_messages(self, connection: Connection) -> list[uuid.UUID]:
         message = self._database.message

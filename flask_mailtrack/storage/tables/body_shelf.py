@@ -1,18 +1,21 @@
 """The kept bodies: written once, read for a click map or a reader, and deleted with the last mail that points to them.
 
-A body that one person alone has got may be about that person. So it goes when the person is forgotten.
+A body that one person alone has got may be about that person. So it goes when the person is forgotten. So does one that
+names the person, whoever else has got it.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from html import unescape
 from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import ColumnElement, Connection, exists, select
 
 from flask_mailtrack.drawing import AuthoredBody
 from flask_mailtrack.events import MailBody
@@ -67,10 +70,18 @@ def mail_of(database: Database, message_id: uuid.UUID) -> ReadersMail | None:
     return ReadersMail(recipient, sender, created_at, mode or "", own, subject, AuthoredBody.unpacked(content))
 
 
-def forget(database: Database, connection: Connection, message_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    """Delete the bodies that no other message points to, and return their ids.
+def forget(
+    database: Database,
+    connection: Connection,
+    message_ids: Sequence[uuid.UUID],
+    named: re.Pattern[str],
+    inside: Sequence[ColumnElement[bool]] = (),
+) -> list[uuid.UUID]:
+    """Delete the bodies that name a person, and those that no other message points to; return their ids.
 
     :param message_ids: of one person, whose messages are about to lose their bodies.
+    :param named: finds the address of the person.
+    :param inside: conditions for the messages of others that may lose a body that names the person; default: all may.
     """
     message, body = database.message, database.body
     mine: set[uuid.UUID] = set()
@@ -81,10 +92,31 @@ def forget(database: Database, connection: Connection, message_ids: Sequence[uui
     gone = []
     for key in sorted(mine):
         others = select(message.c.id).where(message.c.body_id == key).limit(1)
+        if connection.execute(others).first() is not None and _names(database, connection, key, named):
+            connection.execute(message.update().where(message.c.body_id == key, *inside).values(body_id=None))
         if connection.execute(others).first() is None:
             connection.execute(body.delete().where(body.c.id == key))
             gone.append(key)
     return gone
+
+
+def _names(database: Database, connection: Connection, key: uuid.UUID, named: re.Pattern[str]) -> bool:
+    """Say whether a body names a person. One that is damaged does, because nobody can say what is in it."""
+    body = database.body.c
+    found = connection.execute(select(body.subject, body.content).where(body.id == key)).first()
+    if found is None:
+        return False
+    try:
+        kept = AuthoredBody.unpacked(found.content)
+    except ValueError:
+        return True
+    texts = (
+        found.subject,
+        kept.html,
+        unescape(kept.html),
+        *(text for link in kept.links for text in (link.url, link.name)),
+    )
+    return any(map(named.search, texts))
 
 
 def sweep(database: Database, before: datetime, between: Callable[[], object]) -> int:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from conftest import MakeSite, Site
 
 from flask_mailtrack.events import new_id, now
+from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables import body_shelf
 from flask_mailtrack.storage.tables.retention import Retention
 
@@ -56,6 +57,41 @@ def test_bodies_in_the_tables(keeping: Site) -> None:
         connection.execute(sa.delete(database.message))
     keep.purge(overdue)
     assert keeping.rows("Body") == []
+
+
+def test_a_body_that_names_a_person_goes_with_the_person(make_site: MakeSite) -> None:
+    """An archive that got Ada's mail, too, keeps nothing with her address in it; what only looks alike stays."""
+    site = make_site(MAILTRACK_KEEP_BODIES=True)
+    both = ["ada@example.com", "archive@example.com"]
+    for html, subject in (
+        ("<p>Dear Ada@Example.com</p>", "in the text"),
+        ("<p>Dear ada&#64;example.com</p>", "in an escape"),
+        ('<a href="https://example.com/?to=ada%40example.com">Read on</a>', "in a link"),
+        (LINK, "to ada@example.com"),
+        ("<p>Dear canada@example.com</p>", "somebody else's"),
+    ):
+        site.send(html, both, subject=subject, tag="spring")
+    database = site.mailtrack._state_of(site.app).database
+    site.send("<p>Damaged</p>", both, subject="damaged", tag="spring")
+    with database.transaction() as connection:
+        connection.execute(sa.update(database.body).where(database.body.c.subject == "damaged").values(content=b"?"))
+    site.mailtrack.erase("ada@example.com")
+    (row,) = site.rows("Body")
+    assert row.subject == "somebody else's"
+    pointing = [m for m in site.rows("Message") if m.body_id is not None]
+    assert [(m.recipient, m.body_id) for m in pointing] == [("archive@example.com", row.id)]
+
+
+def test_a_body_outside_a_scope_stays_there(make_site: MakeSite) -> None:
+    """One tenant who forgets Ada takes no body from the archive of another, though it names her."""
+    site = make_site(MAILTRACK_KEEP_BODIES=True)
+    for list_id in ("red", "blue"):
+        site.send("<p>ada@example.com</p>", ["ada@example.com", "archive@example.com"], tag="spring", list_id=list_id)
+    site.mailtrack.erase("ada@example.com", within=Scope(lists=("red",)))
+    (row,) = site.rows("Body")
+    assert [m.list_id for m in site.rows("Message") if m.body_id == row.id] == ["blue", "blue"]
+    site.mailtrack.erase("ada@example.com")
+    assert site.rows("Body") == []
 
 
 def age(site: Site, moment: Any) -> None:
