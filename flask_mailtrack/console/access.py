@@ -19,7 +19,7 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.console")
 
 _CURE = """\
     def access():
-        return {"view", "addresses", "export", "manage"} if current_user.is_admin else set()
+        return Viewer({"view", "addresses", "export", "manage"} if current_user.is_admin else set(), current_user.email)
     app.register_blueprint(mailtrack.console(access=access), url_prefix="/mailtrack")"""
 
 

@@ -63,7 +63,7 @@ class CampaignDesk:
         self.narrowed: bool = bool({"period", "from", "to"}.intersection(request.args))
         look = desk.look
         self.about: Selection = (look.sent if self.narrowed else look.always).narrowed(
-            tag=self.tag, audience=who or look.who
+            tag=self.tag, subject=None, audience=who or look.who
         )
 
     @property
@@ -71,7 +71,7 @@ class CampaignDesk:
         """What the addresses of the campaign's pages say."""
         look = self.desk.look
         days = {"from": str(look.since), "to": str(look.until)} if self.narrowed else {}
-        return look.query(untagged=None, period=None) | days | {"tag": self.tag}
+        return look.query(untagged=None, period=None, subject=None) | days | {"tag": self.tag}
 
     def rows(self, campaign: Campaign) -> dict[str, str]:
         """Return the filter of all messages of the campaign."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Request, abort, current_app, g, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, default_exceptions
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, default_exceptions
 from werkzeug.wrappers import Response
 
 from flask_mailtrack.errors import ReportError
@@ -81,6 +81,7 @@ class Console(Blueprint):
         for route in ROUTES:
             self._add(route.rule, route.name, _guarded(route), route.methods)
         self._add("/static/<path:filename>", "static", _static, ("GET",))
+        self.before_app_request(self._not_even_a_method)
         # A rule that is not there answers 404. So must one with another method, or the console gives itself away.
         rules = {(route.rule, method) for route in ROUTES for method in route.methods}
         for rule in sorted({route.rule for route in ROUTES} | {"/static/<path:filename>"}):
@@ -90,6 +91,27 @@ class Console(Blueprint):
         # Without redirects for slashes, which would tell of a page to those who may not see it.
         given: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False} | self._host
         self.add_url_rule(rule, name, view, methods=methods, **given)
+
+    def _not_even_a_method(self) -> ResponseReturnValue | None:
+        """Answer 404 also to a method that no rule knows, or 405 would tell that there is a console."""
+        if isinstance(request.routing_exception, MethodNotAllowed) and self._is_mine():
+            entry = self._gate.ask()
+            if isinstance(entry, Response):
+                return entry
+            if not entry[0].may("view"):
+                abort(404)
+        return None
+
+    def _is_mine(self) -> bool:
+        there = current_app.create_url_adapter(request)
+        if there is None:
+            return False
+        try:
+            endpoint, _ = there.match(method="GET")
+        except HTTPException:
+            return False
+        found = current_app.blueprints.get(endpoint.rpartition(".")[0])
+        return found is self
 
     def _enter(self) -> ResponseReturnValue | None:
         """Let nobody in whom the host does not know, and nobody change anything by another site's form."""
@@ -108,9 +130,8 @@ class Console(Blueprint):
         g.mailtrack_desk = desk = Desk(viewer, state, reports.briefly(), scope, speech, self._brand)
         if request.method not in _READS and name != _CLOSED:
             sent = _token_in(request, _BODIES.get(name, 0), desk)
-            if from_elsewhere(request.headers, request.headers.get("Host", "")) or not desk.forms.fits(
-                sent, name, viewer.name
-            ):
+            foreign = from_elsewhere(request.headers, request.headers.get("Host", ""))
+            if foreign or not desk.forms.fits(sent, name, viewer.name):
                 abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
         return None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from functools import cached_property, partial
+from itertools import chain, islice
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 from flask import (
     Response,
@@ -40,6 +43,8 @@ from .look import Look, look_of
 from .sentences import DONE
 
 NAME = "mailtrack_console"
+
+log: logging.Logger = logging.getLogger("flask_mailtrack.console")
 
 
 NAVIGATION = (
@@ -93,7 +98,9 @@ class Desk:
     @cached_property
     def look(self) -> Look:
         """What the address of the page asks for."""
-        return look_of(request.args, self.zone, self.tz, self.now)
+        rows = (request.endpoint or "").rpartition(".")[2].startswith("messages")
+        asked = {name: value for name, value in request.args.items() if rows or name not in _OF_ROWS}
+        return look_of(asked, self.zone, self.tz, self.now)
 
     @cached_property
     def forms(self) -> FormTokens:
@@ -182,18 +189,32 @@ class Desk:
 
     def here(self, **changes: str | None) -> str:
         """Return the address of this page, but for some changes of the look."""
-        own = {name: value for name, value in request.args.items() if name not in self.look.query()}
-        kept = {name: value for name, value in own.items() if name not in ("page", "format", "from", "to", "period")}
+        kept = {name: value for name, value in request.args.items() if name not in (*_OF_LOOKS, "page", "format")}
         own_changes = {name: value for name, value in changes.items() if name not in _OF_LOOKS}
         query = kept | self.look.query(**{name: changes[name] for name in changes if name in _OF_LOOKS})
         query |= {name: value for name, value in own_changes.items() if value is not None}
         query = {name: value for name, value in query.items() if own_changes.get(name, value) is not None}
-        return url_for(request.endpoint or "", **{**(request.view_args or {}), **query})
+        if "person" in kept and changes.get("period"):  # where no period is all the time
+            query["period"] = str(changes["period"])
+        # Of these names, some would mean something to url_for.
+        path = url_for(self._page(), **(request.view_args or {}))
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def _page(self) -> str:
+        """Return the endpoint of this page: of a form, that of the page that it stands on."""
+        asked = request.endpoint or ""
+        if any("GET" in (rule.methods or ()) for rule in current_app.url_map.iter_rules(asked)):
+            return asked
+        page = f"{asked.rpartition('.')[0]}.{asked.rpartition('.')[2].partition('_')[0]}"
+        return page if page in current_app.view_functions else ".overview"
 
     def to(self, page: str, /, *, keep: bool = True, **values: Any) -> str:
         """Return the address of another page with the same look; *values* that are ``None`` are left out."""
         named = {name: value for name, value in values.items() if value is not None}
-        return self.url(page, **((self.look.query() if keep else {}) | named))
+        kept = self.look.query() if keep else {}
+        if page != "messages":
+            kept = {name: value for name, value in kept.items() if name not in _OF_ROWS}
+        return self.url(page, **(kept | named))
 
     def form(self, page: str) -> Markup:
         """Return the hidden fields of a form that is sent to a page."""
@@ -277,11 +298,24 @@ class Desk:
         :param name: of the file, without its ending; the days of the look are added.
         """
         file = f"{name}_{self.look.since}_{self.look.until}.csv"
-        lines: Iterator[str] = stream_with_context(csv_lines(header, map(self._masked, rows)))
-        answer = make_response(lines)
+        lines = csv_lines(header, map(self._masked, rows))
+        begun = list(islice(lines, 2))  # with the first row, so that what cannot be read is no empty file
+        answer = make_response(stream_with_context(chain(begun, _to_the_end(lines))))
         answer.mimetype = "text/csv"
         answer.headers["Content-Disposition"] = f'attachment; filename="{file}"'
         return answer
 
 
+def _to_the_end(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines. If they end too early, so does the answer, with a line that says it: no file is cut unseen."""
+    try:
+        yield from lines
+    except Exception:
+        log.exception("a file of the console could not be written to its end")
+        yield "This file is not complete: its rows could not be read to the end.\r\n"
+        raise
+
+
+_OF_ROWS = ("status", "activity")
+"""What narrows rows, and no figures."""
 _OF_LOOKS = ("period", "from", "to", "who", "tag", "untagged", "list", "sender", "subject", "status", "activity")

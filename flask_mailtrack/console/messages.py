@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from itertools import groupby
@@ -56,8 +56,12 @@ def messages(desk: Desk) -> ResponseReturnValue:
         activities=ACTIVITIES,
         dated=_dated(),
         tags=sorted({row.tag for row in found.rows if row.tag and desk.text(row.tag) == row.tag}),
-        lists=sorted({row.list_id for row in found.rows if row.list_id} | desk.state.settings.lists.keys()),
+        lists=sorted({row.list_id for row in found.rows if row.list_id}.union(_configured_lists(desk))),
     )
+
+
+def _configured_lists(desk: Desk) -> Iterable[str]:
+    return desk.state.settings.lists.keys() if desk.scope is None else ()
 
 
 def messages_search(desk: Desk) -> ResponseReturnValue:

@@ -105,7 +105,10 @@ def reset(desk: Desk) -> ResponseReturnValue:
 def exceptions(desk: Desk) -> ResponseReturnValue:
     """Change the switches of sender domains and senders."""
     tenancy = _tenancy(desk)
-    changes = list(_changes(desk, tenancy))
+    try:
+        changes = list(_changes(desk, tenancy))
+    except ValueError:  # a name that the page has never had
+        desk.missing("There is no such sender.")
     off = any(key == "unsubscribe" and value == _OFF for _, key, value in changes)
     if off and (question := _asks_again(desk, "settings_exceptions", "unsubscribe")):
         return question

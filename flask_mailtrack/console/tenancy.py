@@ -11,8 +11,8 @@ from flask_mailtrack.scope import Scope
 class Tenancy:
     """The sender domains of a viewer, and what belongs to them.
 
-    A tenant whose scope names no sender domains sees what belongs to the sender domains of their mail, and changes
-    nothing: a change would be about mail of others, too.
+    A tenant whose scope names no sender domains, or names lists or tags beside them, sees what belongs to the sender
+    domains of their mail, and changes nothing: a change would be about mail of others, too.
 
     :param scope: of the viewer; ``None``: everything is theirs.
     :param sending: the sender domains of the mail in the scope.
@@ -21,7 +21,8 @@ class Tenancy:
     def __init__(self, scope: Scope | None, sending: Iterable[str]) -> None:
         self.everything: bool = scope is None
         named = scope.sender_domains if scope else None
-        self._own = named or frozenset()
+        alone = scope is not None and scope.lists is None and scope.tags is None
+        self._own = named or frozenset() if alone else frozenset[str]()
         self._seen = frozenset(sending) if named is None else named
 
     def sees(self, sender: str) -> bool:

@@ -39,7 +39,7 @@ def test_an_address_is_added_found_and_removed_by_its_typed_name(site: Site) -> 
     found = seen.submit("/suppressions", "/suppressions/search", q=ADA)
     assert "ada" not in found
     page = found.removeprefix(seen.prefix)
-    assert "1 address" in words(seen.get(page))
+    assert "Suppressions: 1 " in words(seen.get(page))
     assert "By hand" in words(seen.get(page))
     link = remove_link(seen, page)
     assert "ada" not in link
@@ -101,7 +101,7 @@ def test_a_tenant_may_look_and_not_touch(site: Site) -> None:
     seen.scope = Scope(lists={"one"})
     assert seen.client.post(add.pop("@action"), data=add).status_code == 404
     page = seen.get("/suppressions")
-    assert "1 address" in words(page)
+    assert "Suppressions: 1 " in words(page)
     assert "/remove" not in page
     assert "/suppressions/add" not in page
     seen.get(link, 404)

@@ -62,3 +62,13 @@ def test_a_domain_of_nobody_has_no_owner() -> None:
     nobody = Tenancy(Scope(sender_domains=()), ["one.example"])
     assert not nobody.shows(DOMAIN)
     assert not nobody.holds_alone(dataclasses.replace(DOMAIN, sender_domains=(), host="x"))
+
+
+@pytest.mark.parametrize("narrower", [{"lists": {"mine"}}, {"tags": {"mine"}}])
+def test_who_shares_a_sender_domain_changes_nothing_of_it(narrower: dict[str, set[str]]) -> None:
+    """A tenant of one list, or tag, of a sender domain sees its settings; a change would be about mail of others."""
+    shared = Tenancy(Scope(sender_domains={"one.example"}, **narrower), ())
+    assert shared.sees("one.example")
+    assert not shared.owns("one.example")
+    assert not shared.holds(DOMAIN)
+    assert not shared.holds_alone(DOMAIN)

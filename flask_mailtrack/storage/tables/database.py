@@ -164,7 +164,9 @@ class Database:
         if key not in self._prepared:
             statement = make(connection.dialect.name, table)
             self._prepared[key] = prepared(connection.dialect, statement, table, names)
-        if (ready := self._prepared[key]) is not None:
+        # What is compiled once names the schema of the tables, and not the one that the host puts in its place.
+        elsewhere = connection.get_execution_options().get("schema_translate_map")
+        if (ready := self._prepared[key]) is not None and not elsewhere:
             ready.run(connection, rows)
             return
         statement = make(connection.dialect.name, table)
