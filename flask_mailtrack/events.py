@@ -283,7 +283,7 @@ class Suppression(NamedTuple):
     """When the person refused, if that was before this record was written."""
     lifts: tuple[str, ...] = ()
     """Of a record that lifts: the ids of the refusals that stood at that moment. No other refusal is lifted."""
-    by: str = ""
+    actor: str = ""
     """The operator who made the change; empty: nobody was named."""
 
 

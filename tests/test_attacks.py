@@ -92,11 +92,11 @@ def test_a_migration_that_has_half_run_loses_nothing(site: Site) -> None:
     reader = Reader(site.client, site.send(HTML))
     table = site.mailtrack.models.Event.__tablename__
     with site.db.engine.begin() as connection:
-        connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN comment"))
+        connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN city"))
     assert reader.click("go").location == "https://example.com/here"
     with pytest.raises(sa.exc.OperationalError):
         site.mailtrack.flush()
     with site.db.engine.begin() as connection:
-        connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN comment TEXT"))
+        connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN city TEXT"))
     site.mailtrack.flush()
     assert [event.type for event in site.rows("Event")] == ["clicked"]

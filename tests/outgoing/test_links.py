@@ -24,7 +24,14 @@ UTM = (("source", "news"),)
 
 def test_the_paths_never_change() -> None:
     """Old mails hold these letters, so they are pinned."""
-    assert PATHS == {Kind.OPEN: "o", Kind.CLICK: "c", Kind.UNSUBSCRIBE: "u", Kind.PREFERENCES: "p", Kind.HONEYPOT: "h"}
+    assert {kind.value: letter for kind, letter in PATHS.items()} == {
+        "open": "o",
+        "click": "c",
+        "unsubscribe": "u",
+        "preferences": "p",
+        "honeypot": "h",
+        "online": "v",
+    }
 
 
 def test_each_address_has_its_token() -> None:

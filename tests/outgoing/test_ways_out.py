@@ -161,7 +161,7 @@ def test_every_kind_is_filled_in_by_the_helpers_of_templates(site: Site) -> None
     """What the Jinja globals give is filled in, in every mail."""
     page = render_template_string(
         "{{ unsubscribe_link() }}<a href='{{ preferences_url() }}'>x</a>"
-        "<a href='{{ tracking_optout_url() }}'>x</a>{{ tracking_pixel() }}"
+        "<a href='{{ tracking_optout_url() }}'>x</a>{{ tracking_pixel() }}<a href='{{ view_online_url() }}'>x</a>"
     )
     assert all(url in page for url in PLACEHOLDERS.urls.values())
     for options in MAIL.values():

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_mailtrack.events import EventType, Hit, LinkTarget, SentMessage, Status, Verdict, new_id
-from flask_mailtrack.storage.records import Record, decode, encode, from_json, to_json
+from flask_mailtrack.storage.records import _TYPES, Record, decode, encode, from_json, to_json
 
 MOMENTS = st.datetimes(
     min_value=datetime(1, 1, 2),
@@ -161,3 +161,9 @@ def test_metadata_is_what_a_database_takes() -> None:
     again = from_json(decode(encode(to_json(message))))
     assert isinstance(again, SentMessage)
     assert again.details == {"n": None, "i": None, "1": "one"}
+
+
+@pytest.mark.parametrize("kind", _TYPES.values(), ids=_TYPES)
+def test_no_field_has_the_name_of_a_mark(kind: Any) -> None:
+    """On its way through Redis a line also says whose it is, under names that no field may have."""
+    assert {"k", "by", "db"}.isdisjoint(kind._fields)

@@ -166,7 +166,7 @@ class People:
             reason=clean(reason, 32),
             method=method,
             source=about.pop("source", method),
-            by=clean(about.pop("by", ""), _LONGEST),
+            actor=clean(about.pop("by", ""), _LONGEST),
             **about,
         )
 

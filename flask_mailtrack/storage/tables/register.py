@@ -64,14 +64,14 @@ def of_suppression(change: Suppression) -> dict[str, Any]:
         "source": change.source,
         "wording": "",
         "occurred_at": change.occurred_at,
-        "actor": change.by or None,
+        "actor": change.actor or None,
     }
 
 
 def note_erasure(database: Database, connection: Connection, recipient: str, refs: Sequence[str], by: str) -> None:
     """Leave an audit row of an erasure, which names the operator and nobody else."""
     # The host's function is asked for the host's columns, and may have to know the person.
-    said = Suppression(new_id(), recipient, now(), tuple(refs), method="erase", source="erase", by=by)
+    said = Suppression(new_id(), recipient, now(), tuple(refs), method="erase", source="erase", actor=by)
     row = of_suppression(said) | {"change": ERASED}
     database.add(connection, database.audit, database.host.complete(database.audit, [row], [said], {}))
 
