@@ -168,7 +168,7 @@ class Batch:
             if message.id not in told or told[message.id].status == Status.SENDING:
                 told[message.id] = message
         cohorts = self._cohorts.of(self._connection, told.values())
-        self.touched.entered = self._cohorts.enter(self._connection, cohorts.values())
+        self._cohorts.enter(self._connection, cohorts.values())
         sums = {key: (cohorts[key].id, provider_domain(m.recipient), self._number) for key, m in told.items()}
         rows = [(*_of_message(m), dict(m.details), 0, 0, 0, *sums[key]) for key, m in told.items()]
         self._pour(self._database.message, MESSAGE_COLUMNS, rows, list(told.values()))

@@ -99,7 +99,6 @@ class Cohorts:
     def __init__(self, database: Database, signer: Signer | None = None) -> None:
         self._database = database
         self._subjects: dict[tuple[str, str, str], set[str]] = {}
-        self._entered: set[uuid.UUID] = set()
         self._subject_ref = lru_cache(_REFS)(lambda subject: signer.subject_refs(subject)[0] if signer else "")
         self.link_ref: Callable[[str, str, str], str] = lru_cache(_REFS)(
             lambda url, name, part: signer.link_refs(url, name, part)[0] if signer else ""
@@ -115,19 +114,13 @@ class Cohorts:
             found[message.id] = CohortKey("mail", *about, subject, str(message.mode))
         return found
 
-    def enter(self, connection: Connection, cohorts: Iterable[CohortKey]) -> set[uuid.UUID]:
-        """Insert the rows that may not be there yet, and return their ids: see :meth:`committed`."""
-        new = {each.id: each for cohort in set(cohorts) for each in (cohort, *cohort.wider())}
-        for known in self._entered & new.keys():
-            del new[known]
-        self._database.add(connection, self._database.cohort, [{"id": key} | new[key]._asdict() for key in new])
-        return set(new)
+    def enter(self, connection: Connection, cohorts: Iterable[CohortKey]) -> None:
+        """Insert the rows that may not be there yet.
 
-    def committed(self, ids: set[uuid.UUID]) -> None:
-        """Remember that these rows are there: a transaction has ended well."""
-        if len(self._entered) > _REMEMBERED * len(SCOPES):
-            self._entered = set()
-        self._entered |= ids
+        Those that were there a moment ago are inserted again: the tables may be new, or older ones restored.
+        """
+        wanted = {each.id: each for cohort in set(cohorts) for each in (cohort, *cohort.wider())}
+        self._database.add(connection, self._database.cohort, [{"id": key} | wanted[key]._asdict() for key in wanted])
 
     def _told_apart(self, connection: Connection, about: tuple[str, str, str], subject: str) -> str:
         known = self._subjects.get(about)

@@ -59,8 +59,6 @@ class Touched:
         """The messages whose rows this transaction has inserted, which others see from its commit on."""
         self.missing: set[uuid.UUID] = set()
         """The messages that have events of this batch, and no row yet."""
-        self.entered: set[uuid.UUID] = set()
-        """The cohorts whose rows are there when this transaction is committed."""
 
     def read(self, ids: Collection[uuid.UUID], hit: Collection[uuid.UUID], crowded: Collection[uuid.UUID]) -> None:
         """Read how things stand: behind the lock and the rows of messages, before any event is written.

@@ -215,10 +215,7 @@ class Writer:
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    batch = Batch(self._database, connection, self._hindsight, self._signer, self._cohorts)
-                    done = work(batch, asked)
-                self._cohorts.committed(batch.touched.entered)
-                return done
+                    return work(Batch(self._database, connection, self._hindsight, self._signer, self._cohorts), asked)
             except DBAPIError as error:
                 # The server has closed a pooled connection. Now all connections of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:
