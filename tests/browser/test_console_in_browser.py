@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import BASE_URL, SECRET, Site, missing
+from chromium import RULES, SLOWEST, Axe, Browser, Page, expect
+from conftest import BASE_URL, SECRET, Site
 from flask import Flask, request
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
@@ -20,33 +20,10 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.console.access import Viewer
 from flask_mailtrack.testing import Reader
 
-try:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-SLOWEST = 10_000
-"""Milliseconds that any one thing may take."""
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 HTML = '<p><a href="https://shop.example.com/one">One</a> <a href="https://shop.example.com/two">Two</a></p>'
 LONG = f"{'l' * 64}@{'d' * 60}.example.org"
 RTL = "\u05d3\u05d5\u05d3@example.com"
 ALL = "view-addresses-export-manage"
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    if sync_playwright is None:
-        missing("playwright with axe-playwright-python")
-    if not CHROMIUM.exists():
-        missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="host", scope="module")

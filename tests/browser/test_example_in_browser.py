@@ -5,49 +5,19 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import missing
+from chromium import RULES, SLOWEST, Axe, Browser, BrowserContext, Page, expect
 from werkzeug.serving import make_server
 
 from example_app import create_app
 from example_app.models import db
 
-try:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 # Without a screen Chromium calls itself HeadlessChrome, which mailtrack rightly takes for a machine.
 PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
-RULES = {
-    "resultTypes": ["violations"],
-    "iframes": False,  # a mail is its author's
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
+OURS: dict[str, Any] = {**RULES, "iframes": False}  # a mail is its author's
 MINUTE = 60
-SLOWEST = 10_000
-"""Milliseconds that any one thing may take."""
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    if sync_playwright is None:
-        missing("playwright")
-    if not CHROMIUM.exists():
-        missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="site", scope="module")
@@ -323,7 +293,7 @@ def _look(page: Page, path: str) -> None:
         assert small == [], (path, width)
         for scheme in ("light", "dark") if in_mailbox else ():
             page.emulate_media(color_scheme=scheme)
-            found = page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]
+            found = page.evaluate("rules => axe.run(document, rules)", OURS)["violations"]
             assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], (path, width, scheme)
 
 

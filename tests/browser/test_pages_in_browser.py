@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import SECRET, missing
+from chromium import RULES, SLOWEST, Axe, Browser, BrowserContext, Page, expect
+from conftest import SECRET
 from flask import Flask, render_template_string
 from flask_mail import Mail, Message
 from flask_sqlalchemy import SQLAlchemy
@@ -22,38 +22,12 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.events import Standing
 from flask_mailtrack.storage.tables.optouts import OptOuts
 
-try:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 LISTS = {
     "news": {"title": "The Monday News", "description": "What is new in the shop, every Monday morning."},
     "offers": {"title": "Sonderangebotsbenachrichtigungen", "description": "Twice a month."},
     "tea": {"title": "Tea school"},
 }
 LINKS = '<a href="{{ unsubscribe_url() }}">u</a><a href="{{ preferences_url() }}">p</a>'
-RULES = {
-    "resultTypes": ["violations"],
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
-SLOWEST = 10_000
-"""Milliseconds that any one thing may take."""
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    if sync_playwright is None:
-        missing("playwright with axe-playwright-python")
-    if not CHROMIUM.exists():
-        missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @dataclass

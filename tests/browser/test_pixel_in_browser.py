@@ -9,20 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import missing
+from chromium import Page, chromium
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.links import Links
 from flask_mailtrack.outgoing.rewriting.rewrite import compile
 from flask_mailtrack.tokens import Signer
 
-try:
-    from playwright.sync_api import Page, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 CORPUS = Path(os.environ.get("MAILTRACK_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
 PIXEL = Links("https://links.example.com/m", Signer(["k" * 32]).message(uuid.UUID(int=7)), "a" * 16).pixel()
 BOX = """() => {
@@ -44,16 +37,10 @@ RULES = [
 @pytest.fixture(name="phone", scope="module")
 def _phone() -> Iterator[Page]:
     """A page as wide as a phone that asks nobody for anything."""
-    if sync_playwright is None:
-        missing("playwright")
-    if not CHROMIUM.exists():
-        missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with chromium() as browser:
         page = browser.new_context(viewport={"width": 375, "height": 700}, java_script_enabled=True).new_page()
         page.route("**/*", lambda route: route.abort())
         yield page
-        browser.close()
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -10,42 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeSite, missing
+from chromium import RULES, SLOWEST, Axe, Page, chromium, expect
+from conftest import MakeSite
 from werkzeug.serving import make_server
 from written_rows import mail, message, summed
 
 from flask_mailtrack.events import Status, now
 from flask_mailtrack.testing import Reader
 
-try:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-RULES = {
-    "resultTypes": ["violations"],
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
 TOO_WIDE = """() => [...document.querySelectorAll(".card, .tiles, table, h1, p")]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
 TOO_SMALL = """() => [...document.querySelectorAll("button, .btn, .t a, .seg a")]
     .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 23.5).map(e => e.outerHTML)"""
 LONG = "حملة-الربيع-" + "x" * 80
 HTML = '<h1>Tea</h1><p><a href="https://shop.example/tea">Tea</a> <a href="https://shop.example/kettle">Kettle</a></p>'
-SLOWEST = 10_000
-"""Milliseconds that any one thing may take."""
 
 
 @pytest.fixture(name="page")
 def _page(make_site: MakeSite) -> Iterator[Page]:
     """A browser at the console of a shop with mail of thirteen weeks, which nobody changes."""
-    if sync_playwright is None:
-        missing("playwright with axe-playwright-python")
-    if not CHROMIUM.exists():
-        missing("chromium")
     site = make_site(MAILTRACK_KEEP_BODIES=True)
     for week in range(12):
         mail(site, now() - timedelta(weeks=week, hours=9), f"week-{week}", 60, 20 + week, 5, subject=f"Week {week}")
@@ -61,8 +44,7 @@ def _page(make_site: MakeSite) -> Iterator[Page]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with chromium() as browser:
         context = browser.new_context(base_url=f"http://127.0.0.1:{server.server_port}")
         context.set_default_timeout(SLOWEST)
         # A frame with sandbox lets no script in, that of whoever drives the browser neither.
@@ -73,7 +55,6 @@ def _page(make_site: MakeSite) -> Iterator[Page]:
         )
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         yield context.new_page()
-        browser.close()
     server.shutdown()
     thread.join()
     server.server_close()

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from administration.test_domain_check import app as domain_app
 from administration.test_domain_check import checker, context_of
-from conftest import MakeSite, Site, missing
+from chromium import RULES, Axe, Browser, Page, expect
+from conftest import MakeSite, Site
 from dns_server import name_server
 from tls_server import web_server
 from werkzeug.serving import make_server
@@ -22,18 +22,6 @@ from flask_mailtrack.administration.tracking_domains import CONFIGURED
 from flask_mailtrack.console.access import Viewer
 from flask_mailtrack.testing import APPLE, Reader
 
-try:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
-except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-RULES = {
-    "resultTypes": ["violations"],
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
 WIDER = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
     [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > innerWidth)
     .map(e => e.outerHTML.slice(0, 120))"""
@@ -41,18 +29,6 @@ WIDER = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
 HOST = "click.customer.test"
 MAIL = '<a href="https://example.net/">Read</a>'
 ALL = {"view", "addresses", "export", "manage"}
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    if sync_playwright is None:
-        missing("playwright with axe-playwright-python")
-    if not CHROMIUM.exists():
-        missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @dataclass
