@@ -26,8 +26,6 @@ ENGLISH = words("en")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNITS = ((86_400, 172_800, "%(number)s days"), (3_600, 3_600, "%(number)s h"), (60, 60, "%(number)s min"))
 """Seconds of a unit, from how many seconds on a time is told in the unit, and how."""
-FEW = 50
-"""Of fewer than this, the count is shown and not the rate."""
 
 
 def number(value: float | None, t: Words = ENGLISH) -> str:
