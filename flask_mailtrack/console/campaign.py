@@ -15,13 +15,13 @@ from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.exports import table_of
 from flask_mailtrack.reporting.growth import HOURS
 from flask_mailtrack.reporting.selection import Selection
+from flask_mailtrack.seal import framed
 
 from .campaigns import named
 from .charts import growth, mirror
 from .desk import Desk
 from .overview import course
 from .route import Route
-from .seal import framed
 from .wording import drawn_without_addresses
 
 _COMPARED = 3

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.languages import reader_words
 from flask_mailtrack.scope import Scope
+from flask_mailtrack.seal import sealed
 from flask_mailtrack.state import current_state
 
 from . import campaign, campaigns, domains, inside, messages, overview, people, settings, suppressions, unsubscribes
@@ -22,7 +23,6 @@ from .access import Access, Gate
 from .desk import NAME, Brand, Desk
 from .forms import FIELD, from_elsewhere
 from .route import Route
-from .seal import sealed
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.console")
 

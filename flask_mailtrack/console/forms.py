@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from flask import current_app
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from markupsafe import Markup
 from werkzeug.datastructures import Headers
 
 from flask_mailtrack.administration.host_names import is_host_name
+from flask_mailtrack.host_token import host_field
 
 HOURS = 12
 """How long a form may stay open before it is sent."""
 FIELD = "form_token"
-_WTF = ("WTF_CSRF_FIELD_NAME", "csrf_token")
-_SEASURF = ("CSRF_COOKIE_NAME", "_csrf_token")
-"""The key of the configuration that names the host's field, and the name of the field by default."""
 
 
 class FormTokens:
@@ -38,7 +35,7 @@ class FormTokens:
     def fields(self, route: str, viewer: str) -> Markup:
         """Return the hidden fields of a form that is sent to *route* by *viewer*."""
         token = self._serializer.dumps([route, viewer])
-        return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, token) + _of_host()
+        return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, token) + host_field()
 
     def fits(self, token: str, route: str, viewer: str) -> bool:
         """Return whether a token was made for this route and viewer, not too long ago."""
@@ -73,13 +70,3 @@ def _name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def _of_host() -> Markup:
-    """Return the field with the host's own token, if the host has one."""
-    make = current_app.jinja_env.globals.get("csrf_token")
-    if not callable(make):
-        return Markup("")
-    known = _WTF if "csrf" in current_app.extensions else _SEASURF
-    name = current_app.config.get(*known)
-    return Markup('<input type="hidden" name="{}" value="{}">').format(name, make())

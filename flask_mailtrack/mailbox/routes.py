@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, url_for
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
 from flask_mailtrack.errors import ReportError
+from flask_mailtrack.host_token import host_field
 from flask_mailtrack.reporting.timeline import MessageLine, Timeline
+from flask_mailtrack.seal import PAGE, POLICY, SealedResponse
 from flask_mailtrack.state import State, known_state
 from flask_mailtrack.time_zones import zone_of
 
@@ -41,19 +42,9 @@ VIEWS = {
     "changes": "What tracking changed",
     "timeline": "Timeline",
 }
-_PAGE = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 _FILE = "default-src 'none'; sandbox"
-_HEADERS = {
-    "Cache-Control": "no-store, private",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "SAMEORIGIN",
-    "X-Robots-Tag": "noindex",
-}
+_HEADERS = {"Cache-Control": "no-store, private", "X-Frame-Options": "SAMEORIGIN"}
+"""What is told otherwise than of other pages of operators."""
 _LONGEST = 300_000
 """Characters of a part that a page shows; the file of the mail has all of them."""
 
@@ -91,29 +82,16 @@ def mailbox(*, force: bool = False) -> Blueprint:
     return made
 
 
-class _Answer(Response):
-    """An answer whose headers are the last word, also in a host that sets headers for all its pages."""
-
-    promised: dict[str, str]
-
-    def get_wsgi_headers(self, environ: Any) -> Headers:
-        """Return the headers that leave."""
-        headers = super().get_wsgi_headers(environ)
-        for name, value in self.promised.items():
-            headers.set(name, value)
-        return headers
-
-
-def _answer(body: str | bytes, policy: str, status: int = 200, **more: Any) -> _Answer:
-    made = _Answer(body, status, **more)
-    made.promised = {**_HEADERS, "Content-Security-Policy": policy}
+def _answer(body: str | bytes, policy: str, status: int = 200, **more: Any) -> SealedResponse:
+    made = SealedResponse(body, status, **more)
+    made.seal = {**PAGE, **_HEADERS, "Content-Security-Policy": policy}
     # A mail may hold a placeholder that nobody has filled in, and the guard against these in pages must not read it.
     made.direct_passthrough = True
     return made
 
 
 def _page(template: str, status: int = 200, **values: Any) -> Response:
-    return _answer(render_template(f"mailtrack/mailbox/{template}", **values), _PAGE, status, mimetype="text/html")
+    return _answer(render_template(f"mailtrack/mailbox/{template}", **values), POLICY, status, mimetype="text/html")
 
 
 def _only_if_open() -> None:
@@ -158,7 +136,7 @@ def _words() -> dict[str, Any]:
         "kept": KEPT,
         "trouble": post().box.trouble,
         "home": _home(),
-        "csrf_field": _csrf_field(),
+        "host_field": host_field,
     }
 
 
@@ -169,15 +147,6 @@ def _later(span: timedelta) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {name} later"
     return f"{seconds:.1f} s later"
-
-
-def _csrf_field() -> str:
-    """Return the name of the host's own token in a form: of Flask-WTF, else of SeaSurf."""
-    config = current_app.config
-    wtf = "csrf" in current_app.extensions
-    return str(
-        config.get("WTF_CSRF_FIELD_NAME", "csrf_token") if wtf else config.get("CSRF_COOKIE_NAME", "_csrf_token")
-    )
 
 
 def _home() -> str:
@@ -299,7 +268,7 @@ def _body(key: uuid.UUID) -> Response:
     made = _answer(
         frame.framed(html, own.bases, request.url_root.rstrip("/"), images), frame.policy(images), mimetype="text/html"
     )
-    made.promised["Referrer-Policy"] = "no-referrer"
+    made.seal = {**made.seal, "Referrer-Policy": "no-referrer"}
     return made
 
 
@@ -309,7 +278,7 @@ def _download(key: uuid.UUID) -> Response:
     if mail is None:
         return _gone()
     made = _answer(mail.raw, _FILE, mimetype="message/rfc822")
-    made.promised["Content-Disposition"] = f'attachment; filename="{mail.label.id}.eml"'
+    made.seal = {**made.seal, "Content-Disposition": f'attachment; filename="{mail.label.id}.eml"'}
     return made
 
 

@@ -15,7 +15,7 @@ from flask import Response
 from flask_talisman import Talisman
 
 from flask_mailtrack.console.console import _FILES, _STATIC, ROUTES
-from flask_mailtrack.console.seal import POLICY
+from flask_mailtrack.seal import POLICY
 
 TEMPLATES = sorted((_STATIC.parent / "templates" / "mailtrack" / "console").glob("*.html"))
 PAGES = [route.rule for route in ROUTES if route.methods == ("GET",) and "<" not in route.rule]

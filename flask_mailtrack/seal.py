@@ -1,4 +1,4 @@
-"""Headers of the console that no hook of the host can weaken."""
+"""Headers of the operators' pages that no hook of the host can weaken."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response as BaseResponse
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_PAGE = {
+PAGE: Mapping[str, str] = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -22,12 +22,13 @@ _PAGE = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Robots-Tag": "noindex",
 }
+"""The headers of a page."""
 
 
 class SealedResponse(Response):
     """An answer with headers that stay, whatever a host sets for its own pages, such as a wider policy."""
 
-    seal: Mapping[str, str] = _PAGE
+    seal: Mapping[str, str] = PAGE
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
         """Return the headers that are sent, with ours on top."""
@@ -39,12 +40,12 @@ class SealedResponse(Response):
 
 
 def framed(html: str, headers: Mapping[str, str]) -> SealedResponse:
-    """Return somebody else's HTML, to be shown in a frame of a page of the console and nowhere else.
+    """Return somebody else's HTML, to be shown in a frame of a page and nowhere else.
 
     :param headers: what the HTML must come with, a policy among them.
     """
     answer = SealedResponse(html)
-    answer.seal = {**_PAGE, "X-Frame-Options": "SAMEORIGIN", **headers}
+    answer.seal = {**PAGE, "X-Frame-Options": "SAMEORIGIN", **headers}
     return answer
 
 
