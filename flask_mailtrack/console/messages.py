@@ -13,7 +13,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from flask_mailtrack.errors import ReportError
-from flask_mailtrack.reporting.exports import table_of
+from flask_mailtrack.reporting.exports import every, table_of
 from flask_mailtrack.reporting.selection import Selection
 from flask_mailtrack.reporting.timeline import MessageLine
 
@@ -26,7 +26,6 @@ from .wording import seconds
 
 GONE = "There is no such message, or it was erased."
 _LONGEST = 320
-_CHUNK = 1_000
 _HEADER = (
     *("id", "recipient", "sender", "subject", "tag", "list_id", "status", "error", "created_at", "sent_at"),
     *("tracks_opens", "tracks_clicks", "shared", "mode", "opened_at", "clicked_at", "unsubscribed_at"),
@@ -140,13 +139,8 @@ def _dated() -> bool:
 
 
 def _rows(desk: Desk, about: Selection, search: str, activity: str) -> Iterator[Sequence[Any]]:
-    page = ""
-    while True:
-        found = desk.reports.messages(about, search=search, activity=activity, page=page, size=_CHUNK)
-        for row in found.rows:
-            yield [_cell(desk, name, getattr(row, name)) for name in _HEADER]
-        if not (page := found.next):
-            return
+    for row in every(partial(desk.reports.messages, about, search=search, activity=activity)):
+        yield [_cell(desk, name, getattr(row, name)) for name in _HEADER]
 
 
 def _cell(desk: Desk, name: str, value: Any) -> Any:

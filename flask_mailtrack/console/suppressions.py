@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from flask import request
@@ -12,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import OptOutKind
 from flask_mailtrack.privacy import normalise
+from flask_mailtrack.reporting.exports import every
 from flask_mailtrack.reporting.messages import StandingRefusal
 
 from . import imports
@@ -23,7 +25,6 @@ REASONS = {"by_hand": "By hand", COMPLAINT: "Complaint", "bounce": "Bounce", "im
 GONE = "Nothing of this kind stands against that address."
 _LONGEST = 320
 _LONGEST_NOTE = 200
-_CHUNK = 1_000
 _HEADER = ("email", "list_id", "kind", "method", "reason", "created", "by")
 
 
@@ -121,14 +122,9 @@ def _address(desk: Desk) -> str:
 
 
 def _rows(desk: Desk, address: str, reason: str) -> Iterator[Sequence[Any]]:
-    page = ""
-    while True:
-        found = desk.reports.suppressions(search=address, reason=reason, page=page, size=_CHUNK)
-        for row in found.rows:
-            shown = desk.plain_address(row.address) if row.address else ""
-            yield shown, row.list_id, row.kind, row.method, row.reason, row.created_at, desk.text(row.actor)
-        if not (page := found.next):
-            return
+    for row in every(partial(desk.reports.suppressions, search=address, reason=reason)):
+        shown = desk.plain_address(row.address) if row.address else ""
+        yield shown, row.list_id, row.kind, row.method, row.reason, row.created_at, desk.text(row.actor)
 
 
 def _standing(desk: Desk, address: str, list_id: str) -> StandingRefusal | None:

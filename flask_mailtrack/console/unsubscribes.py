@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
 from flask_mailtrack.reporting.definitions import DEFINITIONS
+from flask_mailtrack.reporting.exports import every
 from flask_mailtrack.reporting.mailings import SeriesMail, comparable, series_of, usual_rate
 from flask_mailtrack.reporting.selection import Selection
 
@@ -17,7 +19,6 @@ from .desk import Desk
 from .preferences import WAYS, WHY
 from .route import Route
 
-_CHUNK = 1_000
 _MOST_MAILS = 12
 _MUCH = 3
 """Times the usual rate: from there on, a mail is marked."""
@@ -102,15 +103,10 @@ def _mails(desk: Desk) -> list[LeavingLine]:
 
 
 def _rows(desk: Desk, about: Selection, reason: str) -> Iterator[Sequence[Any]]:
-    page = ""
-    while True:
-        found = desk.reports.departures(about, reason=reason, page=page, size=_CHUNK)
-        for row in found.rows:
-            comment = row.comment if desk.may("addresses") else ""
-            address = desk.plain_address(row.address) if row.address else ""
-            yield address, row.list_id, row.reason, comment, row.method, desk.text(row.tag), row.at, row.message_id
-        if not (page := found.next):
-            return
+    for row in every(partial(desk.reports.departures, about, reason=reason)):
+        comment = row.comment if desk.may("addresses") else ""
+        address = desk.plain_address(row.address) if row.address else ""
+        yield address, row.list_id, row.reason, comment, row.method, desk.text(row.tag), row.at, row.message_id
 
 
 ROUTES = (Route("/unsubscribes", "unsubscribes", "view", unsubscribes),)

@@ -20,6 +20,8 @@ from .rows import between
 from .selection import Selection
 
 _CHUNK = 2_000
+_PAGE = 1_000
+"""Rows of a list that are asked for at once: as many as any list gives."""
 _MESSAGE = (
     *("id", "batch_id", "recipient", "sender", "subject", "header_message_id", "tag", "list_id", "status", "error"),
     *("created_at", "sent_at", "tracks_opens", "tracks_clicks", "shared", "mode", "opened_at", "clicked_at"),
@@ -96,6 +98,19 @@ def _chunks(reports: Reports, query: Any, key: Any) -> Iterator[Sequence[Any]]:
     while rows := reports.database.rows(page):
         yield from rows
         page = ordered.where(key > rows[-1][0])
+
+
+def every(ask: Callable[..., Any]) -> Iterator[Any]:
+    """Yield the rows of all pages of a list.
+
+    :param ask: returns a page; is called with ``page`` and ``size``.
+    """
+    page = ""
+    while True:
+        found = ask(page=page, size=_PAGE)
+        yield from found.rows
+        if not (page := found.next):
+            return
 
 
 def table_of(answer: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
