@@ -105,10 +105,10 @@ class Batch:
         self._messages(messages)
         # Also messages whose events came before them.
         touched = {m.id for m in messages} | {h.message_id for h in hits}
-        if touched:  # an opt-out of the host is about no message, and must not wait for that table
-            self._database.lock(self._connection, touched)
-        several = counts.crowded(self._database, self._connection, touched - {m.id for m in messages})
-        self.touched.read(touched, {h.message_id for h in hits}, several.keys())
+        # An opt-out of the host is about no message, and must not wait for that table.
+        locked = self._database.lock(self._connection, touched) if touched else set[uuid.UUID]()
+        several = counts.crowded(self._database, self._connection, locked - {m.id for m in messages})
+        self.touched.read(locked, touched - locked, {h.message_id for h in hits}, several.keys())
         self._several = {h.message_id for h in hits} - (self.touched.there.keys() - several.keys())
         replays = counts.stored(self._database, self._connection, {h.id for h in hits if h.message_id in several})
         stored = self._hits(hits, messages)
@@ -131,8 +131,7 @@ class Batch:
         """
         if not (ids := self.touched.waiting(ids)):
             return
-        self._database.lock(self._connection, ids)
-        self.touched.read(ids, (), ())
+        self.touched.read(self._database.lock(self._connection, ids), (), (), ())
         self._database.recount(self._connection, ids)
         self.touched.write((), {})
 

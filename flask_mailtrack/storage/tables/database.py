@@ -190,18 +190,20 @@ class Database:
             longer = [(*row, *(extra[name] for name in added)) for row, extra in group]
             self.pour(connection, table, (*names, *added), longer)
 
-    def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
+    def lock(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Lock these messages against other drainers until the transaction ends.
 
         Without the lock, two drainers would count without each other's events, and the later count would win. The lock
         does not block a host's foreign keys to the rows. SQLite has one writer anyway.
+
+        :return: the messages that are locked. A row that another transaction commits a moment later is not.
         """
         wanted = set(message_ids)
         if wanted and connection.dialect.name == "sqlite":  # it would let two drainers read before one of them writes
             connection.execute(update(self.message).where(false()).values(status=self.message.c.status))
-            return
-        for ids in chunked(wanted):
-            connection.execute(self._lock, self._asked(ids)).all()
+            return wanted
+        asked = (self._asked(ids) for ids in chunked(wanted))
+        return {key for ids in asked for key in connection.execute(self._lock, ids).scalars()}
 
     def recount(self, connection: Connection, message_ids: Iterable[uuid.UUID]) -> None:
         """Set the state columns of messages from their events. The result is right however often this is run."""

@@ -34,6 +34,10 @@ _FEW = 50
 _OF_LINK = ("verdict_reasons", "link", "url", "link_name", "part", "reason")
 
 
+class Overtaken(Exception):
+    """Another machine has stored a mail while its events were written: the transaction has to be begun again."""
+
+
 class Touched:
     """What one transaction knows of its messages.
 
@@ -52,6 +56,8 @@ class Touched:
         self._events: defaultdict[uuid.UUID, dict[uuid.UUID, Seen]] = defaultdict(dict)
         self._early: defaultdict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
         self._crowded: set[uuid.UUID] = set()
+        self._alone: set[uuid.UUID] = set()
+        self._may_wait: set[uuid.UUID] = set()
         self._rollup = Rollup()
         self.there: dict[uuid.UUID, Any] = {}
         """The messages that have a row, with the columns that are read of it."""
@@ -60,27 +66,33 @@ class Touched:
         self.missing: set[uuid.UUID] = set()
         """The messages that have events of this batch, and no row yet."""
 
-    def read(self, ids: Collection[uuid.UUID], hit: Collection[uuid.UUID], crowded: Collection[uuid.UUID]) -> None:
+    def read(
+        self,
+        locked: Collection[uuid.UUID],
+        alone: Collection[uuid.UUID],
+        hit: Collection[uuid.UUID],
+        crowded: Collection[uuid.UUID],
+    ) -> None:
         """Read how things stand: behind the lock and the rows of messages, before any event is written.
 
-        :param ids: of all messages that the batch touches, which are locked.
+        :param locked: the messages that the batch touches, and whose rows are locked.
+        :param alone: those that had no row to lock.
         :param hit: those that have hits in it.
         :param crowded: those that have so many events that these are not read.
         """
         self._crowded = set(crowded)
-        self._meet(self._of_messages(ids))
+        # Only rows that are locked are read: the status of another one may change before it is counted.
+        self._meet(self._of_messages(locked))
         # Whoever counts the events that wait for a message locks them: now its row is there, or not before our commit.
-        if alone := set(ids) - self.there.keys():
+        if alone:
             self._held(alone)
-            come = {row.id for row in self._of_messages(alone)}
-            self._database.lock(self._connection, come)
-            self._meet(self._of_messages(come))
+            self._meet(self._of_messages(self._database.lock(self._connection, alone)))
+            self._alone = set(alone) - self.there.keys()
         self._take_early(self._sent)
         wanted = (self._settled | (set(hit) - self.new) | self._early.keys()) & self._sent.keys()
         self._load(wanted - self._crowded)
         self._load_by_id(key for name in self._early.keys() & self._crowded for key in self._early[name])
-        # What others have committed since is in the events that were read, and waits all the same.
-        self._load_by_id(self._take_early(wanted))
+        self._may_wait = wanted | (set(hit) & self._sent.keys())
 
     def waiting(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Return those of some messages for which events wait."""
@@ -93,7 +105,13 @@ class Touched:
 
         :param hits: that are in the table, of which some may have been there before.
         :param corrected: events whose verdict has been corrected: the row as it was, and why.
+        :raises Overtaken: a mail that had no row has one now.
         """
+        # With the mail, the same event may have come, which is in the table then, and was counted there.
+        if self._of_messages(self._alone):
+            raise Overtaken
+        # What others have committed since waits, though it is in the events that were read, or is one of these hits.
+        self._load_by_id(self._take_early(self._may_wait))
         fresh: defaultdict[uuid.UUID, dict[uuid.UUID, Seen]] = defaultdict(dict)
         for one in hits:
             if one.type in COUNTED and one.id not in self._events[one.message_id]:

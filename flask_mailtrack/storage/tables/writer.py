@@ -30,6 +30,7 @@ from .cohorts import Cohorts
 from .database import Database
 from .refused import OPT_OUTS, Refused, refuses
 from .second_look import Enrichment, Hindsight
+from .touched import Overtaken
 from .unwanted import Silence
 
 # Classes of SQLSTATE (PostgreSQL, appendix A): connections, transactions, rights, catalogues, resources, operators.
@@ -222,9 +223,12 @@ class Writer:
                     continue
                 if time.monotonic() >= until or not self._database.is_clash(error):
                     raise
-                # Without a pause, this transaction could take its first lock again before the other one has woken up.
-                pause = min(_LONGEST_PAUSE if patient else _PAUSE, _PAUSE * 2 ** min(attempt, 10))
-                time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - no secret
+            except Overtaken as error:
+                if time.monotonic() >= until:
+                    raise DatabaseBusy("other machines store the mails of these events at this moment") from error
+            # Without a pause, this transaction could take its first lock again before the other one has woken up.
+            pause = min(_LONGEST_PAUSE if patient else _PAUSE, _PAUSE * 2 ** min(attempt, 10))
+            time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - no secret
         raise AssertionError
 
     def _is_too_large(self, pairs: Sequence[Pair], error: Exception) -> bool:

@@ -244,6 +244,70 @@ def test_an_event_that_is_looked_after_before_its_mail_is_committed(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_mail_whose_row_comes_while_its_event_is_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row came too late to be locked; its fate waits until the event is counted, or the event for its fate."""
+    mail = message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENDING)
+    opened = Hit(new_id(), mail.id, EventType.OPENED, NOW, verdict=Verdict.HUMAN)
+    lock, read, done = Database.lock, Touched.read, threading.Event()
+    waiting = [mail]
+
+    def just_before(self: Database, *about: Any) -> set[uuid.UUID]:
+        found = lock(self, *about)
+        while waiting:
+            store.put(waiting.pop(), writer=store.another()[1])
+        return found
+
+    def settle() -> None:
+        store.put(mail._replace(status=Status.SENT), writer=store.another()[1])
+        done.set()
+
+    thread = threading.Thread(target=settle)
+
+    def meanwhile(self: Touched, *about: Any) -> None:
+        read(self, *about)
+        if not (self.new or thread.ident):
+            thread.start()
+            done.wait(0.5)
+
+    monkeypatch.setattr(Database, "lock", just_before)
+    monkeypatch.setattr(Touched, "read", meanwhile)
+    store.put(opened)
+    thread.join()
+    assert done.is_set()
+    store.check()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("with_mail", ["first", "second"])
+def test_one_event_that_two_machines_drain_one_of_them_with_its_mail(
+    store: Store, with_mail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either the event waits and is found, or its machine sees that the mail has come, and looks again: one open."""
+    mail = message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENT)
+    opened = Hit(new_id(), mail.id, EventType.OPENED, NOW, verdict=Verdict.HUMAN)
+    both = [[mail, opened], [opened]] if with_mail == "first" else [[opened], [mail, opened]]
+    other, write, done = store.another()[1], Touched.write, threading.Event()
+
+    def drain() -> None:
+        store.put(*both[1], writer=other)
+        done.set()
+
+    thread = threading.Thread(target=drain)
+
+    def meanwhile(self: Touched, *about: Any) -> None:
+        if not thread.ident:
+            thread.start()
+            assert not done.wait(0.5)
+        write(self, *about)
+
+    monkeypatch.setattr(Touched, "write", meanwhile)
+    store.put(*both[0])
+    thread.join()
+    assert done.is_set()
+    store.check()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_a_waiting_event_that_is_corrected_while_its_mail_is_written(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
