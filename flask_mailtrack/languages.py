@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gettext
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -19,6 +19,8 @@ from typing import Any
 from markupsafe import Markup, escape
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
+
+from .phrases import Numeral, Phrase
 
 try:
     from flask_babel import get_locale
@@ -49,6 +51,8 @@ _SIGNS = {
     "pt": (".", ",", ""),
 }
 """What stands between thousands, before decimals, and before a percent sign, where English signs would be misread."""
+_COMMAS = {"ar": "\N{ARABIC COMMA} ", "ja": "\N{IDEOGRAPHIC COMMA}", "zh": "\N{IDEOGRAPHIC COMMA}"}
+"""What stands between the parts of a list, where it is not a comma and a blank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,44 @@ class Words:
         translated = _translated(self.catalogue, text)
         return translated % values if values else translated
 
+    def counted(self, number: int, one: str, many: str, **values: Any) -> Markup:
+        """Return the translation of a text about a number, which stands at the place ``%(number)s``.
+
+        :param one: the English text for the number one.
+        :param many: the English text for every other number. A language may have more forms than two.
+        """
+        text = _counted(self.catalogue, one, many, number)
+        return text % {"number": self.figures(f"{number:,}"), **values}
+
+    def say(self, text: str, write: Callable[[Any], str] = str) -> Markup:
+        """Return a phrase in this language, or any other text as *write* gives it.
+
+        :param write: writes the values that are no phrases and no numbers.
+        """
+        if not isinstance(text, Phrase):
+            return escape(self._foreign(write(text)))
+        values = {name: self._value(value, write) for name, value in text.values.items()}
+        if text.many:
+            return self.counted(text.number, text.template, text.many, **values)
+        return self(text.template, **values)
+
+    def _value(self, value: Any, write: Callable[[Any], str]) -> str:
+        if isinstance(value, Phrase):
+            return self.say(value, write)
+        if isinstance(value, Numeral):
+            return self.figures(value)
+        if isinstance(value, int):
+            return self.figures(f"{value:,}")
+        if isinstance(value, (tuple, list)):
+            return escape(_COMMAS.get(self.language, ", ")).join(self._value(each, write) for each in value)
+        return self._foreign(write(value))
+
+    def _foreign(self, text: str) -> str:
+        """Return text of another language. Among text from right to left, its signs would stand at the wrong end."""
+        if self.language not in _RIGHT_TO_LEFT:
+            return text
+        return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+
     def figures(self, written: str) -> str:
         """Return a number, written as in English (``14,269`` or ``43.0%``), with the signs of the language."""
         if self.language not in _SIGNS:
@@ -93,6 +135,11 @@ class Words:
 @lru_cache(8_192)
 def _translated(catalogue: gettext.NullTranslations, text: str) -> Markup:
     return escape(catalogue.gettext(text))
+
+
+@lru_cache(8_192)
+def _counted(catalogue: gettext.NullTranslations, one: str, many: str, number: int) -> Markup:
+    return escape(catalogue.ngettext(one, many, number))
 
 
 def spoken(tag: str) -> str | None:

@@ -24,8 +24,9 @@ _INLINE = re.compile(
 """Tags between which a reader sees no gap."""
 ENGLISH = words("en")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_UNITS = ((86_400, 172_800, "%(number)s days"), (3_600, 3_600, "%(number)s h"), (60, 60, "%(number)s min"))
-"""Seconds of a unit, from how many seconds on a time is told in the unit, and how."""
+_UNITS = ((3_600, "%(number)s h"), (60, "%(number)s min"), (1, "%(number)s s"))
+"""Seconds of a unit, and how a time is told in the unit."""
+_DAY = 86_400
 
 
 def number(value: float | None, t: Words = ENGLISH) -> str:
@@ -49,10 +50,10 @@ def points(change: float, t: Words = ENGLISH) -> str:
 def seconds(passed: timedelta, t: Words = ENGLISH) -> str:
     """Return a time that has passed: ``2 s``, ``14 min``, ``3 h``, ``5 days``."""
     size = max(0, round(passed.total_seconds()))
-    for unit, least, text in _UNITS:
-        if size >= least:
-            return t(text, number=size // unit)
-    return t("%(number)s s", number=size)
+    if size >= 2 * _DAY:
+        return t.counted(size // _DAY, "%(number)s day", "%(number)s days")
+    unit, text = next((each for each in _UNITS if size >= each[0]), _UNITS[-1])
+    return t(text, number=size // unit)
 
 
 def short_day(when: date, t: Words = ENGLISH) -> str:
