@@ -17,9 +17,11 @@ import click
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_mailtrack import events
+from flask_mailtrack.__main__ import main as without_app
 from flask_mailtrack.commands import mailtrack
 from flask_mailtrack.config import keys
 from flask_mailtrack.models import models_for
+from flask_mailtrack.reporting.mistakes import MISTAKES
 from flask_mailtrack.reporting.remedies import REMEDIES
 from flask_mailtrack.reporting.timeline import because
 
@@ -51,7 +53,8 @@ def walk(command: click.Command, name: str, parent: click.Context | None = None)
 def commands() -> str:
     """A section for each command, with its help."""
     root = click.Context(click.Group("flask"), info_name="flask")
-    return "\n\n".join(f"## `{path}`\n\n```text\n{help_}\n```" for path, help_ in walk(mailtrack, "mailtrack", root))
+    found = [*walk(mailtrack, "mailtrack", root), *walk(without_app, "python -m flask_mailtrack")]
+    return "\n\n".join(f"## `{path}`\n\n```text\n{help_}\n```" for path, help_ in found)
 
 
 def tables() -> dict[str, Any]:
@@ -142,3 +145,8 @@ def findings() -> str:
     return "\n\n".join(
         f"## {code}: {each.subject}\n\n{each.meaning}\n\nCure: {each.cure}" for code, each in REMEDIES.items()
     )
+
+
+def errors() -> str:
+    """A section for each code of a mistake that stops a start."""
+    return "\n\n".join(f"## {code}\n\nCause: {each.cause}\n\nCure: {each.cure}" for code, each in MISTAKES.items())

@@ -47,7 +47,7 @@ class MailtrackError(Exception):
 class ConfigError(MailtrackError):
     """The configuration or the set-up is wrong. Raised at start-up.
 
-    :param code: stable identifier such as ``"E003"``; ``flask mailtrack check`` prints the same one.
+    :param code: stable identifier such as ``"E106"``. A traceback ends at the command that explains the code.
     :param key: the wrong configuration key or argument.
     :param problem: a sentence about the mistake, with the value unless the value is a secret.
     :param cure: a sentence that says how to mend it.
@@ -55,6 +55,8 @@ class ConfigError(MailtrackError):
 
     def __init__(self, code: str, key: str, problem: str, cure: str) -> None:
         super().__init__(f"[{code}] {key}: {problem} {cure}")
+        # A note, because an app that does not start has no commands, and a page on the web may be out of reach.
+        self.add_note(f"More about {code}: python -m flask_mailtrack explain {code}")
         self.code = code
         self.key = key
         self.problem = problem

@@ -10,6 +10,7 @@ from flask.cli import AppGroup
 from .check import check, classify, networks, status
 from .doctor import doctor
 from .domains import domains
+from .explain import explain
 from .journal import drain, rebuild, recover
 from .mails import inspect, preview, stats
 from .partitions import partitions
@@ -21,7 +22,7 @@ mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, chec
 
 for _command in (
     *(stats, report, preview, inspect),
-    *(check, status, doctor),
+    *(check, status, doctor, explain),
     *(drain, recover, rebuild, partitions),
     *(classify, networks),
     *(suppress, purge, export, erase, audit),

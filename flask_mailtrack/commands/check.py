@@ -30,7 +30,10 @@ from .terminal import COLOURS, printable
 @click.option("--live", is_flag=True, help="Also ask the public addresses, over the network.")
 @with_appcontext
 def check(live: bool) -> None:
-    """Look for obstacles to tracking. Exit code 1 if there is an error."""
+    """Look for obstacles to tracking. Exit code 1 if there is an error.
+
+    Example: flask mailtrack check --live
+    """
     state = current_state()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     failed = False
@@ -46,7 +49,10 @@ def check(live: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def status(as_json: bool) -> None:
-    """Show the waiting records, the drain, and the decisions of operators. Exit code 1 if something is wrong."""
+    """Show the waiting records, the drain, and the decisions of operators. Exit code 1 if something is wrong.
+
+    Example: flask mailtrack status --json
+    """
     state = current_state()
     # Settings are read first, because the health reports settings that cannot be read.
     found = list(decided(state))
@@ -98,7 +104,10 @@ _SHOWN = 20
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Another header; repeatable.")
 @with_appcontext
 def classify(user_agent: str, clicked: bool, ip: str | None, after: float | None, headers: tuple[str, ...]) -> None:
-    """Say for what a request with the User-Agent UA is taken, and why."""
+    """Say for what a request with the User-Agent UA is taken, and why.
+
+    Example: flask mailtrack classify "Mozilla/5.0" --open --after 2 --header "Accept: image/*"
+    """
     given = {}
     for header in headers:
         name, colon, value = header.partition(":")
@@ -122,6 +131,8 @@ def update(file: IO[bytes]) -> None:
 
     FILE is Apple's egress-ip-ranges.csv, or a list in the format of the package's own list. Apple's file replaces
     the section [apple]; a list replaces everything. Running processes read the new file when they start again.
+
+    Example: flask mailtrack networks update egress-ip-ranges.csv
     """
     path = current_state().settings.networks
     if not path:

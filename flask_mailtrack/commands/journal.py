@@ -32,7 +32,10 @@ from .terminal import TIME, printable
 @click.option("--watch", is_flag=True, help="Go on until SIGINT or SIGTERM.")
 @with_appcontext
 def drain(watch: bool) -> None:
-    """Move the records in the spool to the database."""
+    """Move the records in the spool to the database.
+
+    Example: flask mailtrack drain --watch
+    """
     state = current_state()
     if watch:
         with _told_to_end() as over:
@@ -53,6 +56,8 @@ def recover(files: tuple[str, ...], quarantine: bool) -> None:
     """Store the records in FILES: logs ("-": standard input), or files bad-….jsonl of a spool.
 
     Rows that are stored already stay as they are. Stored records are removed from a file bad-….jsonl.
+
+    Example: flask mailtrack recover --quarantine
     """
     state = current_state()
     places = {spool.directory.resolve() for journal in state.journals for spool in journal.spools}
@@ -76,6 +81,8 @@ def rebuild(since: datetime | None) -> None:
 
     Messages whose events were purged keep their counts. Days whose rows may be purged keep their sums. The drain waits
     while the sums are made, and the journal keeps the records that come meanwhile.
+
+    Example: flask mailtrack rebuild --since 2026-05-01
     """
     state = current_state()
     recount = Recount(state.database, state.settings.keep_days.get("events", 0), since)

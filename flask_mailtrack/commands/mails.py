@@ -35,7 +35,10 @@ _NOTES = {
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def stats(tag: str | None, list_id: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
-    """Show the figures of the mails, by people."""
+    """Show the figures of the mails, by people.
+
+    Example: flask mailtrack stats --tag welcome --since 2026-05-01
+    """
     figures = current_state().reports.stats(tag=tag, list_id=list_id, since=since, until=until)
     click.echo(json.dumps(dataclasses.asdict(figures)) if as_json else _table(figures))
 
@@ -44,7 +47,10 @@ def stats(tag: str | None, list_id: str | None, since: datetime | None, until: d
 @click.argument("token")
 @with_appcontext
 def inspect(token: str) -> None:
-    """Say what a TOKEN, or a whole link, stands for."""
+    """Say what a TOKEN, or a whole link, stands for.
+
+    Example: flask mailtrack inspect https://links.example.com/m/c/…
+    """
     state = current_state()
     try:
         found, url = _read(state.signer, token)
@@ -69,7 +75,10 @@ def inspect(token: str) -> None:
 @click.option("--sender", default="", help="The sender of the mail; default: any sender of the account.")
 @with_appcontext
 def preview(file: IO[str], list_id: str | None, sender: str) -> None:
-    """Show the changes that tracking would make in an HTML FILE ("-": standard input). Exit code 1 if none."""
+    """Show the changes that tracking would make in an HTML FILE ("-": standard input). Exit code 1 if none.
+
+    Example: flask mailtrack preview --list news newsletter.html
+    """
     # Line ends are left as they are, because the preview must be of the bytes that would be sent.
     found = preview_of(current_state().office.preparer, file.read(), list_id, sender)
     for change in found.changes:

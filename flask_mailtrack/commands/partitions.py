@@ -23,7 +23,10 @@ from .terminal import printable
 )
 @with_appcontext
 def partitions(convert: bool, ahead: int) -> None:
-    """Keep events by month on PostgreSQL: make months ahead, and drop those that MAILTRACK_KEEP_DAYS names."""
+    """Keep events by month on PostgreSQL: make months ahead, and drop those that MAILTRACK_KEEP_DAYS names.
+
+    Example: flask mailtrack partitions --convert
+    """
     state = current_state()
     parts = Partitions(state.database)
     there = parts.there()

@@ -41,7 +41,10 @@ _TRACKING = click.option("--tracking", is_flag=True, help="Stop the measuring, n
 @click.option("--reason", default="", help="A word, such as complaint.")
 @_BY
 def add(email: str, list_id: str, tracking: bool, reason: str, by: str) -> None:
-    """Send EMAIL no more mail of a list, or of any list. No link can undo this."""
+    """Send EMAIL no more mail of a list, or of any list. No link can undo this.
+
+    Example: flask mailtrack suppress add ada@example.com --list news --reason complaint
+    """
     _change(email, True, list_id, tracking, reason, by)
     click.echo(f"{printable(email)} is suppressed from {_called(list_id)}")
 
@@ -52,7 +55,10 @@ def add(email: str, list_id: str, tracking: bool, reason: str, by: str) -> None:
 @_TRACKING
 @_BY
 def remove(email: str, list_id: str, tracking: bool, by: str) -> None:
-    """Lift the opt-out of EMAIL, no matter who made it."""
+    """Lift the opt-out of EMAIL, no matter who made it.
+
+    Example: flask mailtrack suppress remove ada@example.com --list news
+    """
     _change(email, False, list_id, tracking, "", by)
     click.echo(f"{printable(email)} is not suppressed from {_called(list_id)} any more")
 
@@ -61,7 +67,10 @@ def remove(email: str, list_id: str, tracking: bool, by: str) -> None:
 @click.argument("email", required=False)
 @click.option("--list", "list_id", help="Only of this list.")
 def list_(email: str | None, list_id: str | None) -> None:
-    """Show the opt-outs of one EMAIL or of everybody."""
+    """Show the opt-outs of one EMAIL or of everybody.
+
+    Example: flask mailtrack suppress list ada@example.com
+    """
     state = current_state()
     state.drain.run()
     found = 0
@@ -91,6 +100,8 @@ def import_(file: str, list_id: str, reason: str, from_line: int, by: str) -> No
     """Import a CSV FILE of SendGrid, Mailgun, Postmark, SES, Mailchimp, SparkPost, or of our own export.
 
     Rows that cannot be used are written to FILE.rejected.csv. The import can be run again at any time.
+
+    Example: flask mailtrack suppress import unsubscribes.csv
     """
     try:
         source = SuppressionFile(file)
@@ -110,7 +121,10 @@ def import_(file: str, list_id: str, reason: str, from_line: int, by: str) -> No
 @click.argument("file", type=click.File("w", encoding="utf-8", lazy=True), default="-")
 @click.option("--list", "list_id", help="Only of this list.")
 def export_suppressed(file: IO[str], list_id: str | None) -> None:
-    """Write the opt-outs to a CSV FILE that `import` can read."""
+    """Write the opt-outs to a CSV FILE that `import` can read.
+
+    Example: flask mailtrack suppress export suppressions.csv
+    """
     state = current_state()
     state.drain.run()
     writer = csv.writer(file)
@@ -125,7 +139,10 @@ def export_suppressed(file: IO[str], list_id: str | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count the rows.")
 @with_appcontext
 def purge(dry_run: bool) -> None:
-    """Delete rows that are older than MAILTRACK_KEEP_DAYS allows. Opt-outs and their audit stay."""
+    """Delete rows that are older than MAILTRACK_KEEP_DAYS allows. Opt-outs and their audit stay.
+
+    Example: flask mailtrack purge
+    """
     state = current_state()
     if not state.settings.keep_days:
         click.echo("Everything is kept: MAILTRACK_KEEP_DAYS is not set.")
@@ -144,7 +161,10 @@ def purge(dry_run: bool) -> None:
 @click.argument("email")
 @with_appcontext
 def export(email: str) -> None:
-    """Write all rows about EMAIL as JSON."""
+    """Write all rows about EMAIL as JSON.
+
+    Example: flask mailtrack export ada@example.com
+    """
     click.echo(json.dumps(current_state().people.export(email), indent=2))
 
 
@@ -154,7 +174,10 @@ def export(email: str) -> None:
 @_BY
 @with_appcontext
 def erase(email: str, yes: bool, by: str) -> None:
-    """Forget EMAIL: personal data goes, counts stay, and opt-outs stay under a hash."""
+    """Forget EMAIL: personal data goes, counts stay, and opt-outs stay under a hash.
+
+    Example: flask mailtrack erase ada@example.com --by support
+    """
     if not yes:
         click.confirm(f"Forget {printable(email)} for good?", abort=True)
     rows = asdict(current_state().people.erase(email, by=by_whom(by)))
@@ -166,7 +189,10 @@ def erase(email: str, yes: bool, by: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @with_appcontext
 def audit(email: str, as_json: bool) -> None:
-    """Show each opt-out of EMAIL and each change of it, with time, way and wording."""
+    """Show each opt-out of EMAIL and each change of it, with time, way and wording.
+
+    Example: flask mailtrack audit ada@example.com
+    """
     rows = current_state().people.audit(email)
     if as_json:
         click.echo(json.dumps(rows, indent=2))

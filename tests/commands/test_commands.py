@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,25 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield from walk(each, (*path, name))
     else:
         yield path
+
+
+def test_the_help_of_each_command_ends_at_an_example(site: Site) -> None:
+    """``--help`` of each command shows a line to copy, and click can read each of these lines."""
+    group = site.app.cli.commands["mailtrack"]
+    for path in walk(group):
+        about = " ".join(["flask mailtrack", *path])
+        shown = " ".join(site.app.test_cli_runner().invoke(args=["mailtrack", *path, "--help"]).output.split())
+        assert re.search(rf"Examples?: {about}\b", shown), about
+        command: click.Command = group
+        for name in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        for line in re.findall(rf"{about}.*", command.help or ""):
+            words = shlex.split(line.partition(" > ")[0])[2 + len(path) :]
+            known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+            assert [word for word in words if word.startswith("--") and word not in known] == [], line
+            needed = [each for each in command.params if isinstance(each, click.Argument) and each.required]
+            assert len([word for word in words if not word.startswith("--")]) >= len(needed), line
 
 
 GIVEN = {
