@@ -24,7 +24,8 @@ TABLES = {
             subject varchar(255), content text, opens integer, clicks integer, created_at
             timestamp(0) without time zone, updated_at timestamp(0) without time zone, message_id varchar(255),
             meta text, sender_name varchar(255), sender_email varchar(255), recipient_name varchar(255),
-            recipient_email varchar(255), opened_at timestamp(0) without time zone, clicked_at timestamp(0) without time zone);
+            recipient_email varchar(255), opened_at timestamp(0) without time zone,
+            clicked_at timestamp(0) without time zone);
             CREATE TABLE sent_emails_url_clicked (id serial PRIMARY KEY, sent_email_id integer NOT NULL REFERENCES
             sent_emails (id) ON DELETE CASCADE, url text, hash char(32) NOT NULL, clicks integer NOT NULL DEFAULT 1,
             created_at timestamp(0) without time zone, updated_at timestamp(0) without time zone)""",
