@@ -8,7 +8,7 @@ import pytest
 from conftest import MakeSite
 from written_rows import asked, event, message, summed
 
-from flask_mailtrack.events import Verdict
+from flask_mailtrack.events import Verdict, now
 from flask_mailtrack.reporting.growth import HOURS, Sending, usual_curve
 from flask_mailtrack.reporting.selection import Selection
 
@@ -35,6 +35,19 @@ def test_opens_are_counted_since_the_mail_began(database_url: str, make_site: Ma
     assert curve[-1] == 0.5
     hourly = reports.series(tag="a", by="hour", basis="happened", since=NOON, until=NOON + timedelta(hours=HOURS))
     assert [point.totals.opened.unique / 4 for point in hourly.points[:3]] == [0.25, 0, 0.25]
+
+
+def test_mail_whose_events_are_purged_is_in_the_sums_like_any_other(make_site: MakeSite) -> None:
+    """Where messages are kept for ever, one from before there were sums would else keep all reports to the rows."""
+    site = make_site(MAILTRACK_KEEP_DAYS={"events": 30})
+    for at in (NOON, now() - timedelta(days=9)):
+        event(site, message(site, at, tag="a"), at + timedelta(hours=1))
+    summed(site)
+    assert site.app.test_cli_runner().invoke(args=["mailtrack", "purge"]).exit_code == 0
+    reports = site.mailtrack.reports
+    assert (reports.totals(tag="a").sent, reports.totals(tag="a").opened.unique) == (2, 2)
+    (curve,) = reports.growth([Sending(Selection(tag="a"), NOON, 1)])
+    assert curve[-1] == 1
 
 
 def test_the_usual_curve_is_the_median_as_far_as_all_go() -> None:

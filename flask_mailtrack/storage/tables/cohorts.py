@@ -99,6 +99,7 @@ class Cohorts:
     def __init__(self, database: Database, signer: Signer | None = None) -> None:
         self._database = database
         self._subjects: dict[tuple[str, str, str], set[str]] = {}
+        self._signer = signer
         self._subject_ref = lru_cache(_REFS)(lambda subject: signer.subject_refs(subject)[0] if signer else "")
         self.link_ref: Callable[[str, str, str], str] = lru_cache(_REFS)(
             lambda url, name, part: signer.link_refs(url, name, part)[0] if signer else ""
@@ -121,6 +122,24 @@ class Cohorts:
         """
         wanted = {each.id: each for cohort in set(cohorts) for each in (cohort, *cohort.wider())}
         self._database.add(connection, self._database.cohort, [{"id": key} | wanted[key]._asdict() for key in wanted])
+
+    def restore(self, connection: Connection, lost: Iterable[Any]) -> None:
+        """Insert the rows that messages name, and that are gone.
+
+        A subject that is erased, or hashed under a key that is gone, is not told apart any more.
+
+        :param lost: the id of each, with tag, list, sender, subject and mode of a message.
+        """
+        rows: dict[uuid.UUID, CohortKey] = {}
+        for key, tag, list_id, sender, subject, mode in lost:
+            refs = ["", *(self._signer.subject_refs(subject) if self._signer else ())]
+            about = (tag, folded(list_id), domain_of(sender))
+            able = [CohortKey("mail", *about, ref, mode or Mode.INDIVIDUAL.value) for ref in refs]
+            # Its sums stand under the id that it had, whatever its subject was.
+            rows[key] = next((each for each in able if each.id == key), able[0])
+            rows |= {each.id: each for each in rows[key].wider()}
+        table = self._database.cohort
+        self._database.add(connection, table, [{"id": key} | each._asdict() for key, each in rows.items()])
 
     def _told_apart(self, connection: Connection, about: tuple[str, str, str], subject: str) -> str:
         known = self._subjects.get(about)

@@ -38,12 +38,15 @@ from flask_mailtrack.figures import COUNTED, SLOTS_A_DAY, slot_of
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.tokens import Signer
 
+from . import counts
 from .cohorts import CohortKey, Cohorts, provider_domain
 from .database import MYSQL, Database, chunked
 from .rollup import Rollup, columns_of, insert_or_add
-from .touched import OF_MESSAGE, event_query, seen_of, sent_of
+from .touched import OF_MESSAGE, Touched, event_query, seen_of, sent_of
 
 _MESSAGES = 2_000
+_NOBODY = 0
+"""Number of a transaction that has inserted no message."""
 _FINER = ("finer_figure", "finer_breakdown")
 """Other names for two tables that are read and written in one statement."""
 
@@ -68,6 +71,7 @@ class Rebuild:
         kept = [now() - timedelta(days=days) for days in (keep_days or {}).values() if days]
         moments = [*kept, *([since] if since else [])]
         self._since = _next_day(max(moments)) if moments else None
+        self._asked_since = since
 
     def run(self, progress: Callable[[int], object] = lambda messages: None) -> int:
         """Sum again, in one transaction, and return the number of messages summed.
@@ -75,21 +79,34 @@ class Rebuild:
         :param progress: told of the messages of each step.
         :raises SQLAlchemyError: the database could not do it now; the sums are as they were.
         """
+        self._restore()
         self._assign()
         with self._database.transaction() as connection, self._held(connection):
+            if self._since:
+                self._take_early(connection)
             self._clear(connection)
             cohorts = self._every(connection)
             done = sum(self._sum(connection, cohort, progress) for cohort in cohorts)
             self._widen(connection, cohorts)
             return done
 
+    def _restore(self) -> None:
+        """Enter the cohorts of messages again whose rows are missing, as some tables may be older than others."""
+        message, cohort = self._database.message, self._database.cohort
+        alike = [func.max(message.c[name]).label(name) for name in ("tag", "list_id", "sender", "subject", "mode")]
+        gone = ~exists().where(cohort.c.id == message.c.cohort_id)
+        query = select(message.c.cohort_id, *alike).where(message.c.cohort_id.is_not(None), gone)
+        with self._database.transaction() as connection:
+            self._cohorts.restore(connection, connection.execute(query.group_by(message.c.cohort_id)).all())
+
     def _assign(self) -> None:
         """Give messages from before there were sums their cohorts, in short transactions that also count them.
 
-        So a rebuild that ends early leaves no message that has a cohort and is in no sum.
+        So a rebuild that ends early leaves no message that has a cohort and is in no sum. Messages whose events may be
+        purged are counted, too: they are in no sum yet, and reports ask the rows as long as there are such messages.
         """
         message = self._database.message
-        recent = [message.c.created_at >= self._since] if self._since else []
+        recent = [message.c.created_at >= self._asked_since] if self._asked_since else []
         old = select(message.c.id).where(message.c.cohort_id.is_(None), *recent).limit(_MESSAGES)
         while ids := [row[0] for row in self._database.rows(old)]:
             with self._database.transaction() as connection:
@@ -147,31 +164,42 @@ class Rebuild:
     def _clear(self, connection: Connection) -> None:
         for table in (self._database.figure, self._database.breakdown):
             connection.execute(delete(table).where(*self._of_late(table)))
+        connection.execute(delete(self._database.early_event).where(self._awaited()))
+
+    def _awaited(self) -> ColumnElement[bool]:
+        """Return the condition that an event waits for a message that is there."""
         message, early = self._database.message, self._database.early_event
-        recent = [message.c.created_at >= self._since] if self._since else []
-        there = exists().where(message.c.id == early.c.message_id, message.c.cohort_id.is_not(None), *recent)
-        connection.execute(delete(early).where(there))
+        return exists().where(message.c.id == early.c.message_id, message.c.cohort_id.is_not(None))
+
+    def _take_early(self, connection: Connection) -> None:
+        """Count what waits in all sums, as a drain does, because those that stay would never have it."""
+        database, name = self._database, self._database.early_event.c.message_id
+        query = select(name).where(self._awaited()).distinct().limit(_MESSAGES)
+        while ids := connection.execute(query).scalars().all():
+            touched = Touched(database, connection, _NOBODY, self._cohorts)
+            touched.read(ids, (), (), counts.crowded(database, connection, ids))
+            touched.write((), {})
 
     def _of_late(self, table: Any) -> list[ColumnElement[bool]]:
         """Return which sums are made anew; all, if nothing can be purged."""
         return [table.c.basis == "sent", table.c.slot >= slot_of(self._since)] if self._since else []
 
-    def _every(self, connection: Connection) -> list[CohortKey]:
+    def _every(self, connection: Connection) -> dict[uuid.UUID, CohortKey]:
         table = self._database.cohort
-        columns = [table.c[name] for name in CohortKey._fields]
+        columns = [table.c[name] for name in ("id", *CohortKey._fields)]
         rows = connection.execute(select(*columns).where(table.c.scope == "mail").order_by(table.c.id))
-        return [CohortKey(*row) for row in rows]
+        return {key: CohortKey(*about) for key, *about in rows}
 
-    def _sum(self, connection: Connection, cohort: CohortKey, progress: Callable[[int], object]) -> int:
+    def _sum(self, connection: Connection, cohort: uuid.UUID, progress: Callable[[int], object]) -> int:
         rollup, done = Rollup(), 0
-        for rows in self._pages(connection, cohort.id):
+        for rows in self._pages(connection, cohort):
             self._count(connection, rollup, rows)
             done += len(rows)
             progress(len(rows))
         rollup.write_finest(self._database, connection, by_sent_alone=self._since is not None)
         return done
 
-    def _widen(self, connection: Connection, cohorts: Sequence[CohortKey]) -> None:
+    def _widen(self, connection: Connection, cohorts: Mapping[uuid.UUID, CohortKey]) -> None:
         """Add the finest sums up to those of days, and both to those of wider cohorts.
 
         In the database: there are ten times as many of these, and nothing has to be looked at for them but sums.
@@ -184,9 +212,9 @@ class Rebuild:
             mine = (of.c.span == "quarter", of.c.basis.in_(bases))
             self._add(connection, table, of, {"span": literal("day"), "slot": day}, *mine)
             within: defaultdict[CohortKey, list[uuid.UUID]] = defaultdict(list)
-            for cohort in cohorts:
+            for key, cohort in cohorts.items():
                 for wider in cohort.wider() if table is self._database.figure else cohort.wider()[-1:]:
-                    within[wider].append(cohort.id)
+                    within[wider].append(key)
             told = of.c.dimension != "link" if table is self._database.breakdown else true()
             for wider, ids in within.items():
                 for some in chunked(ids):

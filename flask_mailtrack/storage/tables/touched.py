@@ -229,7 +229,9 @@ class Touched:
         corrected = {key: _relabelled(seen, Verdict.SCANNER, [why[key]]) for key, seen in was.items()}
         base = [seen for key, seen in known.items() if key not in early and key not in was]
         old = [seen for key, seen in was.items() if key not in early]
-        new = [*fresh.values(), *(known[key] for key in early if key not in was), *corrected.values()]
+        # One that has waited for long may be purged meanwhile.
+        waited = [known[key] for key in early if key in known and key not in was]
+        new = [*fresh.values(), *waited, *corrected.values()]
         if name in self.new or name in self._settled:
             if name in self._settled:
                 self._rollup.whole(sent._replace(status=Status.SENDING.value), [*base, *old], -1)

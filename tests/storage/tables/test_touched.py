@@ -402,6 +402,77 @@ def test_mail_from_before_there_were_sums_is_in_all_of_them_once_it_has_a_cohort
     store.check()
 
 
+@pytest.mark.parametrize("keep_days", [{}, {"events": 400.0}], ids=repr)
+def test_cohorts_whose_rows_are_gone_are_entered_again(store: Store, keep_days: dict[str, float]) -> None:
+    """Messages name them, and their sums are in no report without them."""
+    store.put(*history(random.Random(8), 8, 60))
+    with store.database.transaction() as connection:
+        connection.execute(sa.delete(store.database.cohort))
+    store.rebuild(keep_days=keep_days)
+    store.check()
+
+
+@pytest.mark.parametrize("keep_days", [{}, {"events": 400.0}], ids=repr)
+def test_a_cohort_whose_subject_is_erased_is_entered_without_it(store: Store, keep_days: dict[str, float]) -> None:
+    """Nobody knows the subject any more; the sums of the tag, and all wider ones, are what they were."""
+    store.put(*history(random.Random(8), 8, 60))
+    before = without_subjects(sums.figures(store.database))
+    with store.database.transaction() as connection:
+        connection.execute(sa.delete(store.database.cohort))
+        connection.execute(sa.update(store.database.message).values(subject=""))
+    store.rebuild(keep_days=keep_days)
+    assert without_subjects(sums.figures(store.database)) == before
+
+
+def without_subjects(of: sums.Sums) -> sums.Sums:
+    """Sums over all subjects."""
+    found: sums.Sums = {}
+    for key, values in of.items():
+        total = found.setdefault((*key[:4], *key[5:]), {})
+        for name, number in values.items():
+            total[name] = total.get(name, 0) + number
+    return found
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"keep_days": {"events": 400.0}}, {"since": NOW - timedelta(days=1)}], ids=["all", "kept", "since"]
+)
+@pytest.mark.parametrize("crowded", [200, 2], ids=["few events", "many events"])
+def test_a_rebuild_counts_what_waits_for_a_mail_that_is_there(
+    store: Store, options: dict[str, Any], crowded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that died has stored the events and counted them nowhere: a rebuild counts them in all sums."""
+    monkeypatch.setattr(counts, "CROWDED", crowded)
+    draw = random.Random(9)
+    mails = [message(draw) for _ in range(6)]
+    early = [hit(draw, draw.choice(mails)) for _ in range(40)]
+    store.put(*early[:20])
+    waiting = {}
+    with store.database.transaction() as connection:
+        for table in (store.database.event, store.database.early_event):
+            waiting[table] = [dict(row._mapping) for row in connection.execute(sa.select(table))]
+            connection.execute(sa.delete(table))
+    store.put(*mails)
+    store.put(*early[20:])
+    with store.database.transaction() as connection:
+        for table, rows in waiting.items():
+            connection.execute(sa.insert(table), rows)
+    store.rebuild(**options)
+    store.check()
+    assert store.database.rows(sa.select(store.database.early_event)) == []
+
+
+def test_an_event_that_is_purged_while_it_waits_is_no_matter_for_its_mail(store: Store) -> None:
+    """The mail is stored and counted as if there had been no such event."""
+    draw = random.Random(10)
+    mail = message(draw)._replace(mode=Mode.INDIVIDUAL, status=Status.SENT)
+    store.put(hit(draw, mail)._replace(type=EventType.OPENED))
+    with store.database.transaction() as connection:
+        connection.execute(sa.delete(store.database.event))
+    store.put(mail)
+    store.check()
+
+
 def test_a_rebuild_holds_no_list_of_the_events_of_a_counter(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter has the opens and clicks of a campaign of millions, which are added up as they are read."""
     draw = random.Random(6)
