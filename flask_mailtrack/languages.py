@@ -168,6 +168,12 @@ def accepted(header: str) -> str:
     return next(filter(None, (spoken(tag) for tag, quality in tags if quality > 0)), "en")
 
 
+@lru_cache(16)
+def _complain(problem: str) -> None:
+    """Log once, and not for each reader, what stands in the way of an app's own choice of the language."""
+    log.warning("Flask-Babel does not know the reader's language, so the browser says it: %s", problem, exc_info=True)
+
+
 def reader_words(babel: bool, header: str) -> Words:
     """Return the words of the reader of a request: by Flask-Babel if the host uses it, else by the browser.
 
@@ -177,8 +183,8 @@ def reader_words(babel: bool, header: str) -> Words:
     if get_locale is not None and babel:
         try:
             chosen = spoken(str(get_locale() or ""))
-        except Exception:
-            log.exception("Flask-Babel does not know the reader's language")
+        except Exception as error:
+            _complain(f"{type(error).__name__}: {error}"[:200])
         else:
             if chosen:
                 return words(chosen)

@@ -51,6 +51,7 @@ from .storage.tables.refused import Refused
 from .storage.tables.second_look import Enrichment, Hindsight
 from .storage.tables.unwanted import TEMPORARY, Silence, answers
 from .storage.tables.writer import Writer
+from .templating import template_of
 from .tokens import Signer
 
 log: logging.Logger = logging.getLogger("flask_mailtrack")
@@ -367,4 +368,4 @@ def _filler(app: Flask, fill: Fill | None) -> Fill | None:
 
 
 def _footer(part: str, url: str) -> str:
-    return current_app.jinja_env.get_template(f"mailtrack/footer.{part}").render(unsubscribe_url=url)
+    return template_of(f"mailtrack/footer.{part}").render(unsubscribe_url=url)

@@ -19,7 +19,6 @@ from flask import (
     current_app,
     make_response,
     redirect,
-    render_template,
     request,
     stream_with_context,
     url_for,
@@ -34,6 +33,7 @@ from flask_mailtrack.reporting.exports import csv_lines
 from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.state import State
+from flask_mailtrack.templating import rendered
 from flask_mailtrack.time_zones import zone_of
 
 from . import wording
@@ -231,10 +231,10 @@ class Desk:
 
         :param template: its name below ``mailtrack/console``.
         """
-        body = render_template(
-            f"mailtrack/console/{template}", desk=self, t=self.t, look=self.look, **self._writing, **values
-        )
-        return make_response(body, status)
+        about = {"desk": self, "t": self.t, "look": self.look, **self._writing}
+        answer = make_response(rendered(f"mailtrack/console/{template}", **about, **values), status)
+        answer.mimetype = "text/html"  # whatever is usual in the host
+        return answer
 
     def back(self, page: str, /, said: str = "", **values: Any) -> ResponseReturnValue:
         """Return the answer to a form: the reader is led to a page, which begins with a sentence.

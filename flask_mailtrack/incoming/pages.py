@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, render_template
+from flask import Blueprint, Flask
 from flask.ctx import RequestContext
 from flask.sessions import SecureCookieSession
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
@@ -30,6 +30,7 @@ from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.storage.tables.optouts import OptOuts
+from flask_mailtrack.templating import as_written, rendered
 from flask_mailtrack.tokens import Token
 
 from .choices import OWN, Wish, after, doubtful
@@ -228,10 +229,10 @@ class Pages:
         """Return a page. If the host's template or a context processor fails, return the package's own page."""
         values |= {"stylesheet": f"{self._root}/static/mailtrack.css", "t": speech}
         try:
-            return render_template(f"{NAME}/{template}", **values)
+            return rendered(f"{NAME}/{template}", **values)
         except Exception:  # also an abort() in them, which is meant for the app's own pages
             log.exception("the page mailtrack/%s of the app fails: showing the one of the package", template)
-            environment = self._app.jinja_env.overlay(loader=self._app.blueprints[NAME].jinja_loader)
+            environment = as_written(self._app.jinja_env, self._app.blueprints[NAME].jinja_loader)
             return environment.get_template(f"{NAME}/{template}").render(**values)
 
     def wording(self, template: str, speech: Words) -> str:

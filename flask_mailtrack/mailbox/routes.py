@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, Response, abort, current_app, redirect, request, url_for
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -22,6 +22,7 @@ from flask_mailtrack.host_token import host_field
 from flask_mailtrack.reporting.timeline import MessageLine, Timeline
 from flask_mailtrack.seal import PAGE, POLICY, SealedResponse
 from flask_mailtrack.state import State, known_state
+from flask_mailtrack.templating import rendered
 from flask_mailtrack.time_zones import zone_of
 
 from . import frame, visitors
@@ -91,7 +92,7 @@ def _answer(body: str | bytes, policy: str, status: int = 200, **more: Any) -> S
 
 
 def _page(template: str, status: int = 200, **values: Any) -> Response:
-    return _answer(render_template(f"mailtrack/mailbox/{template}", **values), POLICY, status, mimetype="text/html")
+    return _answer(rendered(f"mailtrack/mailbox/{template}", **values), POLICY, status, mimetype="text/html")
 
 
 def _only_if_open() -> None:
