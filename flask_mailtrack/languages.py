@@ -93,6 +93,8 @@ class Words:
 
         :param write: writes the values that are no phrases and no numbers.
         """
+        if not text:  # which in a catalogue is the name of its header
+            return Markup()
         if not isinstance(text, Phrase):
             return escape(self._foreign(write(text)))
         values = {name: self._value(value, write) for name, value in text.values.items()}

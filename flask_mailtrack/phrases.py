@@ -45,6 +45,11 @@ class Phrase(str):
         return cls._made(one, many, number, values)
 
     @classmethod
+    def of(cls, text: str) -> Phrase:
+        """Return a text without values that some page has in its table, and so the catalogues know."""
+        return cls._made(text, "", 0, {})
+
+    @classmethod
     def _made(cls, template: str, many: str, number: int, values: Mapping[str, Any]) -> Phrase:
         shown = {name: _written(value) for name, value in values.items()} | ({"number": number} if many else {})
         chosen = many if many and number != 1 else template
@@ -55,6 +60,10 @@ class Phrase(str):
     def __reduce__(self) -> tuple[Any, ...]:
         """Let copies know what this one knows."""
         return Phrase._made, (self.template, self.many, self.number, self.values)
+
+
+NOTHING: Phrase = Phrase("")
+"""No text at all."""
 
 
 def foreign(text: str) -> Phrase:

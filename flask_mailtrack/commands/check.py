@@ -18,8 +18,10 @@ from flask_mailtrack.destination import host_of
 from flask_mailtrack.events import EventType, now
 from flask_mailtrack.incoming.verdict import Evidence, hit_of
 from flask_mailtrack.networks import BadNetworks, load, merged, write
-from flask_mailtrack.reporting.check import Finding, domain_findings, findings, switch_findings
+from flask_mailtrack.reporting.check import findings
+from flask_mailtrack.reporting.decisions import domain_findings, switch_findings
 from flask_mailtrack.reporting.live import live_findings
+from flask_mailtrack.reporting.remedies import Finding
 from flask_mailtrack.state import State, current_state
 from flask_mailtrack.storage.journal.signatures import CAUSE
 

@@ -14,9 +14,10 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from flask_mailtrack.reporting.check import Finding, findings
+from flask_mailtrack.phrases import foreign
+from flask_mailtrack.reporting.check import findings
 from flask_mailtrack.reporting.live import live_findings
-from flask_mailtrack.reporting.remedies import REMEDIES
+from flask_mailtrack.reporting.remedies import REMEDIES, Finding
 from flask_mailtrack.state import State, current_state
 from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 
@@ -68,8 +69,8 @@ def waiting(health: Health) -> Finding:
     if health.oldest_seconds > OLD_SECONDS:
         trouble.append(f"{health.rows} records wait, the oldest for {health.oldest_seconds:.0f} seconds")
     if trouble:
-        return Finding("C70", "error", "; ".join(trouble))
-    return Finding("C70", "ok", f"{health.rows} records wait for the database")
+        return Finding("C70", "error", foreign("; ".join(trouble)))
+    return Finding("C70", "ok", foreign(f"{health.rows} records wait for the database"))
 
 
 def _cure(finding: Finding) -> str:

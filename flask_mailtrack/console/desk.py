@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property, partial
 from itertools import chain, islice
 from typing import Any, NoReturn
@@ -165,6 +165,16 @@ class Desk:
     def text(self, text: str) -> str:
         """Return what others have written, such as a subject or a URL: addresses in it as the viewer may see them."""
         return text if self.may("addresses") else wording.without_addresses(text)
+
+    def say(self, text: str) -> Markup:
+        """Return a phrase in the language of the page: addresses in it as the viewer may see them."""
+        return self.t.say(text, partial(self.written, text=self.text))
+
+    def written(self, value: Any, text: Callable[[str], str]) -> str:
+        """Return a day or a duration in the language of the page, and what others have written as *text* gives it."""
+        if isinstance(value, timedelta):
+            return wording.seconds(value, self.t)
+        return self.clock.day(value) if isinstance(value, date) else text(str(value))
 
     def url(self, page: str, **values: Any) -> str:
         """Return the address of a page of the console."""

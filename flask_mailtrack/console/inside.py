@@ -13,9 +13,14 @@ from flask.typing import ResponseReturnValue
 
 from flask_mailtrack import networks
 from flask_mailtrack.destination import host_of
+from flask_mailtrack.events import EventType
 from flask_mailtrack.languages import Words
-from flask_mailtrack.reporting.check import Finding, domain_findings, findings, switch_findings
+from flask_mailtrack.phrases import Phrase
+from flask_mailtrack.reporting.check import findings
+from flask_mailtrack.reporting.decisions import domain_findings, switch_findings
 from flask_mailtrack.reporting.definitions import DEFINITIONS
+from flask_mailtrack.reporting.feed import NewEvent
+from flask_mailtrack.reporting.remedies import Finding
 from flask_mailtrack.reporting.timeline import because
 from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 
@@ -113,7 +118,8 @@ def live(desk: Desk) -> ResponseReturnValue:
     """Show the newest events. The page looks again by itself, for some minutes."""
     until = _until(desk)
     safe = wording.without_addresses
-    events = [(each, safe(each.text)) for each in desk.reports.latest(EVENTS)]
+    write = partial(desk.written, text=safe)
+    events = [(each, desk.t.say(_without_reason(each), write)) for each in desk.reports.latest(EVENTS)]
     return desk.page(
         "live.html",
         events=events,
@@ -124,12 +130,18 @@ def live(desk: Desk) -> ResponseReturnValue:
     )
 
 
+def _without_reason(event: NewEvent) -> Phrase:
+    """Return what happened, without the reason that somebody gave."""
+    said: Phrase = event.text.values.get("what", event.text) if event.type == EventType.UNSUBSCRIBED else event.text
+    return said
+
+
 def grouped(found: Sequence[Finding], desk: Desk) -> list[Group]:
     """Return findings by what they are about, the groups in a fixed order."""
     groups = []
     for title, codes in _GROUPS:
         mine = [each for each in found if each.code in codes]
-        marked = [(Finding(each.code, each.level, desk.text(each.text)), _mark(each.level)) for each in mine]
+        marked = [(each, _mark(each.level)) for each in mine]
         if marked:
             worst = max(mine, key=lambda each: ("ok", "warning", "error").index(each.level))
             groups.append(Group(title, _mark(worst.level), tuple(marked)))

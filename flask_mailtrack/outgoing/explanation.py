@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask_mailtrack.config import Settings
+from flask_mailtrack.phrases import foreign
 from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, SwitchStatus, status_of
 
 from . import options
@@ -71,8 +72,8 @@ def _explained(
         return wide
     named = [place for place, said in places if getattr(said, key) is holds]
     if named:
-        return SwitchStatus.because(key, holds, f"{'on' if holds else 'off'} by {named[-1]}")
-    return SwitchStatus.because(key, holds, _consequence(choice))
+        return SwitchStatus.because(key, holds, foreign(f"{'on' if holds else 'off'} by {named[-1]}"))
+    return SwitchStatus.because(key, holds, foreign(_consequence(choice)))
 
 
 def _consequence(choice: options.Tracking) -> str:

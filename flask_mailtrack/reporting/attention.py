@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from flask_mailtrack.phrases import Numeral, Phrase
 from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 from flask_mailtrack.storage.tables.domains import DomainRow, urgency
 
@@ -48,7 +49,8 @@ class Concern:
     """A rate, from 0 to 1; days until a certificate ends; seconds or records that wait."""
     usual: float | None
     """The same number as it usually is, or as it may be."""
-    text: str
+    text: Phrase
+    """A sentence in English, which a page can say in other languages."""
     selection: Selection | None = None
     """Of the mail behind it, for any other report."""
 
@@ -65,31 +67,57 @@ def of_mails(reports: Reports, about: Selection, moment: datetime) -> list[Conce
 
 
 def _of_mail(mail: SeriesMail, before: Sequence[SeriesMail], moment: datetime) -> list[Concern]:
-    found: list[Concern] = []
-    totals, told = mail.totals, f"“{mail.subject}”"
-
-    def concern(kind: str, number: float, usual: float | None, text: str, level: str = "warning") -> None:
-        found.append(Concern(kind, level, mail.subject, number, usual, text, mail.selection))
-
-    if totals.tried >= FEW and (rate := totals.failed / totals.tried) > _FAILED:
-        concern("failed", rate, _FAILED, f"{rate:.1%} of {totals.tried} copies of {told} failed.", "error")
-    for kind, name in (("opens", "opened"), ("clicks", "clicked")):
-        tally = getattr(totals, name)
-        usual = usual_rate(before, name)
-        late = moment - mail.last >= _SETTLED
-        if late and usual and tally.of >= FEW and tally.rate < _LOW * usual:
-            concern(kind, tally.rate, usual, f"{tally.rate:.1%} {name} {told}; usual is {usual:.1%}.")
-    gone, usual = totals.unsubscribed, usual_rate(before, "unsubscribed")
-    left = gone.rate if gone.unique >= _LEAVING else None
-    if usual is not None and left and left > _MANY_TIMES * max(usual, _SCARCELY):
-        concern("unsubscribes", left, usual, f"{left:.2%} left by {told}; usual is {usual:.2%}.", "error")
+    totals, found = mail.totals, _tallies(mail, before, moment)
+    failed = totals.failed / totals.tried if totals.tried >= FEW else 0.0
+    if failed > _FAILED:
+        text = Phrase(
+            "%(rate)s of %(copies)s copies of “%(mail)s” failed.",
+            rate=Numeral(f"{failed:.1%}"),
+            copies=totals.tried,
+            mail=mail.subject,
+        )
+        found.insert(0, Concern("failed", "error", mail.subject, failed, _FAILED, text, mail.selection))
     machines = totals.machine_opened.total + totals.machine_clicked.total
     hits = machines + totals.opened.total + totals.clicked.total
     hits += totals.unidentified_opens + totals.unidentified_clicks
     if hits >= FEW and machines / hits > _MACHINES:
-        text = f"{machines / hits:.0%} of {hits} opens and clicks of {told} were machines'."
-        concern("machines", machines / hits, _MACHINES, text)
+        text = Phrase(
+            "%(rate)s of %(hits)s opens and clicks of “%(mail)s” were machines'.",
+            rate=Numeral(f"{machines / hits:.0%}"),
+            hits=hits,
+            mail=mail.subject,
+        )
+        found.append(Concern("machines", "warning", mail.subject, machines / hits, _MACHINES, text, mail.selection))
     return found
+
+
+def _tallies(mail: SeriesMail, before: Sequence[SeriesMail], moment: datetime) -> list[Concern]:
+    """Return what is unusual about the opens, clicks and unsubscribes of a mail."""
+    found: list[Concern] = []
+    for kind, name in (("opens", "opened"), ("clicks", "clicked")):
+        tally = getattr(mail.totals, name)
+        usual = usual_rate(before, name)
+        late = moment - mail.last >= _SETTLED
+        if late and usual and tally.of >= FEW and tally.rate < _LOW * usual:
+            text = _low(kind, mail.subject, Numeral(f"{tally.rate:.1%}"), Numeral(f"{usual:.1%}"))
+            found.append(Concern(kind, "warning", mail.subject, tally.rate, usual, text, mail.selection))
+    gone, usual = mail.totals.unsubscribed, usual_rate(before, "unsubscribed")
+    left = gone.rate if gone.unique >= _LEAVING else None
+    if usual is not None and left and left > _MANY_TIMES * max(usual, _SCARCELY):
+        text = Phrase(
+            "%(rate)s left by “%(mail)s”; usual is %(usual)s.",
+            rate=Numeral(f"{left:.2%}"),
+            mail=mail.subject,
+            usual=Numeral(f"{usual:.2%}"),
+        )
+        found.append(Concern("unsubscribes", "error", mail.subject, left, usual, text, mail.selection))
+    return found
+
+
+def _low(kind: str, mail: str, rate: Numeral, usual: Numeral) -> Phrase:
+    if kind == "opens":
+        return Phrase("%(rate)s opened “%(mail)s”; usual is %(usual)s.", rate=rate, mail=mail, usual=usual)
+    return Phrase("%(rate)s clicked “%(mail)s”; usual is %(usual)s.", rate=rate, mail=mail, usual=usual)
 
 
 def of_domains(domains: Sequence[DomainRow], moment: datetime, users: Container[str] | None = None) -> list[Concern]:
@@ -104,30 +132,60 @@ def of_domains(domains: Sequence[DomainRow], moment: datetime, users: Container[
         if domain.used and (domain.failing_since or domain.status != "verified"):
             since = domain.failing_since or domain.status_since
             hours = (moment - since).total_seconds() / 3600
-            text = f"{domain.host} is {domain.status.replace('_', ' ')}. {domain.status_reason}".strip()
+            text = _fallen(domain)
             found.append(Concern("domain", "error", domain.host, hours, 0, text))
         if (passed := urgency(domain.certificate_ends, moment)) and domain.certificate_ends:
             days = (domain.certificate_ends - moment).total_seconds() / 86_400
             level = "error" if passed > 1 else "warning"
-            text = f"The certificate of {domain.host} ends in {max(0, int(days))} days."
+            text = Phrase.counted(
+                max(0, int(days)),
+                "The certificate of %(host)s ends in %(number)s day.",
+                "The certificate of %(host)s ends in %(number)s days.",
+                host=domain.host,
+            )
             found.append(Concern("certificate", level, domain.host, days, 21, text))
     return found
 
 
+def _fallen(domain: DomainRow) -> Phrase:
+    if domain.status == "not_verified":
+        return Phrase("%(host)s is not verified. %(reason)s", host=domain.host, reason=domain.status_reason)
+    if domain.status == "pending":
+        return Phrase("%(host)s is pending. %(reason)s", host=domain.host, reason=domain.status_reason)
+    return Phrase("%(host)s is verified. %(reason)s", host=domain.host, reason=domain.status_reason)
+
+
 def of_journal(health: Health) -> list[Concern]:
     """Return what waits, and what the database has refused."""
-    found: list[Concern] = []
-    if health.oldest_seconds > OLD_SECONDS:
-        text = f"{health.rows} records wait to be stored, the oldest for {health.oldest_seconds:.0f} seconds."
-        found.append(Concern("journal", "error", "", health.oldest_seconds, OLD_SECONDS, text))
-    if health.last_error:
-        found.append(Concern("journal", "error", "", 1, 0, f"The last run of the drain failed: {health.last_error}."))
-    if health.lost:
-        text = f"{health.lost} records are only in the log: see flask mailtrack recover."
-        found.append(Concern("journal", "error", "", health.lost, 0, text))
-    found += [Concern("journal", "error", "", 1, 0, problem) for problem in health.problems]
+    found = [Concern("journal", "error", "", number, usual, text) for number, usual, text in _troubles(health)]
     if health.bad:
         level = "error" if health.refused_optouts else "warning"
-        text = f"{health.bad} records were refused: see flask mailtrack recover --quarantine."
+        text = Phrase.counted(
+            health.bad,
+            "%(number)s record was refused: see flask mailtrack recover --quarantine.",
+            "%(number)s records were refused: see flask mailtrack recover --quarantine.",
+        )
         found.append(Concern("quarantine", level, "", health.bad, 0, text))
     return found
+
+
+def _troubles(health: Health) -> Iterator[tuple[float, float, Phrase]]:
+    if health.oldest_seconds > OLD_SECONDS:
+        text = Phrase.counted(
+            health.rows,
+            "%(number)s record waits to be stored, the oldest for %(time)s.",
+            "%(number)s records wait to be stored, the oldest for %(time)s.",
+            time=timedelta(seconds=health.oldest_seconds),
+        )
+        yield health.oldest_seconds, OLD_SECONDS, text
+    if health.last_error:
+        yield 1, 0, Phrase("The last run of the drain failed: %(error)s.", error=health.last_error)
+    if health.lost:
+        text = Phrase.counted(
+            health.lost,
+            "%(number)s record is only in the log: see flask mailtrack recover.",
+            "%(number)s records are only in the log: see flask mailtrack recover.",
+        )
+        yield health.lost, 0, text
+    for problem in health.problems:
+        yield 1, 0, problem

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, select
 
 from flask_mailtrack.events import first_id, now
 from flask_mailtrack.figures import slot_of
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.tenants import cohorts_inside, messages_inside
@@ -40,7 +41,7 @@ class NewEvent:
     message_id: uuid.UUID
     tag: str
     subject: str
-    text: str
+    text: Phrase
     """What happened, and who did it, as a sentence."""
     url: str
 

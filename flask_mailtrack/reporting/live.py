@@ -1,7 +1,7 @@
 """The findings of ``flask mailtrack check --live``, which only a look from outside can make.
 
 The app cannot see a cache, a proxy or a redirect in front of it. So the public address is asked over the network, as a
-mail client and a mail provider would ask it.
+mail client and a mail provider would ask it. Only commands say these findings, and they speak English.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from flask_mailtrack.config import Settings
 from flask_mailtrack.destination import MAX_CARRIED
 from flask_mailtrack.events import PATHS, Kind, new_id
+from flask_mailtrack.phrases import foreign
 from flask_mailtrack.tokens import Signer
 
-from .check import Finding
+from .remedies import Finding
 
 _SECONDS = 10
 _BODY = b"List-Unsubscribe=One-Click"
@@ -44,7 +45,7 @@ def live_findings(settings: Settings) -> Iterator[Finding]:
             yield _one_click(routes)
             yield _longest(settings, routes)
         except (OSError, HTTPException) as error:
-            yield Finding("C60", "error", f"{base_url} does not answer: {type(error).__name__}: {error}")
+            yield Finding("C60", "error", foreign(f"{base_url} does not answer: {type(error).__name__}: {error}"))
 
 
 def _pixel(routes: str) -> Finding:
@@ -53,24 +54,29 @@ def _pixel(routes: str) -> Finding:
     answer = _ask("GET", url)  # the second request shows whether a cache kept the first answer
     what = answer.headers.get("content-type", "")
     if answer.status != 200 or what != "image/gif":
-        return Finding("C60", "error", f"{url} answers {answer.status} {what}: something stands before the app")
+        return Finding(
+            "C60", "error", foreign(f"{url} answers {answer.status} {what}: something stands before the app")
+        )
     if "no-store" not in answer.headers.get("cache-control", "") or answer.headers.get("age", "0") != "0":
-        return Finding("C60", "error", f"{url} is kept by a cache on the way, so opens are lost: exempt it there")
+        return Finding(
+            "C60", "error", foreign(f"{url} is kept by a cache on the way, so opens are lost: exempt it there")
+        )
     if "set-cookie" in answer.headers:
-        return Finding("C60", "error", f"{url} sets a cookie on its way to the reader")
-    return Finding("C60", "ok", f"{routes} answers from outside, and nothing on the way keeps the pixel")
+        return Finding("C60", "error", foreign(f"{url} sets a cookie on its way to the reader"))
+    return Finding("C60", "ok", foreign(f"{routes} answers from outside, and nothing on the way keeps the pixel"))
 
 
 def _one_click(routes: str) -> Finding:
     url = f"{routes}/{PATHS[Kind.UNSUBSCRIBE]}/check"
     answer = _ask("POST", url, _BODY, _FORM)
     if 300 <= answer.status < 400:
-        return Finding("C61", "error", f"{url} redirects, which loses a one-click POST (RFC 8058, section 3.1)")
-    if answer.status != 404:
         return Finding(
-            "C61", "error", f"a one-click POST to {url} is answered {answer.status} before its token is read"
+            "C61", "error", foreign(f"{url} redirects, which loses a one-click POST (RFC 8058, section 3.1)")
         )
-    return Finding("C61", "ok", "a one-click POST comes through from outside")
+    if answer.status != 404:
+        text = f"a one-click POST to {url} is answered {answer.status} before its token is read"
+        return Finding("C61", "error", foreign(text))
+    return Finding("C61", "ok", foreign("a one-click POST comes through from outside"))
 
 
 def _longest(settings: Settings, routes: str) -> Finding:
@@ -81,8 +87,8 @@ def _longest(settings: Settings, routes: str) -> Finding:
     answer = _ask("HEAD", url)
     if (answer.status, answer.headers.get("location")) != (302, target):
         cure = "let paths of 1,000 characters pass; for uWSGI: buffer-size = 8192"
-        return Finding("C62", "error", f"a link of {len(url)} characters is answered {answer.status}: {cure}")
-    return Finding("C62", "ok", f"the longest link, of {len(url)} characters, leads where it should")
+        return Finding("C62", "error", foreign(f"a link of {len(url)} characters is answered {answer.status}: {cure}"))
+    return Finding("C62", "ok", foreign(f"the longest link, of {len(url)} characters, leads where it should"))
 
 
 def _ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> OutsideReply:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from flask_mailtrack.phrases import Phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding of a check."""
+
+    code: str
+    level: str
+    """``ok``, ``warning`` or ``error``."""
+    text: Phrase
+    """In English; a page can say it in other languages."""
 
 
 class Remedy(NamedTuple):

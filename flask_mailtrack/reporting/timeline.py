@@ -14,6 +14,7 @@ from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import OWN_NETWORK, REASONS, EventType, OptOutKind, Status, Verdict, now
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.tenants import messages_inside
@@ -56,13 +57,13 @@ class TimelineEvent:
     type: str
     by: str
     """``people``, ``machine`` or ``unknown``."""
-    text: str
-    """What happened, and who did it, as a sentence."""
-    why: str
+    text: Phrase
+    """What happened, and who did it, as a sentence in English, which a page can say in other languages."""
+    why: Phrase
     """What the verdict rests on, as a sentence."""
     verdict: str
     reasons: tuple[str, ...]
-    corrected: str
+    corrected: Phrase
     """What the verdict was at first, as a sentence, if something later has corrected it; else empty."""
     url: str
     link_name: str
@@ -80,76 +81,79 @@ class Timeline:
 
     message: MessageLine
     events: tuple[TimelineEvent, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Phrase, ...]
     """Why something did not happen, or cannot show."""
 
 
 _WHY = {
-    OWN_NETWORK: "The request came from a network of your own (MAILTRACK_OWN_NETWORKS).",
-    "method_head": "Only link checkers ask with HEAD.",
-    "header_sec_purpose": "The browser said that it loads the page ahead of its person.",
-    "header_purpose": "The browser said that it loads the page ahead of its person.",
-    "header_x_purpose": "The browser said that it shows a preview.",
-    "header_x_moz": "The browser said that it loads the page ahead of its person.",
-    "ua_missing": "The request did not say which program it came from.",
-    "ua_gmail_prefetch": "Gmail fetched the picture before anybody looked.",
-    "network_scanner": "The network does nothing but filter mail.",
-    "ua_security_scanner": "The program is a security filter, by its own name.",
-    "proxy_on_click": "An image proxy followed a link, which it does for nobody who reads.",
-    "timing_instant": "It came so soon after the mail that nobody can have read it. What comes later is judged anew.",
-    "ua_image_proxy": "A mail provider fetched the picture for a person who looked at the mail.",
-    "ua_apple_mpp": "Apple's privacy proxy fetches every picture, whether or not somebody reads.",
-    "ua_bare_mozilla": "The program called itself Mozilla/5.0 and nothing more.",
-    "ua_link_preview": "The program makes previews of links, by its own name.",
-    "ua_headless": "The browser had no window.",
-    "ua_cdn_masked": "A network stood between that hides which program it was.",
-    "ua_http_library": "The program was a library, not a browser.",
-    "ua_generic_bot": "The program called itself a robot.",
-    "ua_listed_crawler": "The program is on a list of known crawlers.",
-    "ua_native_http": "It was an app of which nobody can say whether a person used it.",
-    "ua_unknown": "The program is not known.",
-    "ip_apple_egress": "The request came from Apple's privacy proxies, which fetch every picture.",
-    "ua_mail_client": "It was a mail client.",
-    "ua_browser": "It was a browser, and nothing spoke against a person.",
-    "verdicts_off": "Verdicts are switched off (MAILTRACK_VERDICTS).",
-    "honeypot": "The hidden link of the mail was followed at nearly the same time.",
-    "sweep": "Nearly all links of the mail were followed within seconds.",
-    "burst": "Two links were followed within seconds, from one address, as mail filters do. Whoever is as quick is "
-    "taken for one, and the next click that takes its time counts as a person's.",
-    "shadow": "A person had just followed the link, from another address and system.",
+    OWN_NETWORK: Phrase("The request came from a network of your own (MAILTRACK_OWN_NETWORKS)."),
+    "method_head": Phrase("Only link checkers ask with HEAD."),
+    "header_sec_purpose": Phrase("The browser said that it loads the page ahead of its person."),
+    "header_purpose": Phrase("The browser said that it loads the page ahead of its person."),
+    "header_x_purpose": Phrase("The browser said that it shows a preview."),
+    "header_x_moz": Phrase("The browser said that it loads the page ahead of its person."),
+    "ua_missing": Phrase("The request did not say which program it came from."),
+    "ua_gmail_prefetch": Phrase("Gmail fetched the picture before anybody looked."),
+    "network_scanner": Phrase("The network does nothing but filter mail."),
+    "ua_security_scanner": Phrase("The program is a security filter, by its own name."),
+    "proxy_on_click": Phrase("An image proxy followed a link, which it does for nobody who reads."),
+    "timing_instant": Phrase(
+        "It came so soon after the mail that nobody can have read it. What comes later is judged anew."
+    ),
+    "ua_image_proxy": Phrase("A mail provider fetched the picture for a person who looked at the mail."),
+    "ua_apple_mpp": Phrase("Apple's privacy proxy fetches every picture, whether or not somebody reads."),
+    "ua_bare_mozilla": Phrase("The program called itself Mozilla/5.0 and nothing more."),
+    "ua_link_preview": Phrase("The program makes previews of links, by its own name."),
+    "ua_headless": Phrase("The browser had no window."),
+    "ua_cdn_masked": Phrase("A network stood between that hides which program it was."),
+    "ua_http_library": Phrase("The program was a library, not a browser."),
+    "ua_generic_bot": Phrase("The program called itself a robot."),
+    "ua_listed_crawler": Phrase("The program is on a list of known crawlers."),
+    "ua_native_http": Phrase("It was an app of which nobody can say whether a person used it."),
+    "ua_unknown": Phrase("The program is not known."),
+    "ip_apple_egress": Phrase("The request came from Apple's privacy proxies, which fetch every picture."),
+    "ua_mail_client": Phrase("It was a mail client."),
+    "ua_browser": Phrase("It was a browser, and nothing spoke against a person."),
+    "verdicts_off": Phrase("Verdicts are switched off (MAILTRACK_VERDICTS)."),
+    "honeypot": Phrase("The hidden link of the mail was followed at nearly the same time."),
+    "sweep": Phrase("Nearly all links of the mail were followed within seconds."),
+    "burst": Phrase(
+        "Two links were followed within seconds, from one address, as mail filters do. Whoever is as quick is "
+        "taken for one, and the next click that takes its time counts as a person's."
+    ),
+    "shadow": Phrase("A person had just followed the link, from another address and system."),
 }
 _SIGNS = {
-    "timing_window": "soon after the mail",
-    "network_probable": "a network that filters mail",
-    "ua_stale_browser": "an outdated browser",
-    "ua_malformed_version": "a version that no browser has",
-    "header_no_accept_language": "no language of the reader's",
+    "timing_window": Phrase("soon after the mail"),
+    "network_probable": Phrase("a network that filters mail"),
+    "ua_stale_browser": Phrase("an outdated browser"),
+    "ua_malformed_version": Phrase("a version that no browser has"),
+    "header_no_accept_language": Phrase("no language of the reader's"),
 }
-_VERBS = {
-    EventType.OPENED: "Opened",
-    EventType.CLICKED: "Clicked",
-    EventType.UNSUBSCRIBED: "Unsubscribed",
-    EventType.SUBSCRIBED: "Subscribed again",
-    EventType.DECLINED: "Declined measuring",
-    EventType.ACCEPTED: "Accepted measuring",
-    EventType.TRAPPED: "Followed the hidden link",
+_CHOICES = {
+    EventType.UNSUBSCRIBED: (Phrase("Unsubscribed"), Phrase("Unsubscribed.")),
+    EventType.SUBSCRIBED: (Phrase("Subscribed again"), Phrase("Subscribed again.")),
+    EventType.DECLINED: (Phrase("Declined measuring"), Phrase("Declined measuring.")),
+    EventType.ACCEPTED: (Phrase("Accepted measuring"), Phrase("Accepted measuring.")),
 }
+"""What a person chose: before a colon, and as a sentence."""
 _HITS = (EventType.OPENED, EventType.CLICKED, EventType.TRAPPED)
 _MACHINES = {
-    Verdict.PROXY: "a privacy proxy",
-    Verdict.PREFETCH: "a program that loads ahead",
-    Verdict.SCANNER: "a mail filter",
-    Verdict.BOT: "a robot",
+    Verdict.PROXY: Phrase("a privacy proxy"),
+    Verdict.PREFETCH: Phrase("a program that loads ahead"),
+    Verdict.SCANNER: Phrase("a mail filter"),
+    Verdict.BOT: Phrase("a robot"),
 }
 
 
-def because(reasons: Sequence[str]) -> str:
-    """Return the sentence that explains a verdict; one of an older version stands as it is."""
+def because(reasons: Sequence[str]) -> Phrase:
+    """Return the sentence that explains a verdict; a rule of an older version is named."""
     first = reasons[0] if reasons else ""
     if first.startswith("weak:"):
         signs = [_SIGNS.get(sign, sign) for sign in first.removeprefix("weak:").split("+")]
-        return f"Signs of a machine came together: {', '.join(signs)}."
-    return _WHY.get(first, first and f"Rule {first}.")
+        return Phrase("Signs of a machine came together: %(signs)s.", signs=signs)
+    known = _WHY.get(first, NOTHING)
+    return known if known or not first else Phrase("Rule %(name)s.", name=first)
 
 
 def timeline_of(database: Database, key: uuid.UUID, within: Scope | None = None) -> Timeline:
@@ -175,11 +179,11 @@ def timeline_of(database: Database, key: uuid.UUID, within: Scope | None = None)
 def _event(row: dict[str, Any], since: datetime) -> TimelineEvent:
     reasons = tuple(row["verdict_reasons"] or ())
     first = row["first_verdict"] or ""
-    said = (
-        f"First taken for {_who(first, row['provider'])}. {because(row['first_verdict_reasons'] or ())}"
-        if first
-        else ""
-    )
+    said = NOTHING
+    if first:
+        said = Phrase("First taken for %(who)s.", who=_who(first, row["provider"]))
+        if why := because(row["first_verdict_reasons"] or ()):
+            said = Phrase("%(what)s %(why)s", what=said, why=why)
     shown = ("url", "link_name", "client", "os", "device", "country", "ip", "user_agent")
     return TimelineEvent(
         id=row["id"],
@@ -191,7 +195,7 @@ def _event(row: dict[str, Any], since: datetime) -> TimelineEvent:
         why=because(reasons),
         verdict=row["verdict"],
         reasons=reasons,
-        corrected=said.strip(),
+        corrected=said,
         **{name: row[name] for name in shown},
     )
 
@@ -206,28 +210,46 @@ def by_whom(row: Mapping[str, Any]) -> str:
     return "people" if person else "unknown" if row["verdict"] == Verdict.UNKNOWN else "machine"
 
 
-def sentence_of(row: Mapping[str, Any]) -> str:
+def sentence_of(row: Mapping[str, Any]) -> Phrase:
     """Return what happened, and who did it, as a sentence.
 
     :param row: an event, by the names of its columns.
     """
-    verb = _VERBS.get(row["type"], str(row["type"]).capitalize())
     if row["type"] not in _HITS:
-        list_ = f" from {row['list_id']}" if row["type"] == EventType.UNSUBSCRIBED and row["list_id"] else ""
-        reason = f": {REASONS.get(row['reason'], row['reason'])}" if row["reason"] else ""
-        return f"{verb}{list_}{reason}."
-    program = " on ".join(filter(None, (row["client"], row["os"])))
-    link = f" {row['link_name'] or row['url']}" if row["type"] == EventType.CLICKED else ""
-    return f"{verb}{link} by {_who(row['verdict'], row['provider'])}{f', with {program}' if program else ''}."
+        return _chosen(row)
+    who = _who(row["verdict"], row["provider"])
+    client, system = row["client"], row["os"]
+    if client and system:
+        who = Phrase("%(who)s, with %(program)s on %(system)s", who=who, program=client, system=system)
+    elif client or system:
+        who = Phrase("%(who)s, with %(program)s", who=who, program=client or system)
+    if row["type"] == EventType.CLICKED:
+        return Phrase("Clicked %(link)s by %(who)s.", link=row["link_name"] or row["url"], who=who)
+    if row["type"] == EventType.OPENED:
+        return Phrase("Opened by %(who)s.", who=who)
+    return Phrase("Followed the hidden link by %(who)s.", who=who)
 
 
-def _who(verdict: str, provider: str) -> str:
+def _chosen(row: Mapping[str, Any]) -> Phrase:
+    """Return the sentence about a choice of a person."""
+    what, alone = _CHOICES.get(row["type"], (Phrase("%(name)s", name=str(row["type"]).capitalize()), NOTHING))
+    if row["type"] == EventType.UNSUBSCRIBED and row["list_id"]:
+        what, alone = Phrase("Unsubscribed from %(list)s", list=row["list_id"]), NOTHING
+    if row["reason"]:
+        known = REASONS.get(row["reason"])
+        reason = Phrase.of(known) if known else row["reason"]
+        return Phrase("%(what)s: %(reason)s.", what=what, reason=reason)
+    return alone or Phrase("%(what)s.", what=what)
+
+
+def _who(verdict: str, provider: str) -> Phrase:
     if by_a_person(verdict, provider):
-        return "a person"
+        return Phrase("a person")
     if verdict == Verdict.UNKNOWN:
-        return "somebody, or a machine: nobody can say"
-    kind = _MACHINES.get(Verdict(verdict), "a machine") if verdict in list(Verdict) else "a machine"
-    return f"{kind} of {provider}" if provider else kind
+        return Phrase("somebody, or a machine: nobody can say")
+    machine = Phrase("a machine")
+    kind = _MACHINES.get(Verdict(verdict), machine) if verdict in list(Verdict) else machine
+    return Phrase("%(kind)s of %(provider)s", kind=kind, provider=provider) if provider else kind
 
 
 _SETTLING = timedelta(minutes=15)
@@ -242,61 +264,68 @@ def _may_change(events: Sequence[TimelineEvent], moment: datetime) -> bool:
     return any(moment - each.at < _SETTLING for each in clicks)
 
 
-def _in_a_hurry(events: Sequence[TimelineEvent]) -> str:
+def _in_a_hurry(events: Sequence[TimelineEvent]) -> Phrase:
     """Return the sentence about two quick clicks of one visitor soon after the mail; empty: there are none.
 
     A machine of this rule follows more links than two, as a rule; a newcomer who has waited for the mail does not.
     """
     quick = [each for each in events if each.type == EventType.CLICKED and each.reasons[:1] == ("burst",)]
     if len({(each.url, each.link_name) for each in quick}) != 2 or quick[-1].after > _SOON:
-        return ""
+        return NOTHING
     if len({(each.ip, each.user_agent) for each in quick}) > 1:
-        return ""
+        return NOTHING
     apart, after = (int(each.total_seconds()) for each in (quick[-1].at - quick[0].at, quick[0].after))
-    seconds = f"{apart} second{'' if apart == 1 else 's'}" if apart else "one second"
-    return (
-        f"Two links were followed within {seconds}, {after} seconds after the mail. Mail filters do that, and so may "
-        "a person in a hurry. Nobody can tell the two apart by that alone, so both clicks count as a machine's."
+    return Phrase(
+        "Two links were followed within %(apart)s, %(after)s after the mail. Mail filters do that, and so may a "
+        "person in a hurry. Nobody can tell the two apart by that alone, so both clicks count as a machine's.",
+        apart=_seconds(apart or 1),
+        after=_seconds(after),
     )
 
 
+def _seconds(number: int) -> Phrase:
+    return Phrase.counted(number, "%(number)s second", "%(number)s seconds")
+
+
 _FATES = {
-    Status.SUPPRESSED: "Held back: the person had unsubscribed.",
-    Status.UNKNOWN: "The connection was lost after the content had been sent, so the mail may have arrived.",
-    Status.SENDING: "The mail was handed to the server, which has not answered yet, or the process has died.",
+    Status.SUPPRESSED: Phrase("Held back: the person had unsubscribed."),
+    Status.UNKNOWN: Phrase("The connection was lost after the content had been sent, so the mail may have arrived."),
+    Status.SENDING: Phrase("The mail was handed to the server, which has not answered yet, or the process has died."),
 }
 
 
-def _notes(database: Database, message: MessageLine, events: Sequence[TimelineEvent]) -> list[str]:
+def _notes(database: Database, message: MessageLine, events: Sequence[TimelineEvent]) -> list[Phrase]:
     """Return why something did not happen, or cannot show."""
     notes = [_FATES[Status(message.status)]] if message.status in _FATES else []
     if message.status == Status.FAILED:
-        notes.append(f"Not sent: {message.error or 'the server refused it'}.")
+        refusal = message.error or Phrase("the server refused it")
+        notes.append(Phrase("Not sent: %(error)s.", error=refusal))
     elif message.error:
-        notes.append(f"The server or the preparation said: {message.error}.")
+        notes.append(Phrase("The server or the preparation said: %(error)s.", error=message.error))
     if message.status in (Status.FAILED, Status.SUPPRESSED):
         return notes
     if not message.recipient and message.status != Status.COUNTER:
-        notes.append("The person is forgotten, and what happens from now on is not kept.")
+        notes.append(Phrase("The person is forgotten, and what happens from now on is not kept."))
     if message.mode == Mode.AGGREGATE and message.status != Status.COUNTER:
-        return [*notes, "Opens and clicks are kept of all copies together (aggregate mode)."]
+        return [*notes, Phrase("Opens and clicks are kept of all copies together (aggregate mode).")]
     if message.mode == Mode.DELIVERABILITY:
-        return [*notes, "Only the last day on which somebody was seen is kept (deliverability mode)."]
+        return [*notes, Phrase("Only the last day on which somebody was seen is kept (deliverability mode).")]
     declined = _declined(database, message.recipient)
     if declined is not None:
-        notes.append(f"The person has declined measuring on {declined:%Y-%m-%d}: nothing is kept since.")
+        text = Phrase("The person has declined measuring on %(day)s: nothing is kept since.", day=declined)
+        notes.append(text)
     if not message.tracks_opens:
-        notes.append("No opens can show: the mail has no pixel.")
+        notes.append(Phrase("No opens can show: the mail has no pixel."))
     if not message.tracks_clicks:
-        notes.append("No clicks can show: the mail has no tracked links.")
+        notes.append(Phrase("No clicks can show: the mail has no tracked links."))
     if message.shared:
-        notes.append("Several people got this copy, so nobody can say who of them it was.")
+        notes.append(Phrase("Several people got this copy, so nobody can say who of them it was."))
     if hurry := _in_a_hurry(events):
         notes.append(hurry)
     if _may_change(events, now()):
-        notes.append("For 15 minutes, a click can still become a machine's: later clicks may tell.")
+        notes.append(Phrase("For 15 minutes, a click can still become a machine's: later clicks may tell."))
     if not events and (message.tracks_opens or message.tracks_clicks):
-        notes.append("Nothing has happened yet.")
+        notes.append(Phrase("Nothing has happened yet."))
     return notes
 
 

@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-_LET_PASS = 'let it pass where request.blueprint == "mailtrack"'
+from flask_mailtrack.phrases import NOTHING, Phrase
+
+_LET_PASS = Phrase("let it pass where %(code)s", code='request.blueprint == "mailtrack"')
 
 
-def wall(app: Flask, path: str, base_url: str, **request: Any) -> str:
+def wall(app: Flask, path: str, base_url: str, **request: Any) -> Phrase:
     """Return, in words, the host's function that answers a request before the route, and the cure.
 
     The host's ``before_request`` functions are called, as the request itself would call them.
@@ -36,12 +38,16 @@ def wall(app: Flask, path: str, base_url: str, **request: Any) -> str:
             except HTTPException as error:
                 answer = error.get_response()
             except Exception as error:
-                return f"{_named(function)} fails with {type(error).__name__}: {error}; {_LET_PASS}"
+                what = f"{type(error).__name__}: {error}"
+                return Phrase(
+                    "%(name)s fails with %(error)s; %(cure)s", name=_named(function), error=what, cure=_LET_PASS
+                )
             if answer is not None:
                 # The response of an HTTPException is Werkzeug's class, and not Flask's.
                 response = app.make_response(answer)
-                return f"{_kind(function, response, path)}: {_named(function)} answers; {_cure(response, path)}"
-    return ""
+                kind, cure = _kind(function, response, path), _cure(response, path)
+                return Phrase("%(kind)s: %(name)s answers; %(cure)s", kind=kind, name=_named(function), cure=cure)
+    return NOTHING
 
 
 def blame(error: BaseException) -> str:
@@ -57,22 +63,26 @@ def blame(error: BaseException) -> str:
     return ""
 
 
-def _kind(function: Callable[..., Any], response: Response, path: str) -> str:
+def _kind(function: Callable[..., Any], response: Response, path: str) -> Phrase:
     module = getattr(inspect.unwrap(function), "__module__", None) or type(function).__module__
     if "csrf" in f"{module}.{_name(function)}".lower():
-        return "CSRF protection"
+        return Phrase("CSRF protection")
     if _to_https(response, path):
-        return "a redirect to https"
+        return Phrase("a redirect to https")
     if response.status_code in (401, 403) or 300 <= response.status_code < 400:
-        return "a login wall"
-    return {503: "maintenance", 429: "a rate limit"}.get(response.status_code, f"status {response.status_code}")
+        return Phrase("a login wall")
+    known = {503: Phrase("maintenance"), 429: Phrase("a rate limit")}
+    return known.get(response.status_code) or Phrase("status %(status)s", status=str(response.status_code))
 
 
-def _cure(response: Response, path: str) -> str:
+def _cure(response: Response, path: str) -> Phrase:
     if _to_https(response, path):
-        return f"a redirect loses the body of a POST: {_LET_PASS}, and tell Flask of https by Werkzeug's ProxyFix"
+        return Phrase(
+            "a redirect loses the body of a POST: %(cure)s, and tell Flask of https by Werkzeug's ProxyFix",
+            cure=_LET_PASS,
+        )
     if response.status_code == 503:
-        return f"{_LET_PASS}, as people may leave a list at any time"
+        return Phrase("%(cure)s, as people may leave a list at any time", cure=_LET_PASS)
     return _LET_PASS
 
 

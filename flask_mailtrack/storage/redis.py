@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask_mailtrack.errors import ConfigError, StreamError, StreamFull
+from flask_mailtrack.phrases import NOTHING, Phrase
 
 from .records import decode, encode
 
@@ -33,6 +34,7 @@ _GROUP = "mailtrack"
 # All drainers read under one name. An abandoned entry is known by its age, and not by its consumer; and a name for
 # each process would stay in Redis for ever.
 _READER = "drain"
+_REPLICA = Phrase("is a read-only replica: give MAILTRACK_SINK the address of the one that takes writes")
 _LINE, _REASON = b"r", b"why"
 
 Lines = Mapping[str | bytes, bytes]
@@ -207,8 +209,8 @@ class Stream:
             pipeline.xlen(self._key(EVENTS)).xrange(self._key(EVENTS), count=1).xlen(self._key(BAD))
             pipeline.hlen(self._key(REFUSED)).time().hlen(self._key(OPTOUTS)).info("replication")
             rows, first, bad, refused, (seconds, _), _, replication = pipeline.execute()
-        if reason := _replica(replication):
-            raise StreamError(f"Redis at {self.where} {reason}")
+        if _is_read_only(replication):
+            raise StreamError(f"Redis at {self.where} {_REPLICA}")
         begun = int(first[0][0].partition(b"-")[0]) / 1e3 if first else seconds
         return rows, max(0.0, seconds - begun), bad, refused
 
@@ -258,7 +260,7 @@ class Stream:
             pipeline.execute()
         return older + len(gone)
 
-    def refusal(self) -> str:
+    def refusal(self) -> Phrase:
         """Return the reason against trusting this Redis with rows that are nowhere else; empty if there is none.
 
         The method asks ``INFO``, because a managed Redis often forbids ``CONFIG``.
@@ -266,18 +268,17 @@ class Stream:
         :raises StreamError: Redis is away.
         """
         if self._volatile:
-            return ""
+            return NOTHING
         with self._errors():
-            kept, memory = self._patient.info("persistence"), self._patient.info("memory")
-            replication = self._patient.info("replication")
-        if reason := _replica(replication):
-            return reason
+            kept, memory, replication = map(self._patient.info, ("persistence", "memory", "replication"))
+        if _is_read_only(replication):
+            return _REPLICA
         if not kept.get("aof_enabled"):
-            return "has no append-only file (appendonly yes, or MAILTRACK_SINK_VOLATILE = True)"
-        policy = str(memory.get("maxmemory_policy", ""))
-        if memory.get("maxmemory") and policy.startswith("allkeys"):
-            return f"evicts keys when it is full (maxmemory-policy {policy}; noeviction would do)"
-        return ""
+            return Phrase("has no append-only file (appendonly yes, or MAILTRACK_SINK_VOLATILE = True)")
+        rule = str(memory.get("maxmemory_policy", ""))
+        if memory.get("maxmemory") and rule.startswith("allkeys"):
+            return Phrase("evicts keys when it is full (maxmemory-policy %(rule)s; noeviction would do)", rule=rule)
+        return NOTHING
 
     def try_to_write(self) -> None:
         """Write a key that expires in a second.
@@ -390,9 +391,8 @@ class Stream:
             raise StreamError(f"Redis at {self.where}: {problem}") from error
 
 
-def _replica(replication: Mapping[str, Any]) -> str:
-    read_only = replication.get("role") == "slave" and replication.get("slave_read_only", 1)
-    return "is a read-only replica: give MAILTRACK_SINK the address of the one that takes writes" if read_only else ""
+def _is_read_only(replication: Mapping[str, Any]) -> bool:
+    return bool(replication.get("role") == "slave" and replication.get("slave_read_only", 1))
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:

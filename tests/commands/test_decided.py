@@ -12,7 +12,7 @@ from conftest import MakeSite, Site
 from flask_mail import Message
 
 from flask_mailtrack.events import now
-from flask_mailtrack.reporting.check import domain_findings
+from flask_mailtrack.reporting.decisions import domain_findings
 from flask_mailtrack.storage.tables.domains import DomainRow
 
 HTML = '<a href="https://example.com/">x</a>'

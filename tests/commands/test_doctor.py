@@ -15,8 +15,8 @@ from conftest import MakeSite, Site, free_port
 
 from flask_mailtrack.commands.doctor import waiting
 from flask_mailtrack.events import now
-from flask_mailtrack.reporting.check import Finding
-from flask_mailtrack.reporting.remedies import REMEDIES
+from flask_mailtrack.phrases import foreign
+from flask_mailtrack.reporting.remedies import REMEDIES, Finding
 from flask_mailtrack.storage.drain.health import Health
 
 
@@ -78,7 +78,7 @@ def test_what_waits_is_judged() -> None:
     """Each trouble of the journal and the drain is an error, in words."""
     good = {"rows": 7, "bytes": 9, "oldest_seconds": 1, "bad": 0, "refused_optouts": 0, "fallbacks": 0, "lost": 0}
     good |= {"lag_seconds": 0.0, "last_error": "", "last_success": None}
-    assert waiting(Health(**good)) == Finding("C70", "ok", "7 records wait for the database")
+    assert waiting(Health(**good)) == Finding("C70", "ok", foreign("7 records wait for the database"))
     for wrong, text in {
         "lost": "3 records are only in the log",
         "refused_optouts": "3 opt-outs are in quarantine",
@@ -87,5 +87,5 @@ def test_what_waits_is_judged() -> None:
         "oldest_seconds": "7 records wait, the oldest for 400 seconds",
     }.items():
         value = {"oldest_seconds": 400, "problems": ("3",), "last_error": "3"}.get(wrong, 3)
-        assert waiting(Health(**(good | {wrong: value}))) == Finding("C70", "error", text), wrong
+        assert waiting(Health(**(good | {wrong: value}))) == Finding("C70", "error", foreign(text)), wrong
     assert all(each.cure.endswith(".") and each.meaning.endswith(".") for each in REMEDIES.values())

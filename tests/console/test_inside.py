@@ -14,8 +14,9 @@ from conftest import MakeSite, Site
 from console_visitor import Visitor, words
 
 from flask_mailtrack.console import inside
-from flask_mailtrack.reporting import check
-from flask_mailtrack.reporting.check import Finding
+from flask_mailtrack.phrases import foreign
+from flask_mailtrack.reporting import check, decisions, waiting_check
+from flask_mailtrack.reporting.remedies import Finding
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.state import State
 from flask_mailtrack.testing import APPLE, SCANNER, Reader
@@ -47,7 +48,8 @@ def test_health_says_what_the_check_says(site: Site) -> None:
     for told in ("links are built on https://links.example.com/m C10", "the tables are there, and take rows C30"):
         assert told in page
     codes = {code for _, codes in inside._GROUPS for code in codes}
-    assert set(re.findall(r"\"(C\d\d)\"", Path(str(check.__file__)).read_text())) == codes
+    sources = "".join(Path(str(each.__file__)).read_text() for each in (check, waiting_check, decisions))
+    assert set(re.findall(r"\"(C\d\d)\"", sources)) == codes
 
 
 def test_health_stands_without_the_database(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +61,7 @@ def test_health_stands_without_the_database(make_site: MakeSite, monkeypatch: py
 
     def hangs(*_: Any) -> Iterator[Finding]:
         release.wait(10)
-        yield Finding("C30", "ok", "in the end")
+        yield Finding("C30", "ok", foreign("in the end"))
 
     monkeypatch.setattr(inside, "findings", hangs)
     monkeypatch.setattr(inside, "LOOK_SECONDS", 0.01)

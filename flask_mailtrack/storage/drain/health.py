@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import Signatures
 from flask_mailtrack.storage.tables.database import Database
@@ -47,7 +48,7 @@ class Health:
     bad_signatures: int = 0
     """Links of the right form, in the last hour, that none of the keys has signed; 0 if there were few."""
 
-    problems: tuple[str, ...] = ()
+    problems: tuple[Phrase, ...] = ()
     """The causes, in words, for which rows are not stored, or choices and switches are not obeyed."""
 
     @property
@@ -72,11 +73,12 @@ def health(
     :param keep_days: what is purged after how long; while the drain fails, nothing is.
     """
     waiting, runs = drain.waiting(), drain.progress.read()
-    unknown = (f"{place} holds rows, and nothing says of which app" for place in journals[0].doubtful)
+    doubtful = journals[0].doubtful
+    unknown = (Phrase("%(path)s holds rows, and nothing says of which app", path=place) for place in doubtful)
     old = filter(None, (each.trouble() for each in snapshots))
     gone = [database.file.vanished] if database is not None and database.file.vanished else []
     stuck = bool(keep_days and runs.error and 0 < runs.succeeded_at < time.time() - DAY_SECONDS)
-    kept = [f"nothing is deleted as MAILTRACK_KEEP_DAYS says while the drain fails ({runs.error})"] if stuck else []
+    text = Phrase("nothing is deleted as MAILTRACK_KEEP_DAYS says while the drain fails (%(error)s)", error=runs.error)
     return Health(
         rows=waiting.rows,
         bytes=waiting.bytes,
@@ -90,5 +92,5 @@ def health(
         last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
         streamed=waiting.streamed,
         bad_signatures=signatures.read(),
-        problems=(*waiting.troubles, *unknown, *gone, *old, *kept),
+        problems=(*waiting.troubles, *unknown, *gone, *old, *([text] if stuck else [])),
     )

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from flask_mailtrack.errors import StreamError, StreamFull
 from flask_mailtrack.events import SentMessage, Status, Suppression, born, now
+from flask_mailtrack.phrases import Phrase, foreign
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.journal.backlog import Waiting
 from flask_mailtrack.storage.records import Record, batched, decode, encode
@@ -32,7 +33,7 @@ from .drain import Bodies, Tables
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.drain")
 
-CURE = "give each app that shares this Redis a MAILTRACK_APP_ID, then: flask mailtrack recover --quarantine"
+CURE = Phrase("give each app that shares this Redis a MAILTRACK_APP_ID, then: flask mailtrack recover --quarantine")
 FOREIGN = "it is of an app with another key or database"
 
 
@@ -234,7 +235,7 @@ class RedisThenTables:
         try:
             rows, oldest, bad, refused = self._stream.waiting()
         except StreamError as error:
-            return replace(here, troubles=(*here.troubles, str(error)))
+            return replace(here, troubles=(*here.troubles, foreign(str(error))))
         oldest, refused = max(here.oldest_seconds, oldest), max(here.refused_optouts, refused)
         return replace(here, streamed=rows, oldest_seconds=oldest, bad=here.bad + bad, refused_optouts=refused)
 

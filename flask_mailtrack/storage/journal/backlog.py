@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from flask_mailtrack.phrases import NOTHING, Phrase
+
 from .directory import BAD, PROGRESS, bad_files, foreign_segments, open_safely, read_note, write_note
 from .segment import begun
 from .spool import Spool
@@ -22,22 +24,24 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "
 _PASSING = {"tmpfs", "ramfs"}
 
 
-def weakness(path: Path) -> str:
+def weakness(path: Path) -> Phrase:
     """Return the reason against a spool on the file system of *path*; empty if there is none."""
     try:
         kind = file_system(path, Path("/proc/self/mountinfo").read_text())
     except OSError:  # not Linux
-        return ""
+        return NOTHING
     return judged(kind)
 
 
-def judged(kind: str) -> str:
+def judged(kind: str) -> Phrase:
     """Return the reason against a kind of file system; empty if there is none."""
     if kind in _NETWORK:
-        return f"{kind}: locks (flock) and appends (O_APPEND) of several machines are not safe there"
+        return Phrase(
+            "%(kind)s: locks (flock) and appends (O_APPEND) of several machines are not safe there", kind=kind
+        )
     if kind in _PASSING:
-        return f"{kind}: what waits there is lost on reboot"
-    return ""
+        return Phrase("%(kind)s: what waits there is lost on reboot", kind=kind)
+    return NOTHING
 
 
 def file_system(path: Path, mountinfo: str) -> str:
@@ -120,7 +124,7 @@ class Waiting:
     """Opt-outs in quarantine."""
     streamed: int | None = None
     """Records of all machines that wait in Redis; ``None`` if Redis is not used, or does not answer."""
-    troubles: tuple[str, ...] = ()
+    troubles: tuple[Phrase, ...] = ()
     """The causes for which rows, or choices, cannot be read at all."""
 
 
@@ -151,7 +155,9 @@ class Gauge:
             oldest_seconds=max(0.0, time.time() - min(times)) if times else 0.0,
             bad=sum(counted[path][1] for path in bad),
             refused_optouts=sum(counted[path][1] for path in bad if path.name.startswith(self._late)),
-            troubles=tuple(f"{path} belongs to another user, and is not read" for path in self._foreign()),
+            troubles=tuple(
+                Phrase("%(path)s belongs to another user, and is not read", path=path) for path in self._foreign()
+            ),
         )
 
     def _foreign(self) -> list[Path]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flask_mailtrack.errors import ConfigError, MailtrackError
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.storage.records import decode
 
 SUFFIX = ".jsonl"
@@ -60,19 +61,23 @@ def make(directory: Path) -> None:
         raise PermissionError(f"{directory} {' '.join(trouble)}")
 
 
-def intrusion(directory: Path) -> tuple[str, str] | None:
+def intrusion(directory: Path) -> tuple[Phrase, Phrase] | None:
     """Return the way in which others can write into *directory*, and the cure. An absent directory is safe."""
     try:
         state = directory.lstat()
     except OSError:
         return None
     if stat.S_ISLNK(state.st_mode):
-        return "is a symbolic link, which others may turn elsewhere.", f"Write where it leads: {directory.resolve()}"
+        cure = Phrase("Write where it leads: %(path)s", path=directory.resolve())
+        return Phrase("is a symbolic link, which others may turn elsewhere."), cure
     if state.st_uid != os.geteuid():
-        return f"belongs to user {state.st_uid}, and this is user {os.geteuid()}.", "Run as that user, or chown it."
+        owner, user = str(state.st_uid), str(os.geteuid())
+        text = Phrase("belongs to user %(owner)s, and this is user %(user)s.", owner=owner, user=user)
+        return text, Phrase("Run as that user, or chown it.")
     if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not _set_back(state):
-        mode = stat.S_IMODE(state.st_mode)
-        return f"has mode {mode:o}, so others can write into it.", f"Write: chmod 700 {directory}"
+        mode = f"{stat.S_IMODE(state.st_mode):o}"
+        text = Phrase("has mode %(mode)s, so others can write into it.", mode=mode)
+        return text, Phrase("Write: chmod 700 %(path)s", path=directory)
     return None
 
 

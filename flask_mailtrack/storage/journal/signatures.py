@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from flask_mailtrack.phrases import Phrase
+
 from .directory import SIGNATURES, read_note, write_note
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.hit")
@@ -20,7 +22,7 @@ MANY = 20
 SECONDS = 3_600
 _QUIET_SECONDS = 60
 
-CAUSE = (
+CAUSE = Phrase(
     "the key of what sends differs from that of what serves, or an old key was taken out of the list: "
     "compare MAILTRACK_SECRET_KEYS (or SECRET_KEY) and MAILTRACK_APP_ID on both sides"
 )

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, 
 from sqlalchemy.exc import IntegrityError
 
 from flask_mailtrack.events import VERIFIED, SettingChange, new_id
+from flask_mailtrack.phrases import Phrase
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
@@ -195,7 +196,7 @@ class DomainsInUse:
     def __init__(self, table: DomainTable, fresh_seconds: float = FRESH_SECONDS) -> None:
         rows: tuple[DomainRow, ...] = ()
         self.snapshot: Snapshot[tuple[DomainRow, ...]] = Snapshot(
-            "tracking domains", lambda: tuple(table.rows()), rows, fresh_seconds
+            Phrase("tracking domains"), lambda: tuple(table.rows()), rows, fresh_seconds
         )
 
     def now(self) -> tuple[DomainRow, ...]:

@@ -19,6 +19,8 @@ from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import ResourceClosedError, StatementError
 from sqlalchemy.pool import AssertionPool, Pool, QueuePool
 
+from flask_mailtrack.phrases import NOTHING, Phrase
+
 
 @dataclass
 class SqliteFile:
@@ -35,9 +37,10 @@ class SqliteFile:
         return path if usual else ""
 
     @property
-    def vanished(self) -> str:
+    def vanished(self) -> Phrase:
         """Return a sentence if the file is missing; empty if it is there, or the database is no file."""
-        return f"the database {self.path} is not there" if self.path and not os.path.exists(self.path) else ""
+        gone = self.path and not os.path.exists(self.path)
+        return Phrase("the database %(path)s is not there", path=self.path) if gone else NOTHING
 
     def look(self) -> None:
         """Refuse to write into a file that was removed or replaced.

@@ -18,6 +18,7 @@ from sqlalchemy import Column, Connection, Enum, Table, select
 
 from flask_mailtrack.events import Hit, SentMessage
 from flask_mailtrack.models import Models, own_columns
+from flask_mailtrack.phrases import Phrase
 
 Fill = Callable[[str, Any], Mapping[str, Any]]
 """Called with ``Message``, ``Event``, ``OptOut``, ``Link`` or ``Audit``, and the record that a row is made of."""
@@ -26,12 +27,12 @@ _KEPT = (str, int, float, bool, type(None), uuid.UUID, date, Decimal)
 _WIDER: dict[type, tuple[type, ...]] = {float: (int, Decimal), Decimal: (int, float), bool: (), int: ()}
 
 
-UNFILLED = "NOT NULL, and filled by nobody, so no row is stored"
-UNFILLED_WITHOUT_MAIL = (
+UNFILLED = Phrase("NOT NULL, and filled by nobody, so no row is stored")
+UNFILLED_WITHOUT_MAIL = Phrase(
     "NOT NULL, and filled only by track(message, columns=...), so rows of other mail, of an import and of "
     "mailtrack.suppress() are not stored"
 )
-CURE = "give the column a default or a server_default, or name it in Mailtrack(..., fill=function)"
+CURE = Phrase("give the column a default or a server_default, or name it in Mailtrack(..., fill=function)")
 
 
 class HostColumns:

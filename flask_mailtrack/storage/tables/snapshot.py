@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.storage.journal.spool import keeps_threads
 
 log: logging.Logger = logging.getLogger("flask_mailtrack")
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class Snapshot(Generic[T]):
     """Reads a value from time to time. Never raises: if the database cannot be asked, the last value holds.
 
-    :param what: the name of the value, for the log.
+    :param what: the name of the value, for the log, and for pages if it is a phrase.
     :param read: asks the database; may raise.
     :param first: the value before the first reading.
     :param fresh_seconds: see :data:`FRESH_SECONDS`.
@@ -76,12 +77,14 @@ class Snapshot(Generic[T]):
         self._forgotten += 1
         self._read_at = None
 
-    def trouble(self) -> str:
+    def trouble(self) -> Phrase:
         """Return the trouble in one sentence, for a monitor; empty if there is none."""
         if not self.error:
-            return ""
-        holds = "what was known last holds" if self.known else "the configuration holds"
-        return f"the {self.what} cannot be read ({self.error}): {holds}"
+            return NOTHING
+        what, error = self.what, self.error
+        if self.known:
+            return Phrase("the %(what)s cannot be read (%(error)s): what was known last holds", what=what, error=error)
+        return Phrase("the %(what)s cannot be read (%(error)s): the configuration holds", what=what, error=error)
 
     @property
     def _reading(self) -> threading.Lock:

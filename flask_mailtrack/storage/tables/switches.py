@@ -17,6 +17,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import UnknownTag
 from flask_mailtrack.events import SettingChange
 from flask_mailtrack.lists import nearest
+from flask_mailtrack.phrases import Phrase
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
@@ -134,7 +135,9 @@ class Switches:
 
     def __init__(self, database: Database, fresh_seconds: float = FRESH_SECONDS) -> None:
         self._database = database
-        self.snapshot: Snapshot[InForce] = Snapshot("operator's settings", self._read, InForce({}), fresh_seconds)
+        self.snapshot: Snapshot[InForce] = Snapshot(
+            Phrase("operator's settings"), self._read, InForce({}), fresh_seconds
+        )
 
     def now(self) -> InForce:
         """Return the settings in force. Never raises. Before the first reading nothing is set."""
@@ -204,12 +207,13 @@ class SwitchStatus:
 
     key: str
     enabled: bool
-    text: str
+    text: Phrase
 
     @classmethod
-    def because(cls, key: str, enabled: bool, why: str) -> SwitchStatus:
+    def because(cls, key: str, enabled: bool, why: Phrase) -> SwitchStatus:
         """Return a status with its reason."""
-        return cls(key, enabled, f"{'Enabled' if enabled else 'Not enabled'}: {why}")
+        text = Phrase("Enabled: %(why)s", why=why) if enabled else Phrase("Not enabled: %(why)s", why=why)
+        return cls(key, enabled, text)
 
 
 def status_of(settings: Settings, key: str, decision: Decision, domain: str) -> SwitchStatus:
@@ -221,22 +225,28 @@ def status_of(settings: Settings, key: str, decision: Decision, domain: str) -> 
     if decision.switch is not None:
         return SwitchStatus.because(key, bool(decision.value), _reason(decision.switch))
     if decision.value is False:
-        text = "nothing is set, and the dimension 'domain' tracks only what has a setting of its own"
+        text = Phrase("nothing is set, and the dimension 'domain' tracks only what has a setting of its own")
         return SwitchStatus.because(key, False, text)
     options: dict[str, Any] = settings.sender_domains.get(domain, {})
     if key in options:
         where, enabled = f"MAILTRACK_SENDER_DOMAINS[{domain!r}]", bool(options[key])
     else:
         where, enabled = f"MAILTRACK_{key.upper()}", bool(getattr(settings, key))
-    return SwitchStatus.because(key, enabled, f"by the configuration ({where})")
+    return SwitchStatus.because(key, enabled, Phrase("by the configuration (%(where)s)", where=where))
 
 
-def _reason(switch: Switch) -> str:
-    what = "paused" if switch.key == PAUSE else switch.value
-    about = {SettingScope.ACCOUNT: "for the account", SettingScope.DOMAIN: f"for {switch.subject}"}.get(
-        switch.scope, "for the sender"
+_ABOUT = {SettingScope.ACCOUNT: Phrase("for the account"), SettingScope.SENDER: Phrase("for the sender")}
+
+
+def _reason(switch: Switch) -> Phrase:
+    words = {"on": Phrase("on"), "off": Phrase("off")}
+    return Phrase(
+        "%(what)s %(about)s since %(time)s by %(author)s",
+        what=Phrase("paused") if switch.key == PAUSE else words.get(switch.value, switch.value),
+        about=_ABOUT.get(switch.scope) or Phrase("for %(domain)s", domain=switch.subject),
+        time=f"{switch.at:%Y-%m-%d %H:%M}",
+        author=switch.by or Phrase("nobody named"),
     )
-    return f"{what} {about} since {switch.at:%Y-%m-%d %H:%M} by {switch.by or 'nobody named'}"
 
 
 class DeclaredTags:
