@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import email.message
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any, Never, TypeVar, Unpack
@@ -25,9 +26,12 @@ from .incoming.pages import Pages
 from .incoming.verdict import Evidence, hit_of
 from .incoming.views import OwnHosts
 from .mailbox.routes import mailbox
+from .outgoing import mailman, smtp
 from .outgoing.bodies import Preview
+from .outgoing.copies import PreparedMail, prepared
 from .outgoing.explanation import preview_of
-from .outgoing.mail import Mail, SendServices, install, is_mail, sent_copies
+from .outgoing.mail import Mail, install, is_mail
+from .outgoing.office import SendServices, sent_copies
 from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
 from .reporting.reports import Reports
 from .reporting.selection import Moment
@@ -45,7 +49,7 @@ class Mailtrack(Rights):
     """Tracks the mail that Flask-Mail sends.
 
     :param app: an app to set up at once. Without it, call :meth:`init_app` later.
-    :param mail: the host's ``flask_mail.Mail``.
+    :param mail: the host's ``flask_mail.Mail``, or its ``flask_mailman.Mail``.
     :param db: the host's ``flask_sqlalchemy.SQLAlchemy``. The tables are added to its metadata, where
         ``create_all`` and Flask-Migrate find them. The extension itself never creates a table.
     :param bind_key: the entry of ``SQLALCHEMY_BINDS`` for the default tables.
@@ -69,7 +73,7 @@ class Mailtrack(Rights):
         self,
         app: Flask | None = None,
         *wrong: Never,
-        mail: Mail | None = None,
+        mail: Mail | Any | None = None,
         db: SQLAlchemy | None = None,
         bind_key: str | None = None,
         message_model: type[models.MessageMixin] | None = None,
@@ -85,7 +89,7 @@ class Mailtrack(Rights):
         cure = "Write Mailtrack(app, mail=mail, db=db)."
         if wrong or is_mail(app) or hasattr(type(app), "engines"):
             raise ConfigError("E160", "Mailtrack", "takes mail and db by their names.", cure)
-        if mail is None or not is_mail(mail):
+        if mail is None or not (is_mail(mail) or mailman.is_mailman(mail)):
             raise ConfigError("E201", "mail", f"is {mail!r}.", f"Pass the app's flask_mail.Mail object. {cure}")
         if db is None or not hasattr(db, "Model") or not hasattr(type(db), "engines"):
             problem = f"is {db!r}."
@@ -114,7 +118,7 @@ class Mailtrack(Rights):
         :raises ConfigError: a ``MAILTRACK_*`` key is wrong or missing; ``Mail`` or ``SQLAlchemy`` has not
             seen the app yet; or the app has a Mailtrack already.
         """
-        check_order(app, self._db)
+        check_order(app, self._mail, self._db)
         settings = load(app.config, instance_path=app.instance_path, testing=app.testing, debug=app.debug)
         if settings.enabled:
             self._set_up(app, settings)
@@ -129,7 +133,10 @@ class Mailtrack(Rights):
         pages, in_use = Pages(app, settings, shown_to_readers(state)), state.administration.in_use
         hosts = OwnHosts(state.signer, in_use, settings.ask_secret)
         serve(app, settings, recorder, pages, hosts, shown_online(state), in_use)
-        install(app, _office)
+        if mailman.is_mailman(self._mail):
+            mailman.install(app, self._mail, _office)
+        else:
+            install(app, _office)
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch_for_leftovers(app, placeholders.left_in)
@@ -137,7 +144,8 @@ class Mailtrack(Rights):
     def track(self, message: M, **options: Unpack[TrackingOptions]) -> M:
         """Set how one message is tracked, and return the message. Wider settings decide about missing options.
 
-        :param message: a ``flask_mail.Message``. It carries the options until it is sent.
+        :param message: a ``flask_mail.Message``, or a message for :meth:`prepare` or :meth:`smtp`. It carries the
+            options until it is sent.
         :param opens: put in a pixel.
         :param clicks: track links.
         :param unsubscribe: add headers and footer, and obey opt-outs; default: if a list is named. Without a list,
@@ -159,10 +167,67 @@ class Mailtrack(Rights):
         :raises UnknownList: the list is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
             Outside an app context, and for the header, the exception is raised when the message is sent.
         """
+        if isinstance(message, bytes | str):
+            raise TypeError("bytes cannot carry options: give them to prepare(message, tag=...).")
         own = self._said(options)
         said: Options | None = getattr(message, ATTRIBUTE, None)
         setattr(message, ATTRIBUTE, own.within(said) if said else own)
         return message
+
+    def prepare(
+        self,
+        message: email.message.Message | bytes,
+        *,
+        sender: str | None = None,
+        recipients: Sequence[str] | None = None,
+        **options: Unpack[TrackingOptions],
+    ) -> PreparedMail:
+        """Prepare a mail that the host sends by itself: by an HTTP service, a queue, or a client of its own.
+
+        Structure, headers, their order, encodings and attachments stay. Signed and encrypted parts are left alone.
+
+        Each copy is sent by the host, which tells its fate by a block around the send::
+
+            for copy in mailtrack.prepare(message, tag="welcome"):
+                with copy:
+                    service.send(copy.sender, copy.recipients, copy.as_bytes())
+
+        :param message: an ``email.message.EmailMessage``, any other message of :mod:`email.mime`, or a mail as bytes.
+        :param sender: the sender of the envelope; default: the header Sender, else From.
+        :param recipients: the recipients of the envelope; default: those of To, Cc and Bcc.
+        :param options: the options of :meth:`track`. They are stronger than those of the message.
+        :return: an iterable of :class:`~flask_mailtrack.outgoing.copies.PreparedCopy`. Each is noted as "sending" when
+            it is handed out, so that a process that dies leaves a trace.
+        :raises ValueError: nobody is named as recipient or sender, or an option has a wrong value.
+        :raises TypeError: the message is neither of these.
+        :raises OptOutsUnavailable: the message names a list whose opt-outs cannot be read; likewise ``UnknownList``
+            and ``UnknownTag``.
+        """
+        own = self._said(options)
+        wider: Options | None = getattr(message, ATTRIBUTE, None)
+        said = own.within(wider) if wider else own
+        return prepared(self._state().office, message, sender, recipients, said=said)
+
+    def smtp(
+        self, host: str = "", port: int = 0, *, tls: bool = False, **arguments: Any
+    ) -> smtp.TrackedSMTP | smtp.TrackedSMTPOverTLS:
+        """Connect to an SMTP server by the standard library's client, which sends tracked mail.
+
+        The client is used as any other::
+
+            with mailtrack.smtp("mail.example.com", 587) as server:
+                server.starttls()
+                server.login("name", "password")
+                server.send_message(message)
+
+        :param host: with *port*, the server, as :class:`smtplib.SMTP` takes them.
+        :param tls: begin with TLS, as :class:`smtplib.SMTP_SSL` does, usually on port 465.
+        :param arguments: further arguments of that class, such as ``timeout`` in seconds.
+        :return: the client. Its ``send_message`` obeys the options of :meth:`track`; to ``sendmail`` only
+            :meth:`options` and the header ``X-Mailtrack`` can tell them.
+        :raises OSError: the server cannot be reached; likewise the other exceptions of that class.
+        """
+        return smtp.client(self._state().office, host, port, tls, arguments)
 
     def options(self, **options: Unpack[TrackingOptions]) -> AbstractContextManager[None]:
         """Set how mail inside a ``with`` block is tracked, also mail that other libraries send.
@@ -189,7 +254,8 @@ class Mailtrack(Rights):
 
         Nothing is read: the journal may still hold the rows. A message that was sent twice tells of the last time.
 
-        :param message: the ``flask_mail.Message``, as it was given to ``mail.send``; also after an error of that call.
+        :param message: the message, as it was given to ``mail.send``, :meth:`prepare` or the client of :meth:`smtp`;
+            also after an error of that call.
         :return: in the order of the recipients, with those that were suppressed; empty: it was not sent, or untracked.
         """
         return sent_copies(message)

@@ -22,8 +22,10 @@ from .errors import ConfigError, NotInitialised
 from .incoming.online import Online
 from .models import Models
 from .networks import Networks
+from .outgoing import mailman
 from .outgoing.delivery import Ledger
-from .outgoing.mail import Mail, SendServices, passers_by
+from .outgoing.mail import Mail, passers_by
+from .outgoing.office import SendServices
 from .outgoing.options import Operator
 from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
@@ -101,7 +103,7 @@ class State:
 
     def unwatched(self) -> list[str]:
         """Return the classes of connections by which mail of the current app leaves untracked; empty if none."""
-        return passers_by(self.mail, current_app.extensions["mail"])
+        return [] if mailman.is_mailman(self.mail) else passers_by(self.mail, current_app.extensions["mail"])
 
 
 KEY = "mailtrack-state"
@@ -122,15 +124,16 @@ def state_of(app: Flask) -> State:
     return state
 
 
-def check_order(app: Flask, db: SQLAlchemy) -> None:
+def check_order(app: Flask, mail: Mail, db: SQLAlchemy) -> None:
     """Check that an app is ready to be set up.
 
     :raises ConfigError: Mailtrack has been set up already, or Flask-Mail or Flask-SQLAlchemy has not.
     """
     if KEY in app.extensions:
         raise ConfigError("E203", "init_app", "was called twice for this app.", "Call it once.")
+    keys = {"mail": mailman.KEY} if mailman.is_mailman(mail) else {}
     for name, code, owner in (("mail", "E204", "mail"), ("sqlalchemy", "E205", "db")):
-        if name not in app.extensions:
+        if keys.get(name, name) not in app.extensions:
             cure = f"Call {owner}.init_app(app) before mailtrack.init_app(app)."
             raise ConfigError(code, "init_app", f"the app has no {owner} yet.", cure)
     if app.extensions["sqlalchemy"] is not db:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import email.policy
 import re
+from email.message import EmailMessage
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from browser_view import hrefs, html_of, normal_newlines, outlook_hrefs, path_of
 from conftest import BASE_URL, Inbox, MakeSite, Site
 from documents import DOCUMENTS, Document
 
+from flask_mailtrack.outgoing.mime import Mime
 from flask_mailtrack.signals import link_clicked
 from flask_mailtrack.testing import BROWSER, Reader
 
@@ -105,6 +109,35 @@ def test_every_real_mail_is_sent_undamaged(make_site: MakeSite, smtp: Inbox) -> 
     assert tracked >= 0.998 * len(documents)
     site.mailtrack.flush()
     assert len(site.rows("Event")) == clicks > 1000
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mails is not part of this repository")
+def test_every_real_mail_that_is_handed_in_as_bytes_is_undamaged(make_site: MakeSite) -> None:
+    """In any encoding, with a text and an attachment: outside the page each octet is the author's."""
+    site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_FOREIGN_PLACEHOLDERS=False)
+    wrong, tracked = [], 0
+    for (name, html), encoding in zip(_corpus(), cycle(["8bit", "base64", "quoted-printable"]), strict=False):
+        message = EmailMessage(policy=email.policy.SMTP)
+        message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.com", "Hello"
+        message.set_content("Hello\n")
+        short = max(map(len, html.encode("utf-8", "replace").splitlines()), default=0) < 900
+        message.add_alternative(html, subtype="html", cte=encoding if short else "base64")
+        message.add_attachment(b"\0\1\n", maintype="application", subtype="octet-stream", filename="a.bin")
+        raw = message.as_bytes()
+        (copy,) = site.mailtrack.prepare(raw)
+        part, sent = Mime(raw).parts["html"], Mime(copy.as_bytes()).parts["html"]
+        try:
+            if PIXEL.search(sent.text) or TRACKED.search(sent.text):
+                tracked += 1
+                _assert_only_links_differ(html, sent.text, pixels=0 if AMP.search(html) else 1)
+            else:
+                assert copy.as_bytes() == raw
+            assert copy.as_bytes()[: part.start] == raw[: part.start]
+            assert copy.as_bytes().endswith(raw[part.end :])
+        except AssertionError as error:
+            wrong.append(f"{name}: {error}")
+    assert wrong == []
+    assert tracked >= 0.998 * len(_corpus())
 
 
 def _follow_all(site: Site, author: str, sent: str) -> int:

@@ -1,9 +1,11 @@
 """The send side.
 
-In reading order: ``mail`` is the one door to Flask-Mail and catches a message. ``options`` decide what is
-tracked. ``prepare`` makes one copy for each recipient, from the ``bodies`` that ``rewriting`` and ``text`` have
-compiled, with ``links``, ``placeholders`` and ``headers``. ``delivery`` writes the rows to the journal, hands the
-copies to SMTP, and writes the fate of each copy.
+In reading order: ``mail`` is the one door to Flask-Mail and catches a message, ``mailman`` that to Flask-Mailman. Or
+a host hands in a message that ``mime`` reads, gets ``copies`` of it, and sends them by itself or by a client of
+``smtp``. All mail goes through the ``office`` of its app. ``options`` decide what is tracked. ``prepare`` makes one
+copy for each recipient, from the ``bodies`` that ``rewriting`` and ``text`` have compiled, with ``links``,
+``placeholders`` and ``headers``. ``delivery`` writes the rows to the journal, hands the copies to SMTP, and writes
+the fate of each copy.
 
 The room inside, ``rewriting``, has a story of its own.
 """

@@ -199,6 +199,28 @@ class SendLog:
                 self._fates.append({**self._begun[row.id], **told})
                 self._copies[row.id] = SentCopy(row.id, row.recipient, status, error)
 
+    def accepted(self, rows: Sequence[SentMessage], answers: Mapping[str, tuple[int, bytes]]) -> None:
+        """Note that a server has taken a copy, but for the recipients that it has refused by name.
+
+        :param answers: the server's answer for each address that was refused.
+        """
+        refused = [row for row in rows if row.recipient in answers]
+        self.fate([row for row in rows if row not in refused] if refused else rows, Status.SENT)
+        several = {row.recipient for row in rows} if refused else set()
+        for row in refused:
+            said = _reply(*answers[row.recipient])
+            self.fate([row], Status.FAILED, _without_others(said, several, row.recipient))
+
+    def lost(self, rows: Sequence[SentMessage], error: BaseException | None, status: Status, text: str) -> None:
+        """Note that a copy was not sent, or that nobody knows.
+
+        :param error: may hold an answer for each recipient; *text* is for all others.
+        """
+        own, several = Watch.replies(error), {row.recipient for row in rows}
+        for row in rows:
+            said = own.get(row.recipient, text)
+            self.fate([row], status, _without_others(said, several, row.recipient))
+
     def copies(self) -> tuple[SentCopy, ...]:
         """Return the copies of the call in the order of their ids, which is that of the recipients."""
         return tuple(sorted(self._copies.values()))
@@ -244,22 +266,11 @@ class Delivery:
                 self.refused |= error.recipients
             else:
                 self.trouble = self.trouble or error
-            status, text = watch.fate(error)
-            own, several = watch.replies(error), {row.recipient for row in copy.rows}
-            for row in copy.rows:
-                said = own.get(row.recipient, text)
-                self.page.fate([row], status, _without_others(said, several, row.recipient))
+            self.page.lost(copy.rows, error, *watch.fate(error))
         else:
-            self._accepted(copy, watch)
+            self.page.accepted(copy.rows, watch.refused)
+            self.refused |= watch.refused
             self.delivered += 1
-
-    def _accepted(self, copy: Copy, watch: Watch) -> None:
-        refused = [row for row in copy.rows if row.recipient in watch.refused]
-        self.page.fate([row for row in copy.rows if row not in refused] if refused else copy.rows, Status.SENT)
-        several = {row.recipient for row in copy.rows} if refused else set()
-        for row in refused:
-            said = _reply(*watch.refused[row.recipient])
-            self.page.fate([row], Status.FAILED, _without_others(said, several, row.recipient))
 
     def report(self) -> None:
         """Raise the error that the host would have seen without Mailtrack.
@@ -324,7 +335,7 @@ class Watch:
             host.sendmail, host.data = sendmail, data
 
     @staticmethod
-    def replies(error: Exception) -> dict[str, str]:
+    def replies(error: BaseException | None) -> dict[str, str]:
         """Return the server's answer for each recipient that it refused by name."""
         if not isinstance(error, smtplib.SMTPRecipientsRefused):
             return {}

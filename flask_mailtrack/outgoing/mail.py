@@ -15,7 +15,6 @@ import time
 import weakref
 from binascii import b2a_qp
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from email.charset import Charset
 from email.mime.base import MIMEBase
@@ -29,25 +28,16 @@ from flask_mail import BadHeaderError, Connection, Message, _MailMixin, email_di
 from flask_mail import Mail as Mail  # the rooms above import the type from this door
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
-from flask_mailtrack.errors import OptOutsUnavailable, RewriteError, UnknownList, UnknownTag
-from flask_mailtrack.events import SentCopy
 
-from . import headers, options, prepare
-from .delivery import Copy, Delivery, Ledger, Mailing, compared, is_bare, name_and_address
+from . import headers, options
+from .delivery import Copy, compared, is_bare, name_and_address
 from .headers import MAX_LINE
+from .office import SendServices
 from .text import plain
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # PEP 383
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
-
-
-@dataclass(frozen=True)
-class SendServices:
-    """The parts that a tracked connection needs; one object per app."""
-
-    preparer: prepare.Preparer
-    ledger: Ledger
 
 
 # A reference to the office would keep the app alive, because objects of the host inside it may hold the app.
@@ -220,58 +210,20 @@ class TrackedConnection(Connection):
             raise BadHeaderError(f"{bad!r} has a name or a value that would break out of its line")
         if message.date is None:  # Flask-Mail sets it, too, and a host may read the time of sending there
             message.date = time.time()
-        author = message
-        try:
-            message = _with_plain_bodies(message)
-            batch = office.preparer.prepare(message)
-        except (OptOutsUnavailable, UnknownList, UnknownTag):
-            raise
-        except Exception as error:
-            if options.names_a_list(message):
-                raise OptOutsUnavailable("the message could not be prepared, so nobody was asked") from error
-            log.exception("a message goes out untracked")
-            office.ledger.journal.failed("prepare", error)
+        with_plain = office.attempt(message, lambda: _with_plain_bodies(message))
+        batch = with_plain and office.mailing(with_plain)
+        if not with_plain or not batch:
             transmit(_untracked(message), *args, **kwargs)
             return
-        page = office.ledger.page(batch.common, batch.suppressed)
-        try:
-            self._send_batch(office, message, batch, Delivery(self, lambda copy: transmit(copy, *args, **kwargs), page))
-        finally:
-            _remember(author, page.copies())
+        made = with_plain
+        office.send(
+            batch, self, lambda copy: transmit(copy, *args, **kwargs), lambda copy: TrackedCopy.of(made, copy), message
+        )
 
     def _office(self) -> SendServices | None:
         app = self.home() if self.home else _current()
         found = _offices.get(app) if app else None
         return found(app) if app and found else None
-
-    def _send_batch(self, office: SendServices, message: Message, batch: Mailing, delivery: Delivery) -> None:
-        try:
-            for copy in batch.copies:
-                tracked = TrackedCopy.of(message, copy)
-                delivery.page.begin(copy.rows)
-                delivery.send(tracked, copy)
-        finally:
-            delivery.page.close()
-            office.ledger.journal.wake()
-            for failure in batch.failures:
-                _tell(office, failure)
-        delivery.report()
-
-
-_sent: dict[int, tuple[weakref.ref[Message], tuple[SentCopy, ...]]] = {}
-"""The copies of each message that somebody still holds. The message itself stays as its author made it."""
-
-
-def _remember(message: Message, copies: tuple[SentCopy, ...]) -> None:
-    key = id(message)  # a message has no hash
-    with suppress(TypeError):  # a class of the host's may have no room for a weak reference
-        _sent[key] = weakref.ref(message, lambda _: _sent.pop(key, None)), copies
-
-
-def sent_copies(message: Any) -> tuple[SentCopy, ...]:
-    """Return the copies of the last send of *message*; empty: it was not sent, or untracked."""
-    of, copies = _sent.get(id(message), (None, ()))
-    return copies if of is not None and of() is message else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,12 +264,6 @@ def _dispatched(message: Message) -> Dispatched:
     subject = headers.unfolded(str(message.subject or ""))
     rows = {person: ids.get(person) for person in people}
     return Dispatched(message.as_bytes(), str(message.sender or ""), subject, rows, written)
-
-
-def _tell(office: SendServices, failure: RewriteError) -> None:
-    reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
-    log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
-    office.ledger.journal.failed(reason, failure)
 
 
 def _with_plain_bodies(message: Message) -> Message:

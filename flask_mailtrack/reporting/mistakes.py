@@ -188,7 +188,7 @@ MISTAKES: dict[str, Mistake] = {
         "Call it once.",
     ),
     "E204": Mistake(
-        "Flask-Mail has not seen the app yet.",
+        "Flask-Mail, or Flask-Mailman, has not seen the app yet.",
         "Call `mail.init_app(app)` before `mailtrack.init_app(app)`.",
     ),
     "E205": Mistake(

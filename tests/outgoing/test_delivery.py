@@ -7,7 +7,7 @@ import os
 import re
 import smtplib
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,9 +24,10 @@ from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable
 from flask_mailtrack.events import SentMessage, Status, new_id, now
 from flask_mailtrack.outgoing import links, prepare
-from flask_mailtrack.outgoing.delivery import MAX_REPLY, Delivery
+from flask_mailtrack.outgoing.delivery import MAX_REPLY, Delivery, SendLog
 from flask_mailtrack.outgoing.headers import MAX_LINE
-from flask_mailtrack.outgoing.mail import TrackedCopy, _lines_fit, _sent
+from flask_mailtrack.outgoing.mail import TrackedCopy, _lines_fit
+from flask_mailtrack.outgoing.office import _sent
 
 THREE = ["ada@example.com", "bob@example.com", "cyd@example.com"]
 Connect = Callable[[Script], tuple[Site, RawServer]]
@@ -333,9 +334,11 @@ def test_each_row_has_what_was_said_of_its_own_person(by_name: bool) -> None:
     rows = [SentMessage(new_id(), new_id(), to, "", "", "", now()) for to in ("ada@example.com", "bob@example.com")]
     fates: dict[str, tuple[str, str]] = {}
 
-    class Page:
-        def fate(self, some: list[SentMessage], status: Status, error: str = "") -> None:
-            fates.update({row.recipient: (status.value, error) for row in some})
+    class Page(SendLog):
+        def __init__(self) -> None: ...
+
+        def fate(self, rows: Iterable[SentMessage], status: Status, error: str = "") -> None:
+            fates.update({row.recipient: (status.value, error) for row in rows})
 
     def transmit(*_: Any) -> None:
         if by_name:
@@ -344,7 +347,7 @@ def test_each_row_has_what_was_said_of_its_own_person(by_name: bool) -> None:
         raise smtplib.SMTPDataError(554, b"<Ada@example.com> and <bob@example.com>\x00 are spam")
 
     connection = SimpleNamespace(host=None)
-    Delivery(connection, transmit, cast(Any, Page())).send(None, cast(Any, SimpleNamespace(rows=rows)))
+    Delivery(connection, transmit, Page()).send(None, cast(Any, SimpleNamespace(rows=rows)))
     if by_name:
         assert fates == {r.recipient: ("failed", f"550 5.1.1 <{r.recipient}> [31m no") for r in rows}
     else:

@@ -1,0 +1,233 @@
+"""Mail that the host sends by itself: it hands a message in, and gets one copy for each recipient to send.
+
+The host knows the fate of a copy, and tells. A copy of which the host tells nothing stays "sending".
+"""
+
+from __future__ import annotations
+
+import io
+import smtplib
+from collections.abc import Iterator, Mapping, Sequence
+from email.generator import BytesGenerator
+from email.message import Message
+from types import TracebackType
+from typing import Any
+
+from flask_mailtrack.events import SentCopy, Status
+from flask_mailtrack.privacy import legible, normalise
+
+from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch
+from .mime import Mime
+from .office import SendServices, remember
+from .options import ATTRIBUTE, HEADER, Options
+
+__all__ = ["PreparedCopy", "PreparedMail"]
+
+_UNSURE = (smtplib.SMTPServerDisconnected, TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+"""Errors after which the server may have taken the mail all the same."""
+
+
+class _MimeLetter:
+    """A mail as bytes, with the attributes of a Flask-Mail message that the send side reads."""
+
+    def __init__(self, mime: Mime, recipients: Sequence[str], said: Options | None) -> None:
+        parts = mime.parts
+        self.subject: str = mime.legible("Subject")
+        self.sender: str = next(iter(mime.addresses("From")), "")
+        self.recipients: list[Address] = list(recipients)
+        self.cc: list[Address] = []
+        self.bcc: list[Address] = []
+        self.html: str | None = parts["html"].text if "html" in parts else None
+        self.body: str | None = parts["plain"].text if "plain" in parts else None
+        self.alts: dict[str, str] = {kind: part.text for kind, part in parts.items() if kind != "plain"}
+        asked = "; ".join(mime.all(HEADER))
+        self.extra_headers: dict[str, str] | None = mime.headers | ({HEADER: asked} if asked else {})
+        self.charset: str | None = parts["html"].charset if "html" in parts else None
+        self.msgId: str = mime.headers.get("Message-ID", "")
+        if said is not None:
+            setattr(self, ATTRIBUTE, said)
+
+    @property
+    def send_to(self) -> set[Address]:
+        """The envelope."""
+        return set(self.recipients)
+
+
+class PreparedCopy:
+    """The copy for one recipient, or for several whose copy would be the same.
+
+    Use it as a context manager around the send: the copy is sent if the block ends, and an error of the block says
+    why it is not. Or call :meth:`sent` or :meth:`failed`. The first fate that is told is final.
+    """
+
+    sender: str
+    """The sender of the envelope: ``MAIL FROM``."""
+    recipients: tuple[str, ...]
+    """The recipients of the envelope: ``RCPT TO``."""
+
+    def __init__(self, mail: PreparedMail, copy: Copy, content: bytes, log: SendLog) -> None:
+        self._mail = mail
+        self._content = content
+        self._rows = copy.rows
+        self._log = log
+        self._told = False
+        self.sender = mail.sender
+        self.recipients = tuple(addressed(copy))
+
+    @property
+    def rows(self) -> tuple[SentCopy, ...]:
+        """Id, address and status of each recipient; empty: the mail must not be kept, or is not tracked."""
+        return self._log.copies()
+
+    def as_bytes(self) -> bytes:
+        """Return the mail as it is to be sent, with lines that end in CRLF, and without Bcc."""
+        return self._content
+
+    def sent(self, refused: Mapping[str, tuple[int, bytes]] | None = None) -> None:
+        """Tell that a server has taken the copy.
+
+        :param refused: the recipients that the server has refused, as ``smtplib.SMTP.sendmail`` returns them.
+        """
+        if not self._told:
+            self._log.accepted(self._rows, {normalise(address): said for address, said in (refused or {}).items()})
+            self._close()
+
+    def failed(self, error: BaseException | str) -> None:
+        """Tell that the copy was not sent.
+
+        :param error: an exception, or a text, which is kept on the row. After a lost connection the status is
+            "unknown", because the server may have taken the mail.
+        """
+        if not self._told:
+            self._log.lost(self._rows, error if isinstance(error, BaseException) else None, *_fate(error))
+            self._close()
+
+    def _close(self) -> None:
+        self._told = True
+        self._log.close()
+        self._mail.note()
+
+    def __enter__(self) -> PreparedCopy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.sent()
+        else:
+            self.failed(error)
+
+
+class PreparedMail:
+    """The copies of one message. Iterate over it once: each copy is made, and noted, when it is asked for."""
+
+    sender: str
+    """The sender of the envelope."""
+
+    def __init__(
+        self, office: SendServices, author: Any, mime: Mime, envelope: tuple[str, Sequence[str]], said: Options | None
+    ) -> None:
+        self.sender, self._recipients = envelope
+        self.mailing: Mailing | None = office.mailing(_MimeLetter(mime, self._recipients, said))
+        """How each copy looks; ``None``: the message goes out as its author wrote it."""
+        self._office = office
+        self._author = author
+        self._mime = mime
+        self._logs: list[SendLog] = []
+        self._is_begun = False
+
+    @property
+    def rows(self) -> tuple[SentCopy, ...]:
+        """Id, address and status of each recipient so far, with those that have left the list and get no copy."""
+        return tuple(sorted(row for log in self._logs for row in log.copies()))
+
+    def __iter__(self) -> Iterator[PreparedCopy]:
+        if self._is_begun:
+            raise RuntimeError("The copies of this message were handed out already: prepare the message again.")
+        self._is_begun = True
+        ledger = self._office.ledger
+        if self.mailing is None:
+            plain = Copy(tuple(self._recipients), (), None, None, {}, {})
+            yield PreparedCopy(self, plain, self.untracked(), SendLog(ledger))
+            return
+        self._logs.append(ledger.page(self.mailing.common, self.mailing.suppressed))
+        try:
+            for copy in self.mailing.copies:
+                content, log = self.written(copy), SendLog(ledger)
+                self._logs.append(log)
+                log.begin(copy.rows)
+                yield PreparedCopy(self, copy, content, log)
+        finally:
+            self.note()
+            self._office.tell(self.mailing)
+
+    def written(self, copy: Copy) -> bytes:
+        """Return a copy as it is to be sent."""
+        texts = dict(copy.alts)
+        texts |= {kind: text for kind, text in (("html", copy.html), ("plain", copy.body)) if text is not None}
+        return self._mime.written(texts, copy.extra_headers, copy.encoding)
+
+    def untracked(self) -> bytes:
+        """Return the mail as its author wrote it, without our own header."""
+        given = {name: value for name, value in self._mime.headers.items() if name.lower() != HEADER.lower()}
+        return self._mime.written({}, given)
+
+    def note(self) -> None:
+        """Wake the drain, and remember what became of the message so far."""
+        self._office.ledger.journal.wake()
+        remember(self._author, self.rows)
+
+
+def addressed(copy: Copy) -> list[str]:
+    """Return the recipients of the envelope of a copy, without names."""
+    return [each if isinstance(each, str) else each[1] for each in copy.recipients]
+
+
+def prepared(
+    office: SendServices,
+    message: Any,
+    sender: str | None = None,
+    recipients: Sequence[str] | None = None,
+    *,
+    author: Any = None,
+    said: Options | None = None,
+) -> PreparedMail:
+    """Read a message, and prepare its copies. :meth:`.Mailtrack.prepare` documents the parameters.
+
+    :param author: the message as the host has it, with options, of which *message* was made; default: *message*.
+    :param said: the options, if they are others than those of the author.
+    """
+    author = message if author is None else author
+    mime = Mime(_octets(message))
+    again = "Resent-" if mime.all("Resent-Date") else ""
+    to = list(recipients) if recipients is not None else mime.addresses(*(again + name for name in ("To", "Cc", "Bcc")))
+    if not to:
+        raise ValueError("The message names no recipient: write To, Cc or Bcc, or give recipients=[...].")
+    by = sender if sender is not None else next(iter(mime.addresses(again + "Sender", again + "From")), None)
+    if by is None:
+        raise ValueError("The message has no From: write one, or give sender=....")
+    return PreparedMail(office, author, mime, (by, to), said or getattr(author, ATTRIBUTE, None))
+
+
+def _octets(message: Any) -> bytes:
+    if isinstance(message, Message):
+        written = io.BytesIO()
+        BytesGenerator(written).flatten(message, linesep="\r\n")  # as smtplib writes a message
+        return written.getvalue()
+    if isinstance(message, bytes | bytearray | memoryview):
+        return bytes(message)
+    if isinstance(message, str):
+        # Flask-Mail has MIMEText write UTF-8 as it stands, in the whole process.
+        return message.encode("utf-8", "surrogateescape")
+    raise TypeError(f"prepare() takes an email.message.Message or bytes, and not {type(message).__name__}.")
+
+
+def _fate(error: BaseException | str) -> tuple[Status, str]:
+    """Return the status and the text of a copy that was not sent."""
+    if isinstance(error, str):
+        return Status.FAILED, legible(error, MAX_REPLY)
+    if not isinstance(error, Exception):  # the process was told to stop
+        return Status.UNKNOWN, type(error).__name__
+    status, said = Watch().fate(error)
+    return (Status.UNKNOWN if isinstance(error, _UNSURE) else status), said

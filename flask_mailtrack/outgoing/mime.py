@@ -1,0 +1,259 @@
+"""A mail as bytes: its bodies are found, and each is written back in its place.
+
+All other octets stay as they are: headers, their order and their folds, boundaries, attachments, and the bodies that
+tracking does not change. So a mail that another program has written looks afterwards as that program wrote it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from binascii import Error as BinasciiError
+from binascii import a2b_qp, b2a_qp
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import BytesHeaderParser
+from email.policy import SMTP, compat32
+from email.utils import getaddresses
+from functools import cached_property
+
+from flask_mailtrack.config import QUOTED_PRINTABLE
+
+from .headers import MAX_LINE, unfolded
+
+_EOL = re.compile(rb"\r\n|\n|\r")
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_BASE64 = "base64"
+_OF_8_BIT = ("8bit", "binary")
+_CHARSET = "us-ascii"  # RFC 2046, section 4.1.2
+_DEEPEST = 20
+"""Levels of parts inside parts. No mail program writes as many."""
+_SEALED = {"multipart/signed", "multipart/encrypted", "multipart/report"}
+"""Parts whose content must not change: RFC 1847, RFC 3462."""
+_SECRET = ("bcc", "resent-bcc")
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A text part of a mail."""
+
+    subtype: str
+    start: int
+    """Where the headers of the part begin; for a mail of one part, the mail."""
+    body: int
+    end: int
+    charset: str
+    encoding: str
+    text: str
+    wrapped: bool
+    """Whether the lines of the part end in CRLF, for which the text has LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entity:
+    """Headers and body: the whole mail, or one of its parts."""
+
+    head: Message
+    start: int
+    body: int
+    end: int
+
+    @property
+    def subtype(self) -> str:
+        return self.head.get_content_subtype()
+
+    @property
+    def is_attached(self) -> bool:
+        return self.head.get_content_disposition() == "attachment" or bool(self.head.get_filename())
+
+
+class Mime:
+    """A mail that was handed in as bytes.
+
+    :param raw: the mail, whose lines may end as the host likes: each ends in CRLF then, as SMTP wants.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw: bytes = _EOL.sub(b"\r\n", raw)
+        self._whole = _entity(self.raw, 0, len(self.raw))
+        found: dict[str, TextPart] = {}
+        for part in _texts(self.raw, self._whole):
+            found.setdefault(part.subtype, part)
+        self.parts: Mapping[str, TextPart] = found
+        """The first text part of each subtype that a reader sees, by its subtype, such as ``html`` and ``plain``."""
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The headers, each on one line. Of a header that comes several times, the last one."""
+        return {name: _line(value) for name, value in self._whole.head.raw_items()}
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of all headers *name*, each on one line."""
+        return [_line(value) for key, value in self._whole.head.raw_items() if key.lower() == name.lower()]
+
+    def legible(self, name: str) -> str:
+        """Return the header *name* with its RFC 2047 words decoded; empty: there is none."""
+        value = next(iter(self.all(name)), "")
+        try:
+            return str(make_header(decode_header(value)))
+        except (LookupError, UnicodeError, ValueError, BinasciiError):
+            return value
+
+    def addresses(self, *names: str) -> list[str]:
+        """Return the bare addresses in the headers *names*, each once."""
+        pairs = getaddresses([value for name in names for value in self.all(name)])
+        return list(dict.fromkeys(address for _, address in pairs if address))
+
+    def written(self, texts: Mapping[str, str], headers: Mapping[str, str], encoding: str = "") -> bytes:
+        """Return the mail with other bodies and headers, and without Bcc.
+
+        :param texts: by subtype. A text that equals that of its part changes nothing.
+        :param headers: all headers. One that is not there is taken out, and a new one is added at the end.
+        :param encoding: for the parts that change; empty: their own, if the text fits into it.
+        """
+        raw, ahead = self.raw, self._whole.body
+        for part in sorted(self.parts.values(), key=lambda part: part.start, reverse=True):
+            if (text := texts.get(part.subtype, part.text)) != part.text:
+                head, body = _encoded(raw[part.start : part.body], part, text, encoding)
+                raw = raw[: part.start] + head + body + raw[part.end :]
+                ahead += len(head) - (part.body - part.start) if part.start == 0 else 0
+        return _with_headers(raw[:ahead], self.headers, headers) + raw[ahead:]
+
+
+def _line(value: object) -> str:
+    """Return the value of a header on one line. It is in UTF-8 if it is not ASCII: RFC 6532, section 3.2."""
+    line = unfolded(value)
+    try:
+        return line.encode("ascii", "surrogateescape").decode()
+    except UnicodeError:
+        return line
+
+
+def _entity(raw: bytes, start: int, end: int) -> _Entity:
+    if raw.startswith(b"\r\n", start, end):
+        body = start + 2
+    else:
+        blank = raw.find(b"\r\n\r\n", start, end)
+        body = end if blank < 0 else blank + 4
+    return _Entity(BytesHeaderParser(policy=compat32).parsebytes(raw[start:body]), start, body, end)
+
+
+def _texts(raw: bytes, entity: _Entity, depth: int = 0) -> Iterator[TextPart]:
+    """Yield the texts that a mail program shows, in their order."""
+    kind = entity.head.get_content_type()
+    if depth > _DEEPEST or kind in _SEALED or entity.is_attached:
+        return
+    if kind.startswith("text/"):
+        if part := _decoded(raw, entity):
+            yield part
+        return
+    inside = [_entity(raw, *span) for span in _spans(raw, entity)] if kind.startswith("multipart/") else []
+    if entity.subtype == "alternative":
+        for each in inside:
+            yield from _texts(raw, each, depth + 1)
+        return
+    if entity.subtype == "related":  # RFC 2387, section 3.2
+        root = entity.head.get_param("start")
+        inside = [each for each in inside if root and each.head.get("Content-ID", "").strip() == root] or inside[:1]
+    # Of other parts the first one with a text is the mail, and what follows is attached to it.
+    yield from next(filter(None, (list(_texts(raw, each, depth + 1)) for each in inside)), ())
+
+
+def _spans(raw: bytes, entity: _Entity) -> Iterator[tuple[int, int]]:
+    """Yield the beginning and the end of each part: RFC 2046, section 5.1.1."""
+    boundary = entity.head.get_boundary()
+    if not boundary:
+        return
+    line = re.compile(rb"\r\n--" + re.escape(boundary.encode("ascii", "surrogateescape")) + rb"(--)?[ \t]*(?:\r\n|\Z)")
+    start, at = None, entity.body - 2  # the end of the headers may be the line end before the first boundary
+    while found := line.search(raw, max(at, 0), entity.end):
+        if start is not None:
+            yield start, max(found.start(), start)
+        if found[1]:
+            return
+        start = found.end()
+        at = start - 2  # an empty part
+    if start is not None:
+        yield start, entity.end
+
+
+def _decoded(raw: bytes, entity: _Entity) -> TextPart | None:
+    """Return the text of a part, or None if its octets cannot be made again from it."""
+    encoding = str(entity.head.get("Content-Transfer-Encoding", "")).strip().lower()
+    charset = str(entity.head.get_content_charset(_CHARSET))
+    # With DelSp, a space at the end of a line stands for nothing: RFC 3676, section 4.1.
+    if str(entity.head.get_param("delsp", "")).lower() == "yes":
+        return None
+    octets = raw[entity.body : entity.end]
+    try:
+        if encoding == _BASE64:
+            octets = base64.b64decode(octets)
+        elif encoding == QUOTED_PRINTABLE:
+            octets = a2b_qp(octets)
+        elif encoding not in ("", "7bit", "8bit", "binary"):
+            return None
+        text = octets.decode(charset)
+        if text.encode(charset) != octets:  # an escape sequence, or a mark of the order of octets
+            return None
+    except (ValueError, LookupError):
+        return None
+    wrapped = "\r\n" in text and not _BARE.search(octets)
+    text = text.replace("\r\n", "\n") if wrapped else text
+    return TextPart(entity.subtype, entity.start, entity.body, entity.end, charset, encoding, text, wrapped)
+
+
+def _encoded(head: bytes, part: TextPart, text: str, wanted: str) -> tuple[bytes, bytes]:
+    """Return headers and body of a part with another text: in its own charset and encoding if these can say it."""
+    text = text.replace("\n", "\r\n") if part.wrapped or "\n" not in part.text else text
+    encoding = wanted or part.encoding
+    try:
+        octets = text.encode(part.charset, "xmlcharrefreplace" if part.subtype == "html" else "strict")
+    except UnicodeEncodeError:
+        octets = text.encode()
+        head = _set(head, "Content-Type", _in_utf_8(head))
+    lines = not _BARE.search(octets)
+    as_is = lines and max(map(len, octets.split(b"\r\n"))) <= MAX_LINE and (octets.isascii() or encoding in _OF_8_BIT)
+    if encoding not in (_BASE64, QUOTED_PRINTABLE) and not as_is:
+        encoding = QUOTED_PRINTABLE
+    if encoding != part.encoding:
+        head = _set(head, "Content-Transfer-Encoding", encoding)
+    if encoding == _BASE64:
+        return head, _EOL.sub(b"\r\n", base64.encodebytes(octets)).removesuffix(b"\r\n")
+    if encoding == QUOTED_PRINTABLE:
+        return head, _EOL.sub(b"\r\n", b2a_qp(octets, istext=lines))
+    return head, octets
+
+
+def _in_utf_8(head: bytes) -> str:
+    message = BytesHeaderParser(policy=compat32).parsebytes(head)
+    if "Content-Type" not in message:
+        message["Content-Type"] = "text/plain"
+    message.set_param("charset", "utf-8")
+    return unfolded(str(message["Content-Type"]))
+
+
+def _field(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"^" + re.escape(name.encode()) + rb"[ \t]*:(?:[^\r\n]|\r\n[ \t])*(?:\r\n|\Z)", re.I | re.M)
+
+
+def _set(head: bytes, name: str, value: str | None) -> bytes:
+    """Return a block of headers with one header written anew, or without the header."""
+    line = b"" if value is None else SMTP.fold(name, value).encode("utf-8", "surrogateescape")
+    found = list(_field(name).finditer(head))
+    for each in reversed(found[1:]):
+        head = head[: each.start()] + head[each.end() :]
+    if found:
+        return head[: found[0].start()] + line + head[found[0].end() :]
+    blank = head.endswith(b"\r\n\r\n") or head == b"\r\n"
+    at = len(head) - 2 if blank else len(head)
+    return head[:at] + line + head[at:]
+
+
+def _with_headers(head: bytes, before: Mapping[str, str], after: Mapping[str, str]) -> bytes:
+    gone: dict[str, None] = dict.fromkeys(name for name in before if name not in after or name.lower() in _SECRET)
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    for name, value in {**gone, **changed}.items():
+        head = _set(head, name, value)
+    return head

@@ -1,0 +1,224 @@
+"""Flask-Mailman instead of Flask-Mail: its own backends and messages, and mail that another extension sends by it."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import gc
+import smtplib
+import weakref
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import BASE_URL, Inbox
+from flask import Flask
+from flask_mailman import EmailMessage as MailmanMessage
+from flask_mailman import EmailMultiAlternatives
+from flask_mailman import Mail as Mailman
+from flask_sqlalchemy import SQLAlchemy
+from smtp_server import RawServer, Script
+
+from flask_mailtrack import Mailtrack
+from flask_mailtrack.errors import ConfigError, OptOutsUnavailable
+from flask_mailtrack.outgoing.options import Options
+from flask_mailtrack.testing import Reader
+
+PAGE = '<p>Hello <a href="https://shop.example/offer">Our offer</a></p>'
+Make = Callable[..., "House"]
+
+
+class House:
+    """An app with Flask-Mailman and Mailtrack."""
+
+    def __init__(self, folder: Path, **config: Any) -> None:
+        self.app = Flask("house", instance_path=str(folder))
+        self.app.config.update(
+            TESTING=True,
+            SECRET_KEY="a secret that is long enough for anybody",
+            SQLALCHEMY_DATABASE_URI=f"sqlite:///{folder / 'house.sqlite3'}",
+            MAILTRACK_BASE_URL=BASE_URL,
+            MAIL_DEFAULT_SENDER="News <news@example.org>",
+        )
+        self.app.config.update(config)
+        self.db, self.mail = SQLAlchemy(self.app), Mailman(self.app)
+        self.mailtrack = Mailtrack(self.app, mail=self.mail, db=self.db)
+
+    @property
+    def outbox(self) -> list[Any]:
+        return list(self.app.extensions["mailman"].outbox)
+
+    def states(self) -> dict[str, str]:
+        self.db.session.rollback()
+        rows = self.db.session.execute(sa.select(self.mailtrack.models.Message)).scalars()
+        return {row.recipient: row.status for row in rows}
+
+
+@pytest.fixture(name="make")
+def _make(tmp_path: Path) -> Iterator[Make]:
+    opened: list[tuple[House, Any]] = []
+
+    def make(**config: Any) -> House:
+        folder = tmp_path / str(len(opened))
+        folder.mkdir()
+        house = House(folder, **config)
+        context = house.app.app_context()
+        context.push()
+        opened.append((house, context))
+        house.db.create_all()
+        return house
+
+    yield make
+    for house, context in reversed(opened):
+        house.db.session.remove()
+        house.db.engine.dispose()
+        context.pop()
+
+
+def message(*to: str, **parts: Any) -> EmailMultiAlternatives:
+    """A mail with a text and a page."""
+    made = EmailMultiAlternatives("Hello", "Hello", to=list(to), **parts)
+    made.attach_alternative(PAGE, "text/html")
+    return made
+
+
+def over_smtp(port: int) -> dict[str, Any]:
+    return {"MAIL_BACKEND": "smtp", "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": port}
+
+
+def parsed(content: bytes) -> EmailMessage:
+    found = email.message_from_bytes(content, policy=email.policy.default)
+    assert isinstance(found, EmailMessage)
+    return found
+
+
+def test_each_recipient_gets_a_tracked_copy(make: Make, smtp: Inbox) -> None:
+    """Over real SMTP, with Cc and Bcc; the options are those of the message, and a click finds its row."""
+    house = make(**over_smtp(smtp.port))
+    mail = message("Ada <ada@example.com>", cc=["bob@example.com"], bcc=["cyd@example.com"])
+    assert house.mailtrack.track(mail, tag="offer").send() == 1
+    assert [each.recipients for each in smtp.envelopes] == [
+        ["ada@example.com"],
+        ["bob@example.com"],
+        ["cyd@example.com"],
+    ]
+    assert all(b"cyd@" not in each.content for each in smtp.envelopes)
+    reader = Reader(house.app.test_client(), parsed(smtp.envelopes[1].content))
+    assert reader.click("Our offer").location == "https://shop.example/offer"
+    (event,) = house.db.session.execute(sa.select(house.mailtrack.models.Event)).scalars()
+    bob = {copy.recipient: copy.id for copy in house.mailtrack.sent(mail)}["bob@example.com"]
+    assert (event.type, event.message_id, event.message.tag) == ("clicked", bob, "offer")
+    assert set(house.states().values()) == {"sent"}
+
+
+def test_a_text_alone_keeps_its_lines(make: Make, smtp: Inbox) -> None:
+    """A mail that has nothing to track leaves as Flask-Mailman writes it, but for the copy's own envelope."""
+    make(**over_smtp(smtp.port))
+    plain = MailmanMessage(
+        "Hello", "Grüße\nfrom us", to=["ada@example.com"], headers={"Message-ID": "<1@x>", "Date": "x"}
+    )
+    plain.send()
+    assert smtp.envelopes[0].content == plain.message().as_bytes(linesep="\r\n") + b"\r\n"
+
+
+def test_a_list_is_asked_and_can_be_left(make: Make) -> None:
+    """The outbox of tests has the copies; who has left gets none, and the others do."""
+    house = make()
+    for _ in range(2):
+        house.mailtrack.track(message("ada@example.com", "bob@example.com"), list_id="news").send()
+        if len(house.outbox) == 2:
+            assert Reader(house.app.test_client(), house.outbox[0].message()).unsubscribe().status_code == 200
+    assert [each.recipients() for each in house.outbox] == [
+        ["ada@example.com"],
+        ["bob@example.com"],
+        ["bob@example.com"],
+    ]
+    assert house.outbox[0].body == "Hello"
+
+
+def test_every_way_to_a_backend_is_tracked(make: Make) -> None:
+    """By the state, by the host's object, by a name, by a class, in a connection that the host holds."""
+    house = make()
+    state = house.app.extensions["mailman"]
+    for connection in (
+        state.get_connection(),
+        house.mail.get_connection(),
+        house.mail.get_connection("locmem"),
+        state.get_connection("flask_mailman.backends.locmem.EmailBackend"),
+        house.mail.get_connection(state.backend),
+    ):
+        assert connection.send_messages([message("ada@example.com")]) == 1
+    house.mail.send_mail("Hello", "Hello", None, ["ada@example.com"], html_message=PAGE)
+    assert len(house.outbox) == 6
+    assert all(Reader(house.app.test_client(), each.message()).has_pixel for each in house.outbox)
+
+
+def test_a_sent_copy_that_is_sent_again_is_not_wrapped_again(make: Make) -> None:
+    """A host that sends again what it finds in its outbox sends the links that are in it."""
+    house = make()
+    message("ada@example.com").send()
+    again = house.outbox[0]
+    again.send()
+    assert house.outbox[1].message().as_bytes() == again.message().as_bytes()
+    assert house.states() == {"ada@example.com": "sent"}
+
+
+def test_what_the_server_refuses_is_told(make: Make) -> None:
+    """Nobody reached: the error of the backend; somebody reached: none; silent: a count of 0."""
+    with RawServer(Script(rcpt=lambda argument, number: "550 no" if "bob" in argument else "250 OK")) as server:
+        house = make(**over_smtp(server.port))
+        assert message("ada@example.com", "bob@example.com").send() == 1
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            message("bob@example.com").send()
+        assert message("bob@example.com").send(fail_silently=True) == 0
+    assert house.states() == {"ada@example.com": "sent", "bob@example.com": "failed"}
+    assert server.connections == 3
+
+
+def test_an_unreadable_list_stops_its_mail_also_silently(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has left must not get mail because a database is away."""
+    house = make()
+    monkeypatch.setattr(
+        house.mailtrack._state().optouts, "among", lambda *_: (_ for _ in ()).throw(OptOutsUnavailable("away"))
+    )
+    with pytest.raises(OptOutsUnavailable):
+        house.mailtrack.track(message("ada@example.com"), list_id="news").send(fail_silently=True)
+    assert not hasattr(house.app.extensions["mailman"], "outbox") or house.outbox == []
+
+
+def test_another_app_is_left_alone(make: Make, tmp_path: Path) -> None:
+    """An app without Mailtrack in the same process sends as before; an app that is gone is freed."""
+    make()
+    app = Flask("other")
+    app.config.update(TESTING=True, MAIL_DEFAULT_SENDER="a@example.org")
+    Mailman(app)
+    with app.app_context():
+        message("ada@example.com").send()
+        assert "/o/" not in str(app.extensions["mailman"].outbox[0].message())
+    (tmp_path / "third").mkdir()
+    third = weakref.ref(House(tmp_path / "third", MAILTRACK_DRAIN="manual").app)
+    gc.collect()
+    assert third() is None
+
+
+def test_the_order_of_set_up_is_checked(tmp_path: Path) -> None:
+    """The app's Mailman comes first, as Flask-Mail would."""
+    app = Flask("late", instance_path=str(tmp_path))
+    app.config.update(SECRET_KEY="x" * 32, SQLALCHEMY_DATABASE_URI="sqlite://", MAILTRACK_BASE_URL=BASE_URL)
+    db = SQLAlchemy(app)
+    with pytest.raises(ConfigError, match="E204"):
+        Mailtrack(app, mail=Mailman(), db=db)
+
+
+def test_options_stay_on_the_message(make: Make) -> None:
+    """A message that is sent twice has its options both times."""
+    house = make()
+    mail = house.mailtrack.track(message("ada@example.com"), tag="twice")
+    mail.send()
+    mail.send()
+    assert vars(mail)["_mailtrack_options"] == Options(tag="twice")
+    rows = house.db.session.execute(sa.select(house.mailtrack.models.Message.tag)).scalars().all()
+    assert rows == ["twice", "twice"]
