@@ -9,9 +9,10 @@ from typing import Any
 
 from flask import Blueprint, Request, abort, current_app, g, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, default_exceptions
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, default_exceptions
 from werkzeug.wrappers import Response
 
+from flask_mailtrack.entrance import from_elsewhere, only_the_method_is_wrong
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.languages import reader_words
 from flask_mailtrack.scope import Scope
@@ -21,7 +22,7 @@ from flask_mailtrack.state import current_state
 from . import campaign, campaigns, domains, inside, messages, overview, people, settings, suppressions, unsubscribes
 from .access import Access, Gate
 from .desk import NAME, Brand, Desk
-from .forms import FIELD, from_elsewhere
+from .forms import FIELD
 from .route import Route
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.console")
@@ -33,10 +34,8 @@ _BODIES = {route.name: route.most_bytes for route in ROUTES}
 _PLAIN_PAGES = {route.name: route.rule for route in ROUTES if "GET" in route.methods and "<" not in route.rule}
 _STATIC = Path(__file__).parents[1] / "static"
 _FILES = {"console.css": "text/css", "console.js": "text/javascript"}
-_CLOSED = "closed"
-_NEEDS = {route.name: route.needs for route in ROUTES} | {"static": "view", _CLOSED: "view"}
+_NEEDS = {route.name: route.needs for route in ROUTES} | {"static": "view"}
 _READS = ("GET", "HEAD", "OPTIONS")
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
 
 
 class Console(Blueprint):
@@ -82,10 +81,6 @@ class Console(Blueprint):
             self._add(route.rule, route.name, _guarded(route), route.methods)
         self._add("/static/<path:filename>", "static", _static, ("GET",))
         self.before_app_request(self._not_even_a_method)
-        # A rule that is not there answers 404. So must one with another method, or the console gives itself away.
-        rules = {(route.rule, method) for route in ROUTES for method in route.methods}
-        for rule in sorted({route.rule for route in ROUTES} | {"/static/<path:filename>"}):
-            self._add(rule, _CLOSED, _closed, [each for each in _METHODS if (rule, each) not in rules])
 
     def _add(self, rule: str, name: str, view: Callable[..., ResponseReturnValue], methods: Sequence[str]) -> None:
         # Without redirects for slashes, which would tell of a page to those who may not see it.
@@ -93,25 +88,14 @@ class Console(Blueprint):
         self.add_url_rule(rule, name, view, methods=methods, **given)
 
     def _not_even_a_method(self) -> ResponseReturnValue | None:
-        """Answer 404 also to a method that no rule knows, or 405 would tell that there is a console."""
-        if isinstance(request.routing_exception, MethodNotAllowed) and self._is_mine():
+        """Answer 404 also to a method that a page does not know, or 405 would tell that there is a console."""
+        if only_the_method_is_wrong(self):
             entry = self._gate.ask()
             if isinstance(entry, Response):
                 return entry
             if not entry[0].may("view"):
                 abort(404)
         return None
-
-    def _is_mine(self) -> bool:
-        there = current_app.create_url_adapter(request)
-        if there is None:
-            return False
-        try:
-            endpoint, _ = there.match(method="GET")
-        except HTTPException:
-            return False
-        found = current_app.blueprints.get(endpoint.rpartition(".")[0])
-        return found is self
 
     def _enter(self) -> ResponseReturnValue | None:
         """Let nobody in whom the host does not know, and nobody change anything by another site's form."""
@@ -128,9 +112,9 @@ class Console(Blueprint):
         speech = reader_words("babel" in current_app.extensions, request.headers.get("Accept-Language", ""))
         reports = state.reports if scope is None else state.reports.within(scope)
         g.mailtrack_desk = desk = Desk(viewer, state, reports.briefly(), scope, speech, self._brand)
-        if request.method not in _READS and name != _CLOSED:
+        if request.method not in _READS:
             sent = _token_in(request, _BODIES.get(name, 0), desk)
-            foreign = from_elsewhere(request.headers, request.headers.get("Host", ""))
+            foreign = from_elsewhere(request.headers, request.headers.get("Host", ""), alone=False)
             if foreign or not desk.forms.fits(sent, name, viewer.name):
                 abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
         return None
@@ -178,11 +162,6 @@ def _static(filename: str) -> ResponseReturnValue:
     if filename not in _FILES:
         abort(404)
     return current_app.response_class((_STATIC / filename).read_bytes(), mimetype=_FILES[filename])
-
-
-def _closed(**values: Any) -> ResponseReturnValue:
-    """Answer that there is no such form."""
-    abort(405)
 
 
 def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:

@@ -7,13 +7,10 @@ token of its own, as by Flask-WTF or SeaSurf, the form carries that one, too, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from markupsafe import Markup
-from werkzeug.datastructures import Headers
 
-from flask_mailtrack.administration.host_names import is_host_name
 from flask_mailtrack.host_token import host_field
 
 HOURS = 12
@@ -43,30 +40,3 @@ class FormTokens:
             return bool(self._serializer.loads(token, max_age=HOURS * 3600) == [route, viewer])
         except BadSignature:
             return False
-
-
-def from_elsewhere(headers: Headers, host: str) -> bool:
-    """Return whether a browser says that another site made it send a request.
-
-    The token is what guards a form; this is a second fence, and must not keep an operator out who is behind a proxy.
-
-    Fetch Metadata says so in ``Sec-Fetch-Site``. Older browsers, and all on plain HTTP, send only ``Origin``. Of it the
-    name alone is compared: behind a proxy that ends TLS, scheme and port are others here than there. A proxy that does
-    not pass the header ``Host`` leaves an inner name here, with which nothing can be compared. A page of another site
-    cannot set ``X-Forwarded-Host`` in the reader's browser, so that header may name the host, too.
-
-    :param host: the header ``Host``, as it came.
-    """
-    site = headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = _name(headers.get("Origin", ""))
-    ours = {_name(f"//{each}") for each in (host, headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip())}
-    return bool(origin) and origin not in ours and all(map(is_host_name, ours - {""}))
-
-
-def _name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

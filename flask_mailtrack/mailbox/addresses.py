@@ -52,6 +52,8 @@ class OwnAddresses:
         return {unescape(match[0]): match[1].lower() for match in matches}
 
     def elsewhere(self, here: str) -> list[str]:
-        """Return the base URLs that lead to another place than *here*, this app as it is reached now."""
-        mine = urlsplit(here)
-        return sorted(base for base in self.bases if urlsplit(base)[:2] != mine[:2])
+        """Return the base URLs that lead to another place than *here*, this app as it is reached now.
+
+        Only the host is compared: an app behind a proxy that ends TLS may not know its scheme.
+        """
+        return sorted(base for base in self.bases if urlsplit(base).netloc != urlsplit(here).netloc)

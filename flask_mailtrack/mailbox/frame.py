@@ -33,13 +33,13 @@ def framed(html: str, roots: Collection[str], here: str, images: bool) -> str:
     """Return the document.
 
     :param roots: where the addresses of the app lead in mails, such as ``https://links.example.com``.
-    :param here: where the app is reached now. The same addresses are asked here, so that nobody outside is asked.
+    :param here: the path of the app, where it is reached now. The same addresses are asked here, so that nobody outside
+        is asked. Scheme and host are the reader's own: behind a proxy the app may not know them.
     """
     for root in sorted(roots, key=len, reverse=True):
-        there = re.compile(
-            rf"(\s(?:href|src|background)\s{{0,9}}=\s{{0,9}}[\"']?\s{{0,9}}){re.escape(root)}(?=[/?#\"'\s>])", re.I
-        )
-        html = there.sub(lambda found: found[1] + here, html)
+        before = r"(\s(?:href|src|background)\s{0,9}=\s{0,9}[\"']?\s{0,9})"
+        there = re.compile(rf"{before}{re.escape(root)}(?:(/)|(?=[?#\"'\s>]))", re.I)
+        html = there.sub(lambda found: f"{found[1]}{here}{found[2] or '/'}", html)
     if not images:  # the policy holds them back; without this the browser's console complains of each
         html = _IMAGE.sub(r"\1data-src", html)
     return _START.sub(r'\g<0><base target="_blank">', html, count=1)

@@ -6,7 +6,7 @@ import logging
 import threading
 import weakref
 
-from flask import Flask, abort, current_app
+from flask import Blueprint, Flask, abort, current_app
 
 from flask_mailtrack.outgoing.mail import Dispatched, listen
 
@@ -24,13 +24,14 @@ class Post:
     :param force: whether it is open without ``debug`` and ``TESTING``, too.
     """
 
-    def __init__(self, app: Flask, force: bool, prefix: str) -> None:
+    def __init__(self, app: Flask, force: bool, prefix: str, blueprint: Blueprint) -> None:
         self._app = weakref.ref(app)
         self._box: Letterbox | None = None
         self._lock = threading.Lock()
         self._force = force
         self._warned = False
         self.prefix: str = prefix.rstrip("/")
+        self.blueprint: Blueprint = blueprint
         self._held = listen(app, self.is_open, self.hear)
 
     @property
@@ -63,12 +64,12 @@ class Post:
         abort(404)
 
 
-def set_up(app: Flask, force: bool, prefix: str) -> None:
+def set_up(app: Flask, force: bool, prefix: str, blueprint: Blueprint) -> None:
     """Give *app* its mailbox.
 
-    :param prefix: where the pages are.
+    :param prefix: where the pages of *blueprint* are.
     """
-    app.extensions[NAME] = Post(app, force, prefix)
+    app.extensions[NAME] = Post(app, force, prefix, blueprint)
     if force and not app.debug and not app.testing:
         log.warning("the mailbox at %s is open by force: whoever reaches it reads all mail", prefix or "/")
 

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, request, url_for
-from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
+from flask_mailtrack.entrance import from_elsewhere, only_the_method_is_wrong
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.host_token import host_field
 from flask_mailtrack.reporting.timeline import MessageLine, Timeline
@@ -66,7 +66,7 @@ def mailbox(*, force: bool = False) -> Blueprint:
     made = Blueprint(
         NAME, "flask_mailtrack", template_folder="templates", static_folder="static", static_url_path="/static"
     )
-    made.record(lambda setup: set_up(cast("Flask", setup.app), force, setup.url_prefix or ""))
+    made.record(lambda setup: set_up(cast("Flask", setup.app), force, setup.url_prefix or "", made))
     made.before_request(_only_if_open)
     made.before_app_request(_not_even_a_method)
     made.before_request(_only_from_here)
@@ -101,20 +101,14 @@ def _only_if_open() -> None:
 
 
 def _not_even_a_method() -> None:
-    """Answer 404 also to a method that a route does not know, or the answer would tell that there is a mailbox."""
-    inside = f"{request.path}/".startswith(f"{post().prefix}/")
-    if isinstance(request.routing_exception, MethodNotAllowed) and inside and not post().is_open():
+    """Answer 404 also to a method that a page does not know, or the answer would tell that there is a mailbox."""
+    if not post().is_open() and only_the_method_is_wrong(post().blueprint):
         post().refuse()
 
 
 def _only_from_here() -> None:
     """Refuse a POST that another site made a browser send: there is no login that would tell the two apart."""
-    if request.method != "POST":
-        return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None and site != "same-origin":
-        abort(403, "This form was sent from another site.")
-    if site is None and origin is not None and origin.rstrip("/").lower() != request.host_url.rstrip("/").lower():
+    if request.method == "POST" and from_elsewhere(request.headers, request.headers.get("Host", ""), alone=True):
         abort(403, "This form was sent from another site.")
 
 
@@ -267,7 +261,7 @@ def _body(key: uuid.UUID) -> Response:
     own = OwnAddresses.of(_state(), mail.label.sender)
     html = mail.with_inline_images(mail.html)
     made = _answer(
-        frame.framed(html, own.bases, request.url_root.rstrip("/"), images), frame.policy(images), mimetype="text/html"
+        frame.framed(html, own.bases, request.script_root, images), frame.policy(images), mimetype="text/html"
     )
     made.seal = {**made.seal, "Referrer-Policy": "no-referrer"}
     return made

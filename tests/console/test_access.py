@@ -124,7 +124,7 @@ def test_every_rule_of_the_blueprint_is_a_route_of_the_list(site: Site) -> None:
         for rule in site.app.url_map.iter_rules()
         if rule.endpoint.startswith("mailtrack_console.")
     }
-    assert found == {route.name for route in ROUTES} | {"static", "closed"}
+    assert found == {route.name for route in ROUTES} | {"static"}
 
 
 def test_each_page_with_each_subset_of_the_permissions(site: Site) -> None:

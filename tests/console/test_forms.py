@@ -9,9 +9,8 @@ from conftest import MakeSite, Site
 from console_visitor import ALL, Visitor, words
 from flask_seasurf import SeaSurf
 from flask_wtf.csrf import CSRFProtect
-from werkzeug.datastructures import Headers
 
-from flask_mailtrack.console.forms import HOURS, FormTokens, from_elsewhere
+from flask_mailtrack.console.forms import HOURS, FormTokens
 
 OURS, THEIRS = "https://ops.example.com", "https://evil.example"
 
@@ -32,32 +31,6 @@ def test_a_token_is_for_one_route_viewer_app_and_time(monkeypatch: pytest.Monkey
     early = str(tokens._serializer.dumps(["settings_save", "mara"]))
     monkeypatch.setattr("itsdangerous.timed.TimestampSigner.get_timestamp", lambda signer: HOURS * 3600 + 1)
     assert not tokens.fits(early, "settings_save", "mara")
-
-
-@pytest.mark.parametrize(
-    ("headers", "host", "refused"),
-    [
-        ({"Sec-Fetch-Site": "same-origin"}, "ops.example.com", False),
-        ({"Sec-Fetch-Site": "none"}, "ops.example.com", False),
-        ({"Sec-Fetch-Site": "same-site"}, "ops.example.com", True),
-        ({"Sec-Fetch-Site": "cross-site", "Origin": OURS}, "ops.example.com", True),
-        ({"Sec-Fetch-Site": "same-origin", "Origin": THEIRS}, "10.0.0.1:8000", False),
-        ({"Origin": OURS}, "ops.example.com", False),
-        ({"Origin": THEIRS}, "ops.example.com", True),
-        ({}, "ops.example.com", False),
-        ({"Origin": OURS}, "OPS.example.com:8080", False),  # TLS ends at a proxy that hides it
-        ({"Origin": OURS}, "127.0.0.1:8000", False),  # a proxy that does not pass the host
-        ({"Origin": OURS}, "backend:8000", False),
-        ({"Origin": OURS}, "[::1]:8000", False),
-        ({"Origin": OURS}, "inner.example.net", True),
-        ({"Origin": OURS, "X-Forwarded-Host": "cdn.example, ops.example.com"}, "inner.example.net", False),
-        ({"Origin": "null"}, "ops.example.com", False),
-        ({"Origin": "http://[broken"}, "ops.example.com", False),
-    ],
-)
-def test_a_browser_tells_of_another_site(headers: dict[str, str], host: str, refused: bool) -> None:
-    """A form of another site is refused if the browser says so, and no operator is locked out by a proxy."""
-    assert from_elsewhere(Headers(headers), host) is refused
 
 
 def test_a_form_without_the_right_token_changes_nothing_and_leads_back(site: Site) -> None:

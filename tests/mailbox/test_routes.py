@@ -20,6 +20,7 @@ from flask_wtf import CSRFProtect
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.mailbox import letterbox
+from flask_mailtrack.mailbox.frame import framed
 from flask_mailtrack.mailbox.routes import VIEWS
 from flask_mailtrack.outgoing.mail import Dispatched
 from flask_mailtrack.testing import BROWSER
@@ -87,9 +88,9 @@ def test_pictures_are_the_open_and_are_fetched_from_here(room: Site) -> None:
     policy = shown.headers["Content-Security-Policy"]
     assert policy.startswith("sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'")
     assert "img-src 'self' data:; form-action 'none'" in policy
-    assert 'src="http://localhost/logo.png"' in shown.text
-    pixel = re.search(r'src="http://localhost(/m/o/[^"]+)"', shown.text)
-    link = re.search(r'href="http://localhost(/m/c/[^"]+)"', shown.text)
+    assert 'src="/logo.png"' in shown.text
+    pixel = re.search(r'src="(/m/o/[^"]+)"', shown.text)
+    link = re.search(r'href="(/m/c/[^"]+)"', shown.text)
     assert pixel
     assert link
     room.client.get(pixel[1], headers=BROWSER)
@@ -193,6 +194,13 @@ def test_others_cannot_put_mails_into_it(lasting: MakeSite, caplog: pytest.LogCa
     (folder / f"{'b' * 32}.mail").write_bytes(b"\xff not JSON\n")
     (folder / f"{'c' * 32}.mail").write_bytes(b"[" * 50_000)
     assert mails(site.client) == [mail]
+
+
+def test_links_of_this_app_are_asked_where_the_reader_is() -> None:
+    """The base URL gives way to the path of the app, also where nothing follows it, and no other address is changed."""
+    roots = ("https://l.example/m/c/x", "https://l.example", "https://l.example?a", "https://l.example.org/y")
+    shown = framed("".join(f'<a href="{each}">' for each in roots), ["https://l.example"], "/shop", images=True)
+    assert re.findall(r'href="([^"]*)"', shown) == ["/shop/m/c/x", "/shop/", "/shop/?a", "https://l.example.org/y"]
 
 
 @pytest.mark.parametrize(
