@@ -46,6 +46,7 @@ from .checks import (
     utm_parameters,
     with_extra,
 )
+from .languages import LANGUAGES
 from .modes import Mode
 from .thresholds import Thresholds
 
@@ -108,6 +109,12 @@ class Settings:
         (), tag_list, "Tags that mail may carry; another tag raises UnknownTag. Empty, and no tag declared: any tag."
     )
     footer: bool = _setting(True, boolean, "Append an unsubscribe footer to list messages that have no such link.")
+    language: str = _setting(
+        "",
+        one_of("", *LANGUAGES),
+        "Language of the footer of a mail that names none by Content-Language or <html lang>. Default: that of "
+        "Flask-Babel, else English.",
+    )
     foreign_placeholders: bool = _setting(True, boolean, "Fill in the unsubscribe placeholders of other services.")
     text_clicks: bool = _setting(False, boolean, "Track links in the plain-text part too.")
     pixel: str = _setting(

@@ -384,10 +384,10 @@ BY_LINK = ("", "one_click", "post", "page", "preferences")
 """The ways in which a person refuses by a link. Only such refusals can be lifted by a link."""
 
 REASONS = {
-    "too_often": "Too many mails",
+    "too_often": "Too many emails",
     "not_relevant": "Not relevant to me",
     "never_signed_up": "I never signed up",
-    "wrong_person": "This is not my address",
-    "other": "Another reason",
+    "wrong_person": "This is not my email address",
+    "other": "Other reason",
 }
 """The reasons that the page offers to somebody who leaves, by their stored words."""

@@ -39,11 +39,21 @@ LANGUAGES = {
     "es": "es",
     "fr": "fr",
     "ja": "ja",
-    "pt": "pt",
+    "pt": "pt-BR",
     "zh": "zh-Hans",
 }
-"""The languages of the pages, with their tags (BCP 47). English is the text of the templates."""
+"""The languages of the pages, with their tags (BCP 47). English is the text of the templates.
+
+A reader in Portugal gets Brazilian Portuguese, and a reader in Taiwan simplified characters: both read them with less
+effort than English.
+"""
 _RIGHT_TO_LEFT = {"ar"}
+_UNSPACED = {"ja", "zh"}
+"""Languages that have no space between sentences."""
+_FRACTIONS_BY_WHOLE_PART = {"fr", "pt"}
+"""Languages in which 1.5 is a singular: the whole part decides."""
+_OF_FRACTIONS = 100
+"""A number whose form fractions have in every other language."""
 _SIGNS = {
     "de": (".", ",", "\N{NO-BREAK SPACE}"),
     "es": (".", ",", "\N{NO-BREAK SPACE}"),
@@ -74,19 +84,29 @@ class Words:
         """The direction of writing: ``ltr`` or ``rtl``."""
         return "rtl" if self.language in _RIGHT_TO_LEFT else "ltr"
 
+    @property
+    def space(self) -> str:
+        """The space between two sentences."""
+        return "" if self.language in _UNSPACED else " "
+
     def __call__(self, text: str, **values: Any) -> Markup:
         """Return the translation of *text*, or *text*, with *values* escaped into its ``%(name)s``."""
         translated = _translated(self.catalogue, text)
         return translated % values if values else translated
 
-    def counted(self, number: int, one: str, many: str, **values: Any) -> Markup:
+    def counted(self, number: float, one: str, many: str, **values: Any) -> Markup:
         """Return the translation of a text about a number, which stands at the place ``%(number)s``.
+
+        :param number: a fraction is a number of its own: ``1.5 days``, and ``1,5 jour`` in French.
 
         :param one: the English text for the number one.
         :param many: the English text for every other number. A language may have more forms than two.
         """
-        text = _counted(self.catalogue, one, many, number)
-        return text % {"number": self.figures(f"{number:,}"), **values}
+        whole = int(number)
+        of_whole = number == whole or self.language in _FRACTIONS_BY_WHOLE_PART
+        text = _counted(self.catalogue, one, many, whole if of_whole else _OF_FRACTIONS)
+        written = f"{whole:,}" if number == whole else f"{number:,.4g}"
+        return text % {"number": self.figures(written), **values}
 
     def say(self, text: str, write: Callable[[Any], str] = str) -> Markup:
         """Return a phrase in this language, or any other text as *write* gives it.
@@ -191,3 +211,17 @@ def reader_words(babel: bool, header: str) -> Words:
             if chosen:
                 return words(chosen)
     return words(accepted(header[:LONGEST_HEADER]))
+
+
+def spoken_by_babel(babel: bool) -> str | None:
+    """Return the entry of :data:`LANGUAGES` that Flask-Babel has now, maybe outside a request; ``None``: it has none.
+
+    :param babel: whether the current app has Flask-Babel.
+    """
+    if get_locale is None or not babel:
+        return None
+    try:
+        return spoken(str(get_locale() or ""))
+    except Exception:  # as many apps look at the request for a locale, and a mail may be sent without one
+        log.debug("Flask-Babel does not know the language of a mail", exc_info=True)
+        return None

@@ -20,6 +20,7 @@ from .config import Settings
 from .consent import Consent, ConsentColumn, Consulted
 from .errors import ConfigError, NotInitialised
 from .incoming.online import Online
+from .languages import spoken_by_babel, words
 from .models import Models
 from .networks import Networks
 from .outgoing import mailman
@@ -239,7 +240,9 @@ def _office(
     settings: Settings, signer: Signer, optouts: OptOuts, ledger: Ledger, administration: Administration
 ) -> SendServices:
     operator = Operator(settings, administration.switches, administration.in_use)
-    return SendServices(Preparer(settings, signer, optouts, _footer, ledger, operator), ledger)
+    return SendServices(
+        Preparer(settings, signer, optouts, partial(_footer, settings.language), ledger, operator), ledger
+    )
 
 
 def _engines(app: Flask, db: SQLAlchemy) -> dict[str | None, Any]:
@@ -370,5 +373,7 @@ def _filler(app: Flask, fill: Fill | None) -> Fill | None:
     return filled
 
 
-def _footer(part: str, url: str) -> str:
-    return template_of(f"mailtrack/footer.{part}").render(unsubscribe_url=url)
+def _footer(default: str, part: str, url: str, language: str) -> str:
+    said = language or default
+    speech = words(said or spoken_by_babel("babel" in current_app.extensions) or "en")
+    return template_of(f"mailtrack/footer.{part}").render(unsubscribe_url=url, t=speech)

@@ -45,7 +45,7 @@ def test_a_destination_can_be_switched_off(make_site: MakeSite, entries: list[st
     site = make_site(MAILTRACK_BLOCKED=entries)
     answer = Reader(site.client, site.send(HTML)).click("go")
     assert answer.status_code == status
-    assert ("This link is switched off" in answer.text) == (status == 410)
+    assert ("This link has been turned off" in answer.text) == (status == 410)
     assert len(site.rows("Event")) == (status == 302)
 
 

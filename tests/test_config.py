@@ -76,6 +76,7 @@ WRONG: dict[str, list[Any]] = {
     "IP": ["", "Truncate", None, True, ["full"]],
     "KEEP_BODIES": [None, 1, "yes", "true"],
     "KEEP_DAYS": [None, 365, {"optouts": 1}, {"events": 0}, {"events": "365"}, {"messages": None}, {"events": True}],
+    "LANGUAGE": [None, 1, "xx", "pt-BR", "DE", ["de"]],
     "LISTS": [None, [], "news", {"news": "News"}, {"news": {}}, {"news": {"title": 1}}, {1: {"title": "News"}}],
     "TAGS": [None, "welcome", {"welcome"}, [1], [""], [" "], ["a\nb"], ["x" * 256]],
     "TIMEZONE": [None, 1, "", "Berlin", "Europe/berlin\n", "../etc/passwd", ["UTC"]],

@@ -99,12 +99,12 @@ def _give_back(app: Flask) -> None:
 
 _IP = {
     "truncate": "Only the first part, which many people share.",
-    "full": "In full.",
+    "full": "The full address.",
     "hash": "Only as a code that changes every day.",
     "none": "Not kept.",
 }
 _USER_AGENT = {
-    "full": "What your program says about itself.",
+    "full": "Its name, version and system, as it states them.",
     "family": "Only its name.",
     "none": "Not kept.",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
@@ -20,6 +20,7 @@ from . import headers, options, placeholders, text
 from .archive import Archive
 from .bodies import Bodies, Body, Plan, is_dead_end
 from .delivery import Address, Copy, Ledger, Letter, Mailing, Shared, compared
+from .footer import Render, footer
 from .headers import headers_for, take_switches
 from .links import Links
 from .options import Operator
@@ -36,8 +37,7 @@ class Preparer:
     """Turns messages into batches.
 
     :param optouts: knows the opt-outs.
-    :param footer: renders the footer of a part (``html`` or ``txt``) around an unsubscribe URL; called once for
-        each body, with a placeholder for the URL.
+    :param footer: renders the footer of a part; called once for each body, with a placeholder for the URL.
     :param ledger: keeps the destinations of links that do not carry them.
     :param operator: knows the switches of the operator, and the hosts for links.
     """
@@ -47,7 +47,7 @@ class Preparer:
         settings: Settings,
         signer: Signer,
         optouts: OptOuts,
-        footer: Callable[[str, str], str],
+        footer: Render,
         ledger: Ledger,
         operator: Operator,
     ) -> None:
@@ -376,10 +376,11 @@ class _Work:
             return ""
         if part not in self._footers:
             placeholder = self._preparer.bodies.placeholders.urls["unsubscribe"]
-            self._footers[part] = self._preparer.bodies.footer(self._preparer.footer(part, placeholder), part)
+            written = footer(self._preparer.footer, self._letter, part, placeholder)
+            self._footers[part] = self._preparer.bodies.footer(written, part)
         waiting = self._footers[part]
         if waiting is None:  # the host's template changes the URL, so the footer is rendered for each copy
-            return self._preparer.footer(part, links.unsubscribe())
+            return footer(self._preparer.footer, self._letter, part, links.unsubscribe())
         return waiting.render(None, self._fill(waiting.names, links))
 
 

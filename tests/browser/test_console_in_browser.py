@@ -137,8 +137,8 @@ def test_why_a_mail_was_not_opened_is_found(host: str, support: Support) -> None
 def test_the_reasons_of_one_campaign_are_seen(host: str, support: Support) -> None:
     """Marketing narrows the unsubscribes to a campaign, and reads who gave the most frequent reason."""
     page = support.go(f"{host}/unsubscribes?tag=winter")
-    expect(page.get_by_role("listitem").filter(has_text="Too many mails")).to_contain_text("2 of 3")
-    page.get_by_role("link", name="Too many mails").click()
+    expect(page.get_by_role("listitem").filter(has_text="Too many emails")).to_contain_text("2 of 3")
+    page.get_by_role("link", name="Too many emails").click()
     who = page.get_by_role("table", name="Unsubscribes, newest first")
     expect(who.get_by_role("row")).to_have_count(3)
     expect(who).not_to_contain_text("eve")

@@ -180,7 +180,7 @@ def test_no_page_breaks_a_rule_on_a_bad_day(
 
 
 def test_three_keys_unsubscribe(browser: Browser, shop: Shop) -> None:
-    """Without a mouse: Tab to the button, of which the ring is seen, and Enter; then Tab reaches Undo first."""
+    """Without a mouse: Tab to the button, of which the ring is seen, and Enter; then Tab reaches the way back first."""
     context = visit(browser)
     page = context.new_page()
     page.goto(shop.send()[0])
@@ -191,7 +191,7 @@ def test_three_keys_unsubscribe(browser: Browser, shop: Shop) -> None:
     ring = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert ring == "3px"
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("You are unsubscribed")
+    expect(page.get_by_role("heading", level=1)).to_have_text("You have been unsubscribed")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("You are subscribed again")
@@ -224,31 +224,31 @@ def test_the_whole_way_without_script_or_style(browser: Browser, shop: Shop, sty
     page.goto(leave)
     heading = page.get_by_role("heading", level=1)
     page.get_by_role("button", name="Unsubscribe").click()
-    expect(heading).to_have_text("You are unsubscribed")
-    page.get_by_label("Too many mails").check()
-    page.get_by_label("Anything else?").fill("Daily!")
+    expect(heading).to_have_text("You have been unsubscribed")
+    page.get_by_label("Too many emails").check()
+    page.get_by_label("Anything you would like to add?").fill("Daily!")
     page.get_by_role("button", name="Send answer").click()
     expect(heading).to_have_text("Thank you")
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Subscribe again").click()
     expect(heading).to_have_text("You are subscribed again")
-    page.get_by_role("link", name="Choose which mails you get").click()
-    expect(heading).to_have_text("Your choices")
+    page.get_by_role("link", name="Choose which emails you receive").click()
+    expect(heading).to_have_text("Your email preferences")
     expect(page.get_by_label("The Monday News")).to_be_checked()
     expect(page.get_by_label("Tea school")).to_have_count(0)  # a link to leave one list shows no other
     page.goto(choose)
     page.get_by_label("Tea school").uncheck()
     page.get_by_label("Record when").uncheck()
-    page.get_by_role("button", name="Save my choices").click()
+    page.get_by_role("button", name="Save preferences").click()
     expect(page.get_by_role("status")).to_have_text("Saved.")
     page.get_by_role("link", name="What we keep about you").click()
     expect(heading).to_have_text("What we keep about you")
     expect(page.get_by_text("Not recorded.")).to_be_visible()
-    page.get_by_role("link", name="Back to your choices").click()
+    page.get_by_role("link", name="Back to your preferences").click()
     expect(page.get_by_label("Tea school")).not_to_be_checked()
     expect(page.get_by_label("The Monday News")).to_be_checked()
     assert urlsplit(page.url).path == urlsplit(choose).path
-    page.get_by_role("button", name="Unsubscribe from everything").click()
-    page.get_by_role("button", name="Choose lists again").click()
+    page.get_by_role("button", name="Unsubscribe from all lists").click()
+    page.get_by_role("button", name="Subscribe again and choose lists").click()
     expect(page.get_by_label("Tea school")).not_to_be_checked()
     context.close()
 

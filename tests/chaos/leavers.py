@@ -1,6 +1,6 @@
 """People who leave a list, come back and leave it again, on two machines in turn, and what they are mailed meanwhile.
 
-What each of them was told last is a promise: whoever was told "You are unsubscribed" gets no letter, and whoever
+What each of them was told last is a promise: whoever was told "You have been unsubscribed" gets no letter, and whoever
 was told "You are subscribed again" gets the next. Machines without a Redis know of each other by the database
 alone, so what one of them was told counts for the other from when it has drained it; on its own it counts at once.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-OUT, BACK, NOTED = "You are unsubscribed", "You are subscribed again", "Your wish has been noted"
+OUT, BACK, NOTED = "You have been unsubscribed", "You are subscribed again", "Your request has been saved"
 THREADS = 3
 _TIMEOUT = 10
 _CHANGES = (2, 3)  # of one person, one after the other

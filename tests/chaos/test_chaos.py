@@ -46,7 +46,7 @@ def test_nothing_answered_is_lost_doubled_or_late_when_everything_fails() -> Non
     assert figures["answered"] > 2_000
     told = figures["leavers"]
     assert told["letters to who was told that none comes"] > 50
-    assert told["in the end: You are unsubscribed"] > 0
+    assert told["in the end: You have been unsubscribed"] > 0
     assert told["came back: 200"] > 50
 
 

@@ -37,7 +37,7 @@ def test_the_reasons_of_one_campaign_are_bars_with_the_rows_behind_them(site: Si
     page = seen.get("/unsubscribes?tag=winter")
     told = words(page)
     assert "2 left a list" in told
-    assert "Too many mails 1 of 2" in told
+    assert "Too many emails 1 of 2" in told
     assert "No reason given 1 of 2" in told
     assert "Not relevant" not in told
     assert page.count('class="k"') == 1

@@ -142,7 +142,7 @@ def literals() -> set[str]:
     found: set[str] = set()
     for path in FOLDER.parent.rglob("*.py"):
         found.update(_literals(ast.parse(path.read_text(encoding="utf-8"))))
-    for path in (FOLDER.parent / "templates").rglob("*.html"):
+    for path in (each for kind in ("html", "txt") for each in (FOLDER.parent / "templates").rglob(f"*.{kind}")):
         tree = Environment().parse(path.read_text(encoding="utf-8"))  # noqa: S701 - it parses, and renders nothing
         found.update(str(each.value) for each in tree.find_all(nodes.Const))
     return found

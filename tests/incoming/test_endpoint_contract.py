@@ -281,7 +281,7 @@ def test_what_a_link_did_not_do_a_link_does_not_offer_to_undo(
 
     monkeypatch.setattr("flask_mailtrack.storage.tables.optouts.OptOuts.standing", lambda self, *token: locked(*token))
     for page in (site.client.get(path).text, site.client.get(from_page).text):
-        assert "Please answer the mail" in page
+        assert "Please reply to one of our emails" in page
         assert 'value="undo' not in page
 
 

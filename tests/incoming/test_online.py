@@ -108,7 +108,7 @@ def test_nothing_is_shown_of_somebody_who_is_forgotten(keeping: Site) -> None:
     keeping.mailtrack.erase("ada@example.com")
     assert "Spring" in keeping.client.get(path_of(bob)).text
     gone = keeping.client.get(path_of(ada))
-    assert (gone.status_code, "This mail cannot be shown" in gone.text, "Spring" in gone.text) == (404, True, False)
+    assert (gone.status_code, "This email cannot be shown" in gone.text, "Spring" in gone.text) == (404, True, False)
     keeping.mailtrack.erase("bob@example.com")
     assert keeping.client.get(path_of(bob)).status_code == 404
     assert keeping.rows("Body") == []
@@ -124,7 +124,7 @@ def test_a_mail_that_is_not_kept_is_not_shown(
     assert "view_online_url() shows nothing in 'Hello'" in caplog.text
     answer = keeping.client.get(path_of(written), headers={"Accept-Language": "de"})
     assert answer.status_code == (503 if options.get("store") is False else 404)
-    assert "Diese Mail kann nicht angezeigt werden" in answer.text
+    assert "Diese E-Mail kann nicht angezeigt werden" in answer.text
 
 
 def test_a_purged_body_and_a_purged_mail(keeping: Site) -> None:
@@ -176,7 +176,7 @@ def test_a_bad_link_and_a_switched_off_mail(make_site: MakeSite) -> None:
 
 def test_the_statement_says_that_mails_are_kept(keeping: Site, make_site: MakeSite) -> None:
     """A person reads on the page about their data that the text of mails is kept, and only where that is so."""
-    said = "what the mails say"
+    said = "We also keep the content of emails"
     for site, kept in ((keeping, True), (make_site(), False)):
         page = site.client.get(f"{path_of(sent(site), 'p')}?statement").text
         assert (said in page) is kept

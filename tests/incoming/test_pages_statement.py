@@ -49,7 +49,7 @@ def test_the_statement_is_one_link_away(make_site: MakeSite) -> None:
     ("mode", "text"),
     [
         ("truncate", "Only the first part, which many people share."),
-        ("full", "In full."),
+        ("full", "The full address."),
         ("hash", "Only as a code that changes every day."),
         ("none", "Not kept."),
     ],
@@ -62,21 +62,21 @@ def test_it_says_what_is_kept_of_an_ip_address(make_site: MakeSite, mode: str, t
 
 @pytest.mark.parametrize(
     ("mode", "text"),
-    [("full", "What your program says about itself."), ("family", "Only its name."), ("none", "Not kept.")],
+    [("full", "Its name, version and system, as it states them."), ("family", "Only its name."), ("none", "Not kept.")],
 )
 def test_it_says_what_is_kept_of_a_user_agent(make_site: MakeSite, mode: str, text: str) -> None:
     """MAILTRACK_USER_AGENT in plain words."""
     site = make_site(MAILTRACK_USER_AGENT=mode)
-    assert told(site, path_of(site))["Browser or mail program"] == text
+    assert told(site, path_of(site))["Browser or email app"] == text
 
 
 def test_it_says_whether_one_is_measured(make_site: MakeSite) -> None:
     """Opens and clicks, each if the settings have it, with the verdict and its purpose; nothing after a refusal."""
     both = measured(make_site())
-    assert "When a mail is opened. When a link is followed, and which one." in both
+    assert "When an email is opened. When a link is clicked, and which one." in both
     assert "a person or a program" in both
     assert "When a link" not in measured(make_site(MAILTRACK_CLICKS=False))
-    assert "When a mail" not in measured(make_site(MAILTRACK_OPENS=False))
+    assert "When an email" not in measured(make_site(MAILTRACK_OPENS=False))
     assert measured(make_site(MAILTRACK_OPENS=False, MAILTRACK_CLICKS=False)) == "Not recorded."
     site = make_site()
     site.client.post(path_of(site), data={"action": "decline"})
@@ -91,10 +91,10 @@ def measured(site: Site) -> str:
 
 def test_it_names_the_mode_in_force(make_site: MakeSite) -> None:
     """Counted together, or the last day only; where domains differ, what tells most; nothing is still nothing."""
-    together = "Only counted for everybody together. Nobody can tell which were yours."
+    together = "Only as totals for all recipients. Nobody can tell which were yours."
     assert measured(make_site(MAILTRACK_MODE="aggregate")) == together
-    assert measured(make_site(MAILTRACK_MODE="deliverability")).startswith("Only the last day on which you opened")
-    for mode, start in (("deliverability", "Only the last day"), ("individual", "When a mail is opened.")):
+    assert measured(make_site(MAILTRACK_MODE="deliverability")).startswith("Only the date of your last open or click.")
+    for mode, start in (("deliverability", "Only the date"), ("individual", "When an email is opened.")):
         domains = {"example.net": {"mode": mode}}
         assert measured(make_site(MAILTRACK_MODE="aggregate", MAILTRACK_SENDER_DOMAINS=domains)).startswith(start)
     off = make_site(MAILTRACK_MODE="aggregate", MAILTRACK_OPENS=False, MAILTRACK_CLICKS=False)
@@ -102,30 +102,29 @@ def test_it_names_the_mode_in_force(make_site: MakeSite) -> None:
 
 
 def test_it_says_how_the_lists_stand(make_site: MakeSite) -> None:
-    """Each list by its title, subscribed or not; everything left is each list left."""
+    """Each list by its title, on or off; everything left is each list left."""
     site = make_site(MAILTRACK_LISTS=LISTS)
     path = path_of(site, list_id="news")
-    assert (told(site, path)["The News"], told(site, path)["Offers"]) == ("Subscribed", "Subscribed")
+    assert (told(site, path)["The News"], told(site, path)["Offers"]) == ("Turned on", "Turned on")
     site.client.post(path, data={"action": "unsubscribe"})
-    assert (told(site, path)["The News"], told(site, path)["Offers"]) == ("Unsubscribed", "Subscribed")
+    assert (told(site, path)["The News"], told(site, path)["Offers"]) == ("Turned off", "Turned on")
     site.client.post(path, data={"action": "unsubscribe_all"})
-    assert (told(site, path)["The News"], told(site, path)["Offers"]) == ("Unsubscribed", "Unsubscribed")
+    assert (told(site, path)["The News"], told(site, path)["Offers"]) == ("Turned off", "Turned off")
 
 
 def test_it_says_how_long_things_are_kept(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Days for what has a period, and plainly that there is none for what has not."""
     site = make_site()
     path = path_of(site)
-    assert {told(site, path)[name] for name in ("Mails we sent you", "Opens and clicks", "Your choices")} == {
-        "No fixed period"
-    }
+    names = ("Emails we sent you", "Opens and clicks", "Your email preferences")
+    assert {told(site, path)[name] for name in names} == {"No set time limit"}
 
     def limited(*given: Any) -> Any:
         return dataclasses.replace(statement(*given), days={"events": 365})
 
     monkeypatch.setattr("flask_mailtrack.incoming.pages.statement", limited)
     after = told(site, path)
-    assert (after["Mails we sent you"], after["Opens and clicks"]) == ("No fixed period", "Days: 365")
+    assert (after["Emails we sent you"], after["Opens and clicks"]) == ("No set time limit", "365 days")
 
 
 def test_it_can_be_made_without_a_page() -> None:

@@ -181,7 +181,7 @@ def test_what_the_page_does_not_offer_is_left_out(site: Site, path: str, form: l
     """A list that is not on the page cannot be chosen by sending its name, and the page says so."""
     response = site.client.post(path, data=MultiDict([*form, ("action", "save")]))
     assert response.status_code == 200
-    assert "cannot be chosen on this page and was left out" in response.text
+    assert "is not offered on this page and was ignored" in response.text
     assert (opt_outs(site), events(site)) == ([], [])
 
 

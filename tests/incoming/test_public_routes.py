@@ -313,7 +313,7 @@ def test_each_state_has_a_title_of_its_own(site: Site) -> None:
         for action in ("unsubscribe", "reason", "undo")
     ]
     titles = [re.findall("<title>(.*)</title>", page)[0] for page in pages]
-    assert titles == ["Unsubscribe", "You are unsubscribed", "Thank you", "You are subscribed again"]
+    assert titles == ["Unsubscribe", "You have been unsubscribed", "Thank you", "You are subscribed again"]
 
 
 def stylesheet(page: str) -> str:

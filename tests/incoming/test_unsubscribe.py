@@ -222,11 +222,11 @@ def press(site: Site, path: str, action: str, **fields: str) -> str:
 
 
 def test_the_button_unsubscribes_and_offers_a_way_back(site: Site, path: str) -> None:
-    """After the one button: what has happened, Undo, and the reasons, none of them chosen."""
+    """After the one button: what has happened, the way back, and the reasons, none of them chosen."""
     page = press(site, path, "unsubscribe")
-    assert "<h1>You are unsubscribed</h1>" in page
+    assert "<h1>You have been unsubscribed</h1>" in page
     assert "<strong><bdi>The News</bdi></strong>" in page
-    assert 'value="undo">Undo' in page
+    assert 'value="undo">Subscribe again' in page
     assert re.findall(r'name="reason" value="(\w+)"', page) == [
         "too_often",
         "not_relevant",
@@ -252,7 +252,7 @@ def test_a_later_visit_says_how_things_are(site: Site, path: str) -> None:
     """Whoever has unsubscribed and looks again sees that, and may go back."""
     site.client.post(path, data=ONE_CLICK)
     page = site.client.get(path).text
-    assert "<h1>You are unsubscribed</h1>" in page
+    assert "<h1>You have been unsubscribed</h1>" in page
     assert 'value="undo"' in page
 
 
@@ -338,7 +338,7 @@ def test_unsubscribing_from_everything_stops_every_list(site: Site, path: str) -
     """The page's "everything" covers lists to come, but no mail that names no list."""
     press(site, path, "unsubscribe_all")
     assert opt_outs(site) == [("ada@example.com", "", "page")]
-    assert "<h1>You are unsubscribed</h1>" in site.client.get(path).text
+    assert "<h1>You have been unsubscribed</h1>" in site.client.get(path).text
     assert site.send(LINK, to=["ada@example.com"], list_id="brand-new") == []
     assert len(site.send(LINK, to=["ada@example.com"])) == 1
 
@@ -393,9 +393,9 @@ def test_no_database_is_needed(site: Site, path: str) -> None:
     site.db.drop_all()
     assert site.client.post(path, data=ONE_CLICK).status_code == 200
     page = site.client.get(path).text
-    assert "<h1>Unsubscribe from our mails?</h1>" in page
+    assert "<h1>Unsubscribe from our emails?</h1>" in page
     assert "•" not in page
-    assert "<h1>You are unsubscribed</h1>" in press(site, path, "unsubscribe")
+    assert "<h1>You have been unsubscribed</h1>" in press(site, path, "unsubscribe")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("drain"), KeyError("x")], ids=repr)
@@ -419,7 +419,7 @@ def test_an_old_mail_still_unsubscribes(site: Site, path: str) -> None:
     site.db.session.execute(sa.delete(site.mailtrack.models.Message))
     site.db.session.commit()
     page = site.client.get(path).text
-    assert "our mails" in page
+    assert "our emails" in page
     assert site.client.post(path, data=ONE_CLICK).status_code == 200
     assert site.send(LINK, to=["ada@example.com"], list_id="news") == []
     assert site.send(LINK, to=["ada@example.com"], list_id="another") == []
@@ -495,9 +495,9 @@ def test_a_list_mail_without_a_link_gets_a_footer(site: Site, part: str) -> None
         body=render_template_string("{{ unsubscribe_url() }}"),
         list_id="news",
     )
-    assert "You get this mail because you are on a list." in getattr(without, part)
+    assert "You are receiving this email because you are on one of our mailing lists." in getattr(without, part)
     assert unsubscribe_path(without) in getattr(without, part)
-    assert "because you are on a list" not in getattr(with_link, part)
+    assert "because you are on one" not in getattr(with_link, part)
     assert getattr(with_link, part).count("/m/u/") == 1
     assert "/m/u/" not in getattr(site.send(plain["html"], body=plain["body"]), part)
 
@@ -530,7 +530,7 @@ def test_placeholders_of_other_services_work(make_site: MakeSite, placeholder: s
     sent = site.send(page, body=text, list_id="news")
     path = unsubscribe_path(sent)
     assert (path in sent.html, path in sent.body) == (True, True)
-    assert "because you are on a list" not in sent.html
+    assert "because you are on one" not in sent.html
     unlisted = site.send(page, body=text)
     assert ("/m/u/" in unlisted.html, "/m/u/" in unlisted.body) == (True, True)
     assert "List-Unsubscribe" not in (unlisted.extra_headers or {})
@@ -549,7 +549,7 @@ def test_an_undo_lifts_what_its_page_has_shown(site: Site, path: str) -> None:
     page = press(site, path, "unsubscribe")
     site.client.post(path, data=ONE_CLICK)
     answer = site.client.post(path, data=form_of(page, "undo"), headers=BROWSER).text
-    assert "<h1>Your wish has been noted</h1>" in answer
+    assert "<h1>Your request has been saved</h1>" in answer
     assert "subscribed again" not in answer.partition("<form")[0]
     assert site.send(LINK, to=["ada@example.com"], list_id="news") == []
     answer = site.client.post(path, data=form_of(answer, "undo"), headers=BROWSER).text
@@ -563,9 +563,9 @@ def test_an_undo_of_everything_does_not_deny_that_the_list_was_left(site: Site, 
     page = site.client.get(path, headers=BROWSER).text
     site.client.post(path, data=ONE_CLICK)
     answer = site.client.post(path, data=form_of(page, "undo_all"), headers=BROWSER).text
-    assert "<h1>Your wish has been noted</h1>" in answer
-    assert "<h1>You are unsubscribed</h1>" not in answer
-    assert "You will get no more mails from" in answer
+    assert "<h1>Your request has been saved</h1>" in answer
+    assert "<h1>You have been unsubscribed</h1>" not in answer
+    assert "You will no longer receive emails from" in answer
     assert site.send(LINK, to=["ada@example.com"], list_id="news") == []
 
 

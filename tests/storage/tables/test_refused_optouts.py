@@ -44,7 +44,7 @@ def command(site: Site, *words: str) -> Any:
 @pytest.mark.parametrize("table", ["mailtrack_optout", "mailtrack_audit"])
 @pytest.mark.parametrize("by", ["link", "host"])
 def test_a_refused_opt_out_is_honoured_until_it_is_stored(site: Site, table: str, by: str) -> None:
-    """Who was told "You are unsubscribed", or was suppressed, is not mailed; monitor, status and check say so."""
+    """Who was told "You have been unsubscribed", or was suppressed, is not mailed; monitor, status and check say so."""
     sent = site.send(list_id="news")
     execute(site, NO.format(table))
     if by == "link":
@@ -165,8 +165,8 @@ def test_a_refused_opt_out_holds_on_machines_that_share_the_database_alone(
     assert (mailed(first), mailed(second)) == ([BOB], [BOB])
     for site in apart:
         told = page(site, way_out(sent))
-        assert "<title>You are unsubscribed</title>" in told
-        assert ("Undo" in told) == (by == "link")
+        assert "<title>You have been unsubscribed</title>" in told
+        assert ("Subscribe again" in told) == (by == "link")
     execute(first, "DROP TRIGGER no")
     recover(first)
     with second.app.app_context():
