@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from flask_mailtrack.errors import DomainError
+from flask_mailtrack.phrases import Phrase
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -71,7 +72,7 @@ RECORD_SECONDS = 300
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PREFIX_CHARACTERS = re.compile(r"[A-Za-z0-9-]*", re.ASCII)
-ADVICE = "A prefix is easier to read when the first character is a letter."
+ADVICE = Phrase("A prefix is easier to read when the first character is a letter.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +97,16 @@ def host_name(written: str) -> str:
 
     :raises DomainError: it is not a name of at least two labels, or it is an address.
     """
-    name = written.strip().rstrip(".").lower()
+    name, shown = written.strip().rstrip(".").lower(), repr(written[:80])
     try:
         name = name if name.isascii() else name.encode("idna").decode("ascii")
     except UnicodeError:
-        raise DomainError(f"{written[:80]!r} is not a domain name.") from None
+        raise DomainError(Phrase("%(name)s is not a domain name.", name=shown)) from None
     if _is_address(name):
-        raise DomainError(f"{written[:80]!r} is an address. Write a domain name such as 'example.com'.")
+        raise DomainError(Phrase("%(name)s is an address. Write a domain name such as 'example.com'.", name=shown))
     labels = name.split(".")
     if len(labels) < 2 or len(name) > LONGEST_NAME or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
-        raise DomainError(f"{written[:80]!r} is not a domain name. Write one such as 'example.com'.")
+        raise DomainError(Phrase("%(name)s is not a domain name. Write one such as 'example.com'.", name=shown))
     return name
 
 
@@ -125,18 +126,36 @@ def tracking_host(primary: str, prefix: str) -> str:
     :param prefix: 3 to 63 letters, digits and hyphens; no hyphen at either end, and not digits alone.
     :raises DomainError: the prefix, or the whole name, breaks a rule, which the text names.
     """
+    shown = repr(prefix[:80])
     if not _PREFIX_CHARACTERS.fullmatch(prefix):
-        raise DomainError(f"The prefix {prefix[:80]!r} may have letters a to z, digits and hyphens only.")
+        text = Phrase("The prefix %(prefix)s may have letters a to z, digits and hyphens only.", prefix=shown)
+        raise DomainError(text)
     if not SHORTEST <= len(prefix) <= LONGEST:
-        raise DomainError(f"The prefix {prefix[:80]!r} has {len(prefix)} characters. Write {SHORTEST} to {LONGEST}.")
+        text = Phrase.counted(
+            len(prefix),
+            "The prefix %(prefix)s has %(number)s character. Write %(least)s to %(most)s.",
+            "The prefix %(prefix)s has %(number)s characters. Write %(least)s to %(most)s.",
+            prefix=shown,
+            least=SHORTEST,
+            most=LONGEST,
+        )
+        raise DomainError(text)
     if prefix.startswith("-") or prefix.endswith("-"):
-        raise DomainError(f"The prefix {prefix!r} must not begin or end with a hyphen.")
+        raise DomainError(Phrase("The prefix %(prefix)s must not begin or end with a hyphen.", prefix=shown))
     if prefix.isdigit():
-        raise DomainError(f"The prefix {prefix!r} must not be digits alone. {ADVICE}")
+        raise DomainError(
+            Phrase("The prefix %(prefix)s must not be digits alone. %(advice)s", prefix=shown, advice=ADVICE)
+        )
     domain = host_name(primary)
     host = f"{prefix.lower()}.{domain}"
     if len(host) > LONGEST_NAME:
-        raise DomainError(f"{host[:80]!r}… has {len(host)} characters. A domain name has at most {LONGEST_NAME}.")
+        text = Phrase(
+            "%(name)s… has %(number)s characters. A domain name has at most %(most)s.",
+            name=repr(host[:80]),
+            number=len(host),
+            most=LONGEST_NAME,
+        )
+        raise DomainError(text)
     return host
 
 

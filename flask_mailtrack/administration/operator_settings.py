@@ -14,6 +14,7 @@ from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import SettingError
 from flask_mailtrack.events import SettingChange, new_id, now
 from flask_mailtrack.lists import nearest
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.switches import (
@@ -229,7 +230,12 @@ class Tags:
         :raises sqlalchemy.exc.SQLAlchemyError: the database did not take the change.
         """
         if not isinstance(name, str) or not 0 < len(name) <= LONGEST_TAG or not name.isprintable() or not name.strip():
-            raise SettingError(f"{str(name)[:40]!r} cannot be a tag: write up to {LONGEST_TAG} printable characters.")
+            text = Phrase(
+                "%(name)s cannot be a tag: write up to %(most)s printable characters.",
+                name=repr(str(name)[:40]),
+                most=LONGEST_TAG,
+            )
+            raise SettingError(text)
         if name not in self._declared.in_force():
             self._change(name, "on", by)
 
@@ -241,8 +247,11 @@ class Tags:
         known = self._declared.in_force()
         if name not in known:
             close = nearest(str(name), known)
-            cure = f"Did you mean {close!r}?" if close else f"Declared: {', '.join(sorted(known)) or 'none'}."
-            raise SettingError(f"{name!r} is not a declared tag. {cure}")
+            declared = sorted(known) or Phrase("none")
+            cure = Phrase("Declared: %(names)s.", names=declared)
+            if close:
+                cure = Phrase("Did you mean %(name)s?", name=repr(close))
+            raise SettingError(Phrase("%(name)s is not a declared tag. %(cure)s", name=repr(name), cure=cure))
         self._change(name, "off", by)
 
     def list(self) -> list[Tag]:

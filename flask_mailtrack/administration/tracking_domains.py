@@ -11,6 +11,7 @@ from typing import Any
 
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainStep, DomainTable, urgency
 
@@ -98,14 +99,17 @@ class Domains:
         """
         host, domain = tracking_host(primary, prefix), host_name(primary)
         if host == self._checker.target:
-            raise DomainError(f"{host} is where tracking domains point to: choose another prefix.")
-        taken = DomainError(f"{host} is taken: it is a tracking domain already.")
+            raise DomainError(Phrase("%(host)s is where tracking domains point to: choose another prefix.", host=host))
+        taken = DomainError(Phrase("%(host)s is taken: it is a tracking domain already.", host=host))
         if host in self._configured or self._table.find(host) is not None:
             raise taken
         known = any(each == domain or each.endswith(f".{domain}") for each in self._senders)
         if not known and not self._table.has_sent(domain):
-            cure = "Choose a sender domain that is configured or has sent mail."
-            raise DomainError(f"No mail is sent from {domain}. {cure}")
+            text = Phrase(
+                "No mail is sent from %(domain)s. Choose a sender domain that is configured or has sent mail.",
+                domain=domain,
+            )
+            raise DomainError(text)
         row = self._new(host, by, sender_domains=(domain,))
         if not self._table.add(row, _step(host, "created", by, domain)):
             raise taken  # somebody else has just taken the name

@@ -28,6 +28,7 @@ from markupsafe import Markup, escape
 
 from flask_mailtrack.events import OptOutKind, now
 from flask_mailtrack.languages import Words
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.privacy import mask
 from flask_mailtrack.reporting.exports import csv_lines
 from flask_mailtrack.reporting.reports import Reports
@@ -169,6 +170,10 @@ class Desk:
     def say(self, text: str) -> Markup:
         """Return a phrase in the language of the page: addresses in it as the viewer may see them."""
         return self.t.say(text, partial(self.written, text=self.text))
+
+    def cause(self, error: Exception) -> Markup:
+        """Return what an error says: in the language of the page, if its text is a phrase."""
+        return self.say(error.args[0] if error.args and isinstance(error.args[0], Phrase) else str(error))
 
     def written(self, value: Any, text: Callable[[str], str]) -> str:
         """Return a day or a duration in the language of the page, and what others have written as *text* gives it."""

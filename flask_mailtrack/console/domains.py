@@ -100,7 +100,7 @@ def add(desk: Desk) -> ResponseReturnValue:
     try:
         made = desk.state.administration.domains.create(primary, prefix, by=desk.author)
     except DomainError as error:
-        return _list(desk, premises, wrong={"prefix": str(error)})
+        return _list(desk, premises, wrong={"prefix": desk.cause(error)})
     return desk.back("domain", "domain_added", host=made.host)
 
 

@@ -128,7 +128,7 @@ def exception_add(desk: Desk) -> ResponseReturnValue:
         if key not in SWITCHES or value not in (_ON, _OFF):
             raise SettingError(desk.t("Choose a switch, and On or Off."))
     except ValueError as error:
-        return _shown(desk, wrong={"subject": str(error)})
+        return _shown(desk, wrong={"subject": desk.cause(error)})
     if (key, value) == ("unsubscribe", _OFF) and (
         question := _asks_again(desk, "settings_exception_add", "unsubscribe")
     ):
@@ -169,7 +169,7 @@ def _with_tag(desk: Desk, act: Callable[[str], None], done: str) -> ResponseRetu
     try:
         act(request.form.get("tag", "").strip())
     except SettingError as error:
-        return _shown(desk, wrong={"tag": str(error)})
+        return _shown(desk, wrong={"tag": desk.cause(error)})
     return desk.back("settings", done)
 
 

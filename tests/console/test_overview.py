@@ -57,7 +57,7 @@ def test_each_figure_is_what_the_reports_say(seeded: tuple[Site, Visitor]) -> No
         assert text in words(page)
     assert "up 6.7%" in words(page)  # of 60 in the period before
     assert "up 15.9 points" in words(page)
-    assert "1 messages went out without a pixel." in words(page)
+    assert "1 message went out without a pixel." in words(page)
     there = links(page)
     for text, number in (("64", 64), ("of 65 tried", 65), ("49.2%", 31), ("19.0%", 12), ("1.6%", 1), ("1 refused", 1)):
         assert rows_behind(site, there[text], TZ) == number, text

@@ -100,7 +100,7 @@ def test_a_person_is_erased_only_by_their_typed_address(site: Site) -> None:
     seen = Visitor(site, name="mara")
     page = f"/people/{key_of(site)}"
     told = words(seen.get(f"{page}/erase"))
-    assert "from 1 messages" in told
+    assert "from 1 message " in told
     assert "as a fingerprint" in told
     wrong = seen.submit(f"{page}/erase", "/erase", 400, address="bob@example.com")
     assert "This is another address." in words(wrong)
