@@ -23,11 +23,15 @@ _CURE = """\
     app.register_blueprint(mailtrack.console(access=access), url_prefix="/mailtrack")"""
 
 
+_NAMED = "Viewer(permissions, name) from the access function, with the name of who is logged in"
+
+
 class Viewer:
     """Somebody who looks at the console.
 
     :param permissions: any of :data:`PERMISSIONS`; without ``view`` nothing is shown.
-    :param name: stands in the log of changes; at most 320 characters are kept. Forms are bound to the name.
+    :param name: stands in the log of changes; at most 320 characters are kept. Forms are bound to the name;
+        without one, to what the host's session says of who is logged in.
     :raises ValueError: a permission does not exist, or *permissions* is one string.
     """
 
@@ -66,6 +70,7 @@ class Gate:
         self._access = access
         self._scope = scope
         self._warned = False
+        self._missed = False
 
     def ask(self) -> tuple[Viewer, Scope | None] | Response:
         """Return who looks at which mail, or what the host answers instead, such as a redirect to its login page."""
@@ -89,6 +94,12 @@ class Gate:
         if scope is not None and not isinstance(scope, Scope):
             return self._closed(f"does not understand {type(scope).__name__!r} from the scope function")
         return answer, scope
+
+    def miss_a_name(self) -> None:
+        """Say once what the host should give: without a name or a session, viewers cannot be told apart."""
+        if not self._missed:
+            self._missed = True
+            log.warning("The console cannot tell viewers apart, so they share their forms. Return %s.", _NAMED)
 
     def _closed(self, problem: str, failed: bool = False) -> tuple[Viewer, None]:
         if not self._warned:

@@ -112,10 +112,12 @@ class Console(Blueprint):
         speech = reader_words("babel" in current_app.extensions, request.headers.get("Accept-Language", ""))
         reports = state.reports if scope is None else state.reports.within(scope)
         g.mailtrack_desk = desk = Desk(viewer, state, reports.briefly(), scope, speech, self._brand)
+        if viewer.may("manage") and not desk.holder:
+            self._gate.miss_a_name()
         if request.method not in _READS:
             sent = _token_in(request, _BODIES.get(name, 0), desk)
             foreign = from_elsewhere(request.headers, request.headers.get("Host", ""), alone=False)
-            if foreign or not desk.forms.fits(sent, name, viewer.name):
+            if foreign or not desk.forms.fits(sent, name, desk.holder):
                 abort(400, desk.t("This form is too old, or was sent from another place. Load the page again."))
         return None
 

@@ -39,7 +39,7 @@ from flask_mailtrack.time_zones import zone_of
 
 from . import wording
 from .access import Viewer
-from .forms import FormTokens
+from .forms import FormTokens, holder_of
 from .look import Look, look_of
 from .sentences import DONE
 
@@ -108,6 +108,11 @@ class Desk:
         """Signs the forms."""
         settings = self.state.settings
         return FormTokens(settings.secret_keys, settings.app_id)
+
+    @cached_property
+    def holder(self) -> str:
+        """For whom forms are signed."""
+        return holder_of(self.viewer.name)
 
     @property
     def paused(self) -> bool:
@@ -233,7 +238,7 @@ class Desk:
 
     def form(self, page: str) -> Markup:
         """Return the hidden fields of a form that is sent to a page."""
-        return self.forms.fields(page, self.viewer.name)
+        return self.forms.fields(page, self.holder)
 
     @property
     def _writing(self) -> dict[str, Any]:

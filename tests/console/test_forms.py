@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from conftest import MakeSite, Site
 from console_visitor import ALL, Visitor, words
+from flask import request, session
 from flask_seasurf import SeaSurf
 from flask_wtf.csrf import CSRFProtect
 
@@ -90,3 +91,52 @@ def test_a_host_without_sessions_needs_none(site: Site) -> None:
         assert "Set-Cookie" not in seen.client.get(f"/mt{path}").headers
     form = seen.fields("/settings", "/settings")
     assert "Set-Cookie" not in seen.client.post(form["@action"], data=form).headers
+
+
+def logged_in(site: Site) -> None:
+    """Give the app a login as simple as many have."""
+
+    @site.app.post("/login")
+    def login() -> str:
+        session["user_id"] = request.form["name"]
+        return ""
+
+
+def test_viewers_without_a_name_have_forms_of_their_own(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A form that one browser was given is worth nothing in another one, where the session says who is logged in."""
+    logged_in(site)
+    seen = Visitor(site)
+    other = site.app.test_client()
+    seen.client.post("/login", data={"name": "mara"})
+    other.post("/login", data={"name": "tess"})
+    form = seen.fields("/settings", "/settings")
+    assert "mara" not in form["form_token"]
+    assert other.post(form["@action"], data=form).status_code == 400
+    assert seen.client.post(form["@action"], data=form).status_code == 303
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "given", [{"headers": {"Authorization": "Basic eDp5"}}, {"environ_overrides": {"REMOTE_USER": "mara"}}], ids=str
+)
+def test_forms_are_bound_to_the_login_of_the_server(site: Site, given: dict[str, Any]) -> None:
+    """With Basic authentication, or a login in front of the app, others cannot send what somebody was given."""
+    seen = Visitor(site)
+    page = seen.client.get("/mt/settings", **given).text
+    seen.get = lambda path, **more: page  # type: ignore[method-assign]
+    form = seen.fields("/settings", "/settings")
+    assert seen.client.post(form["@action"], data=form).status_code == 400
+    assert seen.client.post(form["@action"], data=form, **given).status_code == 303
+
+
+def test_the_log_says_once_that_viewers_cannot_be_told_apart(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a name and a session nothing is refused, and the log says what to return; who only looks has no forms."""
+    seen = Visitor(site, ("view",))
+    seen.get("/settings")
+    assert not caplog.records
+    seen.permissions = ALL
+    for _ in range(2):
+        seen.submit("/settings", "/settings", opens=None)
+    told = [each.getMessage() for each in caplog.records]
+    assert len(told) == 1
+    assert "Viewer(permissions, name)" in told[0]
