@@ -42,6 +42,7 @@ from .access import Viewer
 from .forms import FormTokens, holder_of
 from .look import Look, look_of
 from .sentences import DONE
+from .tenancy import Tenancy
 
 NAME = "mailtrack_console"
 
@@ -136,6 +137,18 @@ class Desk:
             if shown := [(page, name, page == here) for page, name in pages if f"{request.blueprint}.{page}" in views]:
                 yield title, shown
 
+    def tenancy(self, sending: Iterable[str] = ()) -> Tenancy:
+        """Return what of the set-up is the viewer's.
+
+        :param sending: the sender domains of the mail that the viewer may see.
+        """
+        if self.scope is None:
+            return Tenancy(None, sending)
+        state = self.state
+        sent = (line.name or "" for line in state.reports.briefly().sender_domains().lines)
+        set_up = (name for name in state.administration.settings.overview() if "@" not in name)
+        return Tenancy(self.scope, sending, {*sent, *set_up, *state.settings.sender_domains})
+
     def may(self, permission: str) -> bool:
         """Return whether the viewer has a permission."""
         return self.viewer.may(permission)
@@ -185,6 +198,11 @@ class Desk:
         if isinstance(value, timedelta):
             return wording.seconds(value, self.t)
         return self.clock.day(value) if isinstance(value, date) else text(str(value))
+
+    @staticmethod
+    def linkable(text: str) -> bool:
+        """Return whether a text may stand in the address of a page: with an address in it, it would stand in logs."""
+        return wording.without_addresses(text) == text
 
     def url(self, page: str, **values: Any) -> str:
         """Return the address of a page of the console."""

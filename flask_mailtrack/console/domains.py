@@ -76,7 +76,7 @@ class Premises:
 def premises_of(desk: Desk) -> Premises:
     """Return what the viewer may see."""
     sent = {line.name or "": line.totals.out for line in desk.reports.sender_domains().lines}
-    tenancy = Tenancy(desk.scope, sent)
+    tenancy = desk.tenancy(sent)
     found = [domain for domain in desk.state.administration.domains.list() if tenancy.shows(domain)]
     senders = sorted({*sent, *desk.state.settings.sender_domains} - {""})
     offered = tuple(name for name in senders if is_host_name(name) and tenancy.owns(name))

@@ -71,7 +71,7 @@ class Sender:
 def settings(desk: Desk) -> ResponseReturnValue:
     """Show all settings."""
     if desk.wants_csv:
-        tenancy = Tenancy(desk.scope, _sent(desk))
+        tenancy = desk.tenancy(_sent(desk))
         told = desk.state.administration.settings.history(limit=_IN_FILE)
         return desk.csv("settings", _COLUMNS, [_row(desk, each) for each in told if _is_shown(each, tenancy)])
     return _shown(desk)
@@ -104,7 +104,7 @@ def reset(desk: Desk) -> ResponseReturnValue:
 
 def exceptions(desk: Desk) -> ResponseReturnValue:
     """Change the switches of sender domains and senders."""
-    tenancy = _tenancy(desk)
+    tenancy = desk.tenancy()
     try:
         changes = list(_changes(desk, tenancy))
     except ValueError:  # a name that the page has never had
@@ -119,10 +119,12 @@ def exceptions(desk: Desk) -> ResponseReturnValue:
 
 def exception_add(desk: Desk) -> ResponseReturnValue:
     """Make an exception for a sender domain or a sender that is not in the table yet."""
-    tenancy, form = _tenancy(desk), request.form
+    tenancy, form = desk.tenancy(), request.form
     key, value = form.get("key", ""), form.get("value", "")
     try:
         subject = _subject(form.get("subject", ""))
+        if tenancy.reaches_others(subject):
+            raise SettingError(desk.t("This would change mail of sub-domains that are not yours. Choose a sender."))
         if not tenancy.owns(subject):
             raise SettingError(desk.t("This sender is not one of yours."))
         if key not in SWITCHES or value not in (_ON, _OFF):
@@ -179,7 +181,7 @@ def _sent(desk: Desk) -> dict[str, int]:
 
 def _shown(desk: Desk, wrong: dict[str, str] | None = None) -> ResponseReturnValue:
     sent = _sent(desk)
-    tenancy = Tenancy(desk.scope, sent)
+    tenancy = desk.tenancy(sent)
     administered = desk.state.administration
     found = administered.settings
     account = [_line(found, each.key, each.enabled) for each in found.status()]
@@ -272,13 +274,9 @@ def _subject(written: str) -> str:
     return host_name(name.removeprefix("@"))
 
 
-def _tenancy(desk: Desk) -> Tenancy:
-    return Tenancy(desk.scope, ())
-
-
 def _whole(desk: Desk) -> None:
     """Answer 404 to a tenant: what is of the account is everybody's."""
-    if not _tenancy(desk).everything:
+    if desk.scope is not None:
         desk.missing("There is no such setting.")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from conftest import Site
+from console_visitor import Visitor
 
 from flask_mailtrack.administration.domain_check import DomainStatus
 from flask_mailtrack.administration.host_names import Cname
@@ -72,3 +74,33 @@ def test_who_shares_a_sender_domain_changes_nothing_of_it(narrower: dict[str, se
     assert not shared.owns("one.example")
     assert not shared.holds(DOMAIN)
     assert not shared.holds_alone(DOMAIN)
+
+
+def test_a_domain_with_sub_domains_of_others_is_not_a_tenants_to_change() -> None:
+    """A switch of a domain, and its tracking domain, count for its sub-domains, which may be another tenant's."""
+    scope, known = Scope(sender_domains={"one.example"}), ("one.example", "shop.one.example", "two.example")
+    mine = Tenancy(scope, [], known)
+    assert mine.sees("one.example")
+    assert not mine.owns("one.example")
+    assert mine.owns("news@one.example")  # reaches nobody else
+    assert mine.reaches_others("@one.example")
+    assert mine.holds(DOMAIN)
+    assert not mine.holds_alone(DOMAIN)
+    both = Tenancy(Scope(sender_domains={"one.example", "shop.one.example"}), [], known)
+    assert both.owns("one.example")
+    assert Tenancy(scope, [], ("one.example", "phone.example")).owns("one.example")
+
+
+def test_no_form_of_a_tenant_reaches_the_mail_of_another(site: Site) -> None:
+    """Table, form and hand-made request all leave the domain above another tenant's alone."""
+    for sender in ("a@one.example", "b@shop.one.example"):
+        site.send(sender=sender)
+    seen = Visitor(site, scope=Scope(sender_domains={"one.example"}))
+    assert "opens:one.example" not in seen.get("/settings")
+    page = seen.submit("/settings", "/exceptions/add", 422, subject="one.example", key="opens", value="off")
+    assert "sub-domains that are not yours" in page
+    assert not site.mailtrack.settings.history()
+    seen.submit("/settings", "/exceptions/add", subject="a@one.example", key="opens", value="off")
+    seen.scope = Scope(sender_domains={"shop.one.example"})
+    seen.submit("/settings", "/exceptions/add", subject="shop.one.example", key="opens", value="off")
+    assert [each.subject for each in site.mailtrack.settings.history()] == ["shop.one.example", "a@one.example"]
