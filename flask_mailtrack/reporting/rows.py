@@ -13,36 +13,30 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     and_,
     case,
-    cast,
-    extract,
     func,
     literal,
-    literal_column,
     or_,
     select,
     true,
     union_all,
 )
 
-from flask_mailtrack.audience import by_people
-from flask_mailtrack.events import EventType, Status, Verdict, first_id
+from flask_mailtrack.events import EventType, Status, first_id
 from flask_mailtrack.figures import (
     ALL,
     COPIES,
     COUNTED,
     FIRST_BY,
-    MACHINE,
     NOUNS,
     OUT,
     PEOPLE,
     SHARES,
-    SLOT_SECONDS,
     UNKNOWN,
 )
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.storage.tables.census import rule_in, slot_in, who_in
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.tenants import from_domain, messages_inside
 
@@ -50,8 +44,6 @@ from .buckets import Buckets
 from .selection import Selection
 
 DIMENSIONS = ("client", "os", "device", "country", "rule", "domain", "link", "reason")
-_VALUE = 64
-"""Characters of a value that are told apart."""
 NEAR = timedelta(minutes=10)
 """An event gets its id when it happens; no two clocks are asked for that, and no request lasts as long."""
 
@@ -158,16 +150,7 @@ class RowFigures:
 
     def slot(self, moment: Any) -> ColumnElement[int]:
         """Return the number of the quarter hour of a moment, as SQL."""
-        if self._kind == "sqlite":
-            seconds: Any = cast(func.strftime("%s", moment), Integer)
-        elif self._kind == "postgresql":
-            seconds = cast(func.floor(extract("epoch", moment)), Integer)
-        else:
-            second: Any = literal_column("SECOND")
-            beginning: Any = literal_column("'1970-01-01'")
-            seconds = func.timestampdiff(second, beginning, moment, type_=Integer)
-        slot: ColumnElement[int] = seconds // literal_column(str(SLOT_SECONDS), Integer)
-        return slot
+        return slot_in(self._kind, moment)
 
     @property
     def database(self) -> Database:
@@ -279,8 +262,7 @@ class _Question:
         if dimension == "domain":
             return [self._message.c.recipient_domain]
         if dimension == "rule":
-            first = func.coalesce(event.verdict_reasons[0].as_string(), "")
-            return [func.substr(event.verdict + ":" + first, 1, _VALUE)]
+            return [rule_in(self._event)]
         return [event[dimension]]
 
     def _keys(self, when: Any) -> list[Any]:
@@ -310,8 +292,7 @@ class _Question:
         return join.outerjoin(self._cohort, self._cohort.c.id == self._message.c.cohort_id)
 
     def _who(self) -> Any:
-        unknown = self._event.c.verdict == Verdict.UNKNOWN
-        return case((by_people(self._event), PEOPLE), (unknown, UNKNOWN), else_=MACHINE)
+        return who_in(self._event)
 
     def _within(self, moment: Any) -> ColumnElement[bool]:
         """Return the condition that a moment is in one of the periods."""

@@ -20,13 +20,11 @@ from sqlalchemy import (
     Connection,
     Integer,
     Table,
-    and_,
     delete,
     exists,
     func,
     literal,
     literal_column,
-    or_,
     select,
     true,
     update,
@@ -39,12 +37,15 @@ from flask_mailtrack.modes import Mode
 from flask_mailtrack.tokens import Signer
 
 from . import counts
+from .census import Census
 from .cohorts import CohortKey, Cohorts, provider_domain
 from .database import MYSQL, Database, chunked
 from .rollup import Rollup, columns_of, insert_or_add
 from .touched import OF_MESSAGE, Touched, event_query, seen_of, sent_of
 
 _MESSAGES = 2_000
+_PAGE = 10_000
+"""Messages that are summed at once."""
 _NOBODY = 0
 """Number of a transaction that has inserted no message."""
 _FINER = ("finer_figure", "finer_breakdown")
@@ -85,9 +86,8 @@ class Rebuild:
             if self._since:
                 self._take_early(connection)
             self._clear(connection)
-            cohorts = self._every(connection)
-            done = sum(self._sum(connection, cohort, progress) for cohort in cohorts)
-            self._widen(connection, cohorts)
+            done = self._sum(connection, progress)
+            self._widen(connection, self._every(connection))
             return done
 
     def _restore(self) -> None:
@@ -190,13 +190,14 @@ class Rebuild:
         rows = connection.execute(select(*columns).where(table.c.scope == "mail").order_by(table.c.id))
         return {key: CohortKey(*about) for key, *about in rows}
 
-    def _sum(self, connection: Connection, cohort: uuid.UUID, progress: Callable[[int], object]) -> int:
-        rollup, done = Rollup(), 0
-        for rows in self._pages(connection, cohort):
-            self._count(connection, rollup, rows)
-            done += len(rows)
-            progress(len(rows))
-        rollup.write_finest(self._database, connection, by_sent_alone=self._since is not None)
+    def _sum(self, connection: Connection, progress: Callable[[int], object]) -> int:
+        census = Census(self._database, connection, self._cohorts.link_ref, happened=self._since is None)
+        done = 0
+        for number, mine in self._pages(connection):
+            census.add(*mine)
+            done += number
+            progress(number)
+        census.write()
         return done
 
     def _widen(self, connection: Connection, cohorts: Mapping[uuid.UUID, CohortKey]) -> None:
@@ -249,17 +250,19 @@ class Rebuild:
         for row in rows:
             rollup.whole(sent_of(row), mine[row.id])
 
-    def _pages(self, connection: Connection, cohort: uuid.UUID) -> Iterator[Sequence[Any]]:
+    def _pages(self, connection: Connection) -> Iterator[tuple[int, list[ColumnElement[bool]]]]:
+        """Yield how many messages there are in each page, and which: each with all of its events."""
         message = self._database.message
-        made, key = message.c.created_at, message.c.id
-        recent = [made >= self._since] if self._since else []
-        query = select(*(message.c[name] for name in OF_MESSAGE)).where(message.c.cohort_id == cohort, *recent)
-        page = query = query.order_by(made, key).limit(_MESSAGES)
-        while rows := connection.execute(page).all():
-            yield rows
-            last = rows[-1]
-            after = or_(made > last.created_at, and_(made == last.created_at, key > last.id))
-            page = query.where(made >= last.created_at, after)
+        key = message.c.id
+        counted: list[ColumnElement[bool]] = [message.c.cohort_id.is_not(None)]
+        counted += [message.c.created_at >= self._since] if self._since else []
+        query = select(key).where(*counted).order_by(key)
+        after: list[Any] = []
+        while last := connection.scalar(query.where(*after).limit(1).offset(_PAGE - 1)):
+            yield _PAGE, [*counted, *after, key <= last]
+            after = [key > last]
+        if rest := connection.scalar(select(func.count()).select_from(message).where(*counted, *after)):
+            yield rest, [*counted, *after]
 
 
 def _mail(row: Any) -> SentMessage:

@@ -56,18 +56,18 @@ _SHARE = {cls: place for place, cls in enumerate(CLASSES)}
 _UNIQUE_SHARE = {PEOPLE: 3, MACHINE: 4, ALL: 5}
 
 
-_DIMENSIONS = ("client", "os", "device", "country", "rule", "domain")
+DIMENSIONS = ("client", "os", "device", "country", "rule", "domain")
 _FIGURE_KEY = ("cohort_id", "basis", "span", "slot", "status")
 _SHARE_KEY = ("cohort_id", "basis", "dimension", "type", "span", "slot", "value")
 _BASIS = 1
-_ENDS = ("first_at", "last_at")
+ENDS = ("first_at", "last_at")
 _BOTH = "both"
 _OPENED, _CLICKED = (EventType.OPENED.value, PEOPLE), (EventType.CLICKED.value, PEOPLE)
-_KEYS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+KEYS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     (kind, cls): ((kind, ALL), (kind, cls)) for kind in NOUNS for cls in (PEOPLE, MACHINE)
 }
-_KEYS |= {(kind, UNKNOWN): ((kind, ALL),) for kind in NOUNS}
-_KEYS |= {(_GONE, cls): ((_GONE, ALL),) for cls in CLASSES}
+KEYS |= {(kind, UNKNOWN): ((kind, ALL),) for kind in NOUNS}
+KEYS |= {(_GONE, cls): ((_GONE, ALL),) for cls in CLASSES}
 
 
 class Seen(NamedTuple):
@@ -213,17 +213,6 @@ class Rollup:
             database, connection, self._figure_rows(scopes, _spans), self._share_rows(scopes, _spans_of_shares)
         )
 
-    def write_finest(self, database: Database, connection: Connection, by_sent_alone: bool) -> None:
-        """Change the sums of which all others are made: of the narrowest cohorts, by the shortest spans.
-
-        :param by_sent_alone: leave the sums by the time at which something happened as they are.
-        """
-        scopes = {key[0]: (key[0],) for key in self._cells}
-        figures, shares = self._figure_rows(scopes, _quarters), self._share_rows(scopes, _finest_of_shares)
-        if by_sent_alone:
-            figures, shares = ((row for row in rows if row[_BASIS] == "sent") for rows in (figures, shares))
-        self._add_up(database, connection, figures, shares)
-
     @staticmethod
     def _add_up(database: Database, connection: Connection, figures: Iterable[_Row], shares: Iterable[_Row]) -> None:
         for table, rows in ((database.figure, figures), (database.breakdown, shares)):
@@ -266,7 +255,7 @@ def _by_dimension(cell: _Cell, domain: str) -> dict[tuple[Any, ...], list[int]]:
     found: dict[tuple[Any, ...], list[int]] = {key: shares for key, shares in cell.others.items() if any(shares)}
     for (day, kind, *about), shares in cell.shares.items():
         if any(shares):
-            for dimension, value in zip(_DIMENSIONS, (*about, domain), strict=True):
+            for dimension, value in zip(DIMENSIONS, (*about, domain), strict=True):
                 _add(found, (day, dimension, kind, value), shares)
     return found
 
@@ -288,24 +277,21 @@ def _spans_of_shares(made: int, at: int | None) -> Iterator[tuple[str, str, int]
     return (found for found in _spans(made, at) if found[:2] != ("happened", "quarter"))
 
 
-def _quarters(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
-    return (found for found in _spans(made, at) if found[1] == "quarter")
-
-
-def _finest_of_shares(made: int, at: int | None) -> Iterator[tuple[str, str, int]]:
-    return (found for found in _spans(made, at) if found[:2] in (("sent", "quarter"), ("happened", "day")))
-
-
 def columns_of(database: Database, table: Table) -> tuple[str, ...]:
     """Return the columns of a table of sums: the key, the sums, and maybe the first and last moment."""
-    return (*_FIGURE_KEY, *FIGURES, *_ENDS) if table is database.figure else (*_SHARE_KEY, *SHARES)
+    return (*_FIGURE_KEY, *FIGURES, *ENDS) if table is database.figure else (*_SHARE_KEY, *SHARES)
+
+
+def link_value(place: int | None, part: str, ref: str) -> str:
+    """Return the value under which a link is summed."""
+    return f"{'' if place is None else place}:{part}:{ref}"
 
 
 def firsts_of(events: Iterable[Seen]) -> Firsts:
     """Return the first of *events*, all of one message, by each audience."""
     found: Firsts = {}
     for seen in sorted(events, key=_when):
-        for key in _KEYS[seen.type, seen.by]:
+        for key in KEYS[seen.type, seen.by]:
             found.setdefault(key, seen)
             if seen.link:
                 found.setdefault((*key, seen.link), seen)
@@ -326,7 +312,7 @@ def insert_or_add(dialect: str, table: Table) -> Any:
     new = adding.inserted if dialect in MYSQL else adding.excluded
     changes = {name: table.c[name] + new[name] for name in (*FIGURES, *SHARES) if name in table.c}
     lower, higher = (func.min, func.max) if dialect == "sqlite" else (func.least, func.greatest)
-    for name, wider in zip(_ENDS, (lower, higher), strict=True):
+    for name, wider in zip(ENDS, (lower, higher), strict=True):
         if name in table.c:
             here, there = table.c[name], new[name]
             changes[name] = wider(func.coalesce(here, there), func.coalesce(there, here))

@@ -23,7 +23,7 @@ from flask_mailtrack.modes import Mode
 
 from .cohorts import CohortKey, Cohorts, domain_of
 from .database import Database, chunked
-from .rollup import EARLY_DAYS, Firsts, Rollup, Seen, Sent, firsts_of, who
+from .rollup import EARLY_DAYS, Firsts, Rollup, Seen, Sent, firsts_of, link_value, who
 
 OF_MESSAGE = ("id", "cohort_id", "status", "created_at", "tracks_opens", "tracks_clicks", "list_id", "recipient_domain")
 """The columns of a message that :func:`sent_of` needs."""
@@ -293,8 +293,7 @@ def seen_of(row: Any, link_ref: Callable[[str, str, str], str]) -> Seen:
     """Return an event as it is summed, of a row or of a hit."""
     link = ""
     if row.type == EventType.CLICKED:
-        place = "" if row.link is None else row.link
-        link = f"{place}:{row.part}:{link_ref(row.url, row.link_name, row.part)}"
+        link = link_value(row.link, row.part, link_ref(row.url, row.link_name, row.part))
     about = (row.client, row.os, row.device, row.country, _rule(row.verdict, row.verdict_reasons))
     kind, by = str(row.type), who(row.verdict, row.provider)
     target = (row.link, row.url, row.link_name, row.part)

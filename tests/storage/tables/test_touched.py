@@ -19,7 +19,7 @@ from flask_mailtrack.models import models_for
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.storage.records import Record, decode, encode, to_json
-from flask_mailtrack.storage.tables import counts
+from flask_mailtrack.storage.tables import census, counts, rebuild
 from flask_mailtrack.storage.tables.batch import Batch
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.rebuild import Rebuild
@@ -361,9 +361,12 @@ def test_a_status_that_no_mail_has_any_more_is_in_no_report(store: Store) -> Non
     assert (line.totals.first_at, line.totals.last_at) == (mail.created_at, mail.created_at)
 
 
+@pytest.mark.parametrize("held", [100_000, 10], ids=["at once", "in pieces"])
 @pytest.mark.parametrize("seed", range(2))
-def test_a_rebuild_makes_the_same_sums(store: Store, seed: int) -> None:
+def test_a_rebuild_makes_the_same_sums(store: Store, seed: int, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost sums, and messages from before there were any, come back from the rows; what is drained later is added."""
+    monkeypatch.setattr(census, "_HELD", held)
+    monkeypatch.setattr(rebuild, "_PAGE", held)
     draw = random.Random(seed)
     records = history(draw, 8, 60)
     store.put(*records[:50])
@@ -485,6 +488,10 @@ def test_a_rebuild_holds_no_list_of_the_events_of_a_counter(store: Store, monkey
         whole(self, sent, events, sign)
 
     monkeypatch.setattr(Rollup, "whole", watched)
+    with store.database.transaction() as connection:
+        connection.execute(sa.update(store.database.message).values(cohort_id=None))
+        connection.execute(sa.delete(store.database.figure))
+        connection.execute(sa.delete(store.database.breakdown))
     store.rebuild()
     assert held == [0]
     store.check()
