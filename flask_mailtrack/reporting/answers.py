@@ -17,6 +17,7 @@ from .stats import Rated, Stats, Tally
 
 SUFFIX = {"people": "people", "machines": "machine", "all": "all"}
 _INDIVIDUAL, _AGGREGATE = Mode.INDIVIDUAL.value, Mode.AGGREGATE.value
+_OF = {_INDIVIDUAL: "", _AGGREGATE: "quiet_"}
 _NO_COPIES: dict[str, int] = {status.value: 0 for status in Status}
 FEW = 50
 """Below this many, two rates are not compared."""
@@ -264,27 +265,23 @@ class Comparison:
 
 def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selection) -> Totals:
     """Return figures in words."""
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
-    for (_, mode, status), values in figures:
-        if (there := groups.get((mode, status))) is None:
-            groups[mode, status] = dict(values)
-        else:
-            merge(there, values)
     all_: dict[str, Any] = {}
     quiet: dict[str, Any] = {}
     of: dict[str, int] = dict.fromkeys(("listed", "pixels", "tracked", "quiet_pixels", "quiet_tracked"), 0)
     copies = _NO_COPIES.copy()
-    for (mode, status), values in groups.items():
+    for (_, mode, status), values in figures:
         if all_:
             merge(all_, values)
         else:
             all_ = dict(values)
-        copies[status] = copies.get(status, 0) + values.get("copies", 0)
         if mode == _AGGREGATE:
             merge(quiet, values)
-        if status in OUT:
-            of["listed"] += values.get("listed", 0)
-            prefix = {_INDIVIDUAL: "", _AGGREGATE: "quiet_"}.get(mode)
+        if number := values.get("copies"):
+            copies[status] = copies.get(status, 0) + number
+        if "listed" in values and status in OUT:
+            of["listed"] += values["listed"]
+        if "pixels" in values or "tracked" in values:
+            prefix = _OF.get(mode) if status in OUT else None
             for name in ("pixels", "tracked") if prefix is not None else ():
                 of[f"{prefix}{name}"] += values.get(name, 0)
     get = all_.get
@@ -319,10 +316,15 @@ def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selec
 
 def totals_by_group(figures: Mapping[Key, Mapping[str, Any]], selection: Selection) -> dict[Any, Totals]:
     """Return figures in words, of each group."""
+    return {group: totals_of(rows, selection) for group, rows in by_group(figures).items()}
+
+
+def by_group(figures: Mapping[Key, Mapping[str, Any]]) -> dict[Any, list[tuple[Key, Mapping[str, Any]]]]:
+    """Return the figures of each group."""
     each: dict[Any, list[tuple[Key, Mapping[str, Any]]]] = {}
     for key, values in figures.items():
         each.setdefault(key.group, []).append((key, values))
-    return {group: totals_of(rows, selection) for group, rows in each.items()}
+    return each
 
 
 def grouped(by: str, figures: Mapping[Key, Mapping[str, Any]], selection: Selection) -> Grouped:

@@ -16,17 +16,27 @@ from flask_mailtrack.figures import SLOT_SECONDS, SLOTS_A_DAY
 STEPS = ("hour", "day", "week", "month")
 MOST = 10_000
 """Buckets that one series may have."""
+_MOST_NUMBERED = 60
+"""Months that are told apart in the database."""
 _EPOCH = date(1970, 1, 1).toordinal()
+_THURSDAY = 3
+"""Days from a Monday until 1970-01-01."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Pieces(NamedTuple):
-    """Numbers for hours or days, by which sums are added up in the database."""
+    """Numbers for hours, days, weeks or months, by which sums are added up in the database."""
 
     width: int
     """Slots of a piece."""
     shifts: list[tuple[int, int]]
-    """By how many slots the zone is ahead of UTC, each with the slot before which it is so; in order."""
+    """How many slots are added before a slot is divided, each with the slot before which it is so; in order."""
+    begins: list[int]
+    """The first slots of months, each but the first the end of the one before; empty: slots are divided."""
+    behind: int
+    """Slots of a day in UTC that may be in the day before of the zone."""
+    ahead: int
+    """Slots of a day in UTC that may be in the day after it."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +94,8 @@ class Buckets:
         """Return the beginning of the bucket in which a slot is."""
         return self.start(moment_of_slot(slot))
 
-    def are_one(self, slot: int, other: int) -> bool:
-        """Say whether two slots are in one bucket of days, weeks or months."""
-        days = (moment_of_slot(each).astimezone(self.zone).date() for each in (slot, other))
-        return len(set(map(self._first_day, days))) == 1
-
     def pieces(self, first: int, last: int) -> Pieces:
         """Return how sums of slots, from *first* to *last*, are added up before they are put into buckets."""
-        width = 4 if self.step == "hour" else SLOTS_A_DAY
         found: list[tuple[int, int]] = []
         shift = self._shift(first)
         for day in range(first, last, SLOTS_A_DAY):
@@ -100,18 +104,40 @@ class Buckets:
                 found.append((self._change(day, then), shift))
                 shift = after
         shifts = [*found, (last + 1, shift)]
+        behind, ahead = max(0, *(-each for _, each in shifts)), max(0, *(each for _, each in shifts))
         if self.step == "hour":
-            # In nearly every zone clocks are changed by whole hours; where they are not, slots stay slots.
-            parts = {ahead % width for _, ahead in shifts}
-            shifts = [(last + 1, parts.pop() if len(parts) == 1 else 0)]
-            width = 1 if parts else width
-        return Pieces(width, shifts)
+            return self._hours(shifts, last)
+        if self.step == "month" and len(begins := self._months(first, last)) <= _MOST_NUMBERED:
+            return Pieces(SLOTS_A_DAY, shifts, begins, behind, ahead)
+        if self.step == "week":
+            shifts = [(until, each + _THURSDAY * SLOTS_A_DAY) for until, each in shifts]
+            return Pieces(7 * SLOTS_A_DAY, shifts, [], behind, ahead)
+        return Pieces(SLOTS_A_DAY, shifts, [], behind, ahead)
 
     def of_piece(self, number: int, pieces: Pieces) -> datetime:
         """Return the beginning of the bucket that a numbered piece belongs to."""
         if self.step == "hour":
             return self.of_slot(number * pieces.width - pieces.shifts[0][1])
-        return self._first_moment(self._first_day(date.fromordinal(_EPOCH + number)))
+        if pieces.begins:
+            return self.of_slot(pieces.begins[number])
+        days = number * 7 - _THURSDAY if self.step == "week" else number
+        return self._first_moment(self._first_day(date.fromordinal(_EPOCH + days)))
+
+    @staticmethod
+    def _hours(shifts: list[tuple[int, int]], last: int) -> Pieces:
+        # In nearly every zone clocks are changed by whole hours; where they are not, slots stay slots.
+        parts = {ahead % 4 for _, ahead in shifts}
+        if len(parts) == 1:
+            return Pieces(4, [(last + 1, parts.pop())], [], 0, 0)
+        return Pieces(1, [(last + 1, 0)], [], 0, 0)
+
+    def _months(self, first: int, last: int) -> list[int]:
+        """Return the first slots of months, or of some more than are numbered, the first of them *first*."""
+        found, start = [first], moment_of_slot(first).astimezone(self.zone)
+        while len(found) <= _MOST_NUMBERED and (begin := slot_from(self.after(self.start(start)))) <= last:
+            found.append(begin)
+            start = moment_of_slot(begin).astimezone(self.zone)
+        return found
 
     def _shift(self, slot: int) -> int:
         ahead = moment_of_slot(slot).astimezone(self.zone).utcoffset() or timedelta()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .answers import FEW, Totals
+from flask_mailtrack.figures import OUT
+
+from .answers import FEW, Totals, by_group, totals_of
+from .rows import Key
 from .selection import Selection
 
 if TYPE_CHECKING:
     from .reports import Reports
 
+_GROUPS = ("tag", "list_id", "subject")
 _BEFORE = 5
 """Mails before, of which the median is the usual value."""
 _SHOWN = 3
@@ -47,16 +51,56 @@ class Usual:
     """The newest three of them, the newest first."""
 
 
-def series_of(reports: Reports, about: Selection, since: datetime) -> dict[tuple[str, str], list[SeriesMail]]:
-    """Return the mails since a year before *since*, in order of time, by their list; without one, by their tag."""
-    wide = about.narrowed(since=max(since, _FIRST + _YEAR) - _YEAR, basis="sent", audience="people")
-    series: defaultdict[tuple[str, str], list[SeriesMail]] = defaultdict(list)
-    for (tag, list_id, subject), totals in reports.mails(wide):
-        if subject is None or totals.first_at is None or totals.last_at is None:
-            continue  # too many subjects to be told apart: no mail in the sense of a campaign
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """The figures of a mail, not yet in words: a year has more mails than anybody is told of."""
+
+    words: tuple[str, str, str]
+    """Tag, list and subject."""
+    at: datetime
+    rows: Sequence[tuple[Key, Mapping[str, Any]]]
+
+    @property
+    def large(self) -> bool:
+        """Whether it says what is usual."""
+        out = sum(int(values.get("copies", 0)) for key, values in self.rows if key.status in OUT)
+        return out >= FEW
+
+    def told(self, about: Selection) -> SeriesMail:
+        """Return it in words."""
+        tag, list_id, subject = self.words
         mine = Selection(tag=tag, list_id=list_id, subject=subject, tz=about.tz, within=about.within)
-        mailing = SeriesMail(subject, totals.first_at, totals.last_at, totals, mine)
-        series[("list", list_id) if list_id else ("tag", tag)].append(mailing)
+        totals = totals_of(self.rows, mine)
+        return SeriesMail(subject, self.at, totals.last_at or self.at, totals, mine)
+
+
+def series_of(reports: Reports, about: Selection, since: datetime) -> dict[tuple[str, str], list[SeriesMail]]:
+    """Return the mails from *since* on, in order of time, by their list; without one, by their tag.
+
+    They follow those before them that say what is usual.
+    """
+    found = {}
+    for series, mails in _series(reports, about, since).items():
+        place = next((place for place, mail in enumerate(mails) if mail.at >= since), None)
+        if place is not None:
+            before = [mail for mail in mails[:place] if mail.large][-_BEFORE:]
+            found[series] = [mail.told(about) for mail in (*before, *mails[place:])]
+    return found
+
+
+def _series(reports: Reports, about: Selection, since: datetime) -> dict[tuple[str, str], list[_Mail]]:
+    """Return all mails since a year before *since*, in order of time, by their list; without one, by their tag."""
+    wide = about.narrowed(since=max(since, _FIRST + _YEAR) - _YEAR, basis="sent", audience="people")
+    series: defaultdict[tuple[str, str], list[_Mail]] = defaultdict(list)
+    # In an order of their own, as a database gives them in any.
+    for tag, list_id, subject, rows in sorted(
+        ((*group, rows) for group, rows in by_group(reports.figures(wide, _GROUPS)).items()), key=lambda mail: mail[:2]
+    ):
+        moments = [values["first_at"] for _, values in rows if values.get("first_at")]
+        if subject is None or not moments:
+            continue  # too many subjects to be told apart: no mail in the sense of a campaign
+        mail = _Mail((tag, list_id, subject), min(moments), rows)
+        series[("list", list_id) if list_id else ("tag", tag)].append(mail)
     for mails in series.values():
         mails.sort(key=lambda mail: mail.at)
     return series
@@ -80,9 +124,9 @@ def usual_of(reports: Reports, about: Selection) -> Usual:
     """Return what is usual for the mail of a selection."""
     about = about.narrowed(basis="sent", audience="people")
     mine = [
-        (about_, totals.first_at)
-        for about_, totals in reports.mails(about)
-        if about_[2] is not None and totals.first_at
+        (key.group, values["first_at"])
+        for key, values in reports.figures(about, _GROUPS).items()
+        if key.group[2] is not None and values.get("first_at")
     ]
     if not mine:
         return Usual(0, None, None, None, ())
@@ -95,11 +139,8 @@ def usual_of(reports: Reports, about: Selection) -> Usual:
         tz=about.tz,
         within=about.within,
     )
-    mails = series_of(reports, like, first).get(("list", list_id) if list_id else ("tag", tag), [])
-    before = comparable([each for each in mails if _words(each.selection) not in one_of_it])
+    mails = _series(reports, like, first).get(("list", list_id) if list_id else ("tag", tag), [])
+    others = [each for each in mails if each.large and each.words not in one_of_it]
+    before = [each.told(about) for each in others[-_BEFORE:]]
     opened, clicked, gone = (usual_rate(before, name) for name in ("opened", "clicked", "unsubscribed"))
     return Usual(len(before), opened, clicked, gone, tuple(before[::-1][:_SHOWN]))
-
-
-def _words(about: Selection) -> tuple[str | None, ...]:
-    return about.tag, about.list_id, about.subject

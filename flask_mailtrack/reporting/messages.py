@@ -175,7 +175,8 @@ class Messages:
         self, walk: _Way, conditions: Sequence[ColumnElement[bool]], about: Selection, cohorts: Sequence[uuid.UUID]
     ) -> list[MessageLine]:
         """Return the messages of a page and one more, of many cohorts: a page is of those that come first."""
-        ends = sorted(self._database.rows(walk.ends(self._database.cohort, cohorts)), key=lambda end: end[1])
+        found_ends = self._database.rows(walk.ends(self._database.cohort, cohorts, about))
+        ends = sorted(found_ends, key=lambda end: end[1])
         if walk.newest:
             ends.reverse()
         found: list[MessageLine] = []
@@ -255,10 +256,10 @@ class _Way:
         query = select(*self._columns()).where(*conditions, *near, *ids)
         return query.order_by(column.id.desc() if self.newest else column.id).limit(self.size + 1)
 
-    def ends(self, cohort: Any, keys: Sequence[uuid.UUID]) -> Any:
-        """Return the query for the moment of the first message on the way, of each cohort that has one."""
+    def ends(self, cohort: Any, keys: Sequence[uuid.UUID], about: Selection) -> Any:
+        """Return the query for the first moment on the way, of each cohort that has mail in the period."""
         column, farthest = self._table.c, func.max if self.newest else func.min
-        mine = [column.cohort_id == cohort.c.id]
+        mine = [column.cohort_id == cohort.c.id, between(column.created_at, about.start, about.end)]
         if self._after is not None:
             moment = self._after[0]
             mine.append(column.created_at <= moment if self.newest else column.created_at >= moment)

@@ -301,10 +301,6 @@ class Reports(Listings):
             found += attention.of_domains(domains, now(), self._senders(about))
         return tuple(sorted(found, key=lambda each: attention.LEVELS.index(each.level)))
 
-    def mails(self, about: Selection) -> list[tuple[Any, answers.Totals]]:
-        """Return the figures of each mail: of each tag, list and subject, by these three."""
-        return list(answers.totals_by_group(self.figures(about, ("tag", "list_id", "subject")), about).items())
-
     def subjects_of_tags(self, about: Selection) -> dict[str, list[str]]:
         """Return which subjects the mail of each tag has, whenever that was, as far as the sums tell them apart."""
         found: defaultdict[str, list[str]] = defaultdict(list)

@@ -47,6 +47,7 @@ DIMENSIONS = ("client", "os", "device", "country", "rule", "domain", "link", "re
 NEAR = timedelta(minutes=10)
 """An event gets its id when it happens; no two clocks are asked for that, and no request lasts as long."""
 
+_MOMENTS = frozenset({"first_at", "last_at"})
 Period = tuple[datetime | None, datetime | None]
 
 
@@ -341,8 +342,7 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
         if not value:  # most are 0
             if value is not None:
                 into.setdefault(name, 0)
-        elif name in ("first_at", "last_at"):
-            known = [into[name]] if into.get(name) is not None else []
-            into[name] = (min if name == "first_at" else max)([value, *known])
-        else:
+        elif name not in _MOMENTS:
             into[name] = into.get(name, 0) + int(value)
+        elif (known := into.get(name)) is None or (value < known) == (name == "first_at"):
+            into[name] = value

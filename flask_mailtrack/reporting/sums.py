@@ -9,13 +9,13 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, and_, case, func, literal_column, or_, select, union_all
+from sqlalchemy import ColumnElement, Integer, case, func, literal_column, select, union_all
 
-from flask_mailtrack.figures import COPIES, SHARES, SLOTS_A_DAY, SUMMED, slot_of
+from flask_mailtrack.events import Status
+from flask_mailtrack.figures import COPIES, OUT, SHARES, SLOTS_A_DAY, SUMMED, slot_of
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.tenants import cohorts_inside
@@ -23,31 +23,17 @@ from flask_mailtrack.storage.tables.tenants import cohorts_inside
 from .buckets import Buckets, Pieces, moment_of_slot, slot_from
 from .rows import Key, Part, Period, RowFigures, Table, Values, as_key, between, has_text, merge
 from .selection import Selection
+from .sources import NOTHING, Source, Sources
+from .spans import Spans, cut, share_spans
 
-_FEW = 4
-_NUMBERS = (*COPIES, *SUMMED, "first_at", "last_at")
-Range = tuple[int | None, int | None]
+_PART = COPIES[1:]
+_SENT = Status.SENT.value
+_OTHERS = tuple(status.value for status in Status if status not in (Status.COUNTER, Status.SENT))
+_COPIED = (_SENT, *_OTHERS)
+_NUMBERS = (*SUMMED, *_PART, "first_at", "last_at")
+_SUMS = _NUMBERS[:-2]
+_NONE = literal_column("0", Integer)
 SubjectRefs = Callable[[str], Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Spans:
-    """A period, as the sums have it.
-
-    :param days: from one slot to another, of whole days in UTC.
-    :param quarters: the same, of quarter hours.
-    :param ends: what is left.
-    """
-
-    days: list[Range]
-    quarters: list[Range]
-    ends: list[Period]
-
-    def each(self) -> Iterator[tuple[str, list[Range]]]:
-        """Yield what to ask for: the span of sums, and from where to where; far ends of a period apart."""
-        for span, ranges in (("day", self.days), ("quarter", self.quarters)):
-            few = [[each] for each in ranges] if len(ranges) <= _FEW else [ranges]
-            yield from ((span, some) for some in few)
 
 
 class SumFigures:
@@ -61,6 +47,7 @@ class SumFigures:
         self._database = database
         self._rows = rows
         self._subject_refs = subject_refs
+        self._columns: dict[tuple[str, ...], list[Any]] = {}
         self._remembers = False
         self._entered: bool | None = None
         self._told_subjects: dict[Selection, list[tuple[str, str, str]]] = {}
@@ -68,6 +55,7 @@ class SumFigures:
     def briefly(self) -> SumFigures:
         """Return the same figures for one page, which asks once what holds for all of its questions."""
         brief = SumFigures(self._database, self._rows, self._subject_refs)
+        brief._columns = self._columns
         brief._remembers = True
         return brief
 
@@ -79,20 +67,36 @@ class SumFigures:
         return self._entered
 
     def figures(self, selection: Selection, groups: Sequence[str] = (), buckets: Buckets | None = None) -> Table:
-        """Return what :meth:`RowFigures.figures` returns."""
+        """Return what :meth:`RowFigures.figures` returns, but by status the copies alone.
+
+        Other figures stand under ``sent`` whatever the status, those of mail that has not gone out left out of
+        ``pixels``, ``tracked`` and ``listed``: of these, nobody is told.
+        """
         found: Table = defaultdict(dict)
         scope = _scope(selection, groups)
         spans, pieces = self._spans(selection, scope, buckets)
         texts = self._subjects(selection) if "subject" in groups else {}
         told: dict[Any, Any] = {}
-        for about, mode, status, values in self._read(self._queries(selection, scope, groups, pieces, spans)):
+
+        def named(about: Any) -> Any:
             if about not in told:
                 told[about] = self._told(about, groups, buckets, pieces, texts)
-            key = Key(told[about], mode, status)
+            return told[about]
+
+        def add(key: Key, values: dict[str, Any]) -> None:
             if key in found:
                 merge(found[key], values)
-            else:
+            else:  # as a rule
                 found[key] = values
+
+        queries = self._queries(selection, scope, groups, pieces, spans)
+        for about, moved_from, mode, values, copies in self._read(queries):
+            group = named(about)
+            add(Key(group, mode, _SENT), values)
+            for status, number in copies:
+                add(Key(group, mode, status), {"copies": number})
+            if moved_from is not None:
+                merge(found[Key(named((moved_from,)), mode, _SENT)], {name: -number for name, number in values.items()})
         for part in self._left(selection, spans.ends):
             for key, values in self._rows.figures(selection, groups, buckets, part).items():
                 merge(found[key], values)
@@ -111,7 +115,7 @@ class SumFigures:
             for place, value, *numbers in self._database.rows(union_all(*queries) if queries[1:] else queries[0]):
                 merge(every[place][value], dict(zip(SHARES, numbers, strict=True)))
         for found, (dimension, kind) in zip(every, pairs, strict=True):
-            for part in self._left(selection, _share_spans(selection, kind).ends):
+            for part in self._left(selection, share_spans(selection, kind).ends):
                 for value, some in self._rows.shares(selection, dimension, kind, part).items():
                     merge(found[value], some)
         return [{value: numbers for value, numbers in each.items() if any(numbers.values())} for each in every]
@@ -122,10 +126,10 @@ class SumFigures:
         scope = "all" if dimension != "link" and _scope(selection, ()) == "all" else "mail"
         basis = "happened" if selection.happened and kind != "sent" else "sent"
         sums = [func.sum(table.c[name]).label(name) for name in SHARES]
-        for span, ranges in _share_spans(selection, kind).each():
+        for span, first, last in share_spans(selection, kind).each():
             query = select(literal_column(str(place), Integer).label("place"), table.c.value, *sums)
             about = (table.c.basis == basis, table.c.dimension == dimension, table.c.type == kind)
-            mine = (*about, table.c.span == span, _within(table.c.slot, ranges))
+            mine = (*about, table.c.span == span, between(table.c.slot, first, last))
             joined = query.select_from(cohort.join(table, table.c.cohort_id == cohort.c.id))
             yield joined.where(*self._cohorts(selection, scope), *mine).group_by(table.c.value)
 
@@ -167,7 +171,7 @@ class SumFigures:
 
     def _spans(self, selection: Selection, scope: str, buckets: Buckets | None) -> tuple[Spans, Pieces | None]:
         if buckets is None:
-            return _cut(selection), None
+            return cut(selection), None
         first = last = None
         if selection.start is None or selection.end is None:
             first, last = self._reach(selection, scope)
@@ -177,7 +181,10 @@ class SumFigures:
         if since is None or until is None or until <= since:
             return Spans([], [], []), None
         bounded = selection.narrowed(since=since, until=until)
-        return _cut_by(bounded, buckets), buckets.pieces(slot_of(since), slot_from(until))
+        spans = cut(bounded)
+        return spans.in_quarters() if buckets.step == "hour" else spans, buckets.pieces(
+            slot_of(since), slot_from(until)
+        )
 
     def _reach(self, selection: Selection, scope: str) -> tuple[datetime | None, datetime | None]:
         """Return when the first day begins, and the last one ends, of which there is a sum."""
@@ -195,48 +202,68 @@ class SumFigures:
     def _queries(
         self, selection: Selection, scope: str, groups: Sequence[str], pieces: Pieces | None, spans: Spans
     ) -> Iterator[Any]:
-        """Yield a query for each span and basis; each row ends with the names of its numbers."""
+        """Yield a query for each span and basis; each row ends with its numbers."""
         asked = [("happened", SUMMED), ("sent", COPIES)] if selection.happened else [("sent", (*COPIES, *SUMMED))]
-        figure = self._database.figure.c
+        figure, cohort = self._database.figure, self._database.cohort
         for basis, names in asked:
-            for span, ranges in spans.each():
-                query = self._query(selection, scope, groups, pieces).add_columns(*self._sums(names))
-                mine = [figure.basis == basis, figure.span == span, _within(figure.slot, ranges)]
-                if selection.status is not None:
-                    mine.append(figure.status == selection.status)
-                yield query.where(*mine)
+            mine = [*self._cohorts(selection, scope), figure.c.basis == basis]
+            if selection.status is not None:
+                mine.append(figure.c.status == selection.status)
+            if pieces is not None:
+                for source in Sources(self._database, basis, pieces).of(spans, movable=names == SUMMED):
+                    yield self._query(source, names, mine)
+                continue
+            keys = [cohort.c["subject_ref" if name == "subject" else name] for name in groups]
+            joined = cohort.join(figure, figure.c.cohort_id == cohort.c.id)
+            for span, first, last in spans.each():
+                source = Source(joined, keys, [figure.c.span == span, between(figure.c.slot, first, last)])
+                # Of each cohort, to which an index leads: groups would have to be sorted, and are not fewer.
+                yield self._query(source, names, mine, [cohort.c.id] if "subject" in groups else [])
 
     def _read(self, queries: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        """Ask all at once, and yield the groups of each row, its mode and status, and its numbers by name."""
+        """Ask all at once, and yield the groups of each row, what it is moved from, its mode, numbers and copies."""
         if not (each := list(queries)):
             return
-        count = len(_NUMBERS)
+        count = len(_NUMBERS) + len(_COPIED)
         for row in self._database.rows(union_all(*each) if len(each) > 1 else each[0]):
-            *numbers, first, last = row[-count:]
-            ends = {"first_at": first, "last_at": last} if first is not None else {}
+            numbers = row[-count:]
             # Most are 0, and each that is not would have to be looked at some more times.
-            values = {name: int(number) for name, number in zip(_NUMBERS, numbers, strict=False) if number}
-            yield row[: -count - 2], row[-count - 2], row[-count - 1], values | ends
+            values = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False) if number}
+            first, last = numbers[len(_SUMS) : len(_NUMBERS)]
+            if first is not None:
+                values |= {"first_at": first, "last_at": last}
+            sent, *others = numbers[len(_NUMBERS) :]
+            if sent:
+                values["copies"] = int(sent)
+            copies = [(status, int(n)) for status, n in zip(_OTHERS, others, strict=True) if n]
+            *about, moved_from, mode = row[:-count]
+            yield tuple(about), moved_from, mode, values, copies
 
-    def _query(self, selection: Selection, scope: str, groups: Sequence[str], pieces: Pieces | None) -> Any:
-        cohort, figure = self._database.cohort, self._database.figure
-        if pieces is not None:
-            shifted = figure.c.slot + _shift(figure.c.slot, pieces)
-            keys: list[Any] = [shifted // literal_column(str(pieces.width), Integer)]
-        else:
-            keys = [cohort.c["subject_ref" if name == "subject" else name] for name in groups]
-        named = [key.label(f"group{place}") for place, key in enumerate(keys)]
-        query = select(*named, cohort.c.mode, figure.c.status)
-        joined = query.select_from(cohort.join(figure, figure.c.cohort_id == cohort.c.id))
-        by = [f"group{place}" for place in range(len(keys))]
-        return joined.where(*self._cohorts(selection, scope)).group_by(*by, cohort.c.mode, figure.c.status)
+    def _query(
+        self, source: Source, names: Collection[str], mine: Sequence[ColumnElement[bool]], by: Sequence[Any] = ()
+    ) -> Any:
+        named = [key.label(f"group{place}") for place, key in enumerate(source.keys)]
+        query = select(*named, source.moved_from.label("moved_from"), self._database.cohort.c.mode, *self._sums(names))
+        names_of_keys = [key.name for key in named] + ([] if source.moved_from is NOTHING else ["moved_from"])
+        query = query.select_from(source.table).where(*mine, *source.conditions)
+        return query.group_by(*by, *names_of_keys, self._database.cohort.c.mode)
 
     def _sums(self, names: Collection[str]) -> list[Any]:
-        figure = self._database.figure.c
-        # A sum whose mail has all gone on to another status keeps the moments of that mail.
-        first, last = (case((figure.copies > 0, figure[name])) for name in ("first_at", "last_at"))
-        sums = (func.sum(figure[name]) if name in names else literal_column("0") for name in (*COPIES, *SUMMED))
-        return [each.label(name) for each, name in zip((*sums, func.min(first), func.max(last)), _NUMBERS, strict=True)]
+        """Return the columns of numbers; those that are not among the *names* are 0."""
+        if (known := self._columns.get(tuple(names))) is None:
+            figure = self._database.figure.c
+            # A sum whose mail has all gone on to another status keeps the moments of that mail.
+            first, last = (case((figure.copies > 0, figure[name])) for name in ("first_at", "last_at"))
+            out = figure.status.in_(OUT)
+            sums: dict[str, Any] = {name: func.sum(figure[name]) for name in SUMMED}
+            sums |= {name: func.sum(case((out, figure[name]))) for name in _PART}
+            sums |= {"first_at": func.min(first), "last_at": func.max(last)}
+            copies = {status: func.sum(case((figure.status == status, figure.copies))) for status in _COPIED}
+            asked = {*names, "first_at", "last_at"}
+            told = {name: each if name in asked else _NONE for name, each in sums.items()}
+            told |= {status: each if "copies" in asked else _NONE for status, each in copies.items()}
+            self._columns[tuple(names)] = known = [each.label(name) for name, each in told.items()]
+        return known
 
     def _cohorts(self, selection: Selection, scope: str, others: bool = False) -> list[ColumnElement[bool]]:
         """Return which cohorts are selected.
@@ -307,79 +334,3 @@ def _scope(selection: Selection, groups: Sequence[str]) -> str:
     if lists and senders:
         return "mail"
     return "list" if lists else "domain" if senders else "all"
-
-
-def _cut(selection: Selection) -> Spans:
-    """Return the period in as few pieces as there can be."""
-    start, end = selection.start, selection.end
-    first = None if start is None else slot_from(start)
-    last = None if end is None else slot_of(end)
-    if first is not None and last is not None and first > last:  # within one quarter hour
-        return Spans([], [], [(start, end)])
-    ends = _ends(start, end, first, last)
-    morning = None if first is None else -(-first // SLOTS_A_DAY) * SLOTS_A_DAY
-    evening = None if last is None else last // SLOTS_A_DAY * SLOTS_A_DAY
-    if morning is not None and evening is not None and morning > evening:
-        return Spans([], [(first, last)], ends)
-    before = [(first, morning)] if first != morning else []
-    after = [(evening, last)] if evening != last else []
-    days = [] if morning is not None and morning == evening else [(morning, evening)]
-    return Spans(days, [*before, *after], ends)
-
-
-def _cut_by(selection: Selection, buckets: Buckets) -> Spans:
-    """Return a period with both ends in pieces of which each is in one bucket."""
-    spans = _cut(selection)
-    days: list[Range] = []
-    quarters = list(spans.quarters)
-    for first, last in spans.days:
-        for day in range(first or 0, last or 0, SLOTS_A_DAY):  # both ends are known
-            whole = buckets.step != "hour" and buckets.are_one(day, day + SLOTS_A_DAY - 1)
-            _extend(days if whole else quarters, day, day + SLOTS_A_DAY)
-    return Spans(days, quarters, spans.ends)
-
-
-def _extend(ranges: list[Range], first: int, last: int) -> None:
-    if ranges and ranges[-1][1] == first:
-        ranges[-1] = (ranges[-1][0], last)
-    else:
-        ranges.append((first, last))
-
-
-def _share_spans(selection: Selection, kind: str) -> Spans:
-    spans = _cut(selection)
-    return _without_quarters(spans) if selection.happened and kind != "sent" else spans
-
-
-def _without_quarters(spans: Spans) -> Spans:
-    """Return the same period where there are sums of days only: the rows answer its ends."""
-    ends: list[Period] = [
-        (None if first is None else moment_of_slot(first), None if last is None else moment_of_slot(last))
-        for first, last in spans.quarters
-    ]
-    return Spans(spans.days, [], [*spans.ends, *ends])
-
-
-def _ends(start: datetime | None, end: datetime | None, first: int | None, last: int | None) -> list[Period]:
-    found: list[Period] = []
-    if start is not None and first is not None and start != moment_of_slot(first):
-        found.append((start, moment_of_slot(first)))
-    if end is not None and last is not None and end != moment_of_slot(last):
-        found.append((moment_of_slot(last), end))
-    return found
-
-
-def _within(column: Any, ranges: Sequence[Range]) -> ColumnElement[bool]:
-    """Return the condition that a slot is in one of the ranges, of which the first and the last bound what is read."""
-    parts = [between(column, first, last) for first, last in ranges]
-    if len(ranges) == 1:
-        return parts[0]
-    around = between(column, min(first or 0 for first, _ in ranges), max(last or 0 for _, last in ranges))
-    return and_(around, or_(*parts))
-
-
-def _shift(slot: Any, pieces: Pieces) -> Any:
-    *earlier, (_, last) = pieces.shifts
-    if not earlier:
-        return literal_column(str(last), Integer)
-    return case(*((slot < until, shift) for until, shift in earlier), else_=last)

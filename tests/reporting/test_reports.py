@@ -182,10 +182,11 @@ def test_a_series_may_begin_long_before_all_mail(site: Site, monkeypatch: pytest
     state = site.mailtrack._state()
     Rebuild(state.database, state.signer).run()
     days: list[int] = []
-    usual = Buckets.are_one
-    monkeypatch.setattr(Buckets, "are_one", lambda *given: days.append(1) or usual(*given))
+    usual = Buckets._shift
+    monkeypatch.setattr(Buckets, "_shift", lambda *given: days.append(1) or usual(*given))
     found = site.mailtrack.reports.series(by="month", since="1526-05-01", tz="Europe/Berlin")
-    assert (len(found.points), found.totals.sent, len(days)) == (500 * 12 + 1, 1, 1)
+    assert (len(found.points), found.totals.sent) == (500 * 12 + 1, 1)
+    assert len(days) < 5
     for until in (None, "2026-06-01"):
         with pytest.raises(ReportError, match="10,000"):
             site.mailtrack.reports.series(by="day", since="0001-02-01", until=until)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ from figures_oracle import NOON, OTHERS, Oracle, Row, mails, store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flask_mailtrack.figures import COPIES, OUT
 from flask_mailtrack.reporting.buckets import STEPS, Buckets
 from flask_mailtrack.reporting.links import resolved
-from flask_mailtrack.reporting.rows import RowFigures, Table
+from flask_mailtrack.reporting.rows import RowFigures, Table, merge
 from flask_mailtrack.reporting.selection import Selection
 from flask_mailtrack.reporting.sums import SumFigures
 
@@ -80,8 +82,14 @@ class Two:
 
 
 def told(table: Table) -> dict[Any, dict[str, Any]]:
-    """Figures without those that are nothing."""
-    found = {key: {name: value for name, value in values.items() if value} for key, values in table.items()}
+    """Figures without those that are nothing; of statuses, only what answers tell apart."""
+    found: dict[Any, dict[str, Any]] = defaultdict(dict)
+    for (group, mode, status), values in table.items():
+        about = found[group, mode]
+        apart = () if status in OUT else COPIES[1:]
+        merge(about, {name: value for name, value in values.items() if name not in ("copies", *apart)})
+        merge(about, {f"copies {status}": values.get("copies", 0)})
+    found = {key: {name: value for name, value in values.items() if value} for key, values in found.items()}
     return {key: values for key, values in found.items() if values}
 
 

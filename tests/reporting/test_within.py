@@ -70,7 +70,6 @@ ASKED: dict[str, Callable[[Reports], Any]] = {
     ],
     "usual": lambda reports: reports.usual(tag="a").count,
     "count": lambda reports: [reports.count(), reports.count(search="hello"), reports.count(tag="a")],
-    "mails": lambda reports: sorted(reports.mails(reports.selection()), key=repr),
     "figures": lambda reports: [
         dict(reports.figures(reports.selection(), groups)) for groups in (("tag", "sender_domain"), ("subject",))
     ],

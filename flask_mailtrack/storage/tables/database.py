@@ -125,7 +125,7 @@ class Database:
 
     def _rows(self, query: Executable) -> list[tuple[Any, ...]]:
         with reading(self.file) as connection:
-            return [tuple(row) for row in connection.execute(query)]
+            return list(map(tuple, connection.execute(query).all()))  # row by row takes twice the time
 
     @property
     def tables(self) -> tuple[Table, ...]:
