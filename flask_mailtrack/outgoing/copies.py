@@ -6,22 +6,26 @@ The host knows the fate of a copy, and tells. A copy of which the host tells not
 from __future__ import annotations
 
 import io
+import logging
 import smtplib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.generator import BytesGenerator
 from email.message import Message
 from types import TracebackType
 from typing import Any
+from uuid import UUID
 
 from flask_mailtrack.events import SentCopy, Status
 from flask_mailtrack.privacy import legible, normalise
 
-from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch
+from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch, name_and_address
 from .mime import Mime
 from .office import SendServices, remember
 from .options import ATTRIBUTE, HEADER, Options
 
 __all__ = ["PreparedCopy", "PreparedMail"]
+
+log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 _UNSURE = (smtplib.SMTPServerDisconnected, TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 """Errors after which the server may have taken the mail all the same."""
@@ -37,8 +41,7 @@ class _MimeLetter:
         self.recipients: list[Address] = list(recipients)
         self.cc: list[Address] = []
         self.bcc: list[Address] = []
-        self.html: str | None = parts["html"].text if "html" in parts else None
-        self.body: str | None = parts["plain"].text if "plain" in parts else None
+        self.html, self.body = mime.bodies
         self.alts: dict[str, str] = {kind: part.text for kind, part in parts.items() if kind != "plain"}
         asked = "; ".join(mime.all(HEADER))
         self.extra_headers: dict[str, str] | None = mime.headers | ({HEADER: asked} if asked else {})
@@ -65,19 +68,25 @@ class PreparedCopy:
     recipients: tuple[str, ...]
     """The recipients of the envelope: ``RCPT TO``."""
 
-    def __init__(self, mail: PreparedMail, copy: Copy, content: bytes, log: SendLog) -> None:
-        self._mail = mail
+    html: str | None
+    """The page as it is sent, for services that take it as a text; ``None``: there is none."""
+    text: str | None
+    """The plain text, likewise."""
+
+    def __init__(self, copy: Copy, sender: str, content: bytes, log: SendLog, wake: Callable[[], object]) -> None:
+        self.sender = sender
+        self.recipients = tuple(addressed(copy))
+        self.html, self.text = copy.html, copy.body
         self._content = content
         self._rows = copy.rows
         self._log = log
+        self._wake = wake
         self._told = False
-        self.sender = mail.sender
-        self.recipients = tuple(addressed(copy))
 
     @property
     def rows(self) -> tuple[SentCopy, ...]:
         """Id, address and status of each recipient; empty: the mail must not be kept, or is not tracked."""
-        return self._log.copies()
+        return tuple(self._log.known[row.id] for row in self._rows)
 
     def as_bytes(self) -> bytes:
         """Return the mail as it is to be sent, with lines that end in CRLF, and without Bcc."""
@@ -105,7 +114,7 @@ class PreparedCopy:
     def _close(self) -> None:
         self._told = True
         self._log.close()
-        self._mail.note()
+        self._wake()
 
     def __enter__(self) -> PreparedCopy:
         return self
@@ -132,15 +141,15 @@ class PreparedMail:
         self.mailing: Mailing | None = office.mailing(_MimeLetter(mime, self._recipients, said))
         """How each copy looks; ``None``: the message goes out as its author wrote it."""
         self._office = office
-        self._author = author
         self._mime = mime
-        self._logs: list[SendLog] = []
         self._is_begun = False
+        self._known: dict[UUID, SentCopy] = {}
+        remember(author, self._known)
 
     @property
     def rows(self) -> tuple[SentCopy, ...]:
         """Id, address and status of each recipient so far, with those that have left the list and get no copy."""
-        return tuple(sorted(row for log in self._logs for row in log.copies()))
+        return tuple(sorted(self._known.values()))
 
     def __iter__(self) -> Iterator[PreparedCopy]:
         if self._is_begun:
@@ -148,40 +157,39 @@ class PreparedMail:
         self._is_begun = True
         ledger = self._office.ledger
         if self.mailing is None:
-            plain = Copy(tuple(self._recipients), (), None, None, {}, {})
-            yield PreparedCopy(self, plain, self.untracked(), SendLog(ledger))
+            plain = Copy(tuple(self._recipients), (), *self._mime.bodies, {}, {})
+            yield PreparedCopy(plain, self.sender, self.untracked(), SendLog(ledger), ledger.journal.wake)
             return
-        self._logs.append(ledger.page(self.mailing.common, self.mailing.suppressed))
+        self._known.update(ledger.page(self.mailing.common, self.mailing.suppressed).known)
         try:
             for copy in self.mailing.copies:
-                content, log = self.written(copy), SendLog(ledger)
-                self._logs.append(log)
+                content, log = self.written(copy), SendLog(ledger, known=self._known)
                 log.begin(copy.rows)
-                yield PreparedCopy(self, copy, content, log)
+                yield PreparedCopy(copy, self.sender, content, log, ledger.journal.wake)
         finally:
-            self.note()
+            ledger.journal.wake()
             self._office.tell(self.mailing)
 
     def written(self, copy: Copy) -> bytes:
-        """Return a copy as it is to be sent."""
+        """Return a copy as it is to be sent. If its bodies cannot be written, they are those of the author."""
         texts = dict(copy.alts)
         texts |= {kind: text for kind, text in (("html", copy.html), ("plain", copy.body)) if text is not None}
-        return self._mime.written(texts, copy.extra_headers, copy.encoding)
+        try:
+            return self._mime.written(texts, copy.extra_headers, copy.encoding)
+        except Exception as error:
+            log.exception("the bodies of a mail stay as they are")
+            self._office.ledger.journal.failed("prepare", error)
+            return self._mime.written({}, copy.extra_headers)
 
     def untracked(self) -> bytes:
         """Return the mail as its author wrote it, without our own header."""
         given = {name: value for name, value in self._mime.headers.items() if name.lower() != HEADER.lower()}
         return self._mime.written({}, given)
 
-    def note(self) -> None:
-        """Wake the drain, and remember what became of the message so far."""
-        self._office.ledger.journal.wake()
-        remember(self._author, self.rows)
-
 
 def addressed(copy: Copy) -> list[str]:
     """Return the recipients of the envelope of a copy, without names."""
-    return [each if isinstance(each, str) else each[1] for each in copy.recipients]
+    return [name_and_address(each)[1] or str(each) for each in copy.recipients]
 
 
 def prepared(
@@ -200,7 +208,10 @@ def prepared(
     """
     author = message if author is None else author
     mime = Mime(_octets(message))
-    again = "Resent-" if mime.all("Resent-Date") else ""
+    resent = len(mime.all("Resent-Date"))
+    if resent > 1 and (recipients is None or sender is None):
+        raise ValueError("The message was resent several times: give recipients=[...] and sender=....")
+    again = "Resent-" if resent else ""
     to = list(recipients) if recipients is not None else mime.addresses(*(again + name for name in ("To", "Cc", "Bcc")))
     if not to:
         raise ValueError("The message names no recipient: write To, Cc or Bcc, or give recipients=[...].")
@@ -230,4 +241,13 @@ def _fate(error: BaseException | str) -> tuple[Status, str]:
     if not isinstance(error, Exception):  # the process was told to stop
         return Status.UNKNOWN, type(error).__name__
     status, said = Watch().fate(error)
-    return (Status.UNKNOWN if isinstance(error, _UNSURE) else status), said
+    return (Status.UNKNOWN if any(isinstance(each, _UNSURE) for each in _behind(error)) else status), said
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what stands behind it: the clients of services wrap those of the standard library."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

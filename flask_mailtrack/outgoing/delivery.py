@@ -171,11 +171,16 @@ class SendLog:
     dies before the server has answered.
 
     :param suppressed: the rows of the recipients that get no copy.
+    :param known: what other logs of the same message know already.
     """
 
-    def __init__(self, ledger: Ledger, suppressed: Iterable[SentMessage] = ()) -> None:
+    def __init__(
+        self, ledger: Ledger, suppressed: Iterable[SentMessage] = (), known: dict[UUID, SentCopy] | None = None
+    ) -> None:
         self._ledger = ledger
-        self._copies = {row.id: SentCopy(row.id, row.recipient, row.status, row.error) for row in suppressed}
+        self.known: dict[UUID, SentCopy] = {} if known is None else known
+        """The state of each copy so far."""
+        self.known.update({row.id: SentCopy(row.id, row.recipient, row.status, row.error) for row in suppressed})
         self._begun: dict[UUID, Mapping[str, Any]] = {}
         self._fates: list[Mapping[str, Any]] = []
 
@@ -197,7 +202,7 @@ class SendLog:
         for row in rows:
             if row.id in self._begun:
                 self._fates.append({**self._begun[row.id], **told})
-                self._copies[row.id] = SentCopy(row.id, row.recipient, status, error)
+                self.known[row.id] = SentCopy(row.id, row.recipient, status, error)
 
     def accepted(self, rows: Sequence[SentMessage], answers: Mapping[str, tuple[int, bytes]]) -> None:
         """Note that a server has taken a copy, but for the recipients that it has refused by name.
@@ -221,10 +226,6 @@ class SendLog:
             said = own.get(row.recipient, text)
             self.fate([row], status, _without_others(said, several, row.recipient))
 
-    def copies(self) -> tuple[SentCopy, ...]:
-        """Return the copies of the call in the order of their ids, which is that of the recipients."""
-        return tuple(sorted(self._copies.values()))
-
     def close(self) -> None:
         """Write the fates of the last copy."""
         self.begin(())
@@ -234,7 +235,7 @@ class SendLog:
         yield from fates
         for row in rows:
             self._begun[row.id] = to_json(row)
-            self._copies[row.id] = SentCopy(row.id, row.recipient, row.status)
+            self.known[row.id] = SentCopy(row.id, row.recipient, row.status)
             yield self._begun[row.id]
 
 

@@ -7,10 +7,10 @@ tracking does not change. So a mail that another program has written looks after
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from binascii import Error as BinasciiError
 from binascii import a2b_qp, b2a_qp
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.header import decode_header, make_header
 from email.message import Message
@@ -18,10 +18,13 @@ from email.parser import BytesHeaderParser
 from email.policy import SMTP, compat32
 from email.utils import getaddresses
 from functools import cached_property
+from itertools import islice
 
 from flask_mailtrack.config import QUOTED_PRINTABLE
 
 from .headers import MAX_LINE, unfolded
+
+log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 
 _EOL = re.compile(rb"\r\n|\n|\r")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
@@ -30,8 +33,17 @@ _OF_8_BIT = ("8bit", "binary")
 _CHARSET = "us-ascii"  # RFC 2046, section 4.1.2
 _DEEPEST = 20
 """Levels of parts inside parts. No mail program writes as many."""
-_SEALED = {"multipart/signed", "multipart/encrypted", "multipart/report"}
-"""Parts whose content must not change: RFC 1847, RFC 3462."""
+_MOST = 1000
+"""Parts that are looked at."""
+_MAX_SUBJECT = 4000
+_SEALED = {"multipart/signed", "multipart/encrypted", "multipart/report", "multipart/digest"}
+"""Parts whose content must not change, or that hold other mails: RFC 1847, RFC 3462, RFC 2046, section 5.1.5."""
+_BINARY = re.compile(rb"^content-transfer-encoding[ \t]*:[ \t]*binary", re.I | re.M)
+_WIDER = {
+    **{"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "big5": "big5hkscs"},
+    **{"euc-kr": "cp949", "ks_c_5601-1987": "cp949"},
+}
+"""The charsets that mail programs write under these names, with more letters than the names say."""
 _SECRET = ("bcc", "resent-bcc")
 
 
@@ -76,13 +88,25 @@ class Mime:
     """
 
     def __init__(self, raw: bytes) -> None:
-        self.raw: bytes = _EOL.sub(b"\r\n", raw)
+        # A part that is written as it is may have line ends that mean something.
+        as_it_is = b"\r\n" in raw and _BINARY.search(raw)
+        self.raw: bytes = raw if as_it_is else _EOL.sub(b"\r\n", raw)
         self._whole = _entity(self.raw, 0, len(self.raw))
         found: dict[str, TextPart] = {}
-        for part in _texts(self.raw, self._whole):
-            found.setdefault(part.subtype, part)
+        try:
+            for part in _texts(self.raw, self._whole):
+                found.setdefault(part.subtype, part)
+        except Exception:  # a header that the standard library cannot read: the mail goes out as it is
+            log.exception("the bodies of a mail were not found")
+            found = {}
         self.parts: Mapping[str, TextPart] = found
         """The first text part of each subtype that a reader sees, by its subtype, such as ``html`` and ``plain``."""
+
+    @property
+    def bodies(self) -> tuple[str | None, str | None]:
+        """The page and the plain text."""
+        html, plain = (self.parts[kind].text if kind in self.parts else None for kind in ("html", "plain"))
+        return html, plain
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -97,13 +121,16 @@ class Mime:
         """Return the header *name* with its RFC 2047 words decoded; empty: there is none."""
         value = next(iter(self.all(name)), "")
         try:
-            return str(make_header(decode_header(value)))
-        except (LookupError, UnicodeError, ValueError, BinasciiError):
+            return str(make_header(decode_header(value[:_MAX_SUBJECT])))
+        except Exception:  # a word that is cut, or of an unknown charset, is shown as it stands
             return value
 
     def addresses(self, *names: str) -> list[str]:
         """Return the bare addresses in the headers *names*, each once."""
-        pairs = getaddresses([value for name in names for value in self.all(name)])
+        try:
+            pairs = getaddresses([value for name in names for value in self.all(name)])
+        except RecursionError:  # thousands of brackets
+            return []
         return list(dict.fromkeys(address for _, address in pairs if address))
 
     def written(self, texts: Mapping[str, str], headers: Mapping[str, str], encoding: str = "") -> bytes:
@@ -149,14 +176,16 @@ def _texts(raw: bytes, entity: _Entity, depth: int = 0) -> Iterator[TextPart]:
         if part := _decoded(raw, entity):
             yield part
         return
-    inside = [_entity(raw, *span) for span in _spans(raw, entity)] if kind.startswith("multipart/") else []
+    spans = islice(_spans(raw, entity), _MOST) if kind.startswith("multipart/") else ()
+    inside: Iterable[_Entity] = (_entity(raw, *span) for span in spans)
     if entity.subtype == "alternative":
         for each in inside:
             yield from _texts(raw, each, depth + 1)
         return
     if entity.subtype == "related":  # RFC 2387, section 3.2
-        root = entity.head.get_param("start")
-        inside = [each for each in inside if root and each.head.get("Content-ID", "").strip() == root] or inside[:1]
+        every, root = list(inside), str(entity.head.get_param("start", "")).strip(" <>")
+        named = [each for each in every if root and str(each.head.get("Content-ID", "")).strip(" <>") == root]
+        inside = named or every[:1]
     # Of other parts the first one with a text is the mail, and what follows is attached to it.
     yield from next(filter(None, (list(_texts(raw, each, depth + 1)) for each in inside)), ())
 
@@ -181,6 +210,8 @@ def _spans(raw: bytes, entity: _Entity) -> Iterator[tuple[int, int]]:
 
 def _decoded(raw: bytes, entity: _Entity) -> TextPart | None:
     """Return the text of a part, or None if its octets cannot be made again from it."""
+    if entity.body == entity.end and not raw[entity.start : entity.end].endswith(b"\r\n\r\n"):
+        return None  # no line between the headers and a body
     encoding = str(entity.head.get("Content-Transfer-Encoding", "")).strip().lower()
     charset = str(entity.head.get_content_charset(_CHARSET))
     # With DelSp, a space at the end of a line stands for nothing: RFC 3676, section 4.1.
@@ -194,7 +225,7 @@ def _decoded(raw: bytes, entity: _Entity) -> TextPart | None:
             octets = a2b_qp(octets)
         elif encoding not in ("", "7bit", "8bit", "binary"):
             return None
-        text = octets.decode(charset)
+        charset, text = _read(octets, charset)
         if text.encode(charset) != octets:  # an escape sequence, or a mark of the order of octets
             return None
     except (ValueError, LookupError):
@@ -204,13 +235,20 @@ def _decoded(raw: bytes, entity: _Entity) -> TextPart | None:
     return TextPart(entity.subtype, entity.start, entity.body, entity.end, charset, encoding, text, wrapped)
 
 
+def _read(octets: bytes, charset: str) -> tuple[str, str]:
+    try:
+        return charset, octets.decode(charset)
+    except UnicodeError:
+        return (wider := _WIDER.get(charset, charset)), octets.decode(wider)
+
+
 def _encoded(head: bytes, part: TextPart, text: str, wanted: str) -> tuple[bytes, bytes]:
     """Return headers and body of a part with another text: in its own charset and encoding if these can say it."""
     text = text.replace("\n", "\r\n") if part.wrapped or "\n" not in part.text else text
     encoding = wanted or part.encoding
     try:
         octets = text.encode(part.charset, "xmlcharrefreplace" if part.subtype == "html" else "strict")
-    except UnicodeEncodeError:
+    except UnicodeError:
         octets = text.encode()
         head = _set(head, "Content-Type", _in_utf_8(head))
     lines = not _BARE.search(octets)
@@ -241,19 +279,19 @@ def _field(name: str) -> re.Pattern[bytes]:
 def _set(head: bytes, name: str, value: str | None) -> bytes:
     """Return a block of headers with one header written anew, or without the header."""
     line = b"" if value is None else SMTP.fold(name, value).encode("utf-8", "surrogateescape")
-    found = list(_field(name).finditer(head))
-    for each in reversed(found[1:]):
-        head = head[: each.start()] + head[each.end() :]
+    lines = [line]
+    head, found = _field(name).subn(lambda _: lines.pop() if lines else b"", head)
     if found:
-        return head[: found[0].start()] + line + head[found[0].end() :]
-    blank = head.endswith(b"\r\n\r\n") or head == b"\r\n"
-    at = len(head) - 2 if blank else len(head)
-    return head[:at] + line + head[at:]
+        return head
+    if head.endswith(b"\r\n\r\n") or head == b"\r\n":
+        return head[:-2] + line + b"\r\n"
+    return head + (b"\r\n" if head and line and not head.endswith(b"\r\n") else b"") + line
 
 
 def _with_headers(head: bytes, before: Mapping[str, str], after: Mapping[str, str]) -> bytes:
     gone: dict[str, None] = dict.fromkeys(name for name in before if name not in after or name.lower() in _SECRET)
     changed = {name: value for name, value in after.items() if before.get(name) != value}
-    for name, value in {**gone, **changed}.items():
+    # Also where the standard library sees no header any more, below a line that is none.
+    for name, value in {**gone, **dict.fromkeys(_SECRET), **changed}.items():
         head = _set(head, name, value)
     return head

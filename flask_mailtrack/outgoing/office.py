@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 from flask_mailtrack.errors import OptOutsUnavailable, UnknownList, UnknownTag
 from flask_mailtrack.events import SentCopy
@@ -77,7 +78,7 @@ class SendServices:
             page.close()
             self.ledger.journal.wake()
             self.tell(mailing)
-            remember(author, page.copies())
+            remember(author, page.known)
         delivery.report()
         return delivery.refused
 
@@ -89,11 +90,11 @@ class SendServices:
             self.ledger.journal.failed(reason, failure)
 
 
-_sent: dict[int, tuple[weakref.ref[Any], tuple[SentCopy, ...]]] = {}
+_sent: dict[int, tuple[weakref.ref[Any], Mapping[UUID, SentCopy]]] = {}
 """The copies of each message that somebody still holds. The message itself stays as its author made it."""
 
 
-def remember(message: Any, copies: tuple[SentCopy, ...]) -> None:
+def remember(message: Any, copies: Mapping[UUID, SentCopy]) -> None:
     """Remember the copies of *message* for as long as somebody holds the message."""
     key = id(message)  # a message has no hash
     with suppress(TypeError):  # bytes, or a class of the host's, may have no room for a weak reference
@@ -101,6 +102,6 @@ def remember(message: Any, copies: tuple[SentCopy, ...]) -> None:
 
 
 def sent_copies(message: Any) -> tuple[SentCopy, ...]:
-    """Return the copies of the last send of *message*; empty: it was not sent, or untracked."""
-    of, copies = _sent.get(id(message), (None, ()))
-    return copies if of is not None and of() is message else ()
+    """Return the copies of the last send of *message*, in the order of their ids; empty: not sent, or untracked."""
+    of, copies = _sent.get(id(message), (None, {}))
+    return tuple(sorted(copies.values())) if of is not None and of() is message else ()

@@ -55,8 +55,15 @@ class _Tracked(smtplib.SMTP):
 
     def login(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
         """Log in, as :meth:`smtplib.SMTP.login`."""
-        reply = super().login(*args, **kwargs)
-        self.steps += (("login", args, kwargs),)
+        before = self.steps
+        reply = super().login(*args, **kwargs)  # by auth
+        self.steps = (*before, ("login", args, kwargs))
+        return reply
+
+    def auth(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        """Log in by a mechanism of the host's, as :meth:`smtplib.SMTP.auth`."""
+        reply = super().auth(*args, **kwargs)
+        self.steps += (("auth", args, kwargs),)
         return reply
 
     def send_message(self, msg: Message, *args: Any, **kwargs: Any) -> Any:
@@ -75,9 +82,9 @@ class _Tracked(smtplib.SMTP):
         :raises smtplib.SMTPException: all recipients were refused, or the server failed. Every copy that could still
             be sent was sent before.
         """
-        if self._is_inside:
-            return super().sendmail(from_addr, to_addrs, msg, *args, **kwargs)
         to: Sequence[str] = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
+        if self._is_inside or not to:
+            return super().sendmail(from_addr, to, msg, *args, **kwargs)
         mail = prepared(self.office, msg, from_addr, to, author=self._author)
         self._is_inside = True
         try:

@@ -22,6 +22,7 @@ from smtp_server import RawServer, Script
 from flask_mailtrack.errors import OptOutsUnavailable, UnknownList
 from flask_mailtrack.outgoing import prepare
 from flask_mailtrack.outgoing.copies import PreparedCopy
+from flask_mailtrack.outgoing.mime import Mime
 from flask_mailtrack.testing import Reader
 
 PAGE = '<p>Hello <a href="https://shop.example/offer?a=1&amp;b=2">Our offer</a></p>'
@@ -50,6 +51,13 @@ def parsed(copy: PreparedCopy | bytes) -> EmailMessage:
 def states(site: Site) -> dict[str, tuple[str, str]]:
     """Status and error by recipient, from the table."""
     return {row.recipient: (row.status, row.error) for row in site.rows("Message")}
+
+
+def behind(cause: Exception) -> Exception:
+    """An error of a service's client, which has wrapped another one."""
+    error = OSError("the client of a service")
+    error.__context__ = cause
+    return error
 
 
 def test_a_link_of_a_prepared_mail_leads_to_its_row(site: Site) -> None:
@@ -130,6 +138,7 @@ def test_options_of_the_call_are_stronger_than_those_of_the_message(site: Site) 
         (smtplib.SMTPRecipientsRefused({"Ada@example.com": (550, b"unknown")}), ("failed", "550 unknown")),
         (smtplib.SMTPServerDisconnected("gone"), ("unknown", "SMTPServerDisconnected: gone")),
         (TimeoutError("slow"), ("unknown", "TimeoutError: slow")),
+        (behind(TimeoutError("slow")), ("unknown", "OSError: the client of a service")),
         (ConnectionRefusedError("closed"), ("failed", "ConnectionRefusedError: closed")),
         (RuntimeError("a bug"), ("failed", "RuntimeError: a bug")),
         (KeyboardInterrupt(), ("unknown", "KeyboardInterrupt")),
@@ -238,6 +247,38 @@ def test_the_envelope_is_the_hosts_if_it_is_given(site: Site) -> None:
     assert (copy.sender, copy.recipients) == ("bob@example.org", ("fay@example.com",))
 
 
+def test_a_mail_that_was_resent_several_times_needs_an_envelope(site: Site) -> None:
+    """Nobody knows which of the blocks is meant, as smtplib says, too."""
+    raw = b"Resent-Date: a\nResent-To: new@x.org\nResent-Date: b\nResent-To: old@x.org\nFrom: a@x.org\n\nHello"
+    with pytest.raises(ValueError, match="resent several times"):
+        site.mailtrack.prepare(raw)
+    (copy,) = site.mailtrack.prepare(raw, sender="a@x.org", recipients=["New <new@x.org>"])
+    assert copy.recipients == ("new@x.org",)
+
+
+def test_a_body_that_cannot_be_written_stays_as_it_was(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mail goes out, with the headers of its list."""
+    written = Mime.written
+
+    def broken(self: Mime, texts: Any, *about: Any) -> bytes:
+        if texts:
+            raise RuntimeError("broken")
+        return written(self, texts, *about)
+
+    monkeypatch.setattr(Mime, "written", broken)
+    (copy,) = site.mailtrack.prepare(letter("ada@example.com"), list_id="news")
+    assert PAGE in str(parsed(copy).get_body(("html",)))
+    assert "List-Unsubscribe" in parsed(copy)
+
+
+def test_a_service_that_takes_fields_gets_the_bodies(site: Site) -> None:
+    """The page and the text, each as it is in the mail."""
+    (copy,) = site.mailtrack.prepare(letter("ada@example.com"), list_id="news")
+    parts = Mime(copy.as_bytes()).parts
+    assert (copy.html, copy.text) == (parts["html"].text, parts["plain"].text)
+    assert "/u/" in parts["plain"].text
+
+
 Connect = Callable[[Script], RawServer]
 
 
@@ -290,6 +331,12 @@ def test_a_mail_as_services_show_it_in_their_examples(site: Site, smtp: Inbox) -
     assert reader.has_pixel
     assert reader.click("链接").location == "https://example.cn/"
     assert [(row.subject, row.sender) for row in site.rows("Message")] == [("标题", "sender@example.org")]
+
+
+def test_nobody_to_send_to_is_what_smtplib_says(site: Site, smtp: Inbox) -> None:
+    """The exception is the one that a host catches already."""
+    with site.mailtrack.smtp("127.0.0.1", smtp.port) as server, pytest.raises(smtplib.SMTPRecipientsRefused):
+        server.sendmail("a@example.org", [], b"To: a@example.org\r\n\r\nHello")
 
 
 def test_what_smtplib_tells_of_refused_recipients_is_told(site: Site, connect: Connect) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import email
 import email.policy
 import gc
+import pickle
 import smtplib
 import weakref
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
@@ -136,7 +138,7 @@ def test_a_list_is_asked_and_can_be_left(make: Make) -> None:
         ["bob@example.com"],
         ["bob@example.com"],
     ]
-    assert house.outbox[0].body == "Hello"
+    assert "/u/" in house.outbox[0].body
 
 
 def test_every_way_to_a_backend_is_tracked(make: Make) -> None:
@@ -222,3 +224,104 @@ def test_options_stay_on_the_message(make: Make) -> None:
     assert vars(mail)["_mailtrack_options"] == Options(tag="twice")
     rows = house.db.session.execute(sa.select(house.mailtrack.models.Message.tag)).scalars().all()
     assert rows == ["twice", "twice"]
+
+
+class ByAttributes:
+    """A backend for a service that takes a mail as fields, has no connection, and returns nothing."""
+
+    calls: ClassVar[list[Any]] = []
+
+    def __init__(self, mailman: Any, fail_silently: bool = False, **_: Any) -> None:
+        self.mailman = mailman
+
+    def send_messages(self, messages: Any) -> None:
+        self.calls += [(each.to, each.cc, each.bcc, each.body, each.alternatives[0][0]) for each in messages]
+
+
+@pytest.mark.parametrize("backend", [ByAttributes, partial(ByAttributes)], ids=["class", "factory"])
+def test_a_backend_that_reads_attributes_sends_each_copy_once(make: Make, backend: Any) -> None:
+    """To its own recipient alone, with the links of that recipient; what returns nothing has been sent."""
+    house = make(MAIL_BACKEND=backend, TESTING=False, MAILTRACK_DRAIN="manual")
+    ByAttributes.calls.clear()
+    message("ada@example.com", cc=["bob@example.com"], bcc=["cyd@example.com"]).send()
+    assert [call[:3] for call in ByAttributes.calls] == [
+        (["ada@example.com"], [], []),
+        (["bob@example.com"], [], []),
+        (["cyd@example.com"], [], []),
+    ]
+    pages = {call[4] for call in ByAttributes.calls}
+    assert len(pages) == 3
+    assert all("/c/" in page and "/o/" in page for page in pages)
+    house.mailtrack.flush()
+    assert set(house.states().values()) == {"sent"}
+
+
+def test_a_connection_that_ends_between_two_copies_is_begun_again(make: Make) -> None:
+    """The server takes two mails on a connection; without Mailtrack it would have been one."""
+    script = Script(mail=lambda argument, number: "421 too many" if number == 3 else "250 OK")
+    with RawServer(script) as server:
+        house = make(**over_smtp(server.port))
+        assert message(*(f"{name}@example.com" for name in "abcd")).send() == 1
+    assert set(house.states().values()) == {"sent"}
+    assert [recipients for recipients, _ in server.accepted] == [[f"TO:<{name}@example.com>"] for name in "abcd"]
+    assert server.connections == 2
+
+
+def test_an_error_of_the_server_is_the_hosts_to_see(make: Make) -> None:
+    """Also if an earlier copy was taken; a silent host finds it in the rows, and after DATA nobody knows."""
+    with RawServer(Script(content=lambda argument, number: "451 later" if number == 2 else "250 OK")) as server:
+        house = make(**over_smtp(server.port))
+        with pytest.raises(smtplib.SMTPDataError):
+            message("ada@example.com", "bob@example.com").send()
+    assert house.states() == {"ada@example.com": "sent", "bob@example.com": "failed"}
+    with RawServer(Script(content=lambda argument, number: None)) as server:
+        other = make(**over_smtp(server.port))
+        assert message("ada@example.com").send(fail_silently=True) == 0
+    assert other.states() == {"ada@example.com": "unknown"}
+
+
+def test_a_refused_recipient_of_a_shared_copy_is_told_apart(make: Make) -> None:
+    """The backend drops what the server says of one of several."""
+    with RawServer(Script(rcpt=lambda argument, number: "550 no" if "bob" in argument else "250 OK")) as server:
+        house = make(MAILTRACK_SPLIT=False, **over_smtp(server.port))
+        assert message("ada@example.com", "bob@example.com").send() == 1
+    assert house.states() == {"ada@example.com": "sent", "bob@example.com": "failed"}
+
+
+def test_a_server_that_is_away_is_asked_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent host must not wait once for each recipient; the rows say what happened."""
+    asked = []
+
+    def connect(*args: Any, **kwargs: Any) -> None:
+        asked.append(args)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(smtplib, "SMTP", connect)
+    house = make(**over_smtp(9))
+    assert message("ada@example.com", "bob@example.com").send(fail_silently=True) == 0
+    assert len(asked) == 1
+    assert set(house.states().values()) == {"failed"}
+
+
+def test_a_copy_can_be_queued_changed_and_taken_apart(make: Make) -> None:
+    """A backend may pickle a copy, add a header, and read the parts, with a mail inside a mail."""
+    house = make()
+    inner = EmailMessage()
+    inner["Subject"] = "Inner"
+    inner.set_content("Inside")
+    mail = message("ada@example.com")
+    mail.attach("inner.eml", inner.as_bytes().decode(), "message/rfc822")
+    mail.send()
+    copy = pickle.loads(pickle.dumps(house.outbox[0]))  # noqa: S301 - our own
+    written = copy.message()
+    assert written.as_bytes() == house.outbox[0].message().as_bytes()
+    assert any(part.as_bytes().count(b"Inside") for part in written.walk() if part is not written)
+    written["X-Added"] = "yes"
+    assert b"X-Added: yes" in written.as_bytes()
+
+
+def test_a_mail_without_a_sender_is_the_backends_to_judge(make: Make) -> None:
+    """Without Mailtrack the outbox of tests takes it."""
+    house = make(MAIL_DEFAULT_SENDER=None)
+    assert message("ada@example.com").send() == 1
+    assert len(house.outbox) == 1

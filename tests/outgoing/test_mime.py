@@ -156,6 +156,10 @@ def test_octets_that_are_no_mail_come_back(raw: bytes, boundary: bytes) -> None:
         b"Content-Type: text/html; charset=utf-16\n\n<\x00p\x00>\x00",
         b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data\n\nAAAA",
         b"Content-Type: message/rfc822\n\nContent-Type: text/html\n\n<p>1</p>",
+        b"Content-Type: multipart/digest; boundary=a\n\n--a\n\nSubject: x\n\nHello\n--a--\n",
+        b"Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: text/plain\n--a--\n",
+        b"Content-Type: multipart/mixed; boundary*=utf-8''%C3%BC\n\n--a\n\nx\n--a--\n",
+        b"Content-Type: text/html; charset*=a''%00\n\n<p>1</p>",
         b"Content-Type: multipart/report; boundary=a\n\n--a\nContent-Type: text/html\n\n<p>1</p>\n--a--\n",
     ],
 )
@@ -188,3 +192,67 @@ def test_words_in_headers_are_read() -> None:
     assert Mime("Subject: Grüße\n\n".encode()).legible("Subject") == "Grüße"
     assert Mime(b"Subject: =?nonsense?B?R3?=\n\n").legible("Subject") == "=?nonsense?B?R3?="
     assert Mime(b"\n\n").legible("Subject") == ""
+
+
+@pytest.mark.parametrize("start", ["<root>", "root"])
+def test_the_root_of_related_parts_is_the_page(start: str) -> None:
+    """Mail programs write its id with angle brackets and without."""
+    raw = (
+        f'Content-Type: multipart/related; boundary=a; start="{start}"\n\n--a\nContent-Type: text/plain\n\nno\n'
+        "--a\nContent-Type: text/html\nContent-ID: <root>\n\n<p>yes</p>\n--a--\n"
+    )
+    assert [part.text for part in Mime(raw.encode()).parts.values()] == ["<p>yes</p>"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"From: a@x.y\nX Broken line\nBcc: secret@x.y\n\nbody",
+        b"From: a@x.y\nBcc : secret@x.y\n\nbody",
+        b">From x\nBcc: secret@x.y\n\nbody",
+        b"Bcc: secret@x.y\nbcc:\n secret@x.y\n\nbody",
+    ],
+)
+def test_bcc_is_taken_out_wherever_it_stands(raw: bytes) -> None:
+    """Also below a line that is no header, where Python reads no more."""
+    mime = Mime(raw)
+    written = mime.written({}, mime.headers)
+    assert b"secret" not in written
+    assert written.endswith(b"\r\nbody")
+
+
+def test_a_header_behind_headers_that_end_without_a_line_end() -> None:
+    """The last header and the new one have a line each."""
+    mime = Mime(b"To: z@x.org\nSubject: hi")
+    assert mime.written({}, {**mime.headers, "X-New": "1"}) == b"To: z@x.org\r\nSubject: hi\r\nX-New: 1\r\n"
+
+
+def test_octets_of_a_binary_part_stay() -> None:
+    """There a line end may mean something."""
+    raw = (
+        b"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Transfer-Encoding: binary\r\n"
+        b"Content-Type: application/octet-stream\r\n\r\n\0\n\r\1\r\n--a--\r\n"
+    )
+    mime = Mime(raw)
+    assert mime.written({}, mime.headers) == raw
+
+
+@pytest.mark.parametrize("label", ["gb2312", "shift_jis", "big5", "euc-kr"])
+def test_letters_beyond_the_name_of_a_charset_are_read(label: str) -> None:
+    """Mail programs write the wider charset under the old name; the octets come back as they were."""
+    wider = {"gb2312": "gb18030", "shift_jis": "cp932", "big5": "big5hkscs", "euc-kr": "cp949"}[label]
+    text = {"gb2312": "朱镕基", "shift_jis": "①㈱", "big5": "嘅", "euc-kr": "펲"}[label]
+    raw = f"Content-Type: text/html; charset={label}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n".encode()
+    mime = Mime(raw + text.encode(wider))
+    assert mime.parts["html"].text == text
+    assert mime.written({"html": text + "!"}, mime.headers) == raw + (text + "!").encode(wider)
+
+
+def test_hostile_headers_and_parts_take_little_time() -> None:
+    """Their number is limited, or the time grows with it and not with its square: this would take minutes."""
+    Mime(b"Subject: " + b"=?utf-8?B?YQ==?= " * 200_000 + b"\n\n").legible("Subject")
+    mime = Mime(b"Bcc: a@x.y\n" * 200_000 + b"\n")
+    assert mime.written({}, mime.headers) == b"\r\n"
+    assert Mime(b"Content-Type: multipart/mixed; boundary=a\n\n" + b"--a\n\n" * 500_000).parts != 0
+    assert Mime(b"From: " + b"(" * 5000 + b"\n\n").addresses("From") == []
+    assert Mime(b"Subject: =?utf-8?B?abcde?=\n\n").legible("Subject") == "=?utf-8?B?abcde?="
