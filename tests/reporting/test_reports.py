@@ -193,6 +193,25 @@ def test_a_series_may_begin_long_before_all_mail(site: Site, monkeypatch: pytest
     assert len(days) < 5
 
 
+@pytest.mark.parametrize("tz", ["Europe/Berlin", "Asia/Kolkata", "America/New_York", "Atlantic/Azores"])
+def test_an_hour_of_another_day_is_counted_in_that_day_alone(site: Site, tz: str) -> None:
+    """What happens around midnight of a time zone is in one of its days, as the rows say, and in one week and month."""
+    key = message(site, NOON)
+    for hours in range(0, 24 * 32, 5):
+        event(site, key, NOON + timedelta(hours=hours))
+    state = site.mailtrack._state()
+    Rebuild(state.database, state.signer).run()
+    reports = site.mailtrack.reports
+
+    def told() -> list[Any]:
+        bases = ("sent", "happened")
+        return [reports.series(by=by, basis=basis, tz=tz) for by in ("day", "week", "month") for basis in bases]
+
+    by_sums = told()
+    forget(site)
+    assert by_sums == told()
+
+
 def test_a_period_is_compared_with_the_one_before(site: Site) -> None:
     """Rates of enough are compared in points, what was sent as a part."""
     for days, opened in ((0, 30), (10, 45)):
