@@ -13,7 +13,6 @@ from flask.typing import ResponseReturnValue
 
 from flask_mailtrack import networks
 from flask_mailtrack.destination import host_of
-from flask_mailtrack.events import EventType
 from flask_mailtrack.languages import Words
 from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.reporting.check import findings
@@ -132,8 +131,8 @@ def live(desk: Desk) -> ResponseReturnValue:
 
 def _without_reason(event: NewEvent) -> Phrase:
     """Return what happened, without the reason that somebody gave."""
-    said: Phrase = event.text.values.get("what", event.text) if event.type == EventType.UNSUBSCRIBED else event.text
-    return said
+    said = event.text.values
+    return Phrase("%(what)s.", what=said["what"]) if "reason" in said else event.text
 
 
 def grouped(found: Sequence[Finding], desk: Desk) -> list[Group]:

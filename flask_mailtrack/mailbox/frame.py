@@ -18,7 +18,7 @@ _POLICY = (
 _START = re.compile(
     r"\s{0,9}(?:<!doctype[^>]{0,200}>)?\s{0,9}(?:<html[^>]{0,999}>)?\s{0,9}(?:<head[^>]{0,999}>)?", re.I
 )
-_IMAGE = re.compile(r"(<img\b[^<>]*?\s)src(?=\s{0,9}=\s{0,9}[\"']?\s{0,9}https?:)", re.IGNORECASE)
+_IMAGE = re.compile(r"(<img\b[^<>]*?\s)src(?=\s{0,9}=\s{0,9}[\"']?\s{0,9}(?:https?:|/))", re.IGNORECASE)
 
 
 def policy(images: bool) -> str:
