@@ -38,6 +38,20 @@ class NameServer:
     def serve(self, zones: dict[str, str | None]) -> None:
         """Serve *zones*, by name; a zone without text has no file, and its names answer SERVFAIL."""
         self.stop()
+        for _ in range(5):
+            try:
+                self._serve(zones)
+            except RuntimeError:  # on a busy machine, a port that was free a moment ago may have gone
+                if not self._is_taken():
+                    raise
+                self.stop()
+                (self.directory / "log").unlink()
+                self.port = _free_port()
+            else:
+                return
+        self._serve(zones)
+
+    def _serve(self, zones: dict[str, str | None]) -> None:
         config = [
             "server:",
             f"  ip-address: 127.0.0.1@{self.port}",
@@ -64,6 +78,9 @@ class NameServer:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, user=user, start_new_session=True)
         self._wait(next(iter(zones)))
 
+    def _is_taken(self) -> bool:
+        return "Address already in use" in (self.directory / "log").read_text()
+
     def stop(self) -> None:
         """End the server, if it runs."""
         if self.process is not None:
@@ -77,6 +94,8 @@ class NameServer:
             try:
                 dns.query.udp(question, "127.0.0.1", timeout=0.1, port=self.port)
             except (dns.exception.Timeout, OSError):
+                if self.process is not None and self.process.poll() is not None:
+                    break
                 continue
             return
         raise RuntimeError(f"nsd does not answer: {(self.directory / 'log').read_text()}")
@@ -92,7 +111,7 @@ def name_server() -> Iterator[NameServer]:
     place = Path(tempfile.mkdtemp(prefix="mailtrack-nsd-"))
     if user := _ordinary_user():
         shutil.chown(place, user)
-    server = NameServer(place, _free_udp_port(), program)
+    server = NameServer(place, _free_port(), program)
     try:
         yield server
     finally:
@@ -100,10 +119,17 @@ def name_server() -> Iterator[NameServer]:
         shutil.rmtree(place)
 
 
-def _free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def _free_port() -> int:
+    """Return a port that is free for UDP and for TCP: the server wants both."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            try:
+                other.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def _ordinary_user() -> str | None:
