@@ -21,6 +21,8 @@ from urllib.parse import urlencode, urlsplit
 
 OUT, BACK, NOTED = "You have been unsubscribed", "You are subscribed again", "Your request has been saved"
 THREADS = 3
+ONE_CLICK = "You are unsubscribed."
+"""The answer to a mail client's own button, which nobody reads."""
 _TIMEOUT = 10
 _CHANGES = (2, 3)  # of one person, one after the other
 _WAYS = 3  # letters whose links somebody keeps, the oldest first
@@ -140,7 +142,7 @@ class Leavers:
         person.unread[here] = max(person.unread.get(here, 0), time.time_ns())
         if not status and time.monotonic() - began > _TIMEOUT * 0.9:  # it may be written at any time yet
             person.unread[here] = float("inf")
-        if status == 200 and OUT in text:
+        if status == 200 and (OUT in text or ONE_CLICK in text):
             person.told, person.by = OUT, here
         elif status == 200:
             self.blame("not told to be unsubscribed", text[:500])
