@@ -41,6 +41,15 @@ SUMMED = (
 """The columns of :class:`Figure` that are about events."""
 SHARES = (*CLASSES, "unique_people", "unique_machine", "unique_all")
 """The columns of :class:`Breakdown` that are sums."""
+_GONE = EventType.UNSUBSCRIBED.value
+TOTALS = {(kind, each): f"{NOUNS[kind][0]}_{each}" for kind in NOUNS for each in CLASSES}
+TOTALS |= {(_GONE, each): "unsubscribes" for each in CLASSES}
+"""The column in which an event counts, by its type and by whose it is."""
+UNIQUES = {(kind, each): f"{NOUNS[kind][1]}_{each}" for kind in NOUNS for each in FIRST_BY}
+UNIQUES |= {(_GONE, ALL): "unsubscribers"}
+"""The column in which the first event of a message counts, by its type and its audience."""
+LONGEST_VALUE = 64
+"""Characters of a value of :class:`Breakdown` that are told apart."""
 
 
 def slot_of(moment: datetime) -> int:

@@ -23,16 +23,16 @@ from sqlalchemy import (
     union_all,
 )
 
-from flask_mailtrack.events import EventType, Status, first_id
+from flask_mailtrack.events import Status, first_id
 from flask_mailtrack.figures import (
     ALL,
     COPIES,
     COUNTED,
-    FIRST_BY,
-    NOUNS,
     OUT,
     PEOPLE,
     SHARES,
+    TOTALS,
+    UNIQUES,
     UNKNOWN,
 )
 from flask_mailtrack.modes import Mode
@@ -109,7 +109,7 @@ class RowFigures:
             numbers = dict(zip(COPIES, (copies, pixels, tracked, listed), strict=True))
             ask.add(found, key, numbers | {"first_at": first, "last_at": last})
         for *key, kind, who, number in self._database.rows(ask.totals()):
-            name = "unsubscribes" if kind == EventType.UNSUBSCRIBED else f"{NOUNS[kind][0]}_{who}"
+            name = TOTALS[kind, who]
             ask.add(found, key, {name: number})
         for *key, name, number in self._database.rows(ask.firsts()):
             ask.add(found, key, {name: number})
@@ -205,11 +205,9 @@ class _Question:
         """Ask for the messages of which something is known, each at the first time."""
         event, message = self._event.c, self._message.c
         who, moments = self._who(), {}
-        for kind, (_, noun) in NOUNS.items():
-            for audience in FIRST_BY:
-                guilty = event.type == kind if audience == ALL else and_(event.type == kind, who == audience)
-                moments[f"{noun}_{audience}"] = func.min(case((guilty, event.occurred_at)))
-        moments["unsubscribers"] = func.min(case((event.type == EventType.UNSUBSCRIBED, event.occurred_at)))
+        for (kind, audience), name in UNIQUES.items():
+            guilty = event.type == kind if audience == ALL else and_(event.type == kind, who == audience)
+            moments[name] = func.min(case((guilty, event.occurred_at)))
         query = select(event.message_id, *(moment.label(name) for name, moment in moments.items()))
         mine = [*self._mine, event.type.in_(COUNTED), message.status != Status.COUNTER]
         mine.append(self._touched() if self._happened else self._within(message.created_at))

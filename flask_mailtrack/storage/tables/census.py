@@ -31,10 +31,10 @@ from flask_mailtrack.audience import by_people
 from flask_mailtrack.columns import key_of
 from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.figures import (
-    ALL,
     CLASSES,
     COUNTED,
     FIRST_BY,
+    LONGEST_VALUE,
     MACHINE,
     NOUNS,
     OUT,
@@ -42,30 +42,27 @@ from flask_mailtrack.figures import (
     SHARES,
     SLOT_SECONDS,
     SLOTS_A_DAY,
+    TOTALS,
+    UNIQUES,
     UNKNOWN,
 )
 from flask_mailtrack.storage.records import batched
 
 from .database import Database
-from .rollup import DIMENSIONS, ENDS, FIGURES, KEYS, columns_of, insert_or_add, link_value
+from .rollup import DIMENSIONS, ENDS, FIGURES, KEYS, ROWS, columns_of, insert_or_add, link_value
 
-_VALUE = 64
-"""Characters of a value that are told apart."""
 _GONE = EventType.UNSUBSCRIBED.value
 _CLICKED = EventType.CLICKED.value
 _HELD = 100_000
 """Sums that are held in memory; more are written."""
-_ROWS = 10_000
 _FETCHED = 10_000
 _BYTES = 8
 _uuid = lru_cache(1_000)(UUID)
 _Sums = defaultdict[tuple[Any, ...], int]
 """Sums by their keys: all numbers of one side by side in one integer, as one addition is quicker than twenty."""
 _ONE = {name: 1 << place * _BYTES * 8 for names in (FIGURES, SHARES) for place, name in enumerate(names)}
-_TOTAL = {(kind, name): _ONE[f"{NOUNS[kind][0]}_{name}"] for kind in NOUNS for name in CLASSES}
-_TOTAL |= {(_GONE, name): _ONE["unsubscribes"] for name in CLASSES}
-_UNIQUE = {(kind, name): _ONE[f"{NOUNS[kind][1]}_{name}"] for kind in NOUNS for name in FIRST_BY}
-_UNIQUE |= {(_GONE, ALL): _ONE["unsubscribers"]}
+_TOTAL = {key: _ONE[name] for key, name in TOTALS.items()}
+_UNIQUE = {key: _ONE[name] for key, name in UNIQUES.items()}
 _SHARE = {name: _ONE[name] for name in CLASSES}
 _UNIQUE_SHARE = {name: _ONE[f"unique_{name}"] for name in FIRST_BY}
 _BOTH = _ONE["both_people"]
@@ -95,7 +92,7 @@ def who_in(event: Table) -> ColumnElement[str]:
 def rule_in(event: Table) -> ColumnElement[str]:
     """Return the rule that has judged an event, as SQL."""
     first = func.coalesce(event.c.verdict_reasons[0].as_string(), "")
-    return func.substr(event.c.verdict + ":" + first, 1, _VALUE)
+    return func.substr(event.c.verdict + ":" + first, 1, LONGEST_VALUE)
 
 
 class Census:
@@ -134,7 +131,7 @@ class Census:
             columns = [name for name in columns_of(self._database, table) if name not in ENDS]
             size, numbers = len(names) * _BYTES, Struct(f"<{len(names)}q").unpack
             # In the order of their keys, in which rows and indexes grow at their ends.
-            for some in batched(sorted(sums.items()), _ROWS):
+            for some in batched(sorted(sums.items()), ROWS):
                 each = ((key, numbers(total.to_bytes(size, "little"))) for key, total in some)
                 rows = [(_uuid(cohort), *key, *values) for (cohort, *key), values in each]
                 self._database.insert(self._connection, insert_or_add, table, columns, rows)

@@ -33,6 +33,8 @@ from flask_mailtrack.figures import (
     SHARES,
     SLOTS_A_DAY,
     SUMMED,
+    TOTALS,
+    UNIQUES,
     UNKNOWN,
     slot_of,
 )
@@ -44,22 +46,20 @@ from .database import MYSQL, Database
 EARLY_DAYS = 30
 """So long an event waits for its message before nobody expects that any more."""
 
-_ROWS = 10_000
+ROWS = 10_000
+"""Sums that are written by one statement."""
 _GONE = EventType.UNSUBSCRIBED.value
 FIGURES = (*COPIES, *SUMMED)
 _AT = {name: place for place, name in enumerate(FIGURES)}
-_TOTAL = {(kind, cls): _AT[f"{names[0]}_{cls}"] for kind, names in NOUNS.items() for cls in CLASSES}
-_TOTAL |= {(_GONE, cls): _AT["unsubscribes"] for cls in CLASSES}
-_UNIQUE = {(kind, cls): _AT[f"{names[1]}_{cls}"] for kind, names in NOUNS.items() for cls in FIRST_BY}
-_UNIQUE |= {(_GONE, ALL): _AT["unsubscribers"]}
-_SHARE = {cls: place for place, cls in enumerate(CLASSES)}
-_UNIQUE_SHARE = {PEOPLE: 3, MACHINE: 4, ALL: 5}
+_TOTAL = {key: _AT[name] for key, name in TOTALS.items()}
+_UNIQUE = {key: _AT[name] for key, name in UNIQUES.items()}
+_SHARE = {name: place for place, name in enumerate(SHARES)}
+_UNIQUE_SHARE = {each: _SHARE[f"unique_{each}"] for each in FIRST_BY}
 
 
 DIMENSIONS = ("client", "os", "device", "country", "rule", "domain")
 _FIGURE_KEY = ("cohort_id", "basis", "span", "slot", "status")
 _SHARE_KEY = ("cohort_id", "basis", "dimension", "type", "span", "slot", "value")
-_BASIS = 1
 ENDS = ("first_at", "last_at")
 _BOTH = "both"
 _OPENED, _CLICKED = (EventType.OPENED.value, PEOPLE), (EventType.CLICKED.value, PEOPLE)
@@ -114,7 +114,6 @@ def who(verdict: str, provider: str) -> str:
 
 
 _Row = tuple[Any, ...]
-_Spans = Callable[[int, "int | None"], Iterable[tuple[str, str, int]]]
 
 
 class _Cell:
@@ -209,27 +208,22 @@ class Rollup:
         :param wider: returns the other cohorts to which the messages of one belong.
         """
         scopes = {key[0]: (key[0], *(each.id for each in wider(key[0]))) for key in self._cells}
-        self._add_up(
-            database, connection, self._figure_rows(scopes, _spans), self._share_rows(scopes, _spans_of_shares)
-        )
-
-    @staticmethod
-    def _add_up(database: Database, connection: Connection, figures: Iterable[_Row], shares: Iterable[_Row]) -> None:
-        for table, rows in ((database.figure, figures), (database.breakdown, shares)):
-            for some in batched(rows, _ROWS):
+        tables = {database.figure: self._figure_rows(scopes), database.breakdown: self._share_rows(scopes)}
+        for table, rows in tables.items():
+            for some in batched(rows, ROWS):
                 width = len(key_of(table))
                 # In the order of their keys: two drainers that take locks in the same order cannot deadlock.
                 ordered = sorted(some, key=lambda row: (row[0].int, *row[1:width]))
                 database.insert(connection, insert_or_add, table, columns_of(database, table), ordered)
 
-    def _figure_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]], spans: _Spans) -> Iterator[_Row]:
+    def _figure_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[_Row]:
         sums: dict[tuple[Any, ...], list[int]] = {}
         moments: dict[tuple[Any, ...], tuple[datetime, datetime]] = {}
         for (cohort, made, status, _), cell in self._cells.items():
             for at, values in cell.figures.items():
                 if not any(values):
                     continue
-                for scope, (basis, span, first) in product(scopes[cohort], spans(made, at)):
+                for scope, (basis, span, first) in product(scopes[cohort], _spans(made, at)):
                     key = (scope, basis, span, first, status)
                     _add(sums, key, values)
                     if at is None:
@@ -238,13 +232,13 @@ class Rollup:
         for key, total in sums.items():
             yield (*key, *total, *moments.get(key, (None, None)))
 
-    def _share_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]], spans: _Spans) -> Iterator[_Row]:
+    def _share_rows(self, scopes: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Iterator[_Row]:
         sums: dict[tuple[Any, ...], list[int]] = {}
         for (cohort, made, _, domain), cell in self._cells.items():
             mail, *others = scopes[cohort]
             for (at, dimension, kind, value), shares in _by_dimension(cell, domain).items():
                 where = (mail,) if dimension == "link" else (mail, *others[-1:])
-                for scope, (basis, span, first) in product(where, spans(made, at)):
+                for scope, (basis, span, first) in product(where, _spans_of_shares(made, at)):
                     _add(sums, (scope, basis, dimension, kind, span, first, value), shares)
         for key, total in sums.items():
             if any(total):

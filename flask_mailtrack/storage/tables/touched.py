@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, s
 
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.events import EventType, Hit, Status, Verdict, born, now
-from flask_mailtrack.figures import COUNTED, slot_of
+from flask_mailtrack.figures import COUNTED, LONGEST_VALUE, slot_of
 from flask_mailtrack.lists import folded
 from flask_mailtrack.modes import Mode
 
@@ -312,4 +312,4 @@ def _relabelled(seen: Seen, verdict: str, reasons: Sequence[str], provider: str 
 
 
 def _rule(verdict: str, reasons: Sequence[str] | None) -> str:
-    return f"{verdict}:{reasons[0] if reasons else ''}"[:64]
+    return f"{verdict}:{reasons[0] if reasons else ''}"[:LONGEST_VALUE]
