@@ -111,9 +111,8 @@ class SumFigures:
         every: list[Values] = [defaultdict(lambda: dict.fromkeys(SHARES, 0)) for _ in pairs]
         asked = [self._share_queries(selection, *pair, place) for place, pair in enumerate(pairs)]
         queries = [query for each in asked for query in each]
-        if queries:
-            for place, value, *numbers in self._database.rows(union_all(*queries) if queries[1:] else queries[0]):
-                merge(every[place][value], dict(zip(SHARES, numbers, strict=True)))
+        for place, value, *numbers in self._at_once(queries):
+            merge(every[place][value], dict(zip(SHARES, numbers, strict=True)))
         for found, (dimension, kind) in zip(every, pairs, strict=True):
             for part in self._left(selection, share_spans(selection, kind).ends):
                 for value, some in self._rows.shares(selection, dimension, kind, part).items():
@@ -151,9 +150,8 @@ class SumFigures:
             mine = (figure.c.basis == "happened", figure.c.span == "quarter", figure.c.openers_people != 0)
             when = between(figure.c.slot, first, first + hours * SLOTS_A_DAY // 24)
             queries.append(joined.where(*self._cohorts(about, "mail"), *mine, when).group_by(figure.c.slot))
-        if queries:
-            for place, slot, number in self._database.rows(union_all(*queries) if queries[1:] else queries[0]):
-                found[place][slot] = found[place].get(slot, 0) + int(number)
+        for place, slot, number in self._at_once(queries):
+            found[place][slot] = found[place].get(slot, 0) + int(number)
         return found
 
     def cohorts_with(self, selection: Selection, text: str) -> list[uuid.UUID]:
@@ -220,12 +218,16 @@ class SumFigures:
                 # Of each cohort, to which an index leads: groups would have to be sorted, and are not fewer.
                 yield self._query(source, names, mine, [cohort.c.id] if "subject" in groups else [])
 
+    def _at_once(self, queries: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of all queries, which are asked together."""
+        if not queries:
+            return []
+        return self._database.rows(union_all(*queries) if len(queries) > 1 else queries[0])
+
     def _read(self, queries: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         """Ask all at once, and yield the groups of each row, what it is moved from, its mode, numbers and copies."""
-        if not (each := list(queries)):
-            return
         count = len(_NUMBERS) + len(_COPIED)
-        for row in self._database.rows(union_all(*each) if len(each) > 1 else each[0]):
+        for row in self._at_once(list(queries)):
             numbers = row[-count:]
             # Most are 0, and each that is not would have to be looked at some more times.
             values = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False) if number}
