@@ -20,7 +20,7 @@ from flask_mailtrack.privacy import legible, normalise
 
 from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch, name_and_address
 from .mime import Mime
-from .office import SendServices, remember
+from .office import SendServices, remember, without_ours
 from .options import ATTRIBUTE, HEADER, Options
 
 __all__ = ["PreparedCopy", "PreparedMail"]
@@ -183,8 +183,7 @@ class PreparedMail:
 
     def untracked(self) -> bytes:
         """Return the mail as its author wrote it, without our own header."""
-        given = {name: value for name, value in self._mime.headers.items() if name.lower() != HEADER.lower()}
-        return self._mime.written({}, given)
+        return self._mime.written({}, without_ours(self._mime.headers))
 
 
 def addressed(copy: Copy) -> list[str]:

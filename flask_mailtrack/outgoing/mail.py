@@ -32,7 +32,7 @@ from flask_mailtrack.config import QUOTED_PRINTABLE
 from . import headers, options
 from .delivery import Copy, compared, is_bare, name_and_address
 from .headers import MAX_LINE
-from .office import SendServices
+from .office import SendServices, without_ours
 from .text import plain
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # PEP 383
@@ -316,8 +316,7 @@ def _is_unsendable(message: Message) -> bool:
 
 def _untracked(message: Message) -> Message:
     clone = copying.copy(message)
-    given = message.extra_headers or {}
-    clone.extra_headers = {k: v for k, v in given.items() if k.lower() != options.HEADER.lower()} or None
+    clone.extra_headers = without_ours(message.extra_headers or {}) or None
     return clone
 
 

@@ -14,7 +14,7 @@ from flask_mailtrack.errors import OptOutsUnavailable, UnknownList, UnknownTag
 from flask_mailtrack.events import SentCopy
 
 from .delivery import Copy, Delivery, Ledger, Letter, Mailing
-from .options import names_a_list
+from .options import HEADER, names_a_list
 from .prepare import Preparer
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
@@ -88,6 +88,11 @@ class SendServices:
             reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
             log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
             self.ledger.journal.failed(reason, failure)
+
+
+def without_ours(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the author's headers without the one that tells us options: no mail leaves with it."""
+    return {name: value for name, value in headers.items() if name.lower() != HEADER.lower()}
 
 
 _sent: dict[int, tuple[weakref.ref[Any], Mapping[UUID, SentCopy]]] = {}

@@ -91,10 +91,13 @@ class _Tracked(smtplib.SMTP):
             if mail.mailing is None:
                 return self.sendmail(from_addr, to, mail.untracked(), *args, **kwargs)
 
-            def transmit(copy: Copy) -> None:
-                self.sendmail(from_addr, addressed(copy), mail.written(copy), *args, **kwargs)
+            def written(copy: Copy) -> tuple[list[str], bytes]:
+                return addressed(copy), mail.written(copy)
 
-            return self.office.send(mail.mailing, _Line(self), transmit, lambda copy: copy, self._author or msg)
+            def transmit(made: tuple[list[str], bytes]) -> None:
+                self.sendmail(from_addr, *made, *args, **kwargs)
+
+            return self.office.send(mail.mailing, _Line(self), transmit, written, self._author or msg)
         finally:
             self._is_inside = False
 
