@@ -11,6 +11,7 @@ from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
 from flask_mailtrack.errors import ConfigError
+from flask_mailtrack.outgoing import mailman
 from flask_mailtrack.state import State, known_state
 from flask_mailtrack.storage.tables.database import missing_columns, missing_tables
 
@@ -102,7 +103,8 @@ def _loaded(path: str) -> Flask:
 
 def looks(app: Flask) -> Iterator[Presence]:
     """Say which of the lines an app has."""
-    for key, name, package in (("mail", "Mail", "Flask-Mail"), ("sqlalchemy", "SQLAlchemy", "Flask-SQLAlchemy")):
+    mail = (mailman.KEY, "Mail", "Flask-Mailman") if mailman.KEY in app.extensions else ("mail", "Mail", "Flask-Mail")
+    for key, name, package in (mail, ("sqlalchemy", "SQLAlchemy", "Flask-SQLAlchemy")):
         there = key in app.extensions
         yield (
             Presence("ok", f"{package} is there")

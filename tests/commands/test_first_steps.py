@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import MakeSite
 from flask import Flask
+from flask_mailman import Mail as Mailman
 
 from flask_mailtrack.__main__ import main
 from flask_mailtrack.commands.first_steps import CONFIG, CONSOLE, OBJECT, SET_UP, STEPS, looks
@@ -137,6 +138,15 @@ def test_a_database_that_is_away_is_told(make_site: MakeSite) -> None:
 def test_an_app_without_anything_is_told_all() -> None:
     """A bare Flask lacks three extensions."""
     assert [look.level for look in looks(Flask("bare"))] == ["missing"] * 3
+
+
+def test_flask_mailman_stands_for_flask_mail() -> None:
+    """An app sends by one of the two, and none is missing beside the other."""
+    app = Flask("letters")
+    Mailman(app)
+    with app.app_context():
+        mail, *_ = looks(app)
+    assert (mail.level, mail.text) == ("ok", "Flask-Mailman is there")
 
 
 def test_the_module_has_two_commands() -> None:
