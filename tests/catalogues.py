@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from babel.messages.pofile import read_po
@@ -42,6 +42,16 @@ def _all(text: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
 def catalogue(language: str) -> dict[str, tuple[str, ...]]:
     """Return the forms of the translation of each English text."""
     return {text: entry.forms for entry in entries(language) for text in entry.texts}
+
+
+def pairs(language: str, said: Collection[str]) -> list[tuple[str, str]]:
+    """Return each of some English texts with each form of its translation."""
+    return [(text, form) for text, forms in catalogue(language).items() if text in said for form in forms]
+
+
+def loses_its_stop(text: str, form: str) -> bool:
+    """Say whether one of two ends as a sentence, and the other as a label."""
+    return form.endswith((".", "。")) != text.endswith(".")
 
 
 def keeps_places(text: str, forms: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from catalogues import PLACEHOLDER, TRANSLATED, catalogue, entries, keeps_places, phrases
+from catalogues import PLACEHOLDER, TRANSLATED, catalogue, keeps_places, loses_its_stop, pairs, phrases
 from conftest import MakeSite
 from console_visitor import Visitor
 from jinja2 import Environment, nodes
@@ -191,25 +191,17 @@ FAULTS = {
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_no_translation_has_a_known_fault(language: str) -> None:
     """Signs and blanks are those of the language, and the reader is addressed in one way."""
-    bad = [
-        (texts[0], form)
-        for texts, forms in entries(language)
-        for form in forms
-        if texts[0] in SAID and re.search(FAULTS[language], form)
-    ]
+    bad = [(text, form) for text, form in pairs(language, SAID) if re.search(FAULTS[language], form)]
     assert bad == []
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_a_sentence_stays_a_sentence(language: str) -> None:
     """What ends with a full stop in English does so in each language, and a label has none."""
-    stops = (".", "。")
     odd = [
-        (texts[0], form)
-        for texts, forms in entries(language)
-        for form in forms
-        if texts[0] in SAID and len(texts[0]) > 12 and "flask mailtrack" not in texts[0]
-        if texts[0].endswith(".") != form.endswith(stops)
+        (text, form)
+        for text, form in pairs(language, SAID)
+        if len(text) > 12 and "flask mailtrack" not in text and loses_its_stop(text, form)
     ]
     assert odd == []
 
