@@ -116,6 +116,8 @@ def test_a_newcomers_minute(person: Person, site: str) -> None:
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("status").first).to_contain_text("ada@example.com has unsubscribed from News")
     leaving.get_by_role("button", name="Subscribe again").click()
+    # A tab that is closed while it loads may never close.
+    expect(leaving.get_by_role("heading", level=1)).to_have_text("You are subscribed again")
     leaving.close()
     page.goto("/")
     page.get_by_role("link", name="Look at the console").click()

@@ -52,10 +52,11 @@ def test_each_visitor_is_taken_for_what_it_is(room: Site, what: str, seen: tuple
         assert verdict == seen[1]
 
 
-def test_a_gateway_follows_every_link_and_unsubscribes_nobody(room: Site) -> None:
+def test_a_gateway_follows_every_link_and_unsubscribes_nobody(room: Site, caplog: pytest.LogCaptureFixture) -> None:
     """Pixel, links, unsubscribe page and honeypot are asked for, and all of it is a machine's."""
-    room.send(HTML, list_id="news")
-    assert "Links followed: 4." in act(room, "gateway")
+    sent = room.send(HTML, list_id="news")
+    assert "https://links.example.com/m/c/" in sent.html, caplog.text
+    assert "Links followed: 4." in act(room, "gateway"), caplog.text
     found = events(room)
     assert sorted(kind for kind, _, _ in found) == ["clicked", "clicked", "opened", "trapped", "trapped"]
     assert {(verdict, ip) for _, verdict, ip in found} == {("scanner", "198.51.100.25")}
