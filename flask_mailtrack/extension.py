@@ -33,6 +33,7 @@ from .outgoing.explanation import preview_of
 from .outgoing.mail import Mail, install, is_mail
 from .outgoing.office import SendServices, sent_copies
 from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
+from .reporting.metrics import exposition
 from .reporting.reports import Reports
 from .reporting.selection import Moment
 from .reporting.stats import Stats, inactive
@@ -277,6 +278,17 @@ class Mailtrack(Rights):
         for the database, and raises nothing of its own.
         """
         return self._state().health()
+
+    def metrics(self) -> str:
+        """Return the figures of the app and of this machine in Prometheus' text format, for a route of your own.
+
+        Figures of mail come from the database, so they are right with any number of workers and machines. If it does
+        not answer within 4 s, they are left out, and ``mailtrack_up`` is 0. No figure names a person, tag or list.
+
+        :raises ConfigError: prometheus-client is not installed; the extra is ``metrics``.
+        """
+        state = self._state()
+        return exposition(state.reports, state.health)
 
     def preview(self, html: Any, *, list_id: str | None = None, sender: str = "") -> Preview:
         """Return the changes that tracking would make in a body, link by link, and the settings that decide.

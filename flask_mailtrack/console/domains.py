@@ -14,10 +14,10 @@ from flask_mailtrack.administration.domain_check import DomainFinding, DomainSta
 from flask_mailtrack.administration.host_names import LONGEST, SHORTEST, caddy_block, is_host_name, nginx_block
 from flask_mailtrack.administration.tracking_domains import Domain
 from flask_mailtrack.errors import DomainError
+from flask_mailtrack.patience import Errand
 from flask_mailtrack.storage.tables.domains import urgency
 
 from .desk import Desk
-from .patience import Errand
 from .route import Route
 from .tenancy import Tenancy
 

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_mailtrack import networks
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.languages import Words
+from flask_mailtrack.patience import Errand
 from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.reporting.check import findings
 from flask_mailtrack.reporting.decisions import domain_findings, switch_findings
@@ -25,7 +26,6 @@ from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 
 from . import wording
 from .desk import Desk
-from .patience import Errand
 from .route import Route
 
 EVENTS = 50

@@ -207,4 +207,8 @@ MISTAKES: dict[str, Mistake] = {
         "`MAILTRACK_SINK` is set, and the package redis is not installed.",
         "Run `pip install 'flask-mailtrack[redis]'`.",
     ),
+    "E209": Mistake(
+        "`mailtrack.metrics()` needs the package prometheus-client.",
+        "Run `pip install 'flask-mailtrack[metrics]'`.",
+    ),
 }

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from flask_mailtrack.console.patience import Errand
+from flask_mailtrack.patience import Errand
 
 
 def test_an_errand_gives_its_result_or_its_error() -> None:

@@ -1,4 +1,4 @@
-"""How long a page waits for something that may never answer, such as a name server or a database."""
+"""How long a page, or a monitor, waits for something that may never answer, such as a name server or a database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Errand(Generic[T]):
-    """Work in a thread of its own, which a page waits for only so long. The work goes on, and nobody ends it.
+    """Work in a thread of its own, which its caller waits for only so long. The work goes on, and nobody ends it.
 
     :param work: what is to be done.
     :param name: of the thread. While work of that name goes on, it is not begun again.
