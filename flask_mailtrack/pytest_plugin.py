@@ -29,7 +29,7 @@ from . import events
 from .extension import KEY, Mailtrack
 from .lists import folded
 from .privacy import normalise
-from .testing import Reader
+from .testing import Reader, SentMail, record_mails
 
 if TYPE_CHECKING:
     from .reporting.messages import Person
@@ -45,13 +45,13 @@ class Outbox:
     """The mails that the app has sent since the fixture was made.
 
     :param app: the app, whose test client the readers use.
-    :param messages: the recorded messages; the list grows.
+    :param messages: the recorded mails; the list grows.
     """
 
-    def __init__(self, app: Flask, messages: list[Any]) -> None:
+    def __init__(self, app: Flask, messages: list[SentMail]) -> None:
         self.app = app
         self.messages = messages
-        """The copies, as ``flask_mail.Message``, in the order of sending."""
+        """The copies, in the order of sending, whatever has sent them."""
 
     def to(self, address: str) -> Reader:
         """Return the reader of the last mail to *address*.
@@ -67,7 +67,7 @@ class Outbox:
     def __len__(self) -> int:
         return len(self.messages)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[SentMail]:
         return iter(self.messages)
 
 
@@ -91,7 +91,7 @@ class StandingClock:
 def assert_tracked(mail: Reader | Any, *, opens: bool = True, clicks: bool = True) -> None:
     """Assert that a mail has a pixel, and at least one tracked link.
 
-    :param mail: a :class:`~flask_mailtrack.testing.Reader`, or a recorded message.
+    :param mail: a :class:`~flask_mailtrack.testing.Reader`, or a recorded mail.
     :param opens: whether a pixel is expected; ``False``: there must be none.
     :param clicks: whether a tracked link is expected; ``False``: there must be none.
     :raises AssertionError: with the links of the mail, each with its destination.
@@ -189,7 +189,7 @@ def _outbox(request: pytest.FixtureRequest) -> Iterator[Outbox]:
     app: Flask = request.getfixturevalue("app")
     _apps.append(app)
     try:
-        with app.extensions["mail"].record_messages() as messages:
+        with record_mails(app) as messages:
             yield Outbox(app, messages)
     finally:
         _apps.remove(app)

@@ -221,7 +221,7 @@ def build(
         drain=drain,
         optouts=optouts,
         people=People(database, signer, journals, drain, optouts, stream, references),
-        office=_office(settings, signer, optouts, Ledger(events, references), administration),
+        office=_office(app, settings, signer, optouts, Ledger(events, references), administration),
         networks=_networks(settings),
         references=references,
         enrichment=enrichment,
@@ -237,12 +237,11 @@ def build(
 
 
 def _office(
-    settings: Settings, signer: Signer, optouts: OptOuts, ledger: Ledger, administration: Administration
+    app: Flask, settings: Settings, signer: Signer, optouts: OptOuts, ledger: Ledger, administration: Administration
 ) -> SendServices:
     operator = Operator(settings, administration.switches, administration.in_use)
-    return SendServices(
-        Preparer(settings, signer, optouts, partial(_footer, settings.language), ledger, operator), ledger
-    )
+    preparer = Preparer(settings, signer, optouts, partial(_footer, settings.language), ledger, operator)
+    return SendServices(preparer, ledger, weakref.ref(app))
 
 
 def _engines(app: Flask, db: SQLAlchemy) -> dict[str | None, Any]:

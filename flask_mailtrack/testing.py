@@ -9,15 +9,20 @@
     assert reader.click("Our offer").location == "https://shop.example/offer"
     assert reader.unsubscribe().status_code == 200
     reader.as_apple().open()  # the same mail, as Apple's proxy fetches it
+
+``record_messages`` is Flask-Mail's. :func:`record_mails` has the mails of every other sender, too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from email import message_from_bytes
 from email.message import Message as MimeMessage
 from email.utils import getaddresses
+from functools import cached_property
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,9 +32,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from .errors import NotInitialised, TokenError
+from .outgoing.dispatched import Dispatched, listen
 from .state import State, state_of
 
-__all__ = ["APPLE", "BROWSER", "GMAIL", "SCANNER", "FoundLink", "Reader"]
+__all__ = ["APPLE", "BROWSER", "GMAIL", "SCANNER", "FoundLink", "Reader", "SentMail", "record_mails"]
 
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -59,12 +65,60 @@ class FoundLink:
     """Whether the link leads through the redirect."""
 
 
+@dataclass(frozen=True)
+class SentMail:
+    """A mail as it has left the app, whatever has sent it."""
+
+    content: bytes
+    """The mail, byte for byte."""
+    sender: str
+    """The author: the header From."""
+    subject: str
+    recipients: list[str]
+    """The bare addresses of the envelope, in lower case."""
+
+    @property
+    def html(self) -> str:
+        """The page; empty: there is none."""
+        return _bodies(self.mime)[0]
+
+    @property
+    def body(self) -> str:
+        """The plain text; empty: there is none."""
+        return _bodies(self.mime)[1]
+
+    @cached_property
+    def mime(self) -> MimeMessage:
+        """The mail, as the standard library reads it."""
+        return message_from_bytes(self.content)
+
+
+@contextmanager
+def record_mails(app: Flask | None = None) -> Iterator[list[SentMail]]:
+    """Record the mails that leave an app inside the block, by Flask-Mail or any other way that is tracked.
+
+    With ``MAILTRACK_ENABLED`` off, these are the mails of Flask-Mail only.
+
+    :param app: default: the current app.
+    """
+    found: list[SentMail] = []
+
+    def hear(mail: Dispatched) -> None:
+        found.append(SentMail(mail.content, mail.sender, mail.subject, list(mail.rows)))
+
+    held = listen(app or current_app._get_current_object(), lambda: True, hear)  # type: ignore[attr-defined]
+    try:
+        yield found
+    finally:
+        del held
+
+
 class Reader:
     """Reads one sent message.
 
     :param client: the app's test client.
-    :param message: a ``flask_mail.Message`` from ``mail.record_messages()``, or an ``email.message.Message``
-        from an SMTP server.
+    :param message: a :class:`SentMail`; a ``flask_mail.Message`` from ``mail.record_messages()``; or an
+        ``email.message.Message`` from an SMTP server.
     :param headers: of each request; a person's browser by default.
     """
 
@@ -216,6 +270,8 @@ class Reader:
 
 def _bodies(message: Any) -> tuple[str, str]:
     """Return the HTML and the plain text of a message; an absent part is empty."""
+    if isinstance(message, SentMail):
+        message = message.mime
     if not isinstance(message, MimeMessage):
         return str(message.html or ""), str(getattr(message, "body", None) or "")
     found = {"html": "", "plain": ""}
@@ -234,12 +290,15 @@ def _bodies(message: Any) -> tuple[str, str]:
 
 def _headers(message: Any) -> dict[str, str]:
     """Return the headers that the author or this package has added, by their names in lower case."""
+    message = message.mime if isinstance(message, SentMail) else message
     given = message if isinstance(message, MimeMessage) else message.extra_headers or {}
     return {name.lower(): re.sub(r"\r?\n[ \t]", " ", str(value)) for name, value in given.items()}
 
 
 def _recipients(message: Any) -> set[str]:
     """Return the recipients of a message: by its envelope, or by its headers, as bytes have no envelope."""
+    if isinstance(message, SentMail):
+        return set(message.recipients)
     if isinstance(message, MimeMessage):
         written = [str(value) for name in ("To", "Cc", "Bcc") for value in message.get_all(name, [])]
         return {address.lower() for _, address in getaddresses(written)}

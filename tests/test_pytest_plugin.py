@@ -98,6 +98,50 @@ def test_links_as_written(app, mailtrack_outbox):
     with pytest.raises(AssertionError, match="there is no pixel, and no link is tracked"):
         assert_tracked(mailtrack_outbox.to("ada@example.com"))
 """
+BY_ANY_WAY = """
+from email.message import EmailMessage
+
+import pytest
+from flask import Flask
+from flask_mailman import EmailMultiAlternatives, Mail
+from flask_sqlalchemy import SQLAlchemy
+from flask_mailtrack import Mailtrack
+from flask_mailtrack.pytest_plugin import assert_clicked, assert_tracked
+
+HTML = '<p><a href="https://example.com/start">Start</a></p>'
+
+
+@pytest.fixture
+def app(tmp_path):
+    app = Flask("house", instance_path=str(tmp_path))
+    app.config.update(TESTING=True, SECRET_KEY="a key of the plugin's own test", SQLALCHEMY_DATABASE_URI="sqlite://",
+                      MAILTRACK_BASE_URL="https://links.example.com", MAIL_DEFAULT_SENDER="me@example.com")
+    db, mail = SQLAlchemy(app), Mail(app)
+    Mailtrack(app, mail=mail, db=db)
+    with app.app_context():
+        db.create_all()
+        yield app
+        db.engine.dispose()
+
+
+def test_of_a_house(app, mailtrack_outbox):
+    hello = EmailMultiAlternatives("Hello", "Hello", to=["ada@example.com"], bcc=["Bob@example.com"])
+    hello.attach_alternative(HTML, "text/html")
+    hello.send()
+    mime = EmailMessage()
+    mime["From"], mime["Subject"] = "me@example.com", "By hand"
+    mime.set_content(HTML, subtype="html")
+    for copy in app.extensions["mailtrack"].prepare(mime, recipients=["cyd@example.com", "dan@example.com"]):
+        copy.sent({"dan@example.com": (550, b"no")})
+    assert [mail.recipients for mail in mailtrack_outbox] == [
+        ["ada@example.com"], ["bob@example.com"], ["cyd@example.com"]]
+    assert [mail.subject for mail in mailtrack_outbox][1:] == ["Hello", "By hand"]
+    assert mailtrack_outbox.messages[0].body.strip() == "Hello"
+    for address in ("bob@example.com", "cyd@example.com"):
+        assert_tracked(mailtrack_outbox.to(address))
+        mailtrack_outbox.to(address).click("Start")
+        assert_clicked(address, "https://example.com/start")
+"""
 OFF = """
 def test_of_a_host(app):
     with app.extensions["mail"].record_messages() as outbox:
@@ -138,6 +182,11 @@ def installed() -> bool:
 def test_fixtures_and_assertions(suite: pytest.Pytester) -> None:
     """A host's test reads its mails as their recipients, moves the clock, and is told what happened instead."""
     run(suite, GOOD).assert_outcomes(passed=3)
+
+
+def test_mail_of_every_sender_is_in_the_outbox(suite: pytest.Pytester) -> None:
+    """An app with Flask-Mailman alone, and mail that it sends by hand, once each, for those who got it."""
+    run(suite, BY_ANY_WAY).assert_outcomes(passed=1)
 
 
 def test_switched_off(suite: pytest.Pytester) -> None:

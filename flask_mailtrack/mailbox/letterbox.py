@@ -20,7 +20,7 @@ from pathlib import Path
 from flask import Flask
 
 from flask_mailtrack import app_folders
-from flask_mailtrack.outgoing.mail import Dispatched
+from flask_mailtrack.outgoing.dispatched import Dispatched
 from flask_mailtrack.storage.journal import directory
 
 from .kept import LABEL_BYTES, KeptMail, MailLabel, label_of, newest_first

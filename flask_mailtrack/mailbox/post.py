@@ -8,7 +8,7 @@ import weakref
 
 from flask import Blueprint, Flask, abort, current_app
 
-from flask_mailtrack.outgoing.mail import Dispatched, listen
+from flask_mailtrack.outgoing.dispatched import Dispatched, listen
 
 from .letterbox import Letterbox
 

@@ -5,7 +5,7 @@ a host hands in a message that ``mime`` reads, gets ``copies`` of it, and sends 
 ``smtp``. All mail goes through the ``office`` of its app. ``options`` decide what is tracked. ``prepare`` makes one
 copy for each recipient, from the ``bodies`` that ``rewriting`` and ``text`` have compiled, with ``links``,
 ``placeholders`` and ``headers``. ``delivery`` writes the rows to the journal, hands the copies to SMTP, and writes
-the fate of each copy.
+the fate of each copy. Each door tells what was ``dispatched``, for those who listen.
 
 The room inside, ``rewriting``, has a story of its own.
 """

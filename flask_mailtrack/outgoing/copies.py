@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import smtplib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from email.generator import BytesGenerator
 from email.message import Message
 from types import TracebackType
@@ -18,7 +18,8 @@ from uuid import UUID
 from flask_mailtrack.events import SentCopy, Status
 from flask_mailtrack.privacy import legible, normalise
 
-from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch, name_and_address
+from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch, compared, name_and_address
+from .dispatched import Dispatched
 from .mime import Mime
 from .office import SendServices, remember, without_ours
 from .options import ATTRIBUTE, HEADER, Options
@@ -73,14 +74,15 @@ class PreparedCopy:
     text: str | None
     """The plain text, likewise."""
 
-    def __init__(self, copy: Copy, sender: str, content: bytes, log: SendLog, wake: Callable[[], object]) -> None:
-        self.sender = sender
+    def __init__(self, mail: PreparedMail, copy: Copy, content: bytes, log: SendLog) -> None:
+        self.sender = mail.sender
         self.recipients = tuple(addressed(copy))
         self.html, self.text = copy.html, copy.body
+        self._mail = mail
+        self._copy = copy
         self._content = content
         self._rows = copy.rows
         self._log = log
-        self._wake = wake
         self._told = False
 
     @property
@@ -98,8 +100,10 @@ class PreparedCopy:
         :param refused: the recipients that the server has refused, as ``smtplib.SMTP.sendmail`` returns them.
         """
         if not self._told:
-            self._log.accepted(self._rows, {normalise(address): said for address, said in (refused or {}).items()})
+            answers = {normalise(address): said for address, said in (refused or {}).items()}
+            self._log.accepted(self._rows, answers)
             self._close()
+            self._mail.left(self._content, self._copy, answers)
 
     def failed(self, error: BaseException | str) -> None:
         """Tell that the copy was not sent.
@@ -114,7 +118,7 @@ class PreparedCopy:
     def _close(self) -> None:
         self._told = True
         self._log.close()
-        self._wake()
+        self._mail.wake()
 
     def __enter__(self) -> PreparedCopy:
         return self
@@ -158,16 +162,16 @@ class PreparedMail:
         ledger = self._office.ledger
         if self.mailing is None:
             plain = Copy(tuple(self._recipients), (), *self._mime.bodies, {}, {})
-            yield PreparedCopy(plain, self.sender, self.untracked(), SendLog(ledger), ledger.journal.wake)
+            yield PreparedCopy(self, plain, self.untracked(), SendLog(ledger))
             return
         self._known.update(ledger.page(self.mailing.common, self.mailing.suppressed).known)
         try:
             for copy in self.mailing.copies:
                 content, log = self.written(copy), SendLog(ledger, known=self._known)
                 log.begin(copy.rows)
-                yield PreparedCopy(copy, self.sender, content, log, ledger.journal.wake)
+                yield PreparedCopy(self, copy, content, log)
         finally:
-            ledger.journal.wake()
+            self.wake()
             self._office.tell(self.mailing)
 
     def written(self, copy: Copy) -> bytes:
@@ -180,6 +184,23 @@ class PreparedMail:
             log.exception("the bodies of a mail stay as they are")
             self._office.ledger.journal.failed("prepare", error)
             return self._mime.written({}, copy.extra_headers)
+
+    def left(self, content: bytes, copy: Copy | None = None, refused: Collection[str] = ()) -> None:
+        """Tell whoever listens that a mail has left.
+
+        :param copy: whose content it is; ``None``: the untracked mail, to all.
+        :param refused: the addresses that the server has refused, in the spelling for comparisons.
+        """
+        to = addressed(copy) if copy else self._recipients
+        ids = {row.recipient: row.id for row in copy.rows} if copy else {}
+        rows = {person: ids.get(person) for person in map(compared, to) if person not in refused}
+        written = None if self.mailing is None else self._mime.bodies
+        if rows:
+            self._office.left(lambda: Dispatched.of(content, rows, written))
+
+    def wake(self) -> None:
+        """Have the rows drained that wait in the journal."""
+        self._office.ledger.journal.wake()
 
     def untracked(self) -> bytes:
         """Return the mail as its author wrote it, without our own header."""

@@ -15,13 +15,11 @@ import time
 import weakref
 from binascii import b2a_qp
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.charset import Charset
 from email.mime.base import MIMEBase
 from email.mime.text import MIMEText
 from secrets import token_hex
 from typing import Any, cast
-from uuid import UUID
 
 from flask import Flask, current_app, has_app_context
 from flask_mail import BadHeaderError, Connection, Message, _MailMixin, email_dispatched
@@ -31,6 +29,7 @@ from flask_mailtrack.config import QUOTED_PRINTABLE
 
 from . import headers, options
 from .delivery import Copy, compared, is_bare, name_and_address
+from .dispatched import Dispatched, tell
 from .headers import MAX_LINE
 from .office import SendServices, without_ours
 from .text import plain
@@ -226,35 +225,9 @@ class TrackedConnection(Connection):
         return found(app) if app and found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatched:
-    """A mail that Flask-Mail has just sent, or would have sent without ``MAIL_SUPPRESS_SEND``."""
-
-    content: bytes
-    sender: str
-    subject: str
-    rows: dict[str, UUID | None]
-    """The recipients of the envelope, each with the id of the message row; ``None``: there is no row."""
-    written: tuple[str | None, str | None] | None
-    """The HTML and the text as the author wrote them; ``None``: Mailtrack did not prepare this mail."""
-
-
-def listen(app: Flask, wanted: Callable[[], bool], hears: Callable[[Dispatched], None]) -> object:
-    """Tell *hears* of each mail that has left *app*. An error is logged, and costs no mail.
-
-    :param wanted: asked first, because it takes time to write a mail out once more.
-    :returns: an object to hold. When nobody holds it any more, *hears* is told of nothing.
-    """
-
-    def receive(_: Flask, message: Message, **__: Any) -> None:
-        try:
-            if wanted():
-                hears(_dispatched(message))
-        except Exception:
-            log.exception("a mail that was sent is not shown")
-
-    email_dispatched.connect(receive, app)
-    return receive
+def _pass_on(app: Flask, message: Message, **_: Any) -> None:
+    """Tell of a mail that Flask-Mail has sent, or would have sent without ``MAIL_SUPPRESS_SEND``."""
+    tell(app, lambda: _dispatched(message))
 
 
 def _dispatched(message: Message) -> Dispatched:
@@ -322,4 +295,5 @@ def _untracked(message: Message) -> Message:
 
 _init_app = Mail.init_app
 Mail.init_app = _settled  # type: ignore[assignment,method-assign]
+email_dispatched.connect(_pass_on)
 Connection.__new__ = _made  # type: ignore[assignment,method-assign]

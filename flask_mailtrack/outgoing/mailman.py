@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from email import message_from_bytes
 from email.message import Message
 from email.utils import getaddresses, parseaddr
+from functools import partial
 from typing import Any, cast
 
 from flask import Flask
 
 from .copies import addressed, prepared
-from .delivery import Copy
+from .delivery import Copy, compared
+from .dispatched import Dispatched
 from .office import SendServices
 
 KEY = "mailman"
@@ -116,25 +118,28 @@ class TrackedBackend:
 
     def _reaches_somebody(self, office: SendServices, message: Any, away: bool, silent: bool) -> bool:
         to = [address for _, address in getaddresses(message.recipients()) if address]
-        if not to or isinstance(message, MailmanCopy):
+        if not to:
             return self._hands_over(message)
+        if isinstance(message, MailmanCopy):
+            return self._hands_over(message, partial(office.left, message.dispatched))
         raw = message.message().as_bytes(linesep="\r\n")
         mail = prepared(office, raw, parseaddr(message.from_email or "")[1], to, author=message)
         reached: list[Any] = []
 
-        def transmit(copy: Any) -> None:
+        def transmit(sent: tuple[Any, Copy | None]) -> None:
+            made, copy = sent
             if away:
                 raise ConnectionError("the server cannot be reached")
-            if not self._hands_over(copy):
+            if not self._hands_over(made, partial(mail.left, made.content, copy)):
                 raise RuntimeError("the backend says that it has not sent the mail")
-            reached.append(copy)
+            reached.append(made)
 
-        def written(copy: Copy) -> Any:
-            return MailmanCopy.of(message, copy, mail.written(copy))
+        def written(copy: Copy) -> tuple[Any, Copy]:
+            return MailmanCopy.of(message, copy, mail.written(copy)), copy
 
         try:
             if mail.mailing is None:
-                transmit(MailmanCopy.of(message, None, mail.untracked()))
+                transmit((MailmanCopy.of(message, None, mail.untracked()), None))
             else:
                 office.send(mail.mailing, _BackendLine(self), transmit, written, message)
         except Exception:
@@ -142,10 +147,15 @@ class TrackedBackend:
                 raise
         return bool(reached)
 
-    def _hands_over(self, message: Any) -> bool:
-        """Let the host's backend send a message. One that returns nothing has sent it."""
+    def _hands_over(self, message: Any, then: Callable[[], None] = lambda: None) -> bool:
+        """Let the host's backend send a message. One that returns nothing has sent it.
+
+        :param then: called if the message was sent.
+        """
         count = cast(Any, super()).send_messages([message])
-        return count is None or bool(count)
+        if has_left := count is None or bool(count):
+            then()
+        return has_left
 
 
 class MailmanCopy:
@@ -171,6 +181,10 @@ class MailmanCopy:
     def recipients(self) -> list[str]:
         """Return the recipients of the envelope."""
         return list(self.to)
+
+    def dispatched(self) -> Dispatched:
+        """Return the mail for whoever listens, if it is sent once more."""
+        return Dispatched.of(self.content, dict.fromkeys(map(compared, self.to)))
 
     def message(self) -> Message:
         """Return the mail as it is sent."""

@@ -14,6 +14,7 @@ from flask_mailtrack.errors import OptOutsUnavailable, UnknownList, UnknownTag
 from flask_mailtrack.events import SentCopy
 
 from .delivery import Copy, Delivery, Ledger, Letter, Mailing
+from .dispatched import Dispatched, tell
 from .options import HEADER, names_a_list
 from .prepare import Preparer
 
@@ -27,6 +28,8 @@ class SendServices:
 
     preparer: Preparer
     ledger: Ledger
+    home: weakref.ref[Any]
+    """The app. A reference to the app itself would keep it alive."""
 
     def mailing(self, letter: Letter) -> Mailing | None:
         """Return the copies of *letter*; ``None``: it goes out as its author wrote it.
@@ -81,6 +84,10 @@ class SendServices:
             remember(author, page.known)
         delivery.report()
         return delivery.refused
+
+    def left(self, make: Callable[[], Dispatched]) -> None:
+        """Tell whoever listens that a mail has left, by a door that is not Flask-Mail's."""
+        tell(self.home(), make)
 
     def tell(self, mailing: Mailing) -> None:
         """Log and signal the reasons for which a part of *mailing* went out as its author wrote it."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from email.message import Message
 from typing import Any
 
+from flask_mailtrack.privacy import normalise
+
 from .copies import addressed, prepared
 from .delivery import Copy
 from .office import SendServices
@@ -89,13 +91,18 @@ class _Tracked(smtplib.SMTP):
         self._is_inside = True
         try:
             if mail.mailing is None:
-                return self.sendmail(from_addr, to, mail.untracked(), *args, **kwargs)
+                content = mail.untracked()
+                refused = self.sendmail(from_addr, to, content, *args, **kwargs)
+                mail.left(content, None, {normalise(each) for each in refused})
+                return refused
 
-            def written(copy: Copy) -> tuple[list[str], bytes]:
-                return addressed(copy), mail.written(copy)
+            def written(copy: Copy) -> tuple[Copy, bytes]:
+                return copy, mail.written(copy)
 
-            def transmit(made: tuple[list[str], bytes]) -> None:
-                self.sendmail(from_addr, *made, *args, **kwargs)
+            def transmit(made: tuple[Copy, bytes]) -> None:
+                copy, content = made
+                refused = self.sendmail(from_addr, addressed(copy), content, *args, **kwargs)
+                mail.left(content, copy, {normalise(each) for each in refused})
 
             return self.office.send(mail.mailing, _Line(self), transmit, written, self._author or msg)
         finally:

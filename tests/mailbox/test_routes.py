@@ -6,11 +6,13 @@ import logging
 import re
 import stat
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from conftest import MakeSite, Site
+from conftest import Inbox, MakeSite, Site
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_mail import Mail, Message
@@ -21,8 +23,9 @@ from flask_wtf import CSRFProtect
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.mailbox import letterbox
 from flask_mailtrack.mailbox.frame import framed
+from flask_mailtrack.mailbox.post import post
 from flask_mailtrack.mailbox.routes import VIEWS
-from flask_mailtrack.outgoing.mail import Dispatched
+from flask_mailtrack.outgoing.dispatched import Dispatched
 from flask_mailtrack.testing import BROWSER
 
 HTML = """<html><body>
@@ -367,6 +370,36 @@ def test_an_error_of_the_mailbox_costs_no_mail(room: Site, monkeypatch: pytest.M
     monkeypatch.setattr(letterbox.Letterbox, "keep", full)
     assert room.send(HTML) is not None
     assert [row.status for row in room.rows("Message")] == ["sent"]
+
+
+def test_mail_of_every_sender_is_in_it_once(room: Site, smtp: Inbox) -> None:
+    """By the standard library's client, by hand and by Flask-Mail, tracked or not, with its row and its changes."""
+
+    def mail(subject: str, **headers: str) -> EmailMessage:
+        made = EmailMessage()
+        for name, value in {"From": "Me <me@example.com>", "Subject": subject, **headers}.items():
+            made[name] = value
+        made.set_content(HTML, subtype="html")
+        return made
+
+    with room.mailtrack.smtp("127.0.0.1", smtp.port) as server:
+        server.send_message(mail("By smtplib"), to_addrs=["ada@example.com", "bob@example.com"])
+        server.send_message(mail("Not tracked", **{"X-Mailtrack": "off"}), to_addrs=["ada@example.com"])
+    for copy in room.mailtrack.prepare(mail("By hand", To="Ada@example.com")):
+        copy.sent()
+    for copy in room.mailtrack.prepare(mail("Refused", To="ada@example.com")):
+        copy.failed("no")
+    room.send(HTML, subject="By Flask-Mail")
+    labels = [post().box.find(UUID(path.rpartition("/")[2])) for path in mails(room.client)]
+    assert [(each.label.subject, each.label.recipient) for each in labels if each] == [
+        ("By Flask-Mail", "ada@example.com"),
+        ("By hand", "ada@example.com"),
+        ("Not tracked", "ada@example.com"),
+        ("By smtplib", "bob@example.com"),
+        ("By smtplib", "ada@example.com"),
+    ]
+    assert all(each and each.label.row and "@example" in each.label.sender for each in labels)
+    assert "HTML: 2 changed places" in room.client.get(f"{mails(room.client)[1]}?view=changes").text
 
 
 def test_an_app_is_freed_with_its_mailbox(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from flask import Flask
 from flask_mailman import EmailMessage as MailmanMessage
 from flask_mailman import EmailMultiAlternatives
 from flask_mailman import Mail as Mailman
+from flask_security import Security, SQLAlchemyUserDatastore
+from flask_security.models import fsqla_v3
 from flask_sqlalchemy import SQLAlchemy
 from smtp_server import RawServer, Script
 
@@ -325,3 +327,36 @@ def test_a_mail_without_a_sender_is_the_backends_to_judge(make: Make) -> None:
     house = make(MAIL_DEFAULT_SENDER=None)
     assert message("ada@example.com").send() == 1
     assert len(house.outbox) == 1
+
+
+def test_the_mails_of_flask_security(make: Make) -> None:
+    """The mail of a reset is tracked; its link, which works once, is left alone, and resets the password."""
+    house = make(
+        SECURITY_PASSWORD_SALT="salt",
+        SECURITY_PASSWORD_HASH="pbkdf2_sha512",  # no compiled hash is needed
+        SECURITY_PASSWORD_SINGLE_HASH=False,
+        SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False},  # no name server is asked
+        SECURITY_EMAIL_SENDER=("Accounts", "accounts@example.org"),
+        SECURITY_RECOVERABLE=True,
+        WTF_CSRF_ENABLED=False,
+    )
+    Columns: Any = house.db.Model  # noqa: N806
+    fsqla_v3.FsModels.set_db_info(house.db)
+    role = type("Role", (Columns, fsqla_v3.FsRoleMixin), {})
+    user = type("User", (Columns, fsqla_v3.FsUserMixin), {})
+    datastore = SQLAlchemyUserDatastore(house.db, user, role)
+    Security(house.app, datastore)
+    house.db.create_all()
+    datastore.create_user(email="ada@example.com", password="a long enough password")
+    datastore.commit()
+    client = house.app.test_client()
+    assert client.post("/reset", data={"email": "ada@example.com"}).status_code == 200
+    (mail,) = house.outbox
+    reader = Reader(client, mail.message())
+    (link,) = reader.links
+    assert (link.tracked, reader.has_pixel, "/reset/" in link.url) == (False, True, True)
+    assert mail.message()["From"] == "Accounts <accounts@example.org>"
+    new = {"password": "another good password", "password_confirm": "another good password"}
+    assert client.post(link.url, data=new).status_code == 302
+    assert "password has been reset" in str(house.outbox[1].message()).lower()
+    assert house.states() == {"ada@example.com": "sent"}

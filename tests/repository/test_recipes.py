@@ -16,6 +16,7 @@ from flask import Flask
 from flask_babel import Babel
 
 from flask_mailtrack.pytest_plugin import Outbox, assert_clicked, assert_opened, assert_suppressed, assert_tracked
+from flask_mailtrack.testing import record_mails
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
 
@@ -49,7 +50,7 @@ def _cook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cook]:
         app = module.create_app(
             {**given, "MAILTRACK_BASE_URL": BASE_URL, "MAIL_DEFAULT_SENDER": "me@example.com", **config}
         )
-        context, recorded = app.app_context(), app.extensions["mail"].record_messages()
+        context, recorded = app.app_context(), record_mails(app)
         context.push()
         opened.append((name, module, context, recorded))
         return Cooked(module, app, Outbox(app, recorded.__enter__()))
@@ -121,6 +122,25 @@ def test_flask_security_mail(cook: Cook) -> None:
     assert any("/reset/" in link.url for link in ada.links)
     (message,) = security.module.mailtrack.reports.person("ada@example.com").page.rows
     assert message.tag == "reset_instructions"
+
+
+def test_mailman(cook: Cook) -> None:
+    """An order is confirmed with its attachment, and the newsletter goes to subscribers who have not left."""
+    shop = cook("mailman")
+    assert shop.client.post("/orders", data={"email": "ada@example.com"}).json == {"ada@example.com": "sent"}
+    ada = shop.outbox.to("ada@example.com")
+    assert_tracked(ada)
+    assert b"7 cups of tea" in ada.message.content
+    ada.click("Follow your order")
+    assert_clicked("ada@example.com", "https://shop.example/orders/7")
+    shop.module.db.session.add_all([shop.module.Subscriber(email=f"{name}@example.com") for name in ("ada", "bob")])
+    shop.module.db.session.commit()
+    shop.run("send", "Spring")
+    shop.outbox.to("bob@example.com").unsubscribe()
+    assert_suppressed("bob@example.com", "news")
+    shop.outbox.clear()
+    shop.run("send", "Summer")
+    assert [message.recipients for message in shop.outbox] == [["ada@example.com"]]
 
 
 def test_flask_admin_views(cook: Cook, monkeypatch: pytest.MonkeyPatch) -> None:
