@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 
 from flask_mailtrack.administration.domain_check import DomainFinding, DomainStatus
 from flask_mailtrack.events import LinkTarget, MailBody, now
+from flask_mailtrack.phrases import Phrase, kept
 from flask_mailtrack.state import current_state
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.testing import Reader
@@ -92,24 +93,31 @@ def _refused(body: Mapping[str, Any], reason: str) -> None:
     raise RuntimeError(f"the example cannot be filled: {reason}")
 
 
+def _made_up(text: Phrase) -> Phrase:
+    return Phrase("%(what)s %(why)s", what=text, why=NOBODY_ASKED)
+
+
 def _domains(end: datetime) -> list[Any]:
     """Return a tracking domain that works, and one whose record is wrong. No check of them is due for years."""
+    good, bad, target = "links.news.teashop.example", "go.teashop.example", "mail.teashop.example"
+    ends = end.date() + timedelta(days=80)
+    named = {"host": bad, "name": "old-shop.example", "target": target}
     right = (
-        DomainFinding("dns", "ok", "links.news.teashop.example is a CNAME to mail.teashop.example."),
-        DomainFinding("tls", "ok", "The certificate is good for 80 days."),
-        DomainFinding("http", "ok", f"links.news.teashop.example reaches this app. {NOBODY_ASKED}"),
+        DomainFinding("dns", "ok", Phrase("%(host)s is a CNAME to %(target)s.", host=good, target=target)),
+        DomainFinding("tls", "ok", Phrase("The certificate of %(host)s is good until %(day)s.", host=good, day=ends)),
+        DomainFinding("http", "ok", _made_up(Phrase("%(host)s reaches this app.", host=good))),
     )
     wrong = (
         DomainFinding(
             "dns",
             "error",
-            f"go.teashop.example is a CNAME to old-shop.example, not to mail.teashop.example. {NOBODY_ASKED}",
-            "Change the record to: go.teashop.example. CNAME mail.teashop.example.",
+            _made_up(Phrase("%(host)s is a CNAME to %(name)s, not to %(target)s.", **named)),
+            Phrase("Change the record to: %(record)s", record=f"{bad}. CNAME {target}."),
         ),
     )
     found = (
-        ("links.news.teashop.example", DomainStatus.VERIFIED, f"Every check passed. {NOBODY_ASKED}", right, 40),
-        ("go.teashop.example", DomainStatus.PENDING, wrong[0].text, wrong, 2),
+        (good, DomainStatus.VERIFIED, _made_up(Phrase("Every check passed.")), right, 40),
+        (bad, DomainStatus.PENDING, wrong[0].text, wrong, 2),
     )
     return [
         mailtrack.models.Domain(
@@ -118,9 +126,9 @@ def _domains(end: datetime) -> list[Any]:
             account_default=False,
             target=current_app.config["MAILTRACK_CNAME_TARGET"],
             status=status.value,
-            status_reason=reason,
+            status_reason=kept(reason),
             status_since=end - timedelta(days=days),
-            findings=[asdict(finding) for finding in findings],
+            findings=[{name: kept(text) for name, text in asdict(finding).items()} for finding in findings],
             certificate_ends=end + timedelta(days=80) if status == DomainStatus.VERIFIED else None,
             checked_at=end,
             check_at=end + timedelta(days=3_650),

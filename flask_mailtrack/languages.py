@@ -89,12 +89,12 @@ class Words:
         """The space between two sentences."""
         return "" if self.language in _UNSPACED else " "
 
-    def __call__(self, text: str, **values: Any) -> Markup:
+    def __call__(self, text: str, /, **values: Any) -> Markup:
         """Return the translation of *text*, or *text*, with *values* escaped into its ``%(name)s``."""
         translated = _translated(self.catalogue, text)
         return translated % values if values else translated
 
-    def counted(self, number: float, one: str, many: str, **values: Any) -> Markup:
+    def counted(self, number: float, one: str, many: str, /, **values: Any) -> Markup:
         """Return the translation of a text about a number, which stands at the place ``%(number)s``.
 
         :param number: a fraction is a number of its own: ``1.5 days``, and ``1,5 jour`` in French.

@@ -299,10 +299,12 @@ class DomainMixin(OnBase):
     account_default: Mapped[bool] = flag("Whether all other mail carries links on the host.")
     target: Mapped[str] = mapped_column(sa.String(253), nullable=False, default="", doc="Target of its CNAME record.")
     status: Mapped[str] = word(16, "not_verified, pending or verified.")
-    status_reason: Mapped[str] = text("The finding that changed the status, as a sentence.")
+    status_reason: Mapped[str] = text(
+        "The finding that changed the status: a sentence, and below it, in JSON, its making."
+    )
     status_since: Mapped[datetime] = moment("When the status changed.", nullable=False)
     findings: Mapped[list[dict[str, Any]]] = mapped_column(
-        sa.JSON, nullable=False, default=list, doc="The findings of the last check."
+        sa.JSON, nullable=False, default=list, doc="The findings of the last check, their texts as in status_reason."
     )
     certificate_ends: Mapped[datetime | None] = moment("When its certificate ends.")
     failing_since: Mapped[datetime | None] = moment("Since when a verified host has not passed its check.")

@@ -6,6 +6,7 @@ translated, and writes the values as its reader does.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -69,6 +70,58 @@ NOTHING: Phrase = Phrase("")
 def foreign(text: str) -> Phrase:
     """Return what somebody else has written, such as the text of an exception: the same in each language."""
     return Phrase("%(text)s", text=text)
+
+
+def kept(text: str) -> str:
+    """Return a text as a table keeps it: a line in English and, if it is a phrase, a line below that knows its making.
+
+    Hosts may read the first line, in SQL too.
+    """
+    return f"{text}\n{json.dumps(_recipe(text))}" if isinstance(text, Phrase) and text else text
+
+
+def recalled(line: str) -> Phrase:
+    """Return a text that was :func:`kept`, also one of an older version, which had no line below."""
+    text, _, recipe = line.rpartition("\n")
+    try:
+        made = _remade(json.loads(recipe))
+    except Exception:  # whatever stands there, the text itself is shown
+        return foreign(line)
+    return made if isinstance(made, Phrase) and made == text else foreign(line)
+
+
+def _recipe(value: Any) -> Any:
+    """Return what JSON can hold of a phrase, or of a value in one."""
+    match value:
+        case Phrase():
+            values = {name: _recipe(each) for name, each in value.values.items()}
+            many = {"many": value.many, "number": value.number} if value.many else {}
+            return {"template": value.template, "values": values, **many}
+        case Numeral():
+            return {"numeral": str(value)}
+        case timedelta():
+            return {"seconds": value.total_seconds()}
+        case date():
+            return {"day": f"{value:%Y-%m-%d}"}
+        case tuple() | list():
+            return list(map(_recipe, value))
+    return value
+
+
+def _remade(recipe: Any) -> Any:
+    match recipe:
+        case {"template": str(template), "values": dict(values)}:
+            many, number = str(recipe.get("many", "")), int(recipe.get("number", 0))
+            return Phrase._made(template, many, number, {name: _remade(each) for name, each in values.items()})
+        case {"numeral": str(written)}:
+            return Numeral(written)
+        case {"seconds": seconds}:
+            return timedelta(seconds=seconds)
+        case {"day": str(day)}:
+            return date.fromisoformat(day)
+        case list():
+            return list(map(_remade, recipe))
+    return recipe
 
 
 def _written(value: Any) -> str:

@@ -8,10 +8,10 @@ import pickle
 from datetime import date, timedelta
 
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from flask_mailtrack.languages import words
-from flask_mailtrack.phrases import Numeral, Phrase, foreign
+from flask_mailtrack.phrases import Numeral, Phrase, foreign, kept, recalled
 
 
 def test_a_phrase_is_english_text() -> None:
@@ -34,6 +34,32 @@ def test_a_copy_of_a_phrase_knows_as_much() -> None:
     for same in (copy.deepcopy(phrase), pickle.loads(pickle.dumps(phrase))):  # noqa: S301 - it is our own
         assert same == "1 day of x"
         assert (same.template, same.many, same.number, same.values) == (phrase.template, phrase.many, 1, phrase.values)
+
+
+def test_a_table_keeps_how_a_phrase_was_made() -> None:
+    """The first line is English, for hosts to read; the second brings back each kind of value."""
+    parts = (Phrase("Opens"), 2, Numeral("2.5%"), date(2026, 11, 24), timedelta(seconds=90), "100%(x)s\n{")
+    phrase = Phrase.counted(3, "%(number)s day of %(of)s", "%(number)s days of %(of)s", of=parts)
+    line = kept(phrase)
+    assert line.startswith(f"{phrase}\n{{")
+    again = recalled(line)
+    assert (again, again.template, again.many, again.number) == (phrase, phrase.template, phrase.many, 3)
+    assert words("de").say(again) == words("de").say(phrase)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "A plain text of long ago.", "two\nlines", 'x\n{"template": "y", "values": {}}', "x\n" + "[" * 9_000),
+        *('x\n{"template": "%(a)s", "values": {}}', 'x\n{"template": "%(a)99999999999s", "values": {"a": 1}}', "x\n3"),
+        'x\n{"template": "x", "values": {}, "many": "x", "number": []}',
+    ],
+    ids=range(9),
+)
+def test_a_text_that_no_phrase_made_is_shown_as_it_is(line: str) -> None:
+    """A row of an older version, or one that somebody has changed, keeps its text, and nothing fails."""
+    assert recalled(line) == line
+    assert words("de").say(recalled(line)) == escape(line)
 
 
 @pytest.mark.parametrize(("number", "told"), [(1, "1 Tag"), (1_000, "1.000 Tage")])

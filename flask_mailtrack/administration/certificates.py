@@ -8,27 +8,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flask_mailtrack.phrases import NOTHING, Phrase
+
 CONNECT_SECONDS = 5.0
 
 # OpenSSL's numbers, as in SSLCertVerificationError.verify_code.
 _EXPIRED, _NOT_YET, _SELF_SIGNED, _SELF_SIGNED_IN_CHAIN, _NO_ISSUER, _UNVERIFIED_LEAF, _HOST, _ADDRESS = (
     *(10, 9, 18, 19, 20, 21, 62, 64),
 )
-_WRONG: dict[int, tuple[str, str]] = {
-    _EXPIRED: ("has expired", "Renew the certificate."),
-    _NOT_YET: ("is not valid yet", "Look at the server's clock, or wait."),
-    _SELF_SIGNED: ("is signed by itself", "Install a certificate of a public authority."),
-    _SELF_SIGNED_IN_CHAIN: ("is of an authority that nobody knows", "Install a certificate of a public authority."),
+_PUBLIC = Phrase("Install a certificate of a public authority.")
+_FULL_CHAIN = Phrase("Serve the full chain: with certbot that is fullchain.pem.")
+_OTHER_NAME = (Phrase("is for another name"), Phrase("Install a certificate that names this host."))
+_WRONG: dict[int, tuple[Phrase, Phrase]] = {
+    _EXPIRED: (Phrase("has expired"), Phrase("Renew the certificate.")),
+    _NOT_YET: (Phrase("is not valid yet"), Phrase("Look at the server's clock, or wait.")),
+    _SELF_SIGNED: (Phrase("is signed by itself"), _PUBLIC),
+    _SELF_SIGNED_IN_CHAIN: (Phrase("is of an authority that nobody knows"), _PUBLIC),
     _NO_ISSUER: (
-        "comes with an incomplete chain, or is of an authority that nobody knows",
-        "Serve the full chain: with certbot that is fullchain.pem.",
+        Phrase("comes with an incomplete chain, or is of an authority that nobody knows"),
+        _FULL_CHAIN,
     ),
-    _UNVERIFIED_LEAF: (
-        "comes with an incomplete chain",
-        "Serve the full chain: with certbot that is fullchain.pem.",
-    ),
-    _HOST: ("is for another name", "Install a certificate that names this host."),
-    _ADDRESS: ("is for another name", "Install a certificate that names this host."),
+    _UNVERIFIED_LEAF: (Phrase("comes with an incomplete chain"), _FULL_CHAIN),
+    _HOST: _OTHER_NAME,
+    _ADDRESS: _OTHER_NAME,
 }
 
 
@@ -45,8 +47,8 @@ class Certificate:
 
     good: bool
     definite: bool
-    text: str
-    cure: str = ""
+    text: Phrase
+    cure: Phrase = NOTHING
     ends: datetime | None = None
 
 
@@ -58,25 +60,42 @@ def look_at(host: str, address: str, port: int = 443, context: ssl.SSLContext | 
     :param context: default: the system's authorities.
     """
     context = context or ssl.create_default_context()
+    where = {"host": host, "port": str(port)}  # a port is no number that one counts
     try:
         with connected(address, port) as plain, context.wrap_socket(plain, server_hostname=host) as secure:
             ends = _ends(secure.getpeercert() or {})
-            until = f" until {ends:%Y-%m-%d}" if ends else ""
-            return Certificate(True, True, f"The certificate of {host} is good{until}.", "", ends)
+            return Certificate(True, True, _good(host, ends), NOTHING, ends)
     except ssl.SSLCertVerificationError as error:
-        what, cure = _WRONG.get(error.verify_code, (f"is refused: {error.verify_message}", "Install another one."))
-        ends = _ends_of_bad(host, address, port)
-        on = f" ({ends:%Y-%m-%d})" if ends and error.verify_code == _EXPIRED else ""
-        return Certificate(False, True, f"The certificate of {host} {what}{on}.", cure, ends)
+        return _bad(host, error, _ends_of_bad(host, address, port))
     except ssl.SSLError as error:
-        text = f"{host} does not speak TLS 1.2 or newer on port {port} ({error.reason or 'no reason given'})."
-        return Certificate(False, True, text, "Serve the host over TLS, with a certificate for its name.")
+        why = error.reason or Phrase("no reason given")
+        text = Phrase("%(host)s does not speak TLS 1.2 or newer on port %(port)s (%(why)s).", **where, why=why)
+        return Certificate(False, True, text, Phrase("Serve the host over TLS, with a certificate for its name."))
     except ConnectionRefusedError:
-        text = f"Nobody listens for {host} on port {port} of {address}."
-        return Certificate(False, True, text, "Start the web server for this host, and open the port.")
+        text = Phrase("Nobody listens for %(host)s on port %(port)s of %(address)s.", **where, address=address)
+        return Certificate(False, True, text, Phrase("Start the web server for this host, and open the port."))
     except OSError as error:
-        text = f"{address} did not answer for {host} on port {port} ({type(error).__name__})."
-        return Certificate(False, False, text, "Look at the firewall, and check again.")
+        text = Phrase(
+            "%(address)s did not answer for %(host)s on port %(port)s (%(error)s).",
+            **where,
+            address=address,
+            error=type(error).__name__,
+        )
+        return Certificate(False, False, text, Phrase("Look at the firewall, and check again."))
+
+
+def _good(host: str, ends: datetime | None) -> Phrase:
+    if ends is None:
+        return Phrase("The certificate of %(host)s is good.", host=host)
+    return Phrase("The certificate of %(host)s is good until %(day)s.", host=host, day=ends.date())
+
+
+def _bad(host: str, error: ssl.SSLCertVerificationError, ends: datetime | None) -> Certificate:
+    refused = (Phrase("is refused: %(problem)s", problem=error.verify_message), Phrase("Install another one."))
+    what, cure = _WRONG.get(error.verify_code, refused)
+    if ends and error.verify_code == _EXPIRED:
+        what = Phrase("has expired (%(day)s)", day=ends.date())
+    return Certificate(False, True, Phrase("The certificate of %(host)s %(what)s.", host=host, what=what), cure, ends)
 
 
 def connected(address: str, port: int, seconds: float = CONNECT_SECONDS) -> socket.socket:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from flask_mailtrack.errors import ConfigError
+from flask_mailtrack.phrases import NOTHING, Phrase
 
 from .host_names import is_public
 
@@ -47,8 +48,8 @@ class Records:
     """
 
     found: RecordState
-    text: str
-    cure: str = ""
+    text: Phrase
+    cure: Phrase = NOTHING
     addresses: tuple[str, ...] = ()
 
 
@@ -88,14 +89,14 @@ class Names:
         try:
             resolver = self._resolver()
         except dns.resolver.NoResolverConfiguration:
-            cure = "Set MAILTRACK_DNS_SERVERS to the address of a resolver."
-            return Records(RecordState.UNSURE, "This machine has no resolver.", cure)
+            cure = Phrase("Set MAILTRACK_DNS_SERVERS to the address of a resolver.")
+            return Records(RecordState.UNSURE, Phrase("This machine has no resolver."), cure)
         found = _Walk(resolver, host, target).records()
         if found.found in (RecordState.MISSING, RecordState.WRONG) and not self._servers:
             fresh = self._authoritative(resolver, host, target)
             if fresh is not None and fresh.found == RecordState.RIGHT:
-                text = f"{fresh.text} Resolvers still have an older answer, for some minutes."
-                return Records(RecordState.RIGHT, text, "", fresh.addresses)
+                text = Phrase("%(what)s Resolvers still have an older answer, for some minutes.", what=fresh.text)
+                return Records(RecordState.RIGHT, text, NOTHING, fresh.addresses)
         return found
 
     def texts(self, name: str) -> list[str] | None:
@@ -157,12 +158,13 @@ class _Walk:
         try:
             return self._follow()
         except dns.exception.Timeout:
-            return self._unsure("the name servers did not answer in time")
+            return self._unsure(Phrase("the name servers did not answer in time"))
         except dns.resolver.NoNameservers as error:
             codes = sorted({str(each[3]) for each in error.kwargs.get("errors", ())})
-            return self._unsure(f"the name servers answered {', '.join(codes) or 'nothing useful'}")
+            said = codes or Phrase("nothing useful")
+            return self._unsure(Phrase("the name servers answered %(codes)s", codes=said))
         except dns.exception.DNSException as error:
-            return self._unsure(f"the look-up ended in {type(error).__name__}")
+            return self._unsure(Phrase("the look-up ended in %(error)s", error=type(error).__name__))
 
     def _follow(self) -> Records:
         name: Any = dns.name.from_text(self._host)
@@ -173,11 +175,18 @@ class _Walk:
                 return self._at_end(name, seen)
             seen.append(found)
             if found == self._target:
-                through = "".join(f" through {_written(each)}" for each in seen[:-1])
-                text = f"{self._host} is a CNAME{through} to {_written(self._target)}."
-                return Records(RecordState.RIGHT, text, "", tuple(self._addresses(found)))
+                return Records(RecordState.RIGHT, self._led(seen), NOTHING, tuple(self._addresses(found)))
             name = found
-        return self._wrong(f"{self._host} leads through more than {LONGEST_CHAIN} CNAME records.")
+        text = Phrase("%(host)s leads through more than %(most)s CNAME records.", host=self._host, most=LONGEST_CHAIN)
+        return self._wrong(text)
+
+    def _led(self, seen: list[Any]) -> Phrase:
+        target, through = _written(self._target), [_written(each) for each in seen[:-1]]
+        if not through:
+            return Phrase("%(host)s is a CNAME to %(target)s.", host=self._host, target=target)
+        return Phrase(
+            "%(host)s is a CNAME through %(names)s to %(target)s.", host=self._host, names=through, target=target
+        )
 
     def _cname(self, name: Any, resolver: Any) -> Any:
         found = _quietly(resolver, name, "CNAME")
@@ -187,31 +196,46 @@ class _Walk:
         """Handle a chain that ended without the target. The name is wrong, but the addresses may be the same."""
         theirs, ours = set(self._addresses(name)), set(self._addresses(self._target))
         if theirs and theirs & ours:
-            text = f"{self._host} has the same address as {_written(self._target)}."
-            return Records(RecordState.RIGHT, text, "", tuple(sorted(theirs)))
+            text = Phrase(
+                "%(host)s has the same address as %(target)s.", host=self._host, target=_written(self._target)
+            )
+            return Records(RecordState.RIGHT, text, NOTHING, tuple(sorted(theirs)))
         if seen:
             return self._elsewhere(seen)
         if not theirs:
-            text = f"{self._host} has no record."
-            return Records(RecordState.MISSING, text, f"Set the record: {self._wanted()}")
-        text = (
-            f"{self._host} has the address {', '.join(sorted(theirs))}, which is not that of {_written(self._target)}."
+            text = Phrase("%(host)s has no record.", host=self._host)
+            cure = Phrase("Set the record: %(record)s", record=self._wanted())
+            return Records(RecordState.MISSING, text, cure)
+        text = Phrase(
+            "%(host)s has the address %(addresses)s, which is not that of %(target)s.",
+            host=self._host,
+            addresses=sorted(theirs),
+            target=_written(self._target),
         )
         return self._wrong(text, tuple(sorted(theirs)))
 
     def _elsewhere(self, seen: list[Any]) -> Records:
         found = _written(seen[-1] if len(seen) == 1 else seen[0])
         if found.startswith(f"{_written(self._target)}."):
-            text = f"{self._host} is a CNAME to {found}: the zone's own name was added to the target."
-            return Records(RecordState.WRONG, text, f"Write the target with a dot at its end: {self._wanted()}")
-        return self._wrong(f"{self._host} is a CNAME to {found}, not to {_written(self._target)}.")
+            text = Phrase(
+                "%(host)s is a CNAME to %(name)s: the zone's own name was added to the target.",
+                host=self._host,
+                name=found,
+            )
+            cure = Phrase("Write the target with a dot at its end: %(record)s", record=self._wanted())
+            return Records(RecordState.WRONG, text, cure)
+        target = _written(self._target)
+        text = Phrase("%(host)s is a CNAME to %(name)s, not to %(target)s.", host=self._host, name=found, target=target)
+        return self._wrong(text)
 
-    def _wrong(self, text: str, addresses: tuple[str, ...] = ()) -> Records:
-        return Records(RecordState.WRONG, text, f"Change the record to: {self._wanted()}", addresses)
+    def _wrong(self, text: Phrase, addresses: tuple[str, ...] = ()) -> Records:
+        cure = Phrase("Change the record to: %(record)s", record=self._wanted())
+        return Records(RecordState.WRONG, text, cure, addresses)
 
-    def _unsure(self, why: str) -> Records:
-        text = f"{self._host} could not be looked up: {why}."
-        return Records(RecordState.UNSURE, text, "Wait, and check again; if it lasts, look at the zone's name servers.")
+    def _unsure(self, why: Phrase) -> Records:
+        text = Phrase("%(host)s could not be looked up: %(why)s.", host=self._host, why=why)
+        cure = Phrase("Wait, and check again; if it lasts, look at the zone's name servers.")
+        return Records(RecordState.UNSURE, text, cure)
 
     def _wanted(self) -> str:
         return f"{self._host}. CNAME {_written(self._target)}."

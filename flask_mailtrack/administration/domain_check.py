@@ -1,7 +1,4 @@
-"""The check of one tracking domain: name, certificate, a challenge that only this app answers, and the app files.
-
-SPF, DKIM and DMARC records of the sender domain are reported, too, but nothing depends on them.
-"""
+"""The check of one tracking domain: name, certificate, a challenge that only this app answers, and the app files."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from http.client import HTTPConnection, HTTPException
 from secrets import token_hex
 
 from flask_mailtrack.events import DOMAIN_PATH
+from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.storage.tables.domains import urgency
 from flask_mailtrack.tokens import Signer
 
@@ -42,8 +40,8 @@ class Reached:
 
     good: bool
     definite: bool
-    text: str
-    cure: str = ""
+    text: Phrase
+    cure: Phrase = NOTHING
 
 
 def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, context: ssl.SSLContext | None) -> Reached:
@@ -59,35 +57,47 @@ def ask(signer: Signer, host: str, address: str, prefix: str, *, port: int, cont
     try:
         status, headers, body = fetch(host, address, port, path, context)
     except ssl.SSLError as error:
-        return Reached(
-            False, True, f"{host} could not be asked over TLS ({error.reason}).", "Mend the certificate first."
-        )
+        text = Phrase("%(host)s could not be asked over TLS (%(error)s).", host=host, error=str(error.reason))
+        return Reached(False, True, text, Phrase("Mend the certificate first."))
     except (OSError, HTTPException, ValueError) as error:
-        text = f"{host} did not answer the question of this app ({type(error).__name__})."
-        return Reached(False, False, text, "Look at the web server and the firewall, and check again.")
+        name = type(error).__name__
+        text = Phrase("%(host)s did not answer the question of this app (%(error)s).", host=host, error=name)
+        return Reached(False, False, text, Phrase("Look at the web server and the firewall, and check again."))
     wanted = signer.host_proof(host, nonce) or ""
     if status == 200 and compare_digest(body.strip().encode(), wanted.encode()):
-        return Reached(True, True, f"{host} reaches this app.")
+        return Reached(True, True, Phrase("%(host)s reaches this app.", host=host))
     return _otherwise(host, status, headers, body)
 
 
 def _otherwise(host: str, status: int, headers: dict[str, str], body: str) -> Reached:
     """Return a finding about the wrong answer of a host."""
-    where = headers.get("location", "")
-    serve = f"Have the web server pass requests for {host} to this app, with the header Host as it came."
+    serve = Phrase(
+        "Have the web server pass requests for %(host)s to this app, with the header Host as it came.", host=host
+    )
     if status in (301, 302, 303, 307, 308):
-        login = " It looks like a login page." if re.search(r"log-?in|sign-?in|auth|sso", where, re.IGNORECASE) else ""
-        return Reached(False, True, f"{host} redirects to {where[:200]}.{login}", serve)
+        return Reached(False, True, _redirected(host, headers.get("location", "")), serve)
     if status in (401, 403):
-        return Reached(
-            False, True, f"{host} asks for a login (status {status}).", "Let our paths pass without a login."
-        )
+        text = Phrase("%(host)s asks for a login (status %(status)s).", host=host, status=str(status))
+        return Reached(False, True, text, Phrase("Let our paths pass without a login."))
     if status == 200 and re.fullmatch(r"[a-z2-7]{52}\s*", body):
-        cure = "Give both the same MAILTRACK_SECRET_KEYS and MAILTRACK_APP_ID, and turn caches off for our paths."
-        text = f"{host} reaches an app of this kind with another key or host name, or a cache answered."
+        cure = Phrase(
+            "Give both the same MAILTRACK_SECRET_KEYS and MAILTRACK_APP_ID, and turn caches off for our paths."
+        )
+        text = Phrase(
+            "%(host)s reaches an app of this kind with another key or host name, or a cache answered.", host=host
+        )
         return Reached(False, True, text, cure)
-    cached = " A cache answered." if {"age", "x-cache", "cf-cache-status"} & headers.keys() else ""
-    return Reached(False, True, f"{host} reaches another app (status {status}).{cached}", serve)
+    text = Phrase("%(host)s reaches another app (status %(status)s).", host=host, status=str(status))
+    if {"age", "x-cache", "cf-cache-status"} & headers.keys():
+        text = Phrase("%(what)s A cache answered.", what=text)
+    return Reached(False, True, text, serve)
+
+
+def _redirected(host: str, where: str) -> Phrase:
+    text = Phrase("%(host)s redirects to %(where)s.", host=host, where=where[:200])
+    if re.search(r"log-?in|sign-?in|auth|sso", where, re.IGNORECASE):
+        return Phrase("%(what)s It looks like a login page.", what=text)
+    return text
 
 
 def fetch(
@@ -153,8 +163,8 @@ class DomainFinding:
 
     check: str
     level: str
-    text: str
-    cure: str = ""
+    text: Phrase
+    cure: Phrase = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +221,7 @@ class DomainChecker:
         addresses = ([each for each in records.addresses if has_route(each)] or records.addresses)[:MOST_ADDRESSES]
         shown = self._certificates(host, addresses)
         ends = min((each.ends for each in shown if each.ends), default=None)
-        secured = [_secured(each) for each in _worst(shown)]
+        secured = [_secured(host, each) for each in _worst(shown)]
         if any(not each.good for each in shown):
             definite = all(each.definite for each in shown if not each.good)
             return DomainReport(DomainStatus.PENDING, definite, (named, *secured), ends)
@@ -228,12 +238,15 @@ class DomainChecker:
 
     def _refusal(self, host: str, records: Records) -> DomainFinding | None:
         if not records.addresses:
-            text = f"{host} has no address in the end: {self.target} has none."
-            return DomainFinding("dns", "error", text, f"Give {self.target} an address.")
+            text = Phrase("%(host)s has no address in the end: %(target)s has none.", host=host, target=self.target)
+            return DomainFinding("dns", "error", text, Phrase("Give %(target)s an address.", target=self.target))
         inside = [each for each in records.addresses if not self.allow_private and not is_public(each)]
         if inside:
-            text = f"{host} leads to {', '.join(inside)}, which is not public: it was not asked."
-            return DomainFinding("http", "error", text, "Use a public address, or set MAILTRACK_ALLOW_PRIVATE_HOSTS.")
+            text = Phrase(
+                "%(host)s leads to %(addresses)s, which is not public: it was not asked.", host=host, addresses=inside
+            )
+            cure = Phrase("Use a public address, or set MAILTRACK_ALLOW_PRIVATE_HOSTS.")
+            return DomainFinding("http", "error", text, cure)
         return None
 
     def _certificates(self, host: str, addresses: Sequence[str]) -> list[Certificate]:
@@ -271,19 +284,25 @@ def _opened(looked: Sequence[Reached]) -> list[DomainFinding]:
     return [DomainFinding("app", "ok" if worst.good else "warning", worst.text, worst.cure)] if worst else []
 
 
-def _secured(shown: Certificate) -> DomainFinding:
+def _secured(host: str, shown: Certificate) -> DomainFinding:
     if not shown.good:
         return DomainFinding("tls", "error" if shown.definite else "unknown", shown.text, shown.cure)
     moment = datetime.now(UTC)
     if shown.ends and (urgent := urgency(shown.ends, moment)):
-        text = f"{shown.text.rstrip('.')}, which is in {max(0, (shown.ends - moment).days)} days."
-        return DomainFinding("tls", "warning", text, f"Renew the certificate {'at once' if urgent > 1 else 'soon'}.")
+        text = Phrase.counted(
+            max(0, (shown.ends - moment).days),
+            "The certificate of %(host)s is good until %(day)s, which is in %(number)s day.",
+            "The certificate of %(host)s is good until %(day)s, which is in %(number)s days.",
+            host=host,
+            day=shown.ends.date(),
+        )
+        cure = Phrase("Renew the certificate at once.") if urgent > 1 else Phrase("Renew the certificate soon.")
+        return DomainFinding("tls", "warning", text, cure)
     return DomainFinding("tls", "ok", shown.text)
 
 
 LONGEST_FILE = 131_072
 """Octets that Apple reads of such a file. A longer file is ignored."""
-_BROWSER = "Until then links there open in the browser."
 
 
 def look_at(
@@ -298,29 +317,42 @@ def look_at(
         found = _one(path, wanted, host, address, port, context)
         if not found.good:
             return found
-    return Reached(True, True, f"{host} says which links an app opens.")
+    return Reached(True, True, Phrase("%(host)s says which links an app opens.", host=host))
 
 
 def _one(path: str, wanted: bytes, host: str, address: str, port: int, context: ssl.SSLContext | None) -> Reached:
-    serve = f"Have the web server pass {path} on {host} to this app. {_BROWSER}"
+    about = {"host": host, "path": path}
     try:
         status, headers, body = fetch(host, address, port, path, context, LONGEST_FILE)
     except (OSError, HTTPException, ValueError) as error:
-        text = f"{host} did not answer for {path} ({type(error).__name__})."
-        return Reached(False, False, text, f"Look at the web server and the firewall, and check again. {_BROWSER}")
+        text = Phrase("%(host)s did not answer for %(path)s (%(error)s).", **about, error=type(error).__name__)
+        cure = Phrase(
+            "Look at the web server and the firewall, and check again. Until then links there open in the browser."
+        )
+        return Reached(False, False, text, cure)
+    if wrong := _misserved(about, status, headers, body, wanted):
+        serve = Phrase(
+            "Have the web server pass %(path)s on %(host)s to this app. Until then links there open in the browser.",
+            **about,
+        )
+        return Reached(False, True, wrong, serve)
+    return Reached(True, True, Phrase("%(host)s serves %(path)s.", **about))
+
+
+def _misserved(about: dict[str, str], status: int, headers: dict[str, str], body: str, wanted: bytes) -> Phrase:
+    """Return what is wrong with the file that was served; empty: nothing is."""
     if 300 <= status < 400:
-        text = f"{host} redirects {path} to {headers.get('location', '')[:200]}, which phones do not follow."
-        return Reached(False, True, text, serve)
+        where = headers.get("location", "")[:200]
+        return Phrase("%(host)s redirects %(path)s to %(where)s, which phones do not follow.", **about, where=where)
     if status != 200:
-        return Reached(False, True, f"{host} answers {status} for {path}.", serve)
+        return Phrase("%(host)s answers %(status)s for %(path)s.", **about, status=str(status))
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        return Reached(
-            False, True, f"{host} serves {path} as {kind[:80] or 'nothing'}, not as application/json.", serve
-        )
+        served = kind[:80] or Phrase("nothing")
+        return Phrase("%(host)s serves %(path)s as %(kind)s, not as application/json.", **about, kind=served)
     if not _same(body, wanted):
-        return Reached(False, True, f"{host} serves another {path} than this app: a cache, or a file there.", serve)
-    return Reached(True, True, f"{host} serves {path}.")
+        return Phrase("%(host)s serves another %(path)s than this app: a cache, or a file there.", **about)
+    return NOTHING
 
 
 def _same(body: str, wanted: bytes) -> bool:
@@ -330,46 +362,3 @@ def _same(body: str, wanted: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return bool(said == json.loads(wanted))
-
-
-def mail_records(names: Names, domain: str) -> list[DomainFinding]:
-    """Return a finding for SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489) of a sender domain."""
-    return [_spf(names, domain), _dkim(names, domain), _dmarc(names, domain)]
-
-
-def _spf(names: Names, domain: str) -> DomainFinding:
-    texts = names.texts(domain)
-    if texts is None:
-        return _unknown("spf", domain)
-    found = [text for text in texts if text.lower().startswith(("v=spf1 ", "v=spf1\t")) or text.lower() == "v=spf1"]
-    if len(found) == 1:
-        return DomainFinding("spf", "ok", f"{domain} has an SPF record.")
-    if found:  # several records are a permanent error for every receiver: RFC 7208, section 4.5
-        return DomainFinding("spf", "error", f"{domain} has {len(found)} SPF records.", "Join them into one.")
-    cure = f'Set a TXT record at {domain}, such as "v=spf1 include:YOUR-RELAY ~all".'
-    return DomainFinding("spf", "warning", f"{domain} has no SPF record.", cure)
-
-
-def _dkim(names: Names, domain: str) -> DomainFinding:
-    # Only the mails name the selector. But if any selector exists, the name above it exists, too (RFC 8020).
-    there = names.exists(f"_domainkey.{domain}")
-    if there is None:
-        return _unknown("dkim", domain)
-    if there:
-        return DomainFinding("dkim", "ok", f"{domain} has a DKIM key.")
-    cure = "Have your relay make a key, and set the TXT or CNAME record that the relay names."
-    return DomainFinding("dkim", "warning", f"{domain} has no DKIM key.", cure)
-
-
-def _dmarc(names: Names, domain: str) -> DomainFinding:
-    texts = names.texts(f"_dmarc.{domain}")
-    if texts is None:
-        return _unknown("dmarc", domain)
-    if any(text.lower().replace(" ", "").startswith("v=dmarc1") for text in texts):
-        return DomainFinding("dmarc", "ok", f"{domain} has a DMARC record.")
-    cure = f'Set a TXT record at _dmarc.{domain}, such as "v=DMARC1; p=none; rua=mailto:…".'
-    return DomainFinding("dmarc", "warning", f"{domain} has no DMARC record.", cure)
-
-
-def _unknown(check: str, domain: str) -> DomainFinding:
-    return DomainFinding(check, "unknown", f"The records of {domain} could not be looked up.", "Check again later.")

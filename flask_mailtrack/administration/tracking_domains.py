@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from flask_mailtrack.errors import DomainError
 from flask_mailtrack.events import DomainChange, now
-from flask_mailtrack.phrases import Phrase
+from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.signals import Announcer
 from flask_mailtrack.storage.tables.domains import DomainRow, DomainsInUse, DomainStep, DomainTable, urgency
 
 from .dns_records import Names, RecordState, installed
-from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus, mail_records
+from .domain_check import DomainChecker, DomainFinding, DomainReport, DomainStatus
 from .host_names import Cname, advice, host_name, is_host_name, tracking_host
+from .sender_records import mail_records
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.domains")
 
@@ -48,7 +49,7 @@ class Domain:
     sender_domains: tuple[str, ...]
     account_default: bool
     status: DomainStatus
-    reason: str
+    reason: Phrase
     since: datetime
     findings: tuple[DomainFinding, ...]
     certificate_ends: datetime | None
@@ -171,7 +172,7 @@ class Domains:
         self._in_use.forget()
         return self._found(row.host)
 
-    def obstacles(self, host: str) -> Sequence[str]:
+    def obstacles(self, host: str) -> Sequence[Phrase]:
         """Return the objections to the removal of a domain, in sentences; empty: the domain can go.
 
         :raises DomainError: there is no such domain.
@@ -179,13 +180,18 @@ class Domains:
         row = self._own_row(host)
         found = []
         if row.used:
-            users = [*row.sender_domains, *(["the account"] if row.account_default else [])]
-            found.append(f"{row.host} is still used by {', '.join(users)}: detach it first.")
+            users = [*row.sender_domains, *([Phrase("the account")] if row.account_default else [])]
+            found.append(Phrase("%(host)s is still used by %(users)s: detach it first.", host=row.host, users=users))
         looked = Names(self._checker.servers, allow_private=self._checker.allow_private)
         record = looked.look_up(row.host, self._checker.target)
         if record.found != RecordState.MISSING:
-            text = f"{row.host} still has a DNS record, or that cannot be known now: {record.text}"
-            found.append(f"{text} Links that are out live until the record is gone, and break after that.")
+            text = Phrase(
+                "%(host)s still has a DNS record, or that cannot be known now: %(what)s Links that are out live until "
+                "the record is gone, and break after that.",
+                host=row.host,
+                what=record.text,
+            )
+            found.append(text)
         return found
 
     def mail_records(self, sender_domain: str) -> Sequence[DomainFinding]:
@@ -211,7 +217,7 @@ class Domains:
         """
         row = self._own_row(host)
         if not force and (found := self.obstacles(row.host)):
-            raise DomainError(" ".join(found))
+            raise DomainError(Phrase("%(what)s %(why)s", what=found[0], why=found[1]) if len(found) > 1 else found[0])
         self._table.remove(row.host, _step(row.host, "removed", by))
         self._in_use.forget()
 
@@ -300,7 +306,7 @@ class Domains:
         """Return the row of a host that an operator may change."""
         row = self._row(host_name(host))
         if row.host in self._configured:
-            raise DomainError(f"{row.host} is named in the configuration: change it there.")
+            raise DomainError(Phrase("%(host)s is named in the configuration: change it there.", host=row.host))
         return row
 
     def _found(self, host: str) -> Domain:
@@ -317,7 +323,7 @@ class Domains:
             account_default=False,
             target=self._checker.target,
             status=DomainStatus.NOT_VERIFIED,
-            status_reason="The host has not been checked yet.",
+            status_reason=Phrase("The host has not been checked yet."),
             status_since=moment,
             findings=(),
             created_by=by,
@@ -355,7 +361,7 @@ def standing(row: DomainRow, report: DomainReport, moment: datetime, *, lasting:
     """
     levels = ("error", "unknown") if report.status != DomainStatus.VERIFIED else ("warning",)
     worst = next((each for each in report.findings if each.level in levels), None)
-    reason = worst.text if worst else "Every check passed."
+    reason = worst.text if worst else Phrase("Every check passed.")
     if report.status == DomainStatus.VERIFIED:
         good = {"failing_since": None, "definite_since": None, "check_at": moment + DAILY}
         return good | _status(row, DomainStatus.VERIFIED, reason, moment)
@@ -381,11 +387,11 @@ def _warn(row: DomainRow, ends: datetime | None, moment: datetime) -> None:
         log.warning("the certificate of %s ends on %s: renew it %s", row.host, f"{ends:%Y-%m-%d}", when)
 
 
-def _status(row: DomainRow, status: DomainStatus, reason: str, moment: datetime) -> dict[str, Any]:
+def _status(row: DomainRow, status: DomainStatus, reason: Phrase, moment: datetime) -> dict[str, Any]:
     changed = {"status": status.value, "status_since": moment} if status != row.status else {}
     return {**changed, "status_reason": reason}
 
 
 def _finding(kept: Any) -> DomainFinding:
-    known: Iterable[str] = DomainFinding.__dataclass_fields__
-    return DomainFinding(**{name: str(kept.get(name, "")) for name in known})
+    check, level = (str(kept.get(name, "")) for name in ("check", "level"))
+    return DomainFinding(check, level, kept.get("text", NOTHING), kept.get("cure", NOTHING))

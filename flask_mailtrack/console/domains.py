@@ -161,7 +161,7 @@ def remove(desk: Desk, host: str) -> ResponseReturnValue:
     try:
         desk.state.administration.domains.remove(line.domain.host, by=desk.author)
     except DomainError as error:
-        return _one(desk, premises, line, refused=str(error))
+        return _one(desk, premises, line, refused=desk.cause(error))
     return desk.back("domains", "domain_removed")
 
 

@@ -12,6 +12,7 @@ from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 from flask_mailtrack.storage.tables.domains import DomainRow, urgency
 
 from .answers import FEW
+from .decisions import STATUSES
 from .mailings import SeriesMail, comparable, series_of, usual_rate
 from .selection import Selection
 
@@ -132,7 +133,12 @@ def of_domains(domains: Sequence[DomainRow], moment: datetime, users: Container[
         if domain.used and (domain.failing_since or domain.status != "verified"):
             since = domain.failing_since or domain.status_since
             hours = (moment - since).total_seconds() / 3600
-            text = _fallen(domain)
+            text = Phrase(
+                "%(host)s is %(status)s. %(reason)s",
+                host=domain.host,
+                status=STATUSES[domain.status],
+                reason=domain.status_reason,
+            )
             found.append(Concern("domain", "error", domain.host, hours, 0, text))
         if (passed := urgency(domain.certificate_ends, moment)) and domain.certificate_ends:
             days = (domain.certificate_ends - moment).total_seconds() / 86_400
@@ -145,14 +151,6 @@ def of_domains(domains: Sequence[DomainRow], moment: datetime, users: Container[
             )
             found.append(Concern("certificate", level, domain.host, days, 21, text))
     return found
-
-
-def _fallen(domain: DomainRow) -> Phrase:
-    if domain.status == "not_verified":
-        return Phrase("%(host)s is not verified. %(reason)s", host=domain.host, reason=domain.status_reason)
-    if domain.status == "pending":
-        return Phrase("%(host)s is pending. %(reason)s", host=domain.host, reason=domain.status_reason)
-    return Phrase("%(host)s is verified. %(reason)s", host=domain.host, reason=domain.status_reason)
 
 
 def of_journal(health: Health) -> list[Concern]:

@@ -12,6 +12,9 @@ from flask_mailtrack.storage.tables.switches import SwitchStatus
 
 from .remedies import Finding
 
+STATUSES = {"not_verified": Phrase("not verified"), "pending": Phrase("pending"), VERIFIED: Phrase("verified")}
+"""How the status of a tracking domain is said within a sentence."""
+
 
 def switch_findings(
     scopes: Mapping[str, Sequence[SwitchStatus]], trouble: Phrase = NOTHING, *, paused: bool = False
@@ -57,15 +60,12 @@ def domain_findings(
         yield Finding("C64", *_standing(row, configured, moment))
 
 
-_STATUSES = {"not_verified": Phrase("not verified"), "pending": Phrase("pending")}
-
-
 def _standing(row: DomainRow, configured: Collection[str], moment: datetime) -> tuple[str, Phrase]:
     host, reason = row.host, row.status_reason
-    status = _STATUSES.get(row.status, row.status.replace("_", " "))
+    status = STATUSES[row.status]
     if row.status == VERIFIED:
         if row.certificate_ends is None or not (urgent := urgency(row.certificate_ends, moment)):
-            return "ok", Phrase("%(host)s is verified", host=host)
+            return "ok", Phrase("%(host)s is %(status)s", host=host, status=status)
         return "warning", _ending(host, max(0, (row.certificate_ends - moment).days), urgent > 1)
     if row.host in configured:
         text = Phrase(

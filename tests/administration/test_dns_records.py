@@ -46,7 +46,7 @@ CASES = {
     "right": (RecordState.RIGHT, "right.customer.test is a CNAME to track.vendor.test."),
     "upper": (RecordState.RIGHT, "is a CNAME to track.vendor.test"),
     "chain": (RecordState.RIGHT, "through second.customer.test to track.vendor.test"),
-    "longchain": (RecordState.RIGHT, "through chain.customer.test through second.customer.test to"),
+    "longchain": (RecordState.RIGHT, "through chain.customer.test, second.customer.test to"),
     "x.wild": (RecordState.RIGHT, "is a CNAME to track.vendor.test"),
     "flat": (RecordState.RIGHT, "has the same address as track.vendor.test"),
     "other": (RecordState.WRONG, "has the address 127.0.0.9, which is not that of track.vendor.test"),

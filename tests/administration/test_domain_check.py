@@ -16,7 +16,8 @@ from tls_server import Answer, web_server
 
 from flask_mailtrack.administration import certificates, domain_check
 from flask_mailtrack.administration.dns_records import Names
-from flask_mailtrack.administration.domain_check import DomainChecker, DomainReport, DomainStatus, mail_records
+from flask_mailtrack.administration.domain_check import DomainChecker, DomainReport, DomainStatus
+from flask_mailtrack.administration.sender_records import mail_records
 from flask_mailtrack.tokens import Signer
 
 HOST = "click.customer.test"

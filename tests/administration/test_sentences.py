@@ -175,7 +175,10 @@ def test_a_domain_has_the_status_of_what_is_there(
     status: DomainStatus,
     reason: str,
 ) -> None:
-    """A real name server, real TLS and a real web server: status, reason and cure are those of what they answer."""
+    """A real name server, real TLS and a real web server: status, reason and cure are those of what they answer.
+
+    The table knows how each sentence was made, so that pages can say it in their reader's language.
+    """
     server.serve({"customer.test": zone, "vendor.test": "track IN A 127.0.0.1\nelsewhere IN A 127.0.0.9\n"})
     context = certificate(authority) if certificate else context_of(authority.issue_cert(HOST))
     with web_server(answers, context) as port:
@@ -185,6 +188,8 @@ def test_a_domain_has_the_status_of_what_is_there(
     assert (found.status, reason in found.reason) == (status, True), found
     assert at.in_force() == (HOST if status == V else "")
     assert all(finding.cure for finding in found.findings if finding.level != "ok")
+    told = [found.reason, *(text for each in found.findings for text in (each.text, each.cure) if text)]
+    assert [text for text in told if text.template == "%(text)s"] == []
 
 
 def switch(site: Site, key: str, value: bool, **scope: str) -> None:

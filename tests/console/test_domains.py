@@ -10,6 +10,7 @@ import pytest
 from conftest import MakeSite, Site
 from console_visitor import Visitor, words
 
+from flask_mailtrack import languages
 from flask_mailtrack.administration.dns_records import Names, Records, RecordState
 from flask_mailtrack.administration.domain_check import (
     DomainChecker,
@@ -18,6 +19,7 @@ from flask_mailtrack.administration.domain_check import (
     DomainStatus,
 )
 from flask_mailtrack.console import domains
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.scope import Scope
 
 HOST = "click.example.org"
@@ -81,6 +83,28 @@ def test_the_life_of_a_domain_in_the_browser(site: Site, outside: Outside) -> No
     assert (row.sender_domains, row.account_default) == ((), False)
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [("de", "goto.example.org hat keinen Eintrag."), ("ar", "لا سجل للاسم \u2068goto.example.org\u2069.")],
+)
+def test_findings_are_told_in_the_language_of_the_reader(
+    site: Site, outside: Outside, language: str, told: str
+) -> None:
+    """What a check has stored is translated: on the page and in the list; a file stays in English."""
+    site.send()
+    seen, host = Visitor(site, name="mara"), "goto.example.org"
+    seen.submit("/domains", "/domains", prefix="goto")
+    text, cure = Phrase("%(host)s has no record.", host=host), Phrase("Check again later.")
+    outside.report = DomainReport(DomainStatus.NOT_VERIFIED, True, (DomainFinding("dns", "error", text, cure),))
+    seen.submit(f"/domains/{host}", "/check")
+    reader = {"Accept-Language": language}
+    page = seen.get(f"/domains/{host}", headers=reader)
+    assert page.count(told) == 2  # as the reason, and as the finding
+    assert languages.words(language)("Check again later.") in page
+    assert told in seen.get("/domains", headers=reader)
+    assert f"{host},not_verified,example.org,False,links.example.com,{text}," in seen.get("/domains?format=csv")
+
+
 def test_a_domain_with_a_record_or_a_user_cannot_be_removed(
     site: Site, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +124,8 @@ def test_a_domain_with_a_record_or_a_user_cannot_be_removed(
     site.mailtrack.domains.attach(HOST, "example.org")
     answer = seen.client.post(form["@action"], data=form)
     assert "still used by example.org: detach it first." in words(answer.text)
+    answer = seen.client.post(form["@action"], data=form, headers={"Accept-Language": "de"})
+    assert "wird noch von example.org verwendet: beenden Sie das zuerst." in words(answer.text)
     site.mailtrack.domains.detach(HOST, "example.org")
     assert seen.submit(PAGE, "/remove").endswith("/domains?done=domain_removed")
     assert site.mailtrack.domains.list()[0].host == "links.example.com"

@@ -214,11 +214,11 @@ def test_no_page_says_what_the_search_does_not_find(make_site: MakeSite, monkeyp
     asked: set[str] = set()
 
     class Heard(Words):
-        def __call__(self, text: str, **values: Any) -> Markup:
+        def __call__(self, text: str, /, **values: Any) -> Markup:
             asked.add(text)
             return super().__call__(text, **values)
 
-        def counted(self, number: int, one: str, many: str, **values: Any) -> Markup:
+        def counted(self, number: float, one: str, many: str, /, **values: Any) -> Markup:
             asked.update((one, many))
             return super().counted(number, one, many, **values)
 

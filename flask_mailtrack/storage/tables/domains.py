@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, 
 from sqlalchemy.exc import IntegrityError
 
 from flask_mailtrack.events import VERIFIED, SettingChange, new_id
-from flask_mailtrack.phrases import Phrase
+from flask_mailtrack.phrases import Phrase, kept, recalled
 
 from .database import Database
 from .snapshot import FRESH_SECONDS, Snapshot
@@ -31,9 +31,10 @@ class DomainRow:
     account_default: bool
     target: str
     status: str
-    status_reason: str
+    status_reason: Phrase
     status_since: datetime
-    findings: tuple[Mapping[str, str], ...]
+    findings: tuple[Mapping[str, Any], ...]
+    """Texts in them are phrases, as that of the status is."""
     certificate_ends: datetime | None
     failing_since: datetime | None
     definite_since: datetime | None
@@ -117,7 +118,7 @@ class DomainTable:
         """Change columns of a row."""
         table = self._database.domain
         with self._database.transaction() as connection:
-            connection.execute(update(table).where(table.c.host == host).values(**values))
+            connection.execute(update(table).where(table.c.host == host).values(**_as_kept(values)))
             self._keep(connection, step)
 
     def remove(self, host: str, step: DomainStep | None = None) -> None:
@@ -238,10 +239,24 @@ def _columns(table: Any) -> Iterator[Any]:
 
 def _values(row: DomainRow) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in _COLUMNS}
-    return values | {"sender_domains": list(row.sender_domains), "findings": [dict(each) for each in row.findings]}
+    return _as_kept(values | {"sender_domains": list(row.sender_domains)})
 
 
 def _row(values: Sequence[Any]) -> DomainRow:
     given = dict(zip(_COLUMNS, values, strict=True))
-    lists = {name: tuple(given[name] or ()) for name in ("sender_domains", "findings")}
-    return DomainRow(**{**given, **lists})
+    given["sender_domains"] = tuple(given["sender_domains"] or ())
+    given["status_reason"] = recalled(given["status_reason"])
+    given["findings"] = tuple(
+        {name: recalled(str(text)) for name, text in each.items()} for each in given["findings"] or ()
+    )
+    return DomainRow(**given)
+
+
+def _as_kept(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values of a row with their phrases in plain text."""
+    changed: dict[str, Any] = {}
+    if "status_reason" in values:
+        changed["status_reason"] = kept(values["status_reason"])
+    if "findings" in values:
+        changed["findings"] = [{name: kept(text) for name, text in each.items()} for each in values["findings"]]
+    return values | changed
