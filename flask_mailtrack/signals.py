@@ -76,7 +76,7 @@ tracking_failed: NamedSignal = _signals.signal("tracking-failed")
 ``prepare``
     A message went out untracked, by a mistake of this package.
 ``rewrite``
-    The HTML of a message went out as written; ``error.reason`` says why.
+    A body of a message went out as written; ``error.reason`` says why.
 ``clipped``
     The HTML of a message is longer than Gmail shows, so that a pixel at the bottom is not loaded.
 ``spool``

@@ -48,6 +48,7 @@ class _MimeLetter:
         self.extra_headers: dict[str, str] | None = mime.headers | ({HEADER: asked} if asked else {})
         self.charset: str | None = parts["html"].charset if "html" in parts else None
         self.msgId: str = mime.headers.get("Message-ID", "")
+        self.unread: Mapping[str, str] = mime.unread
         if said is not None:
             setattr(self, ATTRIBUTE, said)
 

@@ -93,14 +93,17 @@ class Mime:
         self.raw: bytes = raw if as_it_is else _EOL.sub(b"\r\n", raw)
         self._whole = _entity(self.raw, 0, len(self.raw))
         found: dict[str, TextPart] = {}
+        unread: dict[str, str] = {}
         try:
-            for part in _texts(self.raw, self._whole):
+            for part in _texts(self.raw, self._whole, unread):
                 found.setdefault(part.subtype, part)
         except Exception:  # a header that the standard library cannot read: the mail goes out as it is
             log.exception("the bodies of a mail were not found")
             found = {}
         self.parts: Mapping[str, TextPart] = found
         """The first text part of each subtype that a reader sees, by its subtype, such as ``html`` and ``plain``."""
+        self.unread: Mapping[str, str] = {kind: why for kind, why in unread.items() if kind not in found}
+        """The causes for which parts go out as they are, by subtype."""
 
     @property
     def bodies(self) -> tuple[str | None, str | None]:
@@ -167,27 +170,31 @@ def _entity(raw: bytes, start: int, end: int) -> _Entity:
     return _Entity(BytesHeaderParser(policy=compat32).parsebytes(raw[start:body]), start, body, end)
 
 
-def _texts(raw: bytes, entity: _Entity, depth: int = 0) -> Iterator[TextPart]:
-    """Yield the texts that a mail program shows, in their order."""
+def _texts(raw: bytes, entity: _Entity, unread: dict[str, str], depth: int = 0) -> Iterator[TextPart]:
+    """Yield the texts that a mail program shows, in their order, and note in *unread* why others cannot be read."""
     kind = entity.head.get_content_type()
     if depth > _DEEPEST or kind in _SEALED or entity.is_attached:
         return
     if kind.startswith("text/"):
-        if part := _decoded(raw, entity):
-            yield part
+        if entity.body == entity.end and not raw[entity.start : entity.end].endswith(b"\r\n\r\n"):
+            return  # no line between the headers and a body
+        try:
+            yield _decoded(raw, entity)
+        except _UnreadError as error:
+            unread.setdefault(entity.subtype, str(error))
         return
     spans = islice(_spans(raw, entity), _MOST) if kind.startswith("multipart/") else ()
     inside: Iterable[_Entity] = (_entity(raw, *span) for span in spans)
     if entity.subtype == "alternative":
         for each in inside:
-            yield from _texts(raw, each, depth + 1)
+            yield from _texts(raw, each, unread, depth + 1)
         return
     if entity.subtype == "related":  # RFC 2387, section 3.2
         every, root = list(inside), str(entity.head.get_param("start", "")).strip(" <>")
         named = [each for each in every if root and str(each.head.get("Content-ID", "")).strip(" <>") == root]
         inside = named or every[:1]
     # Of other parts the first one with a text is the mail, and what follows is attached to it.
-    yield from next(filter(None, (list(_texts(raw, each, depth + 1)) for each in inside)), ())
+    yield from next(filter(None, (list(_texts(raw, each, unread, depth + 1)) for each in inside)), ())
 
 
 def _spans(raw: bytes, entity: _Entity) -> Iterator[tuple[int, int]]:
@@ -208,31 +215,45 @@ def _spans(raw: bytes, entity: _Entity) -> Iterator[tuple[int, int]]:
         yield start, entity.end
 
 
-def _decoded(raw: bytes, entity: _Entity) -> TextPart | None:
-    """Return the text of a part, or None if its octets cannot be made again from it."""
-    if entity.body == entity.end and not raw[entity.start : entity.end].endswith(b"\r\n\r\n"):
-        return None  # no line between the headers and a body
+class _UnreadError(Exception):
+    """The octets of a part could not be made again from its text. The message is a sentence."""
+
+
+def _decoded(raw: bytes, entity: _Entity) -> TextPart:
+    """Return the text of a part.
+
+    :raises _UnreadError: the octets of the part cannot be made again from it.
+    """
     encoding = str(entity.head.get("Content-Transfer-Encoding", "")).strip().lower()
     charset = str(entity.head.get_content_charset(_CHARSET))
-    # With DelSp, a space at the end of a line stands for nothing: RFC 3676, section 4.1.
-    if str(entity.head.get_param("delsp", "")).lower() == "yes":
-        return None
+    if str(entity.head.get_param("delsp", "")).lower() == "yes":  # RFC 3676, section 4.1
+        raise _UnreadError("with DelSp=yes, a space at the end of a line stands for nothing.")
     octets = raw[entity.body : entity.end]
     try:
-        if encoding == _BASE64:
-            octets = base64.b64decode(octets)
-        elif encoding == QUOTED_PRINTABLE:
-            octets = a2b_qp(octets)
-        elif encoding not in ("", "7bit", "8bit", "binary"):
-            return None
+        octets = _plain_octets(octets, encoding)
         charset, text = _read(octets, charset)
-        if text.encode(charset) != octets:  # an escape sequence, or a mark of the order of octets
-            return None
-    except (ValueError, LookupError):
-        return None
+        again = text.encode(charset)
+    except LookupError:
+        raise _UnreadError(f"the charset {charset[:40]!r} is not known here.") from None
+    except UnicodeError:
+        raise _UnreadError(f"it has octets that are no letters of its charset, {charset[:40]!r}.") from None
+    except ValueError:
+        raise _UnreadError("its base64 is damaged.") from None
+    if again != octets:  # an escape sequence, or a mark of the order of octets
+        raise _UnreadError(f"it could not be written back in its charset, {charset[:40]!r}, as it was.")
     wrapped = "\r\n" in text and not _BARE.search(octets)
     text = text.replace("\r\n", "\n") if wrapped else text
     return TextPart(entity.subtype, entity.start, entity.body, entity.end, charset, encoding, text, wrapped)
+
+
+def _plain_octets(octets: bytes, encoding: str) -> bytes:
+    if encoding == _BASE64:
+        return base64.b64decode(octets)
+    if encoding == QUOTED_PRINTABLE:
+        return a2b_qp(octets)
+    if encoding not in ("", "7bit", "8bit", "binary"):
+        raise _UnreadError(f"the encoding {encoding[:40]!r} is not known here.")
+    return octets
 
 
 def _read(octets: bytes, charset: str) -> tuple[str, str]:

@@ -93,7 +93,8 @@ class SendServices:
         """Log and signal the reasons for which a part of *mailing* went out as its author wrote it."""
         for failure in mailing.failures:
             reason = failure.reason if failure.reason in ("clipped", "prepare") else "rewrite"
-            log.warning("HTML %s: %s", "too long" if reason == "clipped" else "goes out as written", failure)
+            what = {"clipped": "HTML too long", "unreadable": "a part goes out as written"}
+            log.warning("%s: %s", what.get(failure.reason, "HTML goes out as written"), failure)
             self.ledger.journal.failed(reason, failure)
 
 

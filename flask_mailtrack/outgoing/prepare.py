@@ -43,13 +43,7 @@ class Preparer:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        signer: Signer,
-        optouts: OptOuts,
-        footer: Render,
-        ledger: Ledger,
-        operator: Operator,
+        self, settings: Settings, signer: Signer, optouts: OptOuts, footer: Render, ledger: Ledger, operator: Operator
     ) -> None:
         self.operator = operator
         self.settings = settings
@@ -115,7 +109,8 @@ class _Work:
         """The other alternatives, by subtype."""
         self._footers: dict[str, text.AsWritten | None] = {}
         """The footers, by part. Each is rendered once."""
-        self._failures: list[RewriteError] = []
+        self._unread = _unread(letter, choice)
+        self._failures: list[RewriteError] = list(self._unread.values())
         self._broken = False
         self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
         self._same_in_each_row: dict[str, Any] = {
@@ -324,7 +319,7 @@ class _Work:
         shared: bool = False,
         error: str = "",
     ) -> SentMessage:
-        failure = self._html.failure if self._html else None
+        failure = self._html.failure if self._html else self._unread.get("html")
         links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if clicks else 0
         return SentMessage(
             id=new_id() if self._counter else marked(new_id(), self._choice.mode),
@@ -382,6 +377,13 @@ class _Work:
         if waiting is None:  # the host's template changes the URL, so the footer is rendered for each copy
             return footer(self._preparer.footer, self._letter, part, links.unsubscribe())
         return waiting.render(None, self._fill(waiting.names, links))
+
+
+def _unread(letter: Letter, choice: options.Tracking) -> dict[str, RewriteError]:
+    """Return the parts that cannot be read, if anything is wanted of them. They go out as they are."""
+    wanted = choice.opens or choice.clicks or choice.unsubscribe
+    found: Mapping[str, str] = getattr(letter, "unread", {}) if wanted else {}
+    return {kind: RewriteError("unreadable", f"text/{kind}: {why}") for kind, why in found.items()}
 
 
 def _counter(choice: options.Tracking, sender: str) -> SentMessage:

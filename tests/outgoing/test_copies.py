@@ -23,6 +23,7 @@ from flask_mailtrack.errors import OptOutsUnavailable, UnknownList
 from flask_mailtrack.outgoing import prepare
 from flask_mailtrack.outgoing.copies import PreparedCopy
 from flask_mailtrack.outgoing.mime import Mime
+from flask_mailtrack.signals import tracking_failed
 from flask_mailtrack.testing import Reader
 
 PAGE = '<p>Hello <a href="https://shop.example/offer?a=1&amp;b=2">Our offer</a></p>'
@@ -395,3 +396,37 @@ def test_a_connection_that_ends_between_two_copies_is_begun_again(site: Site) ->
     assert keeper.recipients == [f"{name}@example.com" for name in "abcde"]
     assert keeper.logins == [b"password"] * 3
     assert {status for status, _ in states(site).values()} == {"sent"}
+
+
+JAPANESE = "Subject: x\r\nFrom: a@example.org\r\nContent-Type: text/{}; charset=iso-2022-jp\r\n\r\n".format
+
+
+@pytest.mark.parametrize(
+    ("raw", "cause"),
+    [  # a circled digit, which a vendor has added to the letters of the charset
+        (JAPANESE("html").encode() + b"<p>\x1b$B-!\x1b(B</p>", "text/html: it has octets that are no letters of its"),
+        (JAPANESE("plain").encode() + b"\x1b$B-!\x1b(B", "text/plain: it has octets that are no letters of its"),
+        (b"From: a@b.c\nContent-Type: text/html; charset=klingon\n\n<p>1</p>", "the charset 'klingon' is not known"),
+        (b"From: a@b.c\nContent-Type: text/html\nContent-Transfer-Encoding: uu\n\nx", "the encoding 'uu' is not known"),
+    ],
+)
+def test_a_part_that_cannot_be_read_is_told(
+    site: Site, caplog: pytest.LogCaptureFixture, raw: bytes, cause: str
+) -> None:
+    """It goes out as its author wrote it; log, signal and row say why, unless nothing was to be tracked."""
+    told: list[str] = []
+
+    def hear(_: Any, error: Exception, reason: str) -> None:
+        told.append(f"{reason} {error}")
+
+    with tracking_failed.connected_to(hear, site.app):
+        for options in ({}, {"opens": False, "clicks": False}):
+            for copy in site.mailtrack.prepare(raw, recipients=["ada@example.com"], **options):  # type: ignore[arg-type]
+                copy.sent()
+                assert copy.as_bytes() == Mime(raw).raw
+    assert len(told) == 1
+    assert told[0].startswith("rewrite unreadable: ")
+    assert cause in told[0]
+    assert cause in caplog.text
+    page_errors = ["untracked: unreadable", ""] if b"text/html" in raw else ["", ""]
+    assert [row.error for row in site.rows("Message")] == page_errors
