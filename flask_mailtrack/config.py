@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import admission
 from .checks import (
     Check,
     Prefix,
@@ -235,6 +236,30 @@ class Settings:
         time_zone,
         "Name of the time zone in which reports begin days, weeks and months, unless a call names one.",
     )
+    relay_listen: admission.Listen = _setting(
+        admission.Listen("127.0.0.1:2525"),
+        admission.listen,
+        "Address and port at which flask mailtrack relay takes mail of other programs: '127.0.0.1:2525'.",
+    )
+    relay_users: dict[str, str] = _setting(
+        {},
+        admission.users,
+        "Who may send through the relay: names, and the SHA-256 of their passwords. Empty: whoever reaches it.",
+    )
+    relay_certificate: str = _setting(
+        "", directory, "PEM file with the certificate of the relay, which then begins each connection with TLS."
+    )
+    relay_private_key: str = _setting(
+        "", directory, "PEM file with the private key of that certificate. Empty: it is in the same file."
+    )
+    relay_without_tls: bool = _setting(
+        False,
+        boolean,
+        "Let the relay take passwords of other machines without TLS, where nobody else is on the network.",
+    )
+    relay_max_bytes: int = _setting(
+        32_000_000, integer(10_000, 1_000_000_000), "Octets of the largest mail that the relay takes."
+    )
     reports_bind: str = _setting(
         "", text, "Entry of SQLALCHEMY_BINDS that reports read, such as a replica. Empty: where the tables are."
     )
@@ -299,7 +324,10 @@ def load(config: Mapping[str, Any], *, instance_path: str, testing: bool, debug:
         values.setdefault("drain", "inline")
         # A test clicks all links of a mail at once, from one address, and still stands for a person.
         values["thresholds"] = {"instant": 0, "burst": 0, "sweep": 0, "shadow": 0} | values.get("thresholds", {})
-    return Settings(**values)
+    settings = Settings(**values)
+    relay = settings.relay_certificate, settings.relay_without_tls
+    admission.check(settings.relay_listen, settings.relay_users, *relay)
+    return settings
 
 
 def _refuse_unknown(unknown: Mapping[str, Any], known: list[str]) -> None:

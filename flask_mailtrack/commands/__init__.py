@@ -15,6 +15,7 @@ from .journal import drain, rebuild, recover
 from .mails import inspect, preview, stats
 from .partitions import partitions
 from .people import audit, erase, export, purge, suppress
+from .relay import relay
 from .report import report
 from .settings import settings, tags
 
@@ -27,5 +28,6 @@ for _command in (
     *(classify, networks),
     *(suppress, purge, export, erase, audit),
     *(settings, domains, tags),
+    relay,
 ):
     mailtrack.add_command(_command)

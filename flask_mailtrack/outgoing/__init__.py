@@ -7,5 +7,7 @@ copy for each recipient, from the ``bodies`` that ``rewriting`` and ``text`` hav
 ``placeholders`` and ``headers``. ``delivery`` writes the rows to the journal, hands the copies to SMTP, and writes
 the fate of each copy. Each door tells what was ``dispatched``, for those who listen.
 
+Other programs send to the ``relay``, whose ``handover`` gives their mail to the mail server.
+
 The room inside, ``rewriting``, has a story of its own.
 """

@@ -151,6 +151,27 @@ MISTAKES: dict[str, Mistake] = {
         "`MAILTRACK_URL_PREFIX` is an empty list.",
         "Write the prefix of new links first, then those of older links.",
     ),
+    "E190": Mistake(
+        "`MAILTRACK_RELAY_LISTEN` is no IP address with a port.",
+        "Write an address such as `127.0.0.1:2525` or `[::1]:2525`. A name such as `localhost` may have several.",
+    ),
+    "E191": Mistake(
+        "`MAILTRACK_RELAY_USERS` is no dict of names and hashes, or has a password in place of its hash.",
+        "Run `flask mailtrack relay --new-password NAME`, and copy the line that it prints.",
+    ),
+    "E192": Mistake(
+        "the relay would take mail of other machines without asking who they are, and send it to anybody.",
+        "Set `MAILTRACK_RELAY_USERS`, or let the relay listen at `127.0.0.1`.",
+    ),
+    "E193": Mistake(
+        "other machines would send their passwords to the relay for all to read.",
+        "Set `MAILTRACK_RELAY_CERTIFICATE`. On a network that nobody else is on, such as that of one host's "
+        "containers, `MAILTRACK_RELAY_WITHOUT_TLS = True` says that you know.",
+    ),
+    "E194": Mistake(
+        "`MAIL_SERVER` and `MAIL_PORT`, to which the relay hands mail, are the relay itself.",
+        "Name the real mail server there, or give the relay another port by `MAILTRACK_RELAY_LISTEN`.",
+    ),
     "E195": Mistake(
         "`MAILTRACK_BLOCKED` has an entry that is no host, URL or id.",
         "Correct the entry that the message shows.",
