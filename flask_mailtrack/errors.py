@@ -16,6 +16,7 @@
     ├── SettingError            an operator's setting does not exist, or cannot have the value; also a ValueError
     ├── DomainError             a tracking domain cannot be made or removed; also a ValueError
     ├── ReportError             a report cannot be made as asked; also a ValueError
+    ├── KeyNotClaimed           a send key cannot be claimed; the message is not sent
     └── OptOutsUnavailable      the opt-outs of a list message cannot be read; the message is not sent
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "DatabaseBusy",
     "DomainError",
+    "KeyNotClaimed",
     "MailtrackError",
     "NotInitialised",
     "OptOutsUnavailable",
@@ -158,3 +160,19 @@ class OptOutsUnavailable(MailtrackError):
     This failure stops a mail, because a mail to somebody who has unsubscribed is worse than a late mail.
     The cause is chained.
     """
+
+
+class KeyNotClaimed(MailtrackError):
+    """A send key could not be claimed, so its message was not sent to anybody.
+
+    This failure stops a mail, because the host has asked for one copy, and a second one may be on its way.
+    The cause is chained.
+
+    :param key: the send key.
+    :param problem: what stood in the way.
+    :param cure: a sentence that says what to do.
+    """
+
+    def __init__(self, key: str, problem: str, cure: str) -> None:
+        super().__init__(f"The send key {key!r} cannot be claimed, so nothing was sent: {problem}. {cure}")
+        self.key = key

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import email.message
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from datetime import date
-from typing import Any, Never, TypeVar, Unpack
+from typing import Any, Never
 
-from flask import Blueprint, Flask, current_app, has_app_context
+from flask import Blueprint, Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 
 from . import models
@@ -19,34 +17,32 @@ from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .console.console import Console
 from .errors import ConfigError, NotInitialised
-from .events import EventType, Hit, SentCopy
+from .events import EventType, Hit
 from .incoming.door import serve, watch_for_leftovers
 from .incoming.hits import Recorder
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, hit_of
 from .incoming.views import OwnHosts
 from .mailbox.routes import mailbox
-from .outgoing import mailman, smtp
+from .outgoing import mailman
 from .outgoing.bodies import Preview
-from .outgoing.copies import PreparedMail, prepared
 from .outgoing.explanation import preview_of
 from .outgoing.mail import Mail, install, is_mail
-from .outgoing.office import SendServices, sent_copies
-from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
+from .outgoing.office import SendServices
 from .reporting.metrics import exposition
 from .reporting.reports import Reports
 from .reporting.selection import Moment
 from .reporting.stats import Stats, inactive
 from .rights import Rights
-from .state import State, build, check_order, known_state, shown_online, shown_to_readers, stand_aside, state_of
+from .sending import SendingMail
+from .state import State, build, check_order, shown_online, shown_to_readers, stand_aside, state_of
 from .storage.drain.health import Health
-from .storage.tables.host_columns import Fill, check
+from .storage.tables.host_columns import Fill
 
 KEY = "mailtrack"
-M = TypeVar("M")
 
 
-class Mailtrack(Rights):
+class Mailtrack(SendingMail, Rights):
     """Tracks the mail that Flask-Mail sends.
 
     :param app: an app to set up at once. Without it, call :meth:`init_app` later.
@@ -141,125 +137,6 @@ class Mailtrack(Rights):
         placeholders = state.office.preparer.bodies.placeholders
         app.jinja_env.globals.update(placeholders.jinja_globals())
         watch_for_leftovers(app, placeholders.left_in)
-
-    def track(self, message: M, **options: Unpack[TrackingOptions]) -> M:
-        """Set how one message is tracked, and return the message. Wider settings decide about missing options.
-
-        :param message: a ``flask_mail.Message``, or a message for :meth:`prepare` or :meth:`smtp`. It carries the
-            options until it is sent.
-        :param opens: put in a pixel.
-        :param clicks: track links.
-        :param unsubscribe: add headers and footer, and obey opt-outs; default: if a list is named. Without a list,
-            the recipient leaves everything.
-        :param tag: a name for :meth:`stats`; at most 255 characters.
-        :param list_id: the list that the recipient can leave; at most 255 characters.
-        :param metadata: kept as JSON on the message row; at most 64,000 bytes and 20 levels of lists and dicts.
-        :param utm: ``{"source": "news"}`` adds ``utm_source=news`` to tracked links that lack it.
-        :param transactional: leave links alone and offer no unsubscribe, as in a password reset.
-        :param mode: how opens and clicks are kept: ``individual``, ``aggregate`` or ``deliverability``.
-        :param columns: values for columns that you have added to the message model, such as ``{"tenant_id": 7}``:
-            text, numbers, UUID, date, datetime, Decimal. Events, opt-outs and audit rows take columns of the same name.
-        :param store: ``False`` for mail that must not be kept: no row with address and subject, no pixel, no tracked
-            links, whatever ``opens`` and ``clicks`` say. Opt-outs of the list still hold.
-        :param encoding: the encoding of the text parts: ``quoted-printable``, or empty: as Flask-Mail encodes them.
-        :raises TypeError: a value has the wrong type, or a name is not an option.
-        :raises ValueError: a value cannot be stored, a column does not exist, or ``transactional`` is given together
-            with ``clicks``, ``unsubscribe`` or a list.
-        :raises UnknownList: the list is not in ``MAILTRACK_LISTS``, if that is set; likewise ``UnknownTag``.
-            Outside an app context, and for the header, the exception is raised when the message is sent.
-        """
-        if isinstance(message, bytes | str):
-            raise TypeError("bytes cannot carry options: give them to prepare(message, tag=...).")
-        own = self._said(options)
-        said: Options | None = getattr(message, ATTRIBUTE, None)
-        setattr(message, ATTRIBUTE, own.within(said) if said else own)
-        return message
-
-    def prepare(
-        self,
-        message: email.message.Message | bytes,
-        *,
-        sender: str | None = None,
-        recipients: Sequence[str] | None = None,
-        **options: Unpack[TrackingOptions],
-    ) -> PreparedMail:
-        """Prepare a mail that the host sends by itself: by an HTTP service, a queue, or a client of its own.
-
-        Structure, headers, their order, encodings and attachments stay. Signed and encrypted parts are left alone.
-
-        Each copy is sent by the host, which tells its fate by a block around the send::
-
-            for copy in mailtrack.prepare(message, tag="welcome"):
-                with copy:
-                    service.send(copy.sender, copy.recipients, copy.as_bytes())
-
-        :param message: an ``email.message.EmailMessage``, any other message of :mod:`email.mime`, or a mail as bytes.
-        :param sender: the sender of the envelope; default: the header Sender, else From.
-        :param recipients: the recipients of the envelope; default: those of To, Cc and Bcc.
-        :param options: the options of :meth:`track`. They are stronger than those of the message.
-        :return: an iterable of :class:`~flask_mailtrack.outgoing.copies.PreparedCopy`. Each is noted as "sending" when
-            it is handed out, so that a process that dies leaves a trace.
-        :raises ValueError: nobody is named as recipient or sender, or an option has a wrong value.
-        :raises TypeError: the message is neither of these.
-        :raises OptOutsUnavailable: the message names a list whose opt-outs cannot be read; likewise ``UnknownList``
-            and ``UnknownTag``.
-        """
-        own = self._said(options)
-        wider: Options | None = getattr(message, ATTRIBUTE, None)
-        said = own.within(wider) if wider else own
-        return prepared(self._state().office, message, sender, recipients, said=said)
-
-    def smtp(
-        self, host: str = "", port: int = 0, *, tls: bool = False, **arguments: Any
-    ) -> smtp.TrackedSMTP | smtp.TrackedSMTPOverTLS:
-        """Connect to an SMTP server by the standard library's client, which sends tracked mail.
-
-        The client is used as any other::
-
-            with mailtrack.smtp("mail.example.com", 587) as server:
-                server.starttls()
-                server.login("name", "password")
-                server.send_message(message)
-
-        :param host: with *port*, the server, as :class:`smtplib.SMTP` takes them.
-        :param tls: begin with TLS, as :class:`smtplib.SMTP_SSL` does, usually on port 465.
-        :param arguments: further arguments of that class, such as ``timeout`` in seconds.
-        :return: the client. Its ``send_message`` obeys the options of :meth:`track`; to ``sendmail`` only
-            :meth:`options` and the header ``X-Mailtrack`` can tell them.
-        :raises OSError: the server cannot be reached; likewise the other exceptions of that class.
-        """
-        return smtp.client(self._state().office, host, port, tls, arguments)
-
-    def options(self, **options: Unpack[TrackingOptions]) -> AbstractContextManager[None]:
-        """Set how mail inside a ``with`` block is tracked, also mail that other libraries send.
-
-        Blocks nest. A message's own options are stronger.
-
-        :param options: the options of :meth:`track`, under the same names: ``opens``, ``clicks``,
-            ``unsubscribe``, ``tag``, ``list_id``, ``metadata``, ``utm``, ``transactional``, ``mode``, ``columns``,
-            ``store``, ``encoding``. The exceptions are those of :meth:`track`, too.
-        """
-        return block(self._said(options))
-
-    def _said(self, options: TrackingOptions) -> Options:
-        """Return the options that a host gives in one place, checked as far as possible now."""
-        said = said_in_code(options)
-        check(self.models.Message, said.columns or {})
-        if has_app_context() and (state := known_state(current_app._get_current_object())):  # type: ignore[attr-defined]
-            check_list(state.settings.lists, said.list_id)
-            state.office.preparer.operator.check_tag(said.tag)
-        return said
-
-    def sent(self, message: Any) -> tuple[SentCopy, ...]:
-        """Return the copies of a message after ``mail.send``: the id of each row, the address and the status.
-
-        Nothing is read: the journal may still hold the rows. A message that was sent twice tells of the last time.
-
-        :param message: the message, as it was given to ``mail.send``, :meth:`prepare` or the client of :meth:`smtp`;
-            also after an error of that call.
-        :return: in the order of the recipients, with those that were suppressed; empty: it was not sent, or untracked.
-        """
-        return sent_copies(message)
 
     def flush(self) -> int:
         """Move all records in the spool to the database, now.

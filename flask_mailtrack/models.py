@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, foreign, mapped_
 
 from .archived import ArchivedBody
 from .audience import Judged, by_people
+from .claimed import SendClaim
 from .columns import (
     CHARSET,
     NAME,
@@ -81,9 +82,7 @@ class MessageMixin(Keyed):
         sa.JSON, nullable=False, default=dict, doc="The value of track(metadata=...)."
     )
     status: Mapped[str] = word(16, "sending, sent, failed, unknown, suppressed, or counter.")
-    error: Mapped[str] = text(
-        "Why the copy failed, or went out untracked; at most 500 characters of a server's answer."
-    )
+    error: Mapped[str] = text("Why the copy failed, or went out untracked; at most 500 characters of an answer.")
     created_at: Mapped[datetime] = moment("When the copy was prepared.", nullable=False)
     sent_at: Mapped[datetime | None] = moment("When the mail server took the copy.")
     tracks_opens: Mapped[bool] = flag("Whether the copy went out with an open pixel.")
@@ -299,9 +298,7 @@ class DomainMixin(OnBase):
     account_default: Mapped[bool] = flag("Whether all other mail carries links on the host.")
     target: Mapped[str] = mapped_column(sa.String(253), nullable=False, default="", doc="Target of its CNAME record.")
     status: Mapped[str] = word(16, "not_verified, pending or verified.")
-    status_reason: Mapped[str] = text(
-        "The finding that changed the status: a sentence, and below it, in JSON, its making."
-    )
+    status_reason: Mapped[str] = text("The finding that changed the status: a sentence, and below it its making.")
     status_since: Mapped[datetime] = moment("When the status changed.", nullable=False)
     findings: Mapped[list[dict[str, Any]]] = mapped_column(
         sa.JSON, nullable=False, default=list, doc="The findings of the last check, their texts as in status_reason."
@@ -334,6 +331,7 @@ class Models:
     Breakdown: type[Breakdown]
     EarlyEvent: type[EarlyEvent]
     Body: type[ArchivedBody]
+    Claim: type[SendClaim]
 
     def __iter__(self) -> Iterator[Any]:
         return (getattr(self, each.name) for each in fields(self))
@@ -352,6 +350,7 @@ _MIXINS = {
     "Breakdown": Breakdown,
     "EarlyEvent": EarlyEvent,
     "Body": ArchivedBody,
+    "Claim": SendClaim,
 }
 
 
@@ -386,8 +385,9 @@ def _relate(models: Models) -> None:
     # inspect() would look for all classes, also those that the host names before it makes them.
     if not message.__mapper__.has_property("_events"):
         in_time = lambda: (event.occurred_at, event.id)  # noqa: E731
-        events = relationship(event, primaryjoin=joined, order_by=in_time, viewonly=True)
-        message.__mapper__.add_property("_events", events)
+        message.__mapper__.add_property(
+            "_events", relationship(event, primaryjoin=joined, order_by=in_time, viewonly=True)
+        )
     if not event.__mapper__.has_property("_message"):
         event.__mapper__.add_property("_message", relationship(message, primaryjoin=joined, viewonly=True))
 

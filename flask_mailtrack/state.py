@@ -27,7 +27,7 @@ from .outgoing import mailman
 from .outgoing.delivery import Ledger
 from .outgoing.mail import Mail, passers_by
 from .outgoing.office import SendServices
-from .outgoing.options import Operator
+from .outgoing.operator import Operator
 from .outgoing.placeholders import Placeholders
 from .outgoing.prepare import Preparer
 from .privacy import normalise
@@ -44,6 +44,7 @@ from .storage.journal.journal import Journal, Listener
 from .storage.journal.signatures import Signatures
 from .storage.people.people import People
 from .storage.redis import Stream
+from .storage.tables.claims import Claims
 from .storage.tables.database import Database
 from .storage.tables.domains import DomainTable
 from .storage.tables.engine import own_engine, passing_engine
@@ -221,7 +222,7 @@ def build(
         drain=drain,
         optouts=optouts,
         people=People(database, signer, journals, drain, optouts, stream, references),
-        office=_office(app, settings, signer, optouts, Ledger(events, references), administration),
+        office=_office(app, settings, signer, optouts, Ledger(events, references), administration, database),
         networks=_networks(settings),
         references=references,
         enrichment=enrichment,
@@ -237,10 +238,16 @@ def build(
 
 
 def _office(
-    app: Flask, settings: Settings, signer: Signer, optouts: OptOuts, ledger: Ledger, administration: Administration
+    app: Flask,
+    settings: Settings,
+    signer: Signer,
+    optouts: OptOuts,
+    ledger: Ledger,
+    administration: Administration,
+    database: Database,
 ) -> SendServices:
-    operator = Operator(settings, administration.switches, administration.in_use)
-    preparer = Preparer(settings, signer, optouts, partial(_footer, settings.language), ledger, operator)
+    operator, claims = Operator(settings, administration.switches, administration.in_use), Claims(database, signer)
+    preparer = Preparer(settings, signer, optouts, partial(_footer, settings.language), ledger, operator, claims)
     return SendServices(preparer, ledger, weakref.ref(app))
 
 

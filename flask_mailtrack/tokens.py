@@ -239,6 +239,10 @@ class Signer:
         """Return the reference of a subject under each key, newest first: it may name somebody, and is summed by."""
         return [ring.ref("subject", subject) for ring in self._rings]
 
+    def claim_refs(self, *parts: str) -> list[str]:
+        """Return the reference of a send key, or of one and a normalised address, under each key, newest first."""
+        return [ring.ref("claim", *parts) for ring in self._rings]
+
     def marks(self) -> tuple[str, ...]:
         """Return a mark of each key, newest first. Nobody can sign by a mark."""
         return tuple(ring.ref("mark") for ring in self._rings)

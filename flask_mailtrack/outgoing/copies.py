@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import smtplib
+import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from email.generator import BytesGenerator
 from email.message import Message
@@ -17,6 +18,7 @@ from uuid import UUID
 
 from flask_mailtrack.events import SentCopy, Status
 from flask_mailtrack.privacy import legible, normalise
+from flask_mailtrack.storage.tables.claims import Held
 
 from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch, compared, name_and_address
 from .dispatched import Dispatched
@@ -84,6 +86,9 @@ class PreparedCopy:
         self._content = content
         self._rows = copy.rows
         self._log = log
+        self._people = [compared(each) for each in copy.recipients]
+        self._held = mail.held
+        self._held.begin(self._people)
         self._told = False
 
     @property
@@ -103,6 +108,7 @@ class PreparedCopy:
         if not self._told:
             answers = {normalise(address): said for address, said in (refused or {}).items()}
             self._log.accepted(self._rows, answers)
+            self._held.tell(self._people, Status.SENT, answers)
             self._close()
             self._mail.left(self._content, self._copy, answers)
 
@@ -113,12 +119,15 @@ class PreparedCopy:
             "unknown", because the server may have taken the mail.
         """
         if not self._told:
-            self._log.lost(self._rows, error if isinstance(error, BaseException) else None, *_fate(error))
+            status, text = _fate(error)
+            self._log.lost(self._rows, error if isinstance(error, BaseException) else None, status, text)
+            self._held.tell(self._people, status)
             self._close()
 
     def _close(self) -> None:
         self._told = True
         self._log.close()
+        self._held.keep()
         self._mail.wake()
 
     def __enter__(self) -> PreparedCopy:
@@ -150,6 +159,9 @@ class PreparedMail:
         self._is_begun = False
         self._known: dict[UUID, SentCopy] = {}
         remember(author, self._known)
+        self.held: Held = self.mailing.held if self.mailing else Held()
+        """The claims of the send key, which end with the mail for copies that nobody has asked for."""
+        weakref.finalize(self, self.held.close).atexit = False
 
     @property
     def rows(self) -> tuple[SentCopy, ...]:
@@ -166,12 +178,14 @@ class PreparedMail:
             yield PreparedCopy(self, plain, self.untracked(), SendLog(ledger))
             return
         self._known.update(ledger.page(self.mailing.common, self.mailing.suppressed).known)
+        self._known.update({copy.id: copy for copy in self.mailing.repeated})
         try:
             for copy in self.mailing.copies:
                 content, log = self.written(copy), SendLog(ledger, known=self._known)
                 log.begin(copy.rows)
                 yield PreparedCopy(self, copy, content, log)
         finally:
+            self.held.close()
             self.wake()
             self._office.tell(self.mailing)
 

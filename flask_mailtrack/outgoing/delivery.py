@@ -23,6 +23,7 @@ from flask_mailtrack.events import LinkTarget, MailBody, SentCopy, SentMessage, 
 from flask_mailtrack.privacy import legible, normalise
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import to_json
+from flask_mailtrack.storage.tables.claims import Held
 from flask_mailtrack.storage.tables.references import References
 
 Address = str | tuple[str, str]
@@ -110,6 +111,10 @@ class Mailing:
     """The reasons for which the HTML goes out as the author wrote it, or for which its end will not be seen.
 
     The list is complete when all copies have been made."""
+    held: Held = field(default_factory=Held)
+    """The claims of the send key."""
+    repeated: Sequence[SentCopy] = ()
+    """The copies of earlier calls with the same key, whose recipients get none."""
 
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
@@ -252,6 +257,7 @@ class Delivery:
     connection: Any
     transmit: Callable[[Any], None]
     page: SendLog
+    held: Held = field(default_factory=Held)
     delivered: int = 0
     trouble: Exception | None = None
     """The first error that is no refused recipient. Only one is kept, because each error holds its copy in memory."""
@@ -259,7 +265,8 @@ class Delivery:
 
     def send(self, message: Any, copy: Copy) -> None:
         """Send *message*, which carries *copy*. An error waits for :meth:`report`, so that the others still go out."""
-        watch = Watch()
+        watch, people = Watch(), [compared(each) for each in copy.recipients]
+        self.held.begin(people)
         try:
             self._attempt(message, watch)
         except Exception as error:
@@ -267,9 +274,12 @@ class Delivery:
                 self.refused |= error.recipients
             else:
                 self.trouble = self.trouble or error
-            self.page.lost(copy.rows, error, *watch.fate(error))
+            status, text = watch.fate(error)
+            self.page.lost(copy.rows, error, status, text)
+            self.held.tell(people, status)
         else:
             self.page.accepted(copy.rows, watch.refused)
+            self.held.tell(people, Status.SENT, watch.refused)
             self.refused |= watch.refused
             self.delivered += 1
 

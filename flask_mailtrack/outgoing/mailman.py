@@ -19,6 +19,8 @@ from typing import Any, cast
 
 from flask import Flask
 
+from flask_mailtrack.events import Status
+
 from .copies import addressed, prepared
 from .delivery import Copy, compared
 from .dispatched import Dispatched
@@ -145,7 +147,8 @@ class TrackedBackend:
         except Exception:
             if not silent:
                 raise
-        return bool(reached)
+        earlier = mail.mailing.repeated if mail.mailing else ()
+        return bool(reached) or any(copy.status == Status.SENT for copy in earlier)
 
     def _hands_over(self, message: Any, then: Callable[[], None] = lambda: None) -> bool:
         """Let the host's backend send a message. One that returns nothing has sent it.

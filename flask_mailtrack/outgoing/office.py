@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from flask_mailtrack.errors import OptOutsUnavailable, UnknownList, UnknownTag
+from flask_mailtrack.errors import KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag
 from flask_mailtrack.events import SentCopy
 
 from .delivery import Copy, Delivery, Ledger, Letter, Mailing
 from .dispatched import Dispatched, tell
-from .options import HEADER, names_a_list
+from .options import HEADER, key_of, names_a_list
 from .prepare import Preparer
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
@@ -37,6 +37,7 @@ class SendServices:
         :raises OptOutsUnavailable: the letter names a list whose opt-outs cannot be read.
         :raises UnknownList: the letter names a list that is not in ``MAILTRACK_LISTS``.
         :raises UnknownTag: the tag is retired, or is not among the declared tags.
+        :raises KeyNotClaimed: the send key of the letter cannot be claimed.
         """
         return self.attempt(letter, lambda: self.preparer.prepare(letter))
 
@@ -47,11 +48,13 @@ class SendServices:
         """
         try:
             return work()
-        except (OptOutsUnavailable, UnknownList, UnknownTag):
+        except (KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag):
             raise
         except Exception as error:
             if names_a_list(letter):
                 raise OptOutsUnavailable("the message could not be prepared, so nobody was asked") from error
+            if key := key_of(letter):
+                raise KeyNotClaimed(key, "the message could not be prepared", "The cause is chained.") from error
             log.exception("a message goes out untracked")
             self.ledger.journal.failed("prepare", error)
             return None
@@ -71,7 +74,8 @@ class SendServices:
         :raises Exception: the error that the host would have seen without Mailtrack, after all copies were tried.
         """
         page = self.ledger.page(mailing.common, mailing.suppressed)
-        delivery = Delivery(connection, transmit, page)
+        page.known.update({copy.id: copy for copy in mailing.repeated})
+        delivery = Delivery(connection, transmit, page, mailing.held)
         try:
             for copy in mailing.copies:
                 made = written(copy)
@@ -79,6 +83,7 @@ class SendServices:
                 delivery.send(made, copy)
         finally:
             page.close()
+            mailing.held.close()
             self.ledger.journal.wake()
             self.tell(mailing)
             remember(author, page.known)

@@ -1,7 +1,4 @@
-"""The options of a message. Five places may set them, and the narrowest place wins.
-
-The operator's switches are asked for each copy, so that they also hold for a running campaign.
-"""
+"""The options of a message. Five places may set them, and the narrowest place wins."""
 
 from __future__ import annotations
 
@@ -20,8 +17,6 @@ from flask_mailtrack.errors import UnknownList
 from flask_mailtrack.lists import folded, nearest
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.storage.records import is_deeper
-from flask_mailtrack.storage.tables.domains import DomainsInUse
-from flask_mailtrack.storage.tables.switches import SWITCHES, Decision, DeclaredTags, Switches
 
 from .text import plain
 
@@ -56,6 +51,8 @@ class TrackingOptions(TypedDict, total=False):
     columns: Mapping[str, Any] | None
     store: bool | None
     encoding: str | None
+    key: str | None
+    retry_unknown: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +80,23 @@ class Options:
     columns: Mapping[str, Any] | None = None
     store: bool | None = None
     encoding: str | None = None
+    key: str | None = None
+    retry_unknown: bool | None = None
     merged: InitVar[bool] = False
     """Whether the options were merged. The parts have been checked, and may be longer together than each alone."""
 
     def __post_init__(self, merged: bool) -> None:
         if merged:
             return
-        for name in _SWITCHED:
+        for name in (*_SWITCHED, "retry_unknown"):
             if not isinstance(getattr(self, name), bool | None):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: write True or False.")
         for name in ("tag", "list_id"):
             _check_name(name, getattr(self, name))
+        if self.key is not None:
+            _check_name("key", self.key)
+            if not self.key:
+                raise ValueError("key is empty: write one that names the mail, such as 'order-7-confirmation'.")
         if self.mode is not None and self.mode not in tuple(Mode):
             raise ValueError(f"mode is {self.mode!r}: write one of {', '.join(Mode)}.")
         if self.encoding not in (None, "", QUOTED_PRINTABLE):
@@ -141,6 +144,8 @@ class Tracking:
     """Whether to fill in the unsubscribe placeholders of other services, also in mail without a list."""
     store: bool = True
     encoding: str = ""
+    key: str = ""
+    retry_unknown: bool = False
 
 
 _block: ContextVar[Options | None] = ContextVar("mailtrack_options", default=None)
@@ -210,6 +215,8 @@ def choose(
         foreign=offered and not said.transactional and decided.get("unsubscribe", True),
         store=store,
         encoding=settings.encoding if said.encoding is None else said.encoding,
+        key=said.key or "",
+        retry_unknown=bool(said.retry_unknown),
     )
 
 
@@ -243,6 +250,12 @@ def names_a_list(message: object) -> bool:
     header = "; ".join(str(value) for name, value in given.items() if str(name).lower() == HEADER.lower())
     every = (*said, parse(header))
     return any(options is not None and (options.list_id or options.unsubscribe) for options in every)
+
+
+def key_of(message: object) -> str:
+    """Return the send key of a message or its block, without asking anything else; empty: there is none."""
+    said = (getattr(message, ATTRIBUTE, None), _block.get())
+    return next((options.key for options in said if options is not None and options.key), "")
 
 
 def parse(header: str) -> Options:
@@ -341,57 +354,3 @@ def _narrower(own: Any, wider: Any) -> Any:
 _NOTHING = Options()
 _UNTRACKED = Options(opens=False, clicks=False)
 _UNKEPT = Options(opens=False, clicks=False, store=False)
-
-
-class Operator:
-    """Knows the operator's decisions. Answers from memory, with one query every few seconds. Never raises.
-
-    :param settings: the configuration, which holds if no switch is set.
-    :param switches: the switches in force.
-    :param domains: the tracking domains in use.
-    """
-
-    def __init__(self, settings: Settings, switches: Switches, domains: DomainsInUse) -> None:
-        self._settings = settings
-        self._switches = switches
-        self._domains = domains
-        self._tags = DeclaredTags(settings.tags, switches)
-
-    def check_tag(self, name: str | None) -> None:
-        """Refuse a tag that is not among the declared tags.
-
-        :raises UnknownTag: the tag is not declared, or is retired.
-        """
-        self._tags.check(name)
-
-    def decisions(self, sender: str) -> dict[str, bool]:
-        """Return the switches for mail of *sender*. A switch that is left to the configuration is not in the dict.
-
-        :param sender: a normalised address.
-        """
-        said = self.explained(sender)
-        return {key: each.value for key, each in said.items() if each.value is not None}
-
-    def explained(self, sender: str) -> dict[str, Decision]:
-        """Return all switches for mail of *sender*, each with the setting that decided."""
-        in_force = self._switches.now()
-        return {key: in_force.decide(key, sender) for key in SWITCHES}
-
-    def base_url(self, sender: str) -> str:
-        """Return the base URL for the links of a mail: the narrowest host that works.
-
-        In this order: a verified tracking domain of the sender's domain, or of a domain above it; the host that the
-        configuration names for the sender's domain; the verified default of the account; ``MAILTRACK_BASE_URL``.
-        """
-        labels = sender.rpartition("@")[2].split(".")
-        hosts, default = self._domains.verified()
-        for start in range(len(labels)):
-            domain = ".".join(labels[start:])
-            if host := hosts.get(domain):
-                return self._on(host)
-            if start == 0 and (own := self._settings.sender_domains.get(domain, {}).get("base_url")):
-                return str(own)
-        return self._on(default) if default else self._settings.base_url
-
-    def _on(self, host: str) -> str:
-        return f"{'https' if self._settings.https else 'http'}://{host}"

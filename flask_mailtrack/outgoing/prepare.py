@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
+from uuid import UUID
 
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import RewriteError
-from flask_mailtrack.events import MailBody, OptOutKind, SentMessage, Status, new_id, now
+from flask_mailtrack.events import MailBody, SentCopy, SentMessage, Status, new_id, now
 from flask_mailtrack.modes import Mode, counter_id, marked
 from flask_mailtrack.privacy import clean
+from flask_mailtrack.storage.tables.claims import Claims, Held
 from flask_mailtrack.storage.tables.optouts import OptOuts
 from flask_mailtrack.tokens import Signer
 
 from . import headers, options, placeholders, text
 from .archive import Archive
 from .bodies import Bodies, Body, Plan, is_dead_end
-from .delivery import Address, Copy, Ledger, Letter, Mailing, Shared, compared
+from .delivery import Copy, Ledger, Letter, Mailing, Shared, compared
 from .footer import Render, footer
 from .headers import headers_for, take_switches
 from .links import Links
-from .options import Operator
+from .operator import Operator
+from .recipients import Recipient, held_for, recipients_of
 from .text import is_sealed
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
@@ -40,12 +43,21 @@ class Preparer:
     :param footer: renders the footer of a part; called once for each body, with a placeholder for the URL.
     :param ledger: keeps the destinations of links that do not carry them.
     :param operator: knows the switches of the operator, and the hosts for links.
+    :param claims: holds who has got the mail of a send key.
     """
 
     def __init__(
-        self, settings: Settings, signer: Signer, optouts: OptOuts, footer: Render, ledger: Ledger, operator: Operator
+        self,
+        settings: Settings,
+        signer: Signer,
+        optouts: OptOuts,
+        footer: Render,
+        ledger: Ledger,
+        operator: Operator,
+        claims: Claims,
     ) -> None:
         self.operator = operator
+        self.claims = claims
         self.settings = settings
         self.signer = signer
         self.optouts = optouts
@@ -60,6 +72,7 @@ class Preparer:
         :raises OptOutsUnavailable: the letter names a list whose opt-outs cannot be read.
         :raises UnknownList: the letter names a list that is not in ``MAILTRACK_LISTS``.
         :raises UnknownTag: the tag is retired, or is not among the declared tags.
+        :raises KeyNotClaimed: the send key of the letter cannot be claimed.
         """
         given = dict(letter.extra_headers or {})
         header = "; ".join(str(given.pop(name)) for name in list(given) if name.lower() == options.HEADER.lower())
@@ -72,23 +85,6 @@ class Preparer:
         choice = replace(choice, base_url=self.operator.base_url(sender))
         given |= headers_for(self.settings.downstream, given)
         return _Work(self, letter, choice, sender, given).batch()
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipient:
-    """One address, in the author's spelling and in the spelling for comparisons."""
-
-    written: Address
-    address: str
-    refused: frozenset[OptOutKind] = frozenset()
-
-    @property
-    def silent(self) -> bool:
-        return OptOutKind.TRACKING in self.refused
-
-    @property
-    def gone(self) -> bool:
-        return OptOutKind.UNSUBSCRIBE in self.refused
 
 
 class _Work:
@@ -112,6 +108,7 @@ class _Work:
         self._unread = _unread(letter, choice)
         self._failures: list[RewriteError] = list(self._unread.values())
         self._broken = False
+        self._held = Held()
         self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
         self._same_in_each_row: dict[str, Any] = {
             "batch_id": new_id(),
@@ -127,9 +124,19 @@ class _Work:
 
     def batch(self) -> Mailing:
         personal = self._compiled()
-        recipients = self._recipients()
+        everybody = recipients_of(self._letter, self._choice, self._preparer.optouts, self._way_out)
+        # As late as can be: what fails before has claimed nothing.
+        self._held, repeated = held_for(self._preparer.claims, self._choice, everybody, self._named)
+        try:
+            return self._mailing([r for r in everybody if self._held.has(r.address)], personal, repeated)
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _mailing(self, recipients: list[Recipient], personal: bool, repeated: list[SentCopy]) -> Mailing:
         gone = [r for r in recipients if r.gone]
         wanted = [r for r in recipients if not r.gone]
+        self._held.tell([r.address for r in gone], Status.SUPPRESSED)
         suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone if self._choice.store]
         kept = self._kept()
         copies = self._copies(self._envelopes(wanted, personal))
@@ -139,7 +146,7 @@ class _Work:
         common: list[Shared] = [*([kept] if kept else []), *(target for body in bodies for target in body.targets)]
         if self._counter and any(body.pixel or body.stamps for body in bodies):
             common.append(self._counter)
-        return Mailing(chain(first, copies), suppressed, tuple(common), self._failures)
+        return Mailing(chain(first, copies), suppressed, tuple(common), self._failures, self._held, repeated)
 
     def _kept(self) -> MailBody | None:
         """Return the body that the rows point to from now on, and warn of a link to a body that is not kept."""
@@ -161,7 +168,7 @@ class _Work:
             self._warn()
         return self._broken or any(body.found & placeholders.PERSONAL for body in self._bodies)
 
-    def _envelopes(self, wanted: list[_Recipient], personal: bool) -> list[tuple[_Recipient, ...]]:
+    def _envelopes(self, wanted: list[Recipient], personal: bool) -> list[tuple[Recipient, ...]]:
         # A copy for several people must not hold a link or a pixel of one of them.
         seen = self._settings.split or self._choice.mode == Mode.DELIVERABILITY
         measured = seen and self._is_measured and not all(r.silent for r in wanted)
@@ -211,7 +218,7 @@ class _Work:
         if is_dead_end(self._choice, self._settings, self._bodies):
             log.warning("mail of list %r has no link to leave it: %r", self._choice.list_id, self._letter.subject)
 
-    def _copies(self, envelopes: list[tuple[_Recipient, ...]]) -> Iterator[Copy]:
+    def _copies(self, envelopes: list[tuple[Recipient, ...]]) -> Iterator[Copy]:
         for envelope in envelopes:
             try:
                 made = [] if self._broken else [self._copy(envelope)]
@@ -227,7 +234,7 @@ class _Work:
         self._broken = True
         self._failures.append(RewriteError("prepare", repr(error)))
 
-    def _plain(self, recipient: _Recipient) -> Copy:
+    def _plain(self, recipient: Recipient) -> Copy:
         """Return the copy after a failure: the author's mail, with a way to leave, to nobody who has left."""
         row = self._row(recipient, error="untracked: prepare")
         links, letter = self._links(row, recipient), self._letter
@@ -244,31 +251,7 @@ class _Work:
     def _filled(self, body: Body, links: Links) -> str:
         return body.render(links, False, self._fill(body.found, links))
 
-    def _recipients(self) -> list[_Recipient]:
-        # A host's own Message class may name other recipients than its headers. Its send_to counts.
-        wanted = set(self._letter.send_to)
-        named = [*self._letter.recipients, *self._letter.cc, *self._letter.bcc]
-        found: dict[str, Address] = {}
-        for written in [*(w for w in named if w in wanted), *wanted.difference(named)]:
-            found.setdefault(compared(written), written)
-        refused = self._refused(list(found))
-        return [_Recipient(w, address, frozenset(refused.get(address, ()))) for address, w in found.items()]
-
-    def _refused(self, addresses: list[str]) -> Mapping[str, set[OptOutKind]]:
-        # The switch for unsubscribe is about headers and footer. People who have left get no mail in any case.
-        if not self._choice.transactional and (self._choice.list_id or self._way_out):
-            return self._preparer.optouts.among(addresses, self._choice.list_id)
-        if not self._choice.opens and not self._choice.clicks:
-            return {}
-        try:
-            return self._preparer.optouts.silent(addresses)
-        except Exception as error:
-            # Without the opt-outs nobody may be measured, but the mail itself must go out.
-            log.warning("the message goes out untracked: %s", error)
-            log.debug("why the opt-outs cannot be read", exc_info=True)
-            return {address: {OptOutKind.TRACKING} for address in addresses}
-
-    def _copy(self, envelope: tuple[_Recipient, ...]) -> Copy:
+    def _copy(self, envelope: tuple[Recipient, ...]) -> Copy:
         tracked = not any(r.silent for r in envelope)
         decided = self._preparer.operator.decisions(self._sender)
         opens, clicks = (tracked and decided.get(key, True) for key in ("opens", "clicks"))
@@ -312,7 +295,7 @@ class _Work:
 
     def _row(
         self,
-        recipient: _Recipient,
+        recipient: Recipient,
         opens: bool = False,
         clicks: bool = False,
         status: Status = Status.SENDING,
@@ -322,7 +305,7 @@ class _Work:
         failure = self._html.failure if self._html else self._unread.get("html")
         links = max((len(body.stamps) for body in (self._html, self._text) if body), default=0) if clicks else 0
         return SentMessage(
-            id=new_id() if self._counter else marked(new_id(), self._choice.mode),
+            id=self._named(self._held.id_for(recipient.address)),
             recipient=clean(recipient.address, 320),
             created_at=now(),
             status=status,
@@ -334,7 +317,11 @@ class _Work:
             **self._same_in_each_row,
         )
 
-    def _links(self, row: SentMessage, recipient: _Recipient) -> Links:
+    def _named(self, identifier: UUID) -> UUID:
+        """Return the id of a row, which names the mode unless the copies are counted together."""
+        return identifier if self._counter else marked(identifier, self._choice.mode)
+
+    def _links(self, row: SentMessage, recipient: Recipient) -> Links:
         root = self._preparer.operator.base_url(self._sender) + self._settings.url_prefix
         signer = self._preparer.signer
         measured = signer.message(self._counter.id) if self._counter else None

@@ -347,7 +347,7 @@ def test_each_row_has_what_was_said_of_its_own_person(by_name: bool) -> None:
         raise smtplib.SMTPDataError(554, b"<Ada@example.com> and <bob@example.com>\x00 are spam")
 
     connection = SimpleNamespace(host=None)
-    Delivery(connection, transmit, Page()).send(None, cast(Any, SimpleNamespace(rows=rows)))
+    Delivery(connection, transmit, Page()).send(None, cast(Any, SimpleNamespace(rows=rows, recipients=())))
     if by_name:
         assert fates == {r.recipient: ("failed", f"550 5.1.1 <{r.recipient}> [31m no") for r in rows}
     else:

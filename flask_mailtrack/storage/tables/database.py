@@ -86,6 +86,7 @@ class Database:
         self.breakdown: Table = models.Breakdown.__table__
         self.early_event: Table = models.EarlyEvent.__table__
         self.body: Table = models.Body.__table__
+        self.claim: Table = models.Claim.__table__
         self.file: SqliteFile = SqliteFile(engine)
         self._prepared: dict[tuple[Any, ...], Prepared | None] = {}
 
@@ -131,7 +132,7 @@ class Database:
     def tables(self) -> tuple[Table, ...]:
         """All tables."""
         ours = (self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain)
-        return (*ours, self.cohort, self.figure, self.breakdown, self.early_event, self.body)
+        return (*ours, self.cohort, self.figure, self.breakdown, self.early_event, self.body, self.claim)
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*. A row whose key is there already stays as it is."""

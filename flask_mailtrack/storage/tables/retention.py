@@ -66,6 +66,8 @@ class Retention:
         gone = self._drop(overdue, progress) + self._delete(*self._old(overdue.table, overdue.before), progress)
         if overdue.table == "messages":
             self._clear(overdue.before)
+            claim = self._database.claim
+            self._delete(claim, claim.c.message_id, [claim.c.message_id < first_id(overdue.before)], lambda rows: None)
             body_shelf.sweep(self._database, overdue.before, self._between)
         return gone
 
