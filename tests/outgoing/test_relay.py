@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -162,11 +163,12 @@ BYE = b"\r\n.\r\nQUIT\r\n"
     [
         (b"Subject: x\r\n\r\n..one\r\n...two\r\nthree.\r\n", b"Subject: x\r\n\r\n.one\r\n..two\r\nthree.\r\n\r\n"),
         (b"Subject: x\n\none\n.\nMAIL FROM:<b@b.c>\n\r.\r", b"Subject: x\n\none\n.\nMAIL FROM:<b@b.c>\n\r.\r\r\n"),
+        (b"one\n.\r\nMAIL FROM:<b@b.c>\r\n", b"one\n.\r\nMAIL FROM:<b@b.c>\r\n\r\n"),
         (b"x" * 70_000 + b"\r\n.y" * 3 + b"y" * 2000, b"x" * 70_000 + b"\r\ny" * 3 + b"y" * 2000 + b"\r\n"),
         (b"\xff\x00\r\r\n\xc3\xbc", b"\xff\x00\r\r\n\xc3\xbc\r\n"),
         (b"x\n" * 40_000, b"x\n" * 40_000 + b"\r\n"),
     ],
-    ids=["full stops", "a hidden mail", "long lines", "octets", "bare line feeds"],
+    ids=["full stops", "a hidden mail", "another hidden mail", "long lines", "octets", "bare line feeds"],
 )
 def test_a_mail_ends_where_it_ends(sent: bytes, content: bytes) -> None:
     """Octets come through; only a full stop between CRLFs ends a mail, so that none is hidden in another."""
@@ -175,6 +177,32 @@ def test_a_mail_ends_where_it_ends(sent: bytes, content: bytes) -> None:
         heard = talk(port, HELLO, sent, BYE)
     assert [mail.content for mail in kept.mails] == [content]
     assert heard.endswith(b"250 2.0.0 OK\r\n221 Bye\r\n")
+
+
+async def read(talk: Any, *pieces: bytes) -> tuple[bytes | None, int]:
+    """Return the mail in *pieces* that arrive one after the other, and the octets of memory that it took."""
+    talk._reader = asyncio.StreamReader(limit=module._PIECE)
+    reading = asyncio.ensure_future(talk._content())
+    tracemalloc.start()
+    for piece in pieces:
+        talk._reader.feed_data(piece)
+        await asyncio.sleep(0)
+    content = await reading
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return content, peak
+
+
+def test_a_mail_may_arrive_in_any_pieces() -> None:
+    """A full stop behind a bare LF hides no mail, wherever a piece ends; what is too large is not kept in memory."""
+    talk = object.__new__(module._Talk)
+    talk._relay = Relay(RelayDoor(Listen("127.0.0.1:25"), {}, 100_000), Kept())
+    hidden = (b"x" * 70_000 + b"\n.", b"\r\nMAIL FROM:<b@b.c>\r\n", b".\r\n")
+    assert asyncio.run(read(talk, *hidden))[0] == b"".join(hidden).removesuffix(b".\r\n")
+    for line in (b"x" * 50_000, b"x" * 998 + b"\r\n"):
+        content, peak = asyncio.run(read(talk, *([line] * (5_000_000 // len(line))), b"\r\n.\r\n"))
+        assert content is None
+        assert peak < 1_000_000
 
 
 def test_a_mail_that_is_too_large_is_refused() -> None:
