@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import lxml.html
 from babel.messages.pofile import read_po
+from markupsafe import Markup
 
-from flask_mailtrack.languages import FOLDER, LANGUAGES
+from flask_mailtrack.languages import FOLDER, LANGUAGES, Words, words
 
 PACKAGE = FOLDER.parent
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
@@ -81,3 +83,34 @@ def _texts_of(call: ast.Call) -> list[ast.expr]:
         case ast.Attribute(ast.Name("Phrase"), "counted"):
             return call.args[1:]
     return []
+
+
+class Marked(Words):
+    """The words of a language that stands between brackets, so that what is not translated stands outside of them."""
+
+    def __call__(self, text: str, /, **values: Any) -> Markup:
+        return Markup("⟦{}⟧").format(super().__call__(text, **values))
+
+    def counted(self, number: float, one: str, many: str, /, **values: Any) -> Markup:
+        return Markup("⟦{}⟧").format(super().counted(number, one, many, **values))
+
+
+MARKED = Marked(words("en").language, words("en").catalogue)
+_READ = ("aria-label", "title", "placeholder", "alt")
+_FOREIGN = ("bdi", "code", "pre", "time", "script", "style", "option")
+"""Elements with what others have written, or with no words."""
+_SAME = ("HTML",)
+"""Words of every language."""
+_BRACKETS = re.compile(r"⟦[^⟦⟧]*⟧")
+
+
+def unmarked(html: str) -> list[str]:
+    """Return the words of a page in :data:`MARKED` that were not handed over to be translated."""
+    tree = lxml.html.fromstring(html)
+    said = [each.get(name, "") for each in tree.iter("*") for name in _READ]
+    for each in tree.xpath(" | ".join(f"//{name}" for name in _FOREIGN)):
+        each.drop_tree()
+    text = "\n".join([*said, *tree.itertext()])
+    while _BRACKETS.search(text):
+        text = _BRACKETS.sub("", text)
+    return [word for word in re.findall(r"[A-Za-z]{2,}", text) if word not in _SAME]

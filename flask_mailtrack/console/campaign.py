@@ -16,13 +16,13 @@ from flask_mailtrack.reporting.exports import table_of
 from flask_mailtrack.reporting.growth import HOURS
 from flask_mailtrack.reporting.selection import Selection
 from flask_mailtrack.seal import framed
+from flask_mailtrack.wording import drawn_without_addresses
 
 from .campaigns import named
 from .charts import growth, mirror
 from .desk import Desk
 from .overview import course
 from .route import Route
-from .wording import drawn_without_addresses
 
 _COMPARED = 3
 _MOST_MAILS = 20

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 from functools import cached_property, partial
 from itertools import chain, islice
 from typing import Any, NoReturn
@@ -26,6 +26,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
+from flask_mailtrack import wording
 from flask_mailtrack.events import OptOutKind, now
 from flask_mailtrack.languages import Words
 from flask_mailtrack.phrases import Phrase
@@ -37,7 +38,6 @@ from flask_mailtrack.state import State
 from flask_mailtrack.templating import rendered
 from flask_mailtrack.time_zones import zone_of
 
-from . import wording
 from .access import Viewer
 from .forms import FormTokens, holder_of
 from .look import Look, look_of
@@ -187,17 +187,11 @@ class Desk:
 
     def say(self, text: str) -> Markup:
         """Return a phrase in the language of the page: addresses in it as the viewer may see them."""
-        return self.t.say(text, partial(self.written, text=self.text))
+        return self.t.say(text, lambda value: self.text(self.clock.written(value)))
 
     def cause(self, error: Exception) -> Markup:
         """Return what an error says: in the language of the page, if its text is a phrase."""
         return self.say(error.args[0] if error.args and isinstance(error.args[0], Phrase) else str(error))
-
-    def written(self, value: Any, text: Callable[[str], str]) -> str:
-        """Return a day or a duration in the language of the page, and what others have written as *text* gives it."""
-        if isinstance(value, timedelta):
-            return wording.seconds(value, self.t)
-        return self.clock.day(value) if isinstance(value, date) else text(str(value))
 
     @staticmethod
     def linkable(text: str) -> bool:

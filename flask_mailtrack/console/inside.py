@@ -11,7 +11,7 @@ from itertools import chain
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
 
-from flask_mailtrack import networks
+from flask_mailtrack import networks, wording
 from flask_mailtrack.destination import host_of
 from flask_mailtrack.languages import Words
 from flask_mailtrack.patience import Errand
@@ -24,7 +24,6 @@ from flask_mailtrack.reporting.remedies import Finding
 from flask_mailtrack.reporting.timeline import because
 from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
 
-from . import wording
 from .desk import Desk
 from .route import Route
 
@@ -116,12 +115,11 @@ def health(desk: Desk) -> ResponseReturnValue:
 def live(desk: Desk) -> ResponseReturnValue:
     """Show the newest events. The page looks again by itself, for some minutes."""
     until = _until(desk)
-    safe = wording.without_addresses
-    write = partial(desk.written, text=safe)
-    events = [(each, desk.t.say(_without_reason(each), write)) for each in desk.reports.latest(EVENTS)]
+    safe, found = wording.without_addresses, desk.reports.latest(EVENTS)
+    said = (desk.t.say(_without_reason(each), lambda value: safe(desk.clock.written(value))) for each in found)
     return desk.page(
         "live.html",
-        events=events,
+        events=list(zip(found, said, strict=True)),
         until=until,
         refresh=REFRESH,
         safe=safe,

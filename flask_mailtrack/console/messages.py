@@ -16,13 +16,13 @@ from flask_mailtrack.errors import ReportError
 from flask_mailtrack.reporting.exports import every, table_of
 from flask_mailtrack.reporting.selection import Selection
 from flask_mailtrack.reporting.timeline import MessageLine
+from flask_mailtrack.wording import seconds
 
 from .desk import Desk
 from .look import PERIODS
 from .outcomes import ACTIVITIES, STATUSES, outcome, unmeasured
 from .route import Route
 from .visits import TimelineLine, visits
-from .wording import seconds
 
 GONE = "There is no such message, or it was erased."
 _LONGEST = 320

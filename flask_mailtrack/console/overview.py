@@ -14,13 +14,13 @@ from flask_mailtrack.reporting.attention import Concern
 from flask_mailtrack.reporting.campaigns import campaign_table
 from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.selection import Selection
+from flask_mailtrack.wording import number, short_day, short_month
 
 from .campaigns import listed, named, table_file
 from .charts import MOST_STEPS, Column, mirror
 from .concerns import concerns_of
 from .desk import Desk
 from .route import Route
-from .wording import number, short_day, short_month
 
 STEPS = ("hour", "day", "week", "month")
 _SHORTEST_STEP = {"hour": 24, "day": 1, "week": 1 / 7, "month": 1 / 31}

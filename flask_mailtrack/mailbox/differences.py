@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from flask_mailtrack.outgoing.bodies import Change
 from flask_mailtrack.outgoing.explanation import preview_of
+from flask_mailtrack.phrases import Phrase, foreign
 from flask_mailtrack.state import State
 
 from .addresses import OwnAddresses
@@ -31,15 +32,15 @@ _SHOWN = 2_000
 _COMPARED = 2_000_000
 """Characters that are compared; to compare more takes seconds."""
 _ALONE = {
-    "opted_out": "The author said so.",
-    "has_slot": "A placeholder stands inside the address, where it is not filled in.",
-    "not_http": "It is no web address.",
-    "placeholder": "A variable stands in it that somebody else fills in.",
-    "too_long": "It is too long for a redirect.",
-    "unsafe": "Programs disagree about where it leads.",
-    "own_link": "It is a link of this app’s own.",
-    "one_time": "It works once, and a redirect could spend it.",
-    "looks_elsewhere": "Its text shows an address of another site, and mail programs would warn of a scam.",
+    "opted_out": Phrase("The author said so."),
+    "has_slot": Phrase("A placeholder stands inside the address, where it is not filled in."),
+    "not_http": Phrase("It is no web address."),
+    "placeholder": Phrase("A variable stands in it that somebody else fills in."),
+    "too_long": Phrase("It is too long for a redirect."),
+    "unsafe": Phrase("Programs disagree about where it leads."),
+    "own_link": Phrase("It is a link of this app’s own."),
+    "one_time": Phrase("It works once, and a redirect could spend it."),
+    "looks_elsewhere": Phrase("Its text shows an address of another site, and mail programs would warn of a scam."),
 }
 """Why a link is left alone, by the word of the preview."""
 _NAMES = {
@@ -51,16 +52,16 @@ _NAMES = {
 """What an author writes for a placeholder."""
 
 KINDS = {
-    "o": "The open pixel: whoever loads it has opened the mail.",
-    "c": "The link leads through the redirect, which records the click and sends its reader on.",
-    "a": "The link leads through the redirect, by a path that a phone may open with your app.",
-    "u": "This person’s own unsubscribe link.",
-    "p": "This person’s own link to their preferences.",
-    "h": "The honeypot: a hidden link that only machines follow.",
+    "o": Phrase("The open pixel: whoever loads it has opened the mail."),
+    "c": Phrase("The link leads through the redirect, which records the click and sends its reader on."),
+    "a": Phrase("The link leads through the redirect, by a path that a phone may open with your app."),
+    "u": Phrase("This person’s own unsubscribe link."),
+    "p": Phrase("This person’s own link to their preferences."),
+    "h": Phrase("The honeypot: a hidden link that only machines follow."),
 }
 """What is said of an added address, by the segment of its path."""
-_ADDED = "Added, and not by a rule that the mailbox knows."
-_GONE = "Removed, and not by a rule that the mailbox knows."
+_ADDED = Phrase("Added, and not by a rule that the mailbox knows.")
+_GONE = Phrase("Removed, and not by a rule that the mailbox knows.")
 _MARKS = re.compile(r"\sdata-mailtrack[\w-]*(?:\s{0,9}=\s{0,9}(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?", re.IGNORECASE)
 
 
@@ -74,7 +75,7 @@ class Difference(NamedTuple):
     before: str
     after: str
     tail: str
-    reasons: tuple[str, ...]
+    reasons: tuple[Phrase, ...]
 
 
 def differences(written: str, sent: str, segment_of: Callable[[str], str], html: bool = True) -> tuple[Difference, ...]:
@@ -134,7 +135,7 @@ def _difference(before: str, after: str, line: int, segment_of: Callable[[str], 
     segments = [segment_of(url) for url in _URL.findall(after)]
     reasons = [KINDS[segment] for segment in dict.fromkeys(segments) if segment in KINDS]
     if marks:
-        reasons.append(f"Removed, as it has done its work: {', '.join(marks)}")
+        reasons.append(Phrase("Removed, as it has done its work: %(marks)s", marks=marks))
     head, old, new, tail = _cut(plain, after) if plain != after else ("", "", "", after)
     return Difference(
         line, head[-_SHOWN:], old[:_SHOWN], new[:_SHOWN], tail[:_SHOWN], tuple(reasons or [_ADDED if new else _GONE])
@@ -182,7 +183,7 @@ def _spelled(slot: str) -> str:
     return f"{{{{{_NAMES.get(slot, slot)}()}}}}"
 
 
-def _left_alone(state: State, mail: KeptMail, own: OwnAddresses) -> list[tuple[Change, str]]:
+def _left_alone(state: State, mail: KeptMail, own: OwnAddresses) -> list[tuple[Change, Phrase]]:
     """Return the links that lead where the author wrote, each with the reason as a sentence."""
     html = (mail.written[0] if mail.written else "") or ""
     if len(html) > _COMPARED:
@@ -194,4 +195,4 @@ def _left_alone(state: State, mail: KeptMail, own: OwnAddresses) -> list[tuple[C
         return []
     # A placeholder that is a whole link has been filled in.
     alone = [each for each in preview.changes if each.reason and not own.segment_of(each.before)]
-    return [(each, _ALONE.get(each.reason, each.reason)) for each in alone]
+    return [(each, _ALONE.get(each.reason, foreign(each.reason))) for each in alone]

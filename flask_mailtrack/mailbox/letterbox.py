@@ -21,6 +21,7 @@ from flask import Flask
 
 from flask_mailtrack import app_folders
 from flask_mailtrack.outgoing.dispatched import Dispatched
+from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.storage.journal import directory
 
 from .kept import LABEL_BYTES, KeptMail, MailLabel, label_of, newest_first
@@ -55,10 +56,12 @@ class Letterbox:
         return made
 
     @property
-    def trouble(self) -> str:
-        """Why the folder is not used, as a sentence; empty: it can be used."""
-        found = directory.intrusion(self.folder)
-        return f"{self.folder} {' '.join(found)}" if found else ""
+    def trouble(self) -> Phrase:
+        """Why the folder is not used, in sentences; empty: it can be used."""
+        if not (found := directory.intrusion(self.folder)):
+            return NOTHING
+        problem, cure = found
+        return Phrase("%(path)s %(problem)s %(cure)s", path=str(self.folder), problem=problem, cure=cure)
 
     def keep(self, mail: Dispatched) -> None:
         """Keep a mail, once for each recipient of its envelope, and delete what is too old.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, request, url_for
@@ -18,12 +18,16 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from flask_mailtrack.entrance import from_elsewhere, only_the_method_is_wrong
 from flask_mailtrack.errors import ReportError
+from flask_mailtrack.events import now
 from flask_mailtrack.host_token import host_field
+from flask_mailtrack.languages import Words, reader_words
+from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.reporting.timeline import MessageLine, Timeline
 from flask_mailtrack.seal import PAGE, POLICY, SealedResponse
 from flask_mailtrack.state import State, known_state
 from flask_mailtrack.templating import rendered
 from flask_mailtrack.time_zones import zone_of
+from flask_mailtrack.wording import Clock, seconds
 
 from . import frame, visitors
 from .addresses import OwnAddresses
@@ -36,12 +40,12 @@ from .post import NAME, post, set_up
 log: logging.Logger = logging.getLogger("flask_mailtrack.mailbox")
 
 VIEWS = {
-    "rendered": "Rendered",
-    "text": "Text",
-    "headers": "Headers",
-    "raw": "Raw",
-    "changes": "What tracking changed",
-    "timeline": "Timeline",
+    "rendered": Phrase("Rendered"),
+    "text": Phrase("Text"),
+    "headers": Phrase("Headers"),
+    "raw": Phrase("Raw"),
+    "changes": Phrase("What tracking changed"),
+    "timeline": Phrase("Timeline"),
 }
 _FILE = "default-src 'none'; sandbox"
 _HEADERS = {"Cache-Control": "no-store, private", "X-Frame-Options": "SAMEORIGIN"}
@@ -109,7 +113,7 @@ def _not_even_a_method() -> None:
 def _only_from_here() -> None:
     """Refuse a POST that another site made a browser send: there is no login that would tell the two apart."""
     if request.method == "POST" and from_elsewhere(request.headers, request.headers.get("Host", ""), alone=True):
-        abort(403, "This form was sent from another site.")
+        abort(403, _speech().say(Phrase("This form was sent from another site.")))
 
 
 def _state() -> State | None:
@@ -118,15 +122,14 @@ def _state() -> State | None:
 
 def _words() -> dict[str, Any]:
     """Return what all templates use."""
-    state = _state()
+    state, speech = _state(), _speech()
     zone = zone_of(state.settings.timezone if state else "UTC")
-
-    def clock(moment: datetime, seconds: bool = True) -> str:
-        return f"{moment.astimezone(zone):%-d %b %Y, %H:%M{':%S' if seconds else ''}}"
-
+    clock = Clock(zone, now(), speech)
     return {
-        "clock": clock,
-        "later": _later,
+        "t": speech,
+        "say": lambda text: speech.say(text, clock.written),
+        "clock": clock.second,
+        "later": partial(seconds, t=speech),
         "zone": str(zone),
         "kept": KEPT,
         "trouble": post().box.trouble,
@@ -135,13 +138,9 @@ def _words() -> dict[str, Any]:
     }
 
 
-def _later(span: timedelta) -> str:
-    """Return how long after the mail something happened."""
-    seconds = max(span.total_seconds(), 0)
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {name} later"
-    return f"{seconds:.1f} s later"
+def _speech() -> Words:
+    """Return the words of the reader, as the console has them."""
+    return reader_words("babel" in current_app.extensions, request.headers.get("Accept-Language", ""))
 
 
 def _home() -> str:
@@ -204,20 +203,20 @@ def _message(key: uuid.UUID) -> Response:
     state, asked = _drained(), request.args
     view = asked.get("view", "rendered")
     view = view if view in VIEWS else "rendered"
-    own = OwnAddresses.of(state, mail.label.sender)
+    own, here = OwnAddresses.of(state, mail.label.sender), request.host_url.rstrip("/")
     values = {
         "mail": mail,
         "view": view,
         "views": VIEWS,
         "images": "images" in asked,
         "phone": "phone" in asked,
-        "said": visitors.SAID.get(asked.get("done", ""), ""),
+        "said": visitors.SAID.get(asked.get("done", ""), NOTHING),
         "done": asked.get("done", ""),
         "number": asked.get("number", type=int),
         "sandbox": frame.SANDBOX,
         "longest": _LONGEST,
-        "elsewhere": own.elsewhere(request.host_url),
-        "here": request.host_url.rstrip("/"),
+        "elsewhere": _elsewhere(own, here),
+        "here": here,
         **_story(state, mail.label),
     }
     if view == "headers":
@@ -225,6 +224,18 @@ def _message(key: uuid.UUID) -> Response:
     if view == "changes":
         values |= changed(state, mail, own)
     return _page("message.html", **values)
+
+
+def _elsewhere(own: OwnAddresses, here: str) -> Phrase:
+    """Return what is to be said of links that lead to another place than *here*; empty: none do."""
+    if not (places := own.elsewhere(here)):
+        return NOTHING
+    return Phrase(
+        "Links of this mail lead to %(places)s. In the frame, they are asked here instead, at %(here)s, with the same "
+        "tokens: nobody outside is asked.",
+        places=places,
+        here=here,
+    )
 
 
 def _timeline(key: uuid.UUID) -> Response:
@@ -236,19 +247,21 @@ def _timeline(key: uuid.UUID) -> Response:
 def _story(state: State | None, label: MailLabel) -> dict[str, Any]:
     """Return what became of a mail, or why nobody knows."""
     timeline: Timeline | None = None
-    silence = ""
+    silence = NOTHING
     if state is None:
-        silence = "Mailtrack is not set up for this app, or is switched off (MAILTRACK_ENABLED)."
+        silence = Phrase("Mailtrack is not set up for this app, or is switched off (MAILTRACK_ENABLED).")
     elif label.row is None:
-        silence = "Nothing is kept of this mail: it was sent with store=False, or past Mailtrack."
+        silence = Phrase("Nothing is kept of this mail: it was sent with store=False, or past Mailtrack.")
     else:
         try:
             timeline = state.reports.timeline(label.row)
         except ReportError:
-            silence = "There is no row of this mail: it is purged, or the database was made anew."
+            silence = Phrase("There is no row of this mail: it is purged, or the database was made anew.")
         except Exception:
             log.exception("the mailbox shows no timeline")
-            silence = "The database cannot be asked now, and the log says why. Opens and clicks wait on disk meanwhile."
+            silence = Phrase(
+                "The database cannot be asked now, and the log says why. Opens and clicks wait on disk meanwhile."
+            )
     return {"timeline": timeline, "silence": silence}
 
 

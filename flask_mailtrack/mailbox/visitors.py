@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 
 from flask_mailtrack.errors import MailtrackError
 from flask_mailtrack.events import PATHS, Kind, OptOutKind
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.state import current_state
 from flask_mailtrack.testing import APPLE, BROWSER, GMAIL, SCANNER
 
@@ -46,22 +47,32 @@ class Outcome(NamedTuple):
     """Of the links that were followed."""
 
 
+def _suppressed_by(reason: str) -> Phrase:
+    return Phrase(
+        "The address is suppressed, by %(call)s: that is what a program would call that reads what mail servers "
+        "report. No such program is part of the package yet. Lists send it nothing more.",
+        call=f'mailtrack.suppress(address, reason="{reason}")',
+    )
+
+
 SAID = {
-    "person": "A person has loaded the pictures, in Firefox on Linux: that is an open.",
-    "apple": "Apple’s privacy proxy has loaded the pictures. Nobody has read anything, so it counts as a machine’s.",
-    "gmail": "Gmail’s proxy has loaded the pictures, which it does while a person looks: that is an open.",
-    "gateway": "A security gateway has asked for the pictures, and for links with GET and HEAD, also those to "
-    "unsubscribe. That unsubscribed nobody, for only a POST does. Links followed:",
-    "provider": "The mail provider has sent its POST, as RFC 8058 says. The recipient has left the list.",
-    "bounce": "The address is suppressed, by mailtrack.suppress(address, reason=“bounce”): that is what a program that "
-    "reads bounces would call. No such program is part of the package yet. Lists send it nothing more.",
-    "complaint": "The address is suppressed, by mailtrack.suppress(address, reason=“complaint”): that is what a "
-    "program that reads complaints would call. No such program is part of the package yet. Lists send it nothing more.",
-    "lift": "The suppression is lifted: mail goes out to the address again.",
-    "no_pixel": "Nothing happened: this mail has no pixel, so nobody can see that it was opened.",
-    "no_header": "Nothing happened: List-Unsubscribe has no address of this app to send a POST to.",
-    "refused": "The app answered this visit with an error. Its log says more.",
-    "unwritten": "Nothing was changed: it could not be written. The log says more.",
+    "person": Phrase("A person has loaded the pictures, in Firefox on Linux: that is an open."),
+    "apple": Phrase(
+        "Apple’s privacy proxy has loaded the pictures. Nobody has read anything, so it counts as a machine’s."
+    ),
+    "gmail": Phrase("Gmail’s proxy has loaded the pictures, which it does while a person looks: that is an open."),
+    "gateway": Phrase(
+        "A security gateway has asked for the pictures, and for links with GET and HEAD, also those to unsubscribe. "
+        "That unsubscribed nobody, for only a POST does."
+    ),
+    "provider": Phrase("The mail provider has sent its POST, as RFC 8058 says. The recipient has left the list."),
+    "bounce": _suppressed_by("bounce"),
+    "complaint": _suppressed_by("complaint"),
+    "lift": Phrase("The suppression is lifted: mail goes out to the address again."),
+    "no_pixel": Phrase("Nothing happened: this mail has no pixel, so nobody can see that it was opened."),
+    "no_header": Phrase("Nothing happened: List-Unsubscribe has no address of this app to send a POST to."),
+    "refused": Phrase("The app answered this visit with an error. Its log says more."),
+    "unwritten": Phrase("Nothing was changed: it could not be written. The log says more."),
 }
 """What the page says afterwards."""
 

@@ -101,6 +101,7 @@ def test_findings_are_told_in_the_language_of_the_reader(
     page = seen.get(f"/domains/{host}", headers=reader)
     assert page.count(told) == 2  # as the reason, and as the finding
     assert languages.words(language)("Check again later.") in page
+    assert page.count('class="code"') == page.count('class="code" dir="ltr"') == 5  # a record is read from the left
     assert told in seen.get("/domains", headers=reader)
     assert f"{host},not_verified,example.org,False,links.example.com,{text}," in seen.get("/domains?format=csv")
 

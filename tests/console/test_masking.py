@@ -12,9 +12,9 @@ from console_visitor import Visitor
 from written_rows import event, mail, message, summed
 
 from flask_mailtrack.console.console import ROUTES
-from flask_mailtrack.console.wording import drawn_without_addresses
 from flask_mailtrack.events import EventType, Status, now
 from flask_mailtrack.testing import Reader
+from flask_mailtrack.wording import drawn_without_addresses
 
 SECRET = "mila.secret@hidden.example"
 TAG = "tagged.secret@label.example"

@@ -15,6 +15,7 @@ from jinja2 import Environment, nodes
 from markupsafe import Markup
 from written_rows import mail, summed
 
+from flask_mailtrack import wording
 from flask_mailtrack.console import (
     campaign,
     console,
@@ -27,7 +28,6 @@ from flask_mailtrack.console import (
     people,
     preferences,
     suppressions,
-    wording,
 )
 from flask_mailtrack.console.outcomes import ACTIVITIES, STATUSES
 from flask_mailtrack.console.sentences import DONE
@@ -37,7 +37,7 @@ from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.timeline import _WHY
 from flask_mailtrack.storage.people import import_jobs
 
-TEMPLATES = FOLDER.parent / "templates" / "mailtrack" / "console"
+TEMPLATES = FOLDER.parent / "templates" / "mailtrack"
 MODULES = FOLDER.parent / "console"
 _IN_TEXT = re.compile(r"[A-Z]|%\(|\d+ [a-z]")
 _SHORT = ("CSV", "%(day)s %(month)s", "%(day)s %(month)s %(year)s", "%(month)s %(year)s")
@@ -62,7 +62,7 @@ _OF_ROWS = (
 
 def of_templates() -> Iterator[str]:
     """Yield what templates translate, and each literal that begins like a text: tables hold what is translated."""
-    for path in TEMPLATES.glob("*.html"):
+    for path in (path for pages in ("console", "mailbox") for path in (TEMPLATES / pages).glob("*.html")):
         tree = Environment().parse(path.read_text(encoding="utf-8"))  # noqa: S701 - it parses, and renders nothing
         for call in tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Name) and call.node.name == "t" and isinstance(call.args[0], nodes.Const):
@@ -76,7 +76,7 @@ def of_templates() -> Iterator[str]:
 
 def of_modules() -> Iterator[str]:
     """Yield each literal that the modules of the console hand over to be translated."""
-    for path in MODULES.glob("*.py"):
+    for path in (*MODULES.glob("*.py"), FOLDER.parent / "wording.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(call, ast.Call):
                 continue
@@ -132,7 +132,7 @@ def _literals(tree: ast.AST) -> Iterator[str]:
 
 
 def said() -> set[str]:
-    """Return every English text of the console."""
+    """Return every English text of the console and of the mailbox, with the phrases of the whole package."""
     found = {*of_templates(), *of_modules(), *of_tables(), *phrases()}
     return {text for text in found if re.search(r"[a-z]", PLACEHOLDER.sub("", text)) or text in _SHORT}
 

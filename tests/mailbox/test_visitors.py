@@ -68,7 +68,7 @@ def test_a_gateway_follows_every_link_and_unsubscribes_nobody(room: Site, caplog
 def test_a_suppressed_address_gets_no_more_until_it_is_lifted(room: Site, what: str) -> None:
     """A bounce and a complaint do what a host's own handler would; the page says so, and takes it back."""
     room.send(HTML, list_id="news")
-    assert f"mailtrack.suppress(address, reason=“{what}”)" in act(room, what)
+    assert f"mailtrack.suppress(address, reason=&#34;{what}&#34;)" in act(room, what)
     assert room.send(HTML, list_id="news") == []
     assert [(row.reason, row.method) for row in room.rows("OptOut")] == [(what, "mailbox")]
     assert "mail goes out to the address again" in act(room, "lift")

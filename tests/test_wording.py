@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from markupsafe import Markup
 
-from flask_mailtrack.console.wording import Clock, breakable, number, percent, points, seconds, without_addresses
 from flask_mailtrack.time_zones import zone_of
+from flask_mailtrack.wording import Clock, breakable, number, percent, points, seconds, without_addresses
 
 NOW = datetime(2026, 11, 27, 9, 40, tzinfo=UTC)
 CLOCK = Clock(zone_of("Europe/Berlin"), NOW)

@@ -1,10 +1,11 @@
-"""Numbers, times and addresses, as the console writes them."""
+"""Numbers, times and addresses, as console and mailbox write them."""
 
 from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, tzinfo
 from html import unescape
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -104,6 +105,16 @@ class Clock:
         told = f"{iso.replace('T', ' ')}, {self.ago(when)}"
         shown = f"{self.day(when)}, {clock}" if day else clock
         return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, told, shown)
+
+    def second(self, when: datetime) -> str:
+        """Return a time as text: ``24 Nov, 09:00:07``."""
+        return f"{self.day(when)}, {when.astimezone(self._zone):%H:%M:%S}"
+
+    def written(self, value: Any) -> str:
+        """Return a value of a phrase: a day or a duration in the language, and any other text as it is."""
+        if isinstance(value, timedelta):
+            return seconds(value, self._t)
+        return self.day(value) if isinstance(value, date) else str(value)
 
     def ago(self, when: datetime) -> str:
         """Return how far a moment is away: ``2 s ago``, ``in 6 days``."""
