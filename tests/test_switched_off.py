@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from email import policy
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,20 @@ def test_the_message_that_leaves_is_the_hosts_own(off: Site) -> None:
     assert (message.html, message.extra_headers, type(off.mail.connect())) == (HTML, {"X-Own": "1"}, Connection)
     with pytest.raises(LookupError, match="not tracked"):
         Reader(off.client, message).click()
+
+
+def test_mail_that_is_prepared_is_the_hosts_own(off: Site, smtp: Inbox) -> None:
+    """By hand and by our client of smtplib: one mail for two people, with the author's links."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Message-ID"] = "news@example.org", ", ".join(PEOPLE), "<1@example.org>"
+    mail.set_content(HTML, subtype="html")
+    written = mail.as_bytes(policy=policy.SMTP)
+    (copy,) = off.mailtrack.prepare(mail, list_id="news")
+    with copy:
+        assert (list(copy.recipients), copy.as_bytes()) == (PEOPLE, written)
+    with off.mailtrack.smtp("127.0.0.1", smtp.port) as server:
+        server.send_message(off.mailtrack.track(mail, tag="t"))
+    assert [(sorted(each.recipients), each.content) for each in smtp.envelopes] == [(PEOPLE, written)]
 
 
 def test_the_bytes_are_those_of_flask_mail(make_site: MakeSite, smtp: Inbox, tmp_path: Path) -> None:

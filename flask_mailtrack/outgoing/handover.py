@@ -25,7 +25,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask_mailtrack.errors import OptOutsUnavailable, UnknownList, UnknownTag
+from flask_mailtrack.errors import KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag
+from flask_mailtrack.events import Status
 from flask_mailtrack.privacy import legible, normalise
 
 from .copies import PreparedMail, addressed, prepared
@@ -219,6 +220,9 @@ class Handover:
         except OptOutsUnavailable as error:
             log.warning("nothing is sent: %s", error)
             return _line(_LATER, "who has left the list cannot be asked.")
+        except KeyNotClaimed as error:
+            log.warning("%s", error)
+            return _line(_LATER, "the key of this mail cannot be claimed.")
         except (UnknownList, UnknownTag, ValueError) as error:
             return _line(550, str(error))
         finally:
@@ -244,6 +248,7 @@ class _Sending:
         if made.mailing is None:
             self._transmit_untracked(made, list(to))
             return self._replies
+        self._replies |= {copy.recipient: _of_earlier(copy.status) for copy in made.mailing.repeated}
 
         def written(copy: Copy) -> tuple[Copy, bytes]:
             return copy, made.written(copy)
@@ -327,6 +332,15 @@ def _of_error(error: Exception) -> Reply:
     if isinstance(error, smtplib.SMTPResponseException):
         return _reply(error.smtp_code, error.smtp_error)
     return _LATER, _said(error)
+
+
+def _of_earlier(status: Status) -> Reply:
+    """Return the reply for somebody to whom an earlier mail with the same key was sent."""
+    if status == Status.SENDING:
+        return _LATER, "the mail with this key is on its way"
+    if status == Status.UNKNOWN:
+        return 554, "nobody knows whether the mail with this key has arrived, so it is not sent again"
+    return _TAKEN, ""
 
 
 def _cause(error: BaseException) -> str:

@@ -39,6 +39,8 @@ class SendServices:
         :raises UnknownTag: the tag is retired, or is not among the declared tags.
         :raises KeyNotClaimed: the send key of the letter cannot be claimed.
         """
+        if not self.preparer.settings.enabled:
+            return None
         return self.attempt(letter, lambda: self.preparer.prepare(letter))
 
     def attempt(self, letter: Any, work: Callable[[], T]) -> T | None:

@@ -32,7 +32,7 @@ MAX_METADATA_LEVELS = 20
 _UTM = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SWITCHES = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 _SWITCHED = ("opens", "clicks", "unsubscribe", "transactional", "store")
-_KEYS = {name: name for name in (*_SWITCHED, "tag", "mode", "encoding")} | {"list": "list_id"}
+_KEYS = {name: name for name in (*_SWITCHED, "tag", "mode", "encoding", "key")} | {"list": "list_id"}
 """The words of the header, and the option behind each."""
 
 
@@ -245,17 +245,20 @@ def check_list(lists: Collection[str], name: str | None) -> None:
 
 def names_a_list(message: object) -> bool:
     """Say whether a message or its block names a list, without asking anything else."""
-    said = (getattr(message, ATTRIBUTE, None), _block.get())
-    given = getattr(message, "extra_headers", None) or {}
-    header = "; ".join(str(value) for name, value in given.items() if str(name).lower() == HEADER.lower())
-    every = (*said, parse(header))
-    return any(options is not None and (options.list_id or options.unsubscribe) for options in every)
+    return any(options.list_id or options.unsubscribe for options in _said_of(message))
 
 
 def key_of(message: object) -> str:
     """Return the send key of a message or its block, without asking anything else; empty: there is none."""
-    said = (getattr(message, ATTRIBUTE, None), _block.get())
-    return next((options.key for options in said if options is not None and options.key), "")
+    return next((options.key for options in _said_of(message) if options.key), "")
+
+
+def _said_of(message: object) -> list[Options]:
+    """Return the options of a message itself, of its header, and of its block."""
+    given = getattr(message, "extra_headers", None) or {}
+    header = "; ".join(str(value) for name, value in given.items() if str(name).lower() == HEADER.lower())
+    every = (getattr(message, ATTRIBUTE, None), parse(header), _block.get())
+    return [options for options in every if options is not None]
 
 
 def parse(header: str) -> Options:

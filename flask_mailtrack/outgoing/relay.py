@@ -155,6 +155,8 @@ class _Rules:
     ) -> str:
         if self._door.users and not session.authenticated:
             return "530 5.7.0 authentication required"
+        if not _is_text(address):
+            return "553 5.6.7 the address is not in UTF-8"
         envelope.mail_from = address
         return "250 2.1.0 OK"
 
@@ -163,6 +165,8 @@ class _Rules:
     ) -> str:
         if len(envelope.rcpt_tos) >= MOST_RECIPIENTS:
             return "452 4.5.3 too many recipients, send the mail once more for the others"
+        if not _is_text(address):
+            return "553 5.6.7 the address is not in UTF-8"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -174,6 +178,11 @@ class _Rules:
         if not is_good:
             log.warning("a client at %s has given a wrong name or password", session.peer[0])
         return AuthResult(success=is_good, handled=False)
+
+
+def _is_text(address: str) -> bool:
+    """Say whether the octets of an address were UTF-8; aiosmtpd escapes others, which no server could be given."""
+    return address.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in address)
 
 
 class _Talk(SMTP):

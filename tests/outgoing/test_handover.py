@@ -214,3 +214,24 @@ def test_a_suppressed_server_takes_all(make_site: MakeSite) -> None:
     with record_mails() as heard:
         assert Handover(office, server, site.app.app_context).answer(given("ada")).startswith("250")
     assert [mail.recipients for mail in heard] == [["ada@example.com"]]
+
+
+def test_a_key_reaches_everybody_once_over_restarts(site: Site, smtp: Inbox) -> None:
+    """A mail that is written anew goes to those who have none; what nobody knows is told, and not sent again."""
+
+    def order(number: int) -> bytes:
+        return MAIL.replace(b"1@", b"%d@" % number).replace(b"From", b"X-Mailtrack: key=order-7\r\nFrom")
+
+    assert to_port(site, smtp.port).answer(given("ada", content=order(1))).startswith("250 2.0.0 1 of 1")
+    assert to_port(site, smtp.port).answer(given("ada", "bob", content=order(2))).startswith("250 2.0.0 2 of 2")
+    assert [each.recipients for each in smtp.envelopes] == [["ada@example.com"], ["bob@example.com"]]
+    with RawServer(Script(content=lambda argument, number: None)) as server:
+        assert to_port(site, server.port).answer(given("cyd", content=order(3))).startswith("451")
+    assert to_port(site, smtp.port).answer(given("cyd", content=order(4))).startswith("554 5.3.0 nobody knows")
+
+    site.mailtrack.models.Claim.__table__.drop(site.db.engine)
+    assert (
+        to_port(site, smtp.port).answer(given("dan", content=order(5)))
+        == "451 4.3.0 the key of this mail cannot be claimed."
+    )
+    assert len(smtp.envelopes) == 2

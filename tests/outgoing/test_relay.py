@@ -321,6 +321,17 @@ def test_what_is_under_way_is_answered_at_the_end() -> None:
     assert [each.endswith(b"250 2.0.0 OK\r\n421 4.3.2 the relay ends\r\n") for each in heard] == [True, True]
 
 
+def test_an_address_that_is_no_text_is_refused() -> None:
+    """Octets in no charset could be given to no server; UTF-8 is for the server to judge."""
+    kept = Kept()
+    latin = b"EHLO x\r\nMAIL FROM:<b\xfccher@b.c>\r\nMAIL FROM:<a@b.c> SMTPUTF8\r\nRCPT TO:<j\xf6rg@b.c>\r\n"
+    with running(kept) as (port, _):
+        heard = talk(port, latin, "RCPT TO:<jörg@b.c>\r\nDATA\r\nSubject: x".encode(), BYE)
+    assert heard.count(b"\r\n553 5.6.7 ") == 2
+    assert [(mail.recipients, mail.in_utf_8) for mail in kept.mails] == [(("jörg@b.c",), True)]
+    assert b" with UTF8SMTP; " in kept.mails[0].trace
+
+
 def test_a_signal_ends_it() -> None:
     """SIGTERM, as systemd sends it, ends the relay in order, and the next SIGTERM would end the process."""
     run(RelayDoor(Listen(f"127.0.0.1:{free_port()}"), {}, 1000), Kept(), lambda: os.kill(os.getpid(), signal.SIGTERM))
