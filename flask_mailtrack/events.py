@@ -77,6 +77,11 @@ class EventType(StrEnum):
     """A person allows opens and clicks to be recorded again."""
     TRAPPED = "trapped"
     """The hidden link was followed, which no person sees (anymail has no word for this)."""
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    REJECTED = "rejected"  # by the service, such as for an address on its suppression list
 
 
 class Status(StrEnum):
@@ -252,7 +257,9 @@ class Hit(NamedTuple):
     method: str = ""
     """The way of an opt-out: one of :data:`BY_LINK`."""
     reason: str = ""
+    """A word of why somebody left; of a bounce, ``hard`` or ``soft``."""
     comment: str = ""
+    """What the person, or the server that refused the mail, has said."""
     ref: str = ""
     """The reference inside the token: of the link, or of the recipient."""
     wording: str = ""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from .columns import CHARSET, NAME, REF, Keyed, Uuid, count, for_checkers_only, moment, word
 from .events import EventType, Status
+from .notified import NOTIFIED
 
 SLOT_SECONDS = 900
 """A slot is a quarter hour; slots are numbered from 1970-01-01 in UTC."""
@@ -24,7 +25,7 @@ _BEGINNING, _SLOT = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=SLOT_SEC
 
 OUT = (Status.SENT.value, Status.UNKNOWN.value, Status.SENDING.value)
 """The statuses of mail that has gone out, as far as anybody knows."""
-COUNTED = (EventType.OPENED.value, EventType.CLICKED.value, EventType.UNSUBSCRIBED.value)
+COUNTED = (EventType.OPENED.value, EventType.CLICKED.value, EventType.UNSUBSCRIBED.value, *map(str, NOTIFIED))
 """The types of events that are summed."""
 PEOPLE, MACHINE, UNKNOWN, ALL = "people", "machine", "unknown", "all"
 CLASSES = (PEOPLE, MACHINE, UNKNOWN)
@@ -37,6 +38,7 @@ SUMMED = (
     *(f"{events}_{each}" for events, _ in NOUNS.values() for each in CLASSES),
     *(f"{messages}_{each}" for _, messages in NOUNS.values() for each in FIRST_BY),
     *("both_people", "unsubscribes", "unsubscribers"),
+    *map(str, NOTIFIED),
 )
 """The columns of :class:`Figure` that are about events."""
 SHARES = (*CLASSES, "unique_people", "unique_machine", "unique_all")
@@ -44,9 +46,9 @@ SHARES = (*CLASSES, "unique_people", "unique_machine", "unique_all")
 _GONE = EventType.UNSUBSCRIBED.value
 TOTALS = {(kind, each): f"{NOUNS[kind][0]}_{each}" for kind in NOUNS for each in CLASSES}
 TOTALS |= {(_GONE, each): "unsubscribes" for each in CLASSES}
-"""The column in which an event counts, by its type and by whose it is."""
+"""The column in which an event counts, by its type and by whose it is. Notifications count in :data:`UNIQUES` alone."""
 UNIQUES = {(kind, each): f"{NOUNS[kind][1]}_{each}" for kind in NOUNS for each in FIRST_BY}
-UNIQUES |= {(_GONE, ALL): "unsubscribers"}
+UNIQUES |= {(_GONE, ALL): "unsubscribers"} | {(kind, ALL): kind for kind in map(str, NOTIFIED)}
 """The column in which the first event of a message counts, by its type and its audience."""
 LONGEST_VALUE = 64
 """Characters of a value of :class:`Breakdown` that are told apart."""
@@ -129,6 +131,10 @@ class Figure(_Slotted):
     both_people: Mapped[int] = count("Messages that people opened and clicked; at the later of both.")
     unsubscribes: Mapped[int] = count("Unsubscribes.")
     unsubscribers: Mapped[int] = count("Messages by which somebody unsubscribed.")
+    delivered: Mapped[int] = count("Messages that the server of the recipient accepted.")
+    bounced: Mapped[int] = count("Messages that came back.")
+    complained: Mapped[int] = count("Messages that were called spam.")
+    rejected: Mapped[int] = count("Messages that the service refused to send.")
     first_at: Mapped[datetime | None] = moment("When the first of the messages was made.")
     last_at: Mapped[datetime | None] = moment("When the last of the messages was made.")
 
@@ -140,8 +146,8 @@ class Breakdown(_Slotted):
     """Sums over events of one cohort and type, by what one dimension of them says.
 
     Dimensions: ``client``, ``os``, ``device``, ``country``, ``rule`` (verdict and reason), ``domain`` (of the
-    recipient, if a large provider's), ``link`` (in cohorts of scope ``mail``) and ``reason`` (of an unsubscribe). The
-    type ``sent`` counts messages that went out, in ``people``. Rows by ``happened`` are of days.
+    recipient, if a large provider's), ``link`` (in cohorts of scope ``mail``) and ``reason`` (of an unsubscribe or a
+    bounce). The type ``sent`` counts messages that went out, in ``people``. Rows by ``happened`` are of days.
     """
 
     __tablename__ = "mailtrack_breakdown"
@@ -149,7 +155,7 @@ class Breakdown(_Slotted):
 
     dimension: Mapped[str] = mapped_column(String(8), primary_key=True, sort_order=-4, doc="Name of the dimension.")
     type: Mapped[str] = mapped_column(
-        String(16), primary_key=True, sort_order=-3, doc="opened, clicked, unsubscribed or sent."
+        String(16), primary_key=True, sort_order=-3, doc="opened, clicked, unsubscribed, bounced or sent."
     )
     value: Mapped[str] = mapped_column(String(64), primary_key=True, doc="Word of the dimension; empty: not known.")
     people: Mapped[int] = count("Events by people.")

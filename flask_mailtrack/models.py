@@ -1,9 +1,8 @@
 """The tables: mixins for the host's own models, and default models on the host's ``db``.
 
-To add columns or relationships, a host subclasses the mixins with its own ``db.Model`` and passes
-the classes to :class:`~flask_mailtrack.Mailtrack`. Columns may be added, not removed. Times are UTC.
-There is no foreign key from event to message: the two may arrive in either order, and an event
-outlives a purged message.
+To add columns or relationships, a host subclasses the mixins with its own ``db.Model``, and passes the classes to
+:class:`~flask_mailtrack.Mailtrack`. Columns may be added, not removed. Times are UTC. No foreign key leads from event
+to message: the two may arrive in either order, and an event outlives a purged message.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ from .columns import (
 from .errors import ConfigError
 from .events import new_id
 from .figures import Breakdown, Cohort, EarlyEvent, Figure
+from .notified import Notified
 
 __all__ = [
     "AuditMixin",
@@ -58,7 +58,7 @@ ADDRESS = 320  # RFC 3696, erratum 1690: 64 + "@" + 255
 
 
 @for_checkers_only
-class MessageMixin(Keyed):
+class MessageMixin(Notified, Keyed):
     """One row per recipient's copy, and one per counter of the aggregate mode.
 
     The drain keeps the last six columns from the events. It keeps ``seen_on``, too, but no events tell that day
@@ -135,7 +135,7 @@ class EventMixin(Judged, Keyed):
     message_id: Mapped[uuid.UUID] = mapped_column(
         Uuid, nullable=False, doc="The id of the message, whose row may come later, or be gone."
     )
-    type: Mapped[str] = word(16, "opened, clicked, unsubscribed, subscribed, declined, accepted or trapped.")
+    type: Mapped[str] = word(16, "What happened, such as opened or bounced.")
     occurred_at: Mapped[datetime] = moment("When the request came.", nullable=False)
     url: Mapped[str] = text("Of a click: the destination.")
     link: Mapped[int | None] = mapped_column(sa.Integer, doc="Of a click: place of the link in the mail, from 0.")
@@ -159,9 +159,9 @@ class EventMixin(Judged, Keyed):
     )
     provider: Mapped[str] = word(32, "Owner of the machine, such as google; empty: not known, or a person.")
     list_id: Mapped[str] = word(NAME, "Of an opt-out: the list, folded; empty: everything.")
-    method: Mapped[str] = word(16, "Of an opt-out: its way, such as one_click or page.")
-    reason: Mapped[str] = word(32, "Of an unsubscribe: the word of the chosen reason.")
-    comment: Mapped[str] = text("Of an unsubscribe: the comment of the person.")
+    method: Mapped[str] = word(16, "Of an opt-out or a notification: its way, such as one_click or webhook.")
+    reason: Mapped[str] = word(32, "Of an unsubscribe: the word of the chosen reason; of a bounce: hard or soft.")
+    comment: Mapped[str] = text("Of an unsubscribe: what the person said; of a notification: what the server said.")
 
     message: Mapped[MessageMixin | None] = related()
     """The message of the event; read-only. ``None`` before its row has come, and after its row was purged."""

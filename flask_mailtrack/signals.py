@@ -20,8 +20,13 @@ __all__ = [
     "domain_failed",
     "domain_verified",
     "link_clicked",
+    "message_bounced",
+    "message_complained",
+    "message_deferred",
+    "message_delivered",
     "message_failed",
     "message_opened",
+    "message_rejected",
     "message_sent",
     "recipient_resubscribed",
     "recipient_suppressed",
@@ -40,6 +45,21 @@ message_sent: NamedSignal = _signals.signal("message-sent")
 
 message_failed: NamedSignal = _signals.signal("message-failed")
 """A copy was refused or lost, or its fate is unknown. ``event``: ``SentMessage`` with ``error``."""
+
+message_delivered: NamedSignal = _signals.signal("message-delivered")
+"""The server of the recipient accepted a mail, as a service tells. ``event``: :class:`~flask_mailtrack.events.Hit`."""
+
+message_deferred: NamedSignal = _signals.signal("message-deferred")
+"""The server of the recipient put a mail off. ``event``: ``Hit`` with ``comment``, what the server said."""
+
+message_bounced: NamedSignal = _signals.signal("message-bounced")
+"""A mail came back. ``event``: ``Hit`` with ``reason``, ``hard`` or ``soft``, and ``comment``."""
+
+message_complained: NamedSignal = _signals.signal("message-complained")
+"""The recipient called a mail spam. ``event``: ``Hit``."""
+
+message_rejected: NamedSignal = _signals.signal("message-rejected")
+"""A service refused to send a mail. ``event``: ``Hit`` with ``comment``."""
 
 message_opened: NamedSignal = _signals.signal("message-opened")
 """A pixel was fetched, by a person or a machine. ``event``: :class:`~flask_mailtrack.events.Hit`."""
@@ -100,6 +120,11 @@ _OF_HIT = {
     EventType.CLICKED: link_clicked,
     EventType.UNSUBSCRIBED: recipient_unsubscribed,
     EventType.SUBSCRIBED: recipient_resubscribed,
+    EventType.DELIVERED: message_delivered,
+    EventType.DEFERRED: message_deferred,
+    EventType.BOUNCED: message_bounced,
+    EventType.COMPLAINED: message_complained,
+    EventType.REJECTED: message_rejected,
 }
 
 

@@ -18,6 +18,8 @@ NOON = datetime(2026, 3, 28, 12, tzinfo=UTC)
 OTHERS = ("Dear Ada", "Dear Bob")
 """Subjects that are not told apart."""
 OUT = ("sent", "unknown", "sending")
+TOLD = ("delivered", "bounced", "complained", "rejected")
+"""What servers tell of a mail, each of which counts once in a message."""
 Row = dict[str, Any]
 
 _NEAR = st.sampled_from([-13, -12, -1, 0, 1, 11, 12]).map(lambda hours: NOON + timedelta(hours=hours))
@@ -30,6 +32,9 @@ _LATER = st.one_of(
     st.sampled_from([timedelta(), timedelta(seconds=5), timedelta(hours=-1), timedelta(days=1)]),
     st.integers(0, 5 * 86_400).map(lambda seconds: timedelta(seconds=seconds, microseconds=1)),
 )
+
+
+_REASONS = {"unsubscribed": ["", "too_many", "never"], "bounced": ["hard", "soft"]}
 
 
 def an_id(moment: datetime, rest: int) -> uuid.UUID:
@@ -87,7 +92,7 @@ def _message(draw: st.DrawFn, number: int) -> Row:
 
 @st.composite
 def _event(draw: st.DrawFn, message: Row, number: int) -> Row:
-    kind = draw(st.sampled_from(["opened", "opened", "clicked", "clicked", "unsubscribed", "trapped", "declined"]))
+    kind = draw(st.sampled_from(["opened", "clicked"] * 4 + ["unsubscribed", "trapped", "declined", "deferred", *TOLD]))
     at = message["created_at"] + draw(_LATER)
     clicked = kind == "clicked"
     return {
@@ -108,7 +113,7 @@ def _event(draw: st.DrawFn, message: Row, number: int) -> Row:
         "country": draw(st.sampled_from(["", "FR", "DE"])),
         "list_id": "",
         "method": "",
-        "reason": draw(st.sampled_from(["", "too_many", "never"])) if kind == "unsubscribed" else "",
+        "reason": draw(st.sampled_from(_REASONS.get(kind, [""]))),
         "comment": draw(st.sampled_from(["", "Too much!"])) if kind == "unsubscribed" else "",
         "ip": "",
         "user_agent": "",
@@ -193,8 +198,8 @@ class Oracle:
                 self._shares(message, event, _who(event))
             elif event["type"] == "unsubscribed":
                 self._figure(message, event, {"unsubscribes": 1})
-                if event["reason"]:
-                    self._share(message, event, "reason", "unsubscribed", event["reason"], "people")
+            if event["type"] in ("unsubscribed", *TOLD) and event["reason"]:
+                self._share(message, event, "reason", event["type"], event["reason"], "people")
         if single:
             self._firsts(message, events)
 
@@ -202,6 +207,9 @@ class Oracle:
         gone = [event for event in events if event["type"] == "unsubscribed"]
         if gone:
             self._figure(message, gone[0], {"unsubscribers": 1})
+        for kind in TOLD:
+            if first := [event for event in events if event["type"] == kind][:1]:
+                self._figure(message, first[0], {kind: 1})
         first_by_people = {}
         for kind, noun in (("opened", "openers"), ("clicked", "clickers")):
             for audience in ("people", "machine", "all"):

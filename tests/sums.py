@@ -37,10 +37,12 @@ def _standing(database: Database, table: sa.Table, names: tuple[str, ...]) -> Su
     split = len(columns) + len(keys)
     found: Sums = {}
     for row in database.rows(query):
-        values = {c.name: value for c, value in zip(counts, row[split:], strict=True) if value}
-        if values:
-            found[tuple(row[:split])] = values
-    return found
+        # Two cohorts have the same words if the subjects that told them apart are erased.
+        values = found.setdefault(tuple(row[:split]), {})
+        for column, value in zip(counts, row[split:], strict=True):
+            if value:
+                values[column.name] = values.get(column.name, 0) + value
+    return {key: values for key, values in found.items() if values}
 
 
 class Expected:
@@ -80,6 +82,12 @@ class Expected:
                 if m["status"] != "counter" and "gone" not in seen:
                     seen.add("gone")
                     self._figure(m, made, at, "unsubscribers")
+            if e["type"] in ("delivered", "bounced", "complained", "rejected"):
+                if e["reason"]:
+                    self._share(m, made, at, "reason", e["type"], e["reason"], "people")
+                if m["status"] != "counter" and e["type"] not in seen:
+                    seen.add(e["type"])
+                    self._figure(m, made, at, e["type"])
             if e["type"] not in ("opened", "clicked"):
                 continue
             noun = "open" if e["type"] == "opened" else "click"

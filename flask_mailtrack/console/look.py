@@ -15,7 +15,10 @@ from flask_mailtrack.reporting.selection import AUDIENCES, Selection
 
 PERIODS = {"7d": 7, "28d": 28, "90d": 90, "1y": 365}
 """The periods that are offered, in days; the last day is today."""
-ACTIVITIES = ("opened", "clicked", "unsubscribed", "nothing", "machines", "unmeasured")
+ACTIVITIES = (
+    *("opened", "clicked", "unsubscribed", "delivered", "bounced", "complained", "rejected"),
+    *("nothing", "machines", "unmeasured"),
+)
 FILTERS = ("tag", "untagged", "list", "sender", "subject", "status", "activity")
 """``untagged`` is mail without a tag: an empty field of a form says nothing."""
 _LONGEST = 500

@@ -22,6 +22,10 @@ ACTIVITIES = {
     "opened": "Opened",
     "clicked": "Clicked",
     "unsubscribed": "Unsubscribed",
+    "delivered": "Delivered",
+    "bounced": "Came back",
+    "complained": "Called spam",
+    "rejected": "Not sent on",
     "nothing": "Nothing yet",
     "machines": "Machines only",
     "unmeasured": "Not measured",
@@ -33,6 +37,9 @@ _PILLS = {
     Status.UNKNOWN: ("warn", "?"),
     Status.SENDING: ("", "…"),
 }
+
+
+_TOLD = (("bounced", "pill bad", "↩"), ("rejected", "pill bad", "✕"), ("complained", "pill bad", "!"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,10 @@ def outcome(row: MessageLine, declined: Mapping[str, datetime]) -> list[Mark]:
         return [*marks, Mark("soft", "Had unsubscribed, or is suppressed")]
     if row.status == Status.FAILED:
         return [*marks, Mark("soft", "%(answer)s", {"answer": row.error[:80]})] if row.error else marks
+    marks += [Mark(style, ACTIVITIES[name], sign=sign) for name, style, sign in _TOLD if getattr(row, f"{name}_at")]
     done = list(_done(row))
+    if not done and (row.bounced_at or row.rejected_at):
+        return marks
     return marks + (done or [_why_nothing(row, declined)])
 
 

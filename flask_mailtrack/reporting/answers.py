@@ -10,6 +10,7 @@ from typing import Any
 from flask_mailtrack.events import EventType, Status
 from flask_mailtrack.figures import OUT
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.notified import NOTIFIED
 
 from .rows import Key, merge
 from .selection import Selection
@@ -51,6 +52,11 @@ class Totals:
     clicked: Tally
     unsubscribed: Tally
     """``of`` counts mail of a list."""
+    delivered: Tally
+    """Messages that the server of the recipient accepted, as far as a service tells; ``of`` counts what has left."""
+    bounced: Tally
+    complained: Tally
+    rejected: Tally
     opened_and_clicked: int
     """Messages that people opened and clicked."""
     machine_opened: Count
@@ -288,6 +294,7 @@ def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selec
     suffix = SUFFIX[selection.audience]
     if selection.happened:
         of = dict.fromkeys(of, 0)
+    out = 0 if selection.happened else sum(copies[status] for status in OUT)
     gone = Tally(get("unsubscribes", 0), get("unsubscribers", 0), of["listed"])
 
     def tally(noun: str, people: str, name: str) -> Tally:
@@ -304,6 +311,7 @@ def totals_of(figures: Iterable[tuple[Key, Mapping[str, Any]]], selection: Selec
         opened=tally("opens", "openers", "pixels"),
         clicked=tally("clicks", "clickers", "tracked"),
         unsubscribed=gone,
+        **{kind.value: Tally(get(kind, 0), get(kind, 0), out) for kind in NOTIFIED},
         opened_and_clicked=get("both_people", 0),
         machine_opened=Count(get("opens_machine", 0), get("openers_machine", 0)),
         machine_clicked=Count(get("clicks_machine", 0), get("clickers_machine", 0)),

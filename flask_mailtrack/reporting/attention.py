@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask_mailtrack.phrases import Numeral, Phrase
 from flask_mailtrack.storage.drain.health import OLD_SECONDS, Health
@@ -32,6 +32,8 @@ _LEAVING = 5
 _SCARCELY = 0.001
 """A usual rate below that is taken for it: three times nearly nothing is nearly nothing."""
 _FAILED = 0.02
+_BOUNCED, _SPAM = 0.02, 0.001
+"""Well below what providers bear: Amazon SES reviews a sender at 5 % and 0.1 %, Gmail asks for less than 0.1 %."""
 _MACHINES = 0.5
 
 
@@ -40,8 +42,8 @@ class Concern:
     """One thing to look at."""
 
     kind: str
-    """``opens``, ``clicks``, ``unsubscribes``, ``failed``, ``machines``, ``domain``, ``certificate``, ``journal`` or
-    ``quarantine``."""
+    """``opens``, ``clicks``, ``unsubscribes``, ``failed``, ``bounced``, ``complained``, ``machines``, ``domain``,
+    ``certificate``, ``journal`` or ``quarantine``."""
     level: str
     """``error`` or ``warning``."""
     about: str
@@ -78,6 +80,7 @@ def _of_mail(mail: SeriesMail, before: Sequence[SeriesMail], moment: datetime) -
             mail=mail.subject,
         )
         found.insert(0, Concern("failed", "error", mail.subject, failed, _FAILED, text, mail.selection))
+    found = [*_returned(mail), *found]
     machines = totals.machine_opened.total + totals.machine_clicked.total
     hits = machines + totals.opened.total + totals.clicked.total
     hits += totals.unidentified_opens + totals.unidentified_clicks
@@ -90,6 +93,23 @@ def _of_mail(mail: SeriesMail, before: Sequence[SeriesMail], moment: datetime) -
         )
         found.append(Concern("machines", "warning", mail.subject, machines / hits, _MACHINES, text, mail.selection))
     return found
+
+
+def _returned(mail: SeriesMail) -> Iterator[Concern]:
+    """Yield whether too much of a mail came back, or was called spam."""
+    for kind, tally, most in (
+        ("bounced", mail.totals.bounced, _BOUNCED),
+        ("complained", mail.totals.complained, _SPAM),
+    ):
+        rate = tally.rate or 0
+        if tally.of >= FEW and rate > most:
+            values: dict[str, Any] = {"rate": Numeral(f"{rate:.2%}"), "mail": mail.subject}
+            text = (
+                Phrase("%(rate)s of “%(mail)s” came back.", **values)
+                if kind == "bounced"
+                else Phrase("%(rate)s of “%(mail)s” was called spam.", **values)
+            )
+            yield Concern(kind, "error", mail.subject, rate, most, text, mail.selection)
 
 
 def _tallies(mail: SeriesMail, before: Sequence[SeriesMail], moment: datetime) -> list[Concern]:

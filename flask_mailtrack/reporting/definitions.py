@@ -42,6 +42,21 @@ DEFINITIONS: dict[str, Definition] = {
         "Messages from which a person left a list.",
         "Unsubscribed ÷ messages sent that name a list. Only a pressed button counts; a visit to the page does not.",
     ),
+    "delivered": Definition(
+        "Delivered",
+        "Messages that the mail server of the recipient accepted.",
+        "Delivered ÷ sent. Only a service that reports deliveries tells this number; without one, the number is 0.",
+    ),
+    "bounced": Definition(
+        "Came back",
+        "Messages that the mail server of the recipient refused, at once or later.",
+        "Came back ÷ sent. Keep this rate below 2%: mail providers refuse senders whose mail comes back often.",
+    ),
+    "complained": Definition(
+        "Called spam",
+        "Messages that the recipient called spam, as far as the mail provider tells.",
+        "Called spam ÷ sent. Keep this rate below 0.1%: mail providers refuse senders of spam.",
+    ),
     "machines": Definition(
         "Machines",
         "Opens and clicks by programs: proxies that nobody looked through, scanners, prefetchers and bots.",

@@ -26,6 +26,7 @@ _MESSAGE = (
     *("id", "batch_id", "recipient", "sender", "subject", "header_message_id", "tag", "list_id", "status", "error"),
     *("created_at", "sent_at", "tracks_opens", "tracks_clicks", "shared", "mode", "opened_at", "clicked_at"),
     *("unsubscribed_at", "open_count", "click_count", "machine_count"),
+    *("delivered_at", "bounced_at", "complained_at", "rejected_at"),
 )
 _EVENT = (
     *("id", "message_id", "type", "occurred_at", "url", "link", "link_name", "part", "ip", "user_agent", "client"),

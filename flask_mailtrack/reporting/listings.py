@@ -50,7 +50,8 @@ class Listings:
         """Return messages, a page at a time.
 
         :param search: a whole address of a recipient, or a part of the subject, whatever its case.
-        :param activity: ``opened``, ``clicked``, ``unsubscribed``, ``nothing``, ``machines`` or ``unmeasured``.
+        :param activity: ``opened``, ``clicked``, ``unsubscribed``, ``delivered``, ``bounced``, ``complained``,
+            ``rejected``, ``nothing``, ``machines`` or ``unmeasured``.
         :param order: ``newest`` or ``oldest`` first.
         :param page: ``next`` of the page before; empty: the first.
         :param size: rows of a page, from 1 to 1,000.

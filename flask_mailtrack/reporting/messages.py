@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, case, false, func, or_, select, unio
 from flask_mailtrack.audience import by_people
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import Status, first_id
+from flask_mailtrack.notified import NOTIFIED
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
@@ -207,6 +208,7 @@ class Messages:
             "opened": [column.opened_at.is_not(None)],
             "clicked": [column.clicked_at.is_not(None)],
             "unsubscribed": [column.unsubscribed_at.is_not(None)],
+            **{kind.value: [column[f"{kind}_at"].is_not(None)] for kind in NOTIFIED},
             "nothing": [nobody, column.machine_count == 0, measured],
             "machines": [nobody, column.machine_count > 0],
             "unmeasured": [~measured],

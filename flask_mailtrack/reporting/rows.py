@@ -109,8 +109,8 @@ class RowFigures:
             numbers = dict(zip(COPIES, (copies, pixels, tracked, listed), strict=True))
             ask.add(found, key, numbers | {"first_at": first, "last_at": last})
         for *key, kind, who, number in self._database.rows(ask.totals()):
-            name = TOTALS[kind, who]
-            ask.add(found, key, {name: number})
+            if name := TOTALS.get((kind, who)):
+                ask.add(found, key, {name: number})
         for *key, name, number in self._database.rows(ask.firsts()):
             ask.add(found, key, {name: number})
         return dict(found)

@@ -44,6 +44,10 @@ class MessageLine:
     open_count: int
     click_count: int
     machine_count: int
+    delivered_at: datetime | None
+    bounced_at: datetime | None
+    complained_at: datetime | None
+    rejected_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,15 @@ _CHOICES = {
     EventType.ACCEPTED: (Phrase("Accepted measuring"), Phrase("Accepted measuring.")),
 }
 """What a person chose: before a colon, and as a sentence."""
+_TOLD = {
+    EventType.DELIVERED: Phrase("Delivered"),
+    EventType.DEFERRED: Phrase("Put off by the server of the recipient"),
+    EventType.BOUNCED: Phrase("Came back"),
+    EventType.COMPLAINED: Phrase("Called spam by the recipient"),
+    EventType.REJECTED: Phrase("Not sent on by the service"),
+}
+"""What servers told."""
+_BOUNCES = {"hard": Phrase("Came back for good"), "soft": Phrase("Came back for now")}
 _HITS = (EventType.OPENED, EventType.CLICKED, EventType.TRAPPED)
 _MACHINES = {
     Verdict.PROXY: Phrase("a privacy proxy"),
@@ -205,6 +218,8 @@ def by_whom(row: Mapping[str, Any]) -> str:
 
     :param row: an event, by the names of its columns.
     """
+    if row["type"] in _TOLD:
+        return "machine"
     # A choice is always somebody's, also where a mail provider makes it for them.
     person = row["type"] not in _HITS or by_a_person(row["verdict"], row["provider"])
     return "people" if person else "unknown" if row["verdict"] == Verdict.UNKNOWN else "machine"
@@ -215,6 +230,8 @@ def sentence_of(row: Mapping[str, Any]) -> Phrase:
 
     :param row: an event, by the names of its columns.
     """
+    if row["type"] in _TOLD:
+        return _told(row)
     if row["type"] not in _HITS:
         return _chosen(row)
     who = _who(row["verdict"], row["provider"])
@@ -228,6 +245,15 @@ def sentence_of(row: Mapping[str, Any]) -> Phrase:
     if row["type"] == EventType.OPENED:
         return Phrase("Opened by %(who)s.", who=who)
     return Phrase("Followed the hidden link by %(who)s.", who=who)
+
+
+def _told(row: Mapping[str, Any]) -> Phrase:
+    """Return the sentence about what a server or a service has told."""
+    what = _BOUNCES.get(row["reason"]) if row["type"] == EventType.BOUNCED else None
+    what = what or _TOLD[row["type"]]
+    if row["comment"]:
+        return Phrase("%(what)s: “%(answer)s”", what=what, answer=row["comment"])
+    return Phrase("%(what)s.", what=what)
 
 
 def _chosen(row: Mapping[str, Any]) -> Phrase:

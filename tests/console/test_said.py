@@ -49,8 +49,9 @@ def test_every_rule_and_every_event_is_told_in_each_language() -> None:
     assert all(said)
     for kind, verdict, provider in product(EventType, [*Verdict, "of_long_ago"], ("", "google")):
         for client, system in product(("", "Firefox"), ("", "Linux")):
-            for reason, list_id in (("", ""), ("other", "news")):
+            for reason, list_id in (("", ""), ("other", "news"), ("hard", ""), ("soft", "")):
                 row = {"type": kind, "verdict": verdict, "provider": provider, "client": client, "os": system}
+                row |= {"comment": "550 <ada@example.com>" if client else ""}
                 row |= {"link_name": "", "url": "https://example.net/", "reason": reason, "list_id": list_id}
                 said.append(timeline.sentence_of(row))
     assert untranslated(said) == set()

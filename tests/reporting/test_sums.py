@@ -30,6 +30,7 @@ SHARES = [
     ),
     ("domain", "sent"),
     ("reason", "unsubscribed"),
+    ("reason", "bounced"),
 ]
 MOMENTS = st.one_of(
     st.none(),

@@ -51,7 +51,6 @@ from flask_mailtrack.storage.records import batched
 from .database import Database
 from .rollup import DIMENSIONS, ENDS, FIGURES, KEYS, ROWS, columns_of, insert_or_add, link_value
 
-_GONE = EventType.UNSUBSCRIBED.value
 _CLICKED = EventType.CLICKED.value
 _HELD = 100_000
 """Sums that are held in memory; more are written."""
@@ -161,12 +160,12 @@ class Census:
             keys = () if status == Status.COUNTER else KEYS[kind, by]
             firsts = [key for key in keys if key not in known]
             known.update(firsts)
-            figure = _TOTAL[kind, by] + sum(_UNIQUE[key] for key in firsts)
+            figure = _TOTAL.get((kind, by), 0) + sum(_UNIQUE[key] for key in firsts)
             figure += sum(_BOTH for key in firsts if _OTHER.get(key) in known)
             self._figures[cohort, "sent", "quarter", made, status] += figure
             if happened:
                 self._figures[cohort, "happened", "quarter", at, status] += figure
-            if kind == _GONE:
+            if kind not in NOUNS:
                 if reason:
                     self._share(cohort, "reason", kind, made, at, reason, _SHARE[PEOPLE])
                 continue

@@ -15,13 +15,16 @@ from sqlalchemy import ColumnElement, Connection, func, literal, select, update
 
 from flask_mailtrack.audience import by_a_person, by_people
 from flask_mailtrack.events import EventType, Hit, Verdict, first_id, now
+from flask_mailtrack.notified import NOTIFIED
 
 from .database import Database, chunked
 
 CROWDED = 200
 """The number of events from which new hits are added instead."""
 
-_STATE = ("opened_at", "clicked_at", "unsubscribed_at", "open_count", "click_count", "machine_count")
+_FIRST = {kind: f"{kind}_at" for kind in (EventType.UNSUBSCRIBED, *NOTIFIED)}
+"""The column that says when such an event came first."""
+_STATE = ("opened_at", "clicked_at", *_FIRST.values(), "open_count", "click_count", "machine_count")
 _OF_PEOPLE = {EventType.OPENED: ("opened_at", "open_count"), EventType.CLICKED: ("clicked_at", "click_count")}
 
 
@@ -80,8 +83,8 @@ def _count(state: dict[str, Any], hit: Hit) -> None:
         state[count] += 1
     elif hit.type in _OF_PEOPLE:
         state["machine_count"] += hit.verdict != Verdict.UNKNOWN
-    elif hit.type == EventType.UNSUBSCRIBED:
-        first = "unsubscribed_at"
+    else:
+        first = _FIRST.get(hit.type)
     if first is not None:
         state[first] = min(state[first] or hit.occurred_at, hit.occurred_at)
 

@@ -40,6 +40,7 @@ from flask_mailtrack.columns import UUIDS, key_of
 from flask_mailtrack.errors import ConfigError, DatabaseBusy
 from flask_mailtrack.events import EventType, Status, Verdict
 from flask_mailtrack.models import Models
+from flask_mailtrack.notified import NOTIFIED
 from flask_mailtrack.storage.records import batched
 
 from . import document
@@ -264,13 +265,15 @@ class Database:
 
         told = ~people & (event.c.verdict != Verdict.UNKNOWN)
         machine = case(((event.c.type.in_([EventType.OPENED, EventType.CLICKED])) & told, 1), else_=0)
-        gone = case((event.c.type == EventType.UNSUBSCRIBED, event.c.occurred_at))
         return (
             select(
                 event.c.message_id,
                 func.min(when(EventType.OPENED, event.c.occurred_at)).label("opened_at"),
                 func.min(when(EventType.CLICKED, event.c.occurred_at)).label("clicked_at"),
-                func.min(gone).label("unsubscribed_at"),
+                *(
+                    func.min(case((event.c.type == kind, event.c.occurred_at))).label(f"{kind}_at")
+                    for kind in (EventType.UNSUBSCRIBED, *NOTIFIED)
+                ),
                 func.count(when(EventType.OPENED, 1)).label("open_count"),
                 func.count(when(EventType.CLICKED, 1)).label("click_count"),
                 func.sum(machine).label("machine_count"),

@@ -25,6 +25,7 @@ from flask_mailtrack.figures import (
     ALL,
     CLASSES,
     COPIES,
+    COUNTED,
     FIRST_BY,
     MACHINE,
     NOUNS,
@@ -48,7 +49,6 @@ EARLY_DAYS = 30
 
 ROWS = 10_000
 """Sums that are written by one statement."""
-_GONE = EventType.UNSUBSCRIBED.value
 FIGURES = (*COPIES, *SUMMED)
 _AT = {name: place for place, name in enumerate(FIGURES)}
 _TOTAL = {key: _AT[name] for key, name in TOTALS.items()}
@@ -67,7 +67,7 @@ KEYS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     (kind, cls): ((kind, ALL), (kind, cls)) for kind in NOUNS for cls in (PEOPLE, MACHINE)
 }
 KEYS |= {(kind, UNKNOWN): ((kind, ALL),) for kind in NOUNS}
-KEYS |= {(_GONE, cls): ((_GONE, ALL),) for cls in CLASSES}
+KEYS |= {(kind, cls): ((kind, ALL),) for kind in COUNTED if kind not in NOUNS for cls in CLASSES}
 
 
 class Seen(NamedTuple):
@@ -131,10 +131,11 @@ class _Cell:
 
     def event(self, seen: Seen, sign: int) -> None:
         at = seen.slot
-        self.figures[at][_TOTAL[seen.type, seen.by]] += sign
-        if seen.type == _GONE:
+        if (total := _TOTAL.get((seen.type, seen.by))) is not None:
+            self.figures[at][total] += sign
+        if seen.type not in NOUNS:
             if seen.reason:
-                self.others[at, "reason", _GONE, seen.reason][0] += sign
+                self.others[at, "reason", seen.type, seen.reason][0] += sign
             return
         place = _SHARE[seen.by]
         self.shares[at - at % SLOTS_A_DAY, seen.type, *seen.about][place] += sign
@@ -150,7 +151,7 @@ class _Cell:
             self.figures[at][_AT["both_people"]] += sign
         else:
             self.figures[at][_UNIQUE[kind, audience]] += sign
-            if kind != _GONE:
+            if kind in NOUNS:
                 self.shares[at - at % SLOTS_A_DAY, kind, *seen.about][_UNIQUE_SHARE[audience]] += sign
 
 
@@ -192,7 +193,7 @@ class Rollup:
     def reason(self, sent: Sent, moment: datetime, reason: str, sign: int = 1) -> None:
         """Add the reason of an unsubscribe, or with -1 take it away."""
         if reason:
-            self._cell(sent).others[slot_of(moment), "reason", _GONE, reason][0] += sign
+            self._cell(sent).others[slot_of(moment), "reason", EventType.UNSUBSCRIBED.value, reason][0] += sign
 
     def _cell(self, sent: Sent) -> _Cell:
         return self._cells[sent.cohort, slot_of(sent.created_at), sent.status, sent.domain]

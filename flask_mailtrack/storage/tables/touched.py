@@ -267,8 +267,8 @@ class Touched:
         people = by_people(event)
         audiences = (people, and_(~people, event.c.verdict != Verdict.UNKNOWN), true())
         asked = [(*conditions, audience) for conditions in asked for audience in audiences]
-        if any(seen.type == EventType.UNSUBSCRIBED for seen in changed):
-            asked.append((event.c.type == EventType.UNSUBSCRIBED.value,))
+        others = {seen.type for seen in changed}.difference(_VISITS)
+        asked += [(event.c.type == kind,) for kind in sorted(others)]
         found: list[Seen] = []
         for conditions in asked:
             query = (

@@ -21,6 +21,7 @@ from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.consent import Answer, Consent, ConsentColumn, Purpose
 from flask_mailtrack.events import EventType, Hit, SentMessage, born, first_id, now
 from flask_mailtrack.modes import Mode, mode_of
+from flask_mailtrack.notified import ABOUT_MAIL
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.records import Record, batched
 
@@ -158,11 +159,12 @@ class Silence:
         whose = [(h, owners.get(h.message_id, _NOBODY)) for h in hits]
         people = {owner.recipient for _, owner in whose if owner.recipient}
         declined = self._optouts.declined(people) if people else {}
-        denied = {kind: self._denied(whose, kind) for kind in {h.type for h in hits}}
+        denied = {kind: self._denied(whose, kind) for kind in {h.type for h in hits}.difference(ABOUT_MAIL)}
         oldest = first_id(now() - timedelta(days=self._keep_days)) if self._keep_days else None
         kept: dict[uuid.UUID, Hit | None] = {}
         for hit, owner in whose:
-            no = owner.recipient in denied[hit.type] or _said_no(declined, owner, hit)
+            measures = hit.type in denied
+            no = measures and (owner.recipient in denied[hit.type] or _said_no(declined, owner, hit))
             if hit.type in OPT_OUTS:
                 kept[hit.id] = _choice(hit, owner, no)
             elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest):

@@ -126,7 +126,8 @@ def test_old_months_are_dropped_whole(whole: Site, monkeypatch: pytest.MonkeyPat
     whole.db.session.rollback()
     with whole.db.engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE mailtrack_event")
-    assert retention._count(limit) == 3
+    # An estimate: PostgreSQL may reckon twice what was inserted just before it looked.
+    assert 3 <= retention._count(limit) <= 5
     assert retention.purge(limit) == 3
     assert len(dropped) == 2
     found = [event.id for event in whole.rows("Event")]

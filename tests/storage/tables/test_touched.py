@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_mailtrack.events import EventType, Hit, SentMessage, Status, Verdict, first_id, new_id
 from flask_mailtrack.models import models_for
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.notified import NOTIFIED
 from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.storage.records import Record, decode, encode, to_json
 from flask_mailtrack.storage.tables import census, counts, rebuild
@@ -114,7 +115,8 @@ def message(draw: random.Random) -> SentMessage:
 
 def hit(draw: random.Random, about: SentMessage) -> Hit:
     """Something that somebody, or a machine, did with a mail."""
-    kind = draw.choice([EventType.OPENED] * 4 + [EventType.CLICKED] * 4 + [EventType.UNSUBSCRIBED, EventType.TRAPPED])
+    usual = [EventType.OPENED] * 4 + [EventType.CLICKED] * 4
+    kind = draw.choice([*usual, EventType.UNSUBSCRIBED, EventType.TRAPPED, EventType.DEFERRED, *NOTIFIED])
     at = about.created_at + timedelta(seconds=draw.choice([1, 2, 3, draw.randrange(200_000)]))
     verdict = draw.choice([*Verdict, Verdict.HUMAN, Verdict.HUMAN])
     values: dict[str, Any] = {"verdict": verdict, "verdict_reasons": (f"{verdict}_reason",)}
@@ -124,6 +126,8 @@ def hit(draw: random.Random, about: SentMessage) -> Hit:
         values |= {"link": at_link, "url": f"https://example.org/{at_link}", "part": draw.choice(["html", "text"])}
     if kind == EventType.UNSUBSCRIBED:
         values |= {"method": "page", "reason": draw.choice(["", "too_many"]), "ref": "r" * 16}
+    if kind == EventType.BOUNCED:
+        values |= {"method": "webhook", "reason": draw.choice(["hard", "soft"])}
     about_client = {"client": draw.choice(["", "Gmail"]), "os": draw.choice(["iOS", "Windows"]), "country": "DE"}
     return Hit(new_id(), about.id, kind, at, ip=f"203.0.113.{draw.randrange(3)}", **values, **about_client)
 
