@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import email.message
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar, Unpack
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeVar, Unpack, cast
 
-from flask import current_app, has_app_context
+import click
+from flask import Flask, current_app, has_app_context
+from jinja2 import Template
 
 from .events import SentCopy
 from .models import Models
-from .outgoing import smtp
+from .outgoing import mailman, smtp
+from .outgoing.campaign import AHEAD, CampaignLine, Pace, Run, SendReport, filled
 from .outgoing.copies import PreparedMail, prepared
+from .outgoing.mail import MailLine
 from .outgoing.office import sent_copies
 from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
 from .state import State, known_state
@@ -123,6 +128,58 @@ class SendingMail:
         """
         return smtp.client(self._state().office, host, port, tls, arguments)
 
+    def send_each(
+        self,
+        mail: Any,
+        recipients: Iterable[Any],
+        *,
+        key: str,
+        rates: Mapping[str, float] | None = None,
+        ahead: int = AHEAD,
+        hears: Callable[[SentCopy, SendReport], object] | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> SendReport:
+        """Send a campaign: one mail to each of many people, over one connection. A second call goes on.
+
+        Each person gets the mail of the *key* once, over calls, crashes and machines. The memory stays flat.
+
+        :param mail: a message whose subject and bodies are Jinja templates; or a function of address and context, which
+            returns a message to that address.
+        :param recipients: addresses, or pairs of an address and its context, a dict. Read once, as they are needed.
+        :param key: names the campaign, as in :meth:`track`.
+        :param rates: mails in a second that this process sends, by domain of the recipient, such as
+            ``{"gmail.com": 20, "*": 100}``; ``*`` is each other domain.
+        :param ahead: the number of people who are claimed in one transaction, and of whom at most nobody knows after a
+            kill; at least 1.
+        :param hears: called after each recipient, with the copy and the report so far.
+        :param progress: show a bar on the terminal.
+        :param options: the options of :meth:`track`, such as ``list_id``, ``tag`` and ``retry_unknown``.
+        :return: the numbers of recipients by what became of them. A refused recipient is one of them, and no exception.
+        :raises Exception: the server takes nothing any more, or cannot be reached; the function raises; or
+            ``KeyNotClaimed``, ``OptOutsUnavailable``, ``UnknownList``, ``UnknownTag``. Call again to go on.
+        """
+        if ahead < 1:
+            raise ValueError(f"ahead is {ahead}: write a number of people, at least 1.")
+        state, own = self._state(), self._said(cast("TrackingOptions", {**options, "key": key}))
+        line: CampaignLine = mailman.MailmanLine(state.mail) if mailman.is_mailman(state.mail) else MailLine(state.mail)
+        write = mail if callable(mail) else filled(mail, *_templates(current_app))
+
+        def compose(address: str, context: Mapping[str, Any]) -> Any:
+            message = write(address, context)
+            wider: Options | None = getattr(message, ATTRIBUTE, None)
+            setattr(message, ATTRIBUTE, own.within(wider) if wider else own)
+            return message
+
+        run = Run(state.office.preparer.claims, key, compose, line, ahead, Pace(rates) if rates else None)
+        run.hears = hears or run.hears
+        with suppress(Exception):  # the rows of a run that was killed say what became of its last mails
+            state.drain.settle()
+        if not progress:
+            return run.over(recipients)
+        with click.progressbar(recipients, label=key, file=sys.stderr, update_min_steps=ahead) as bar:
+            return run.over(bar)
+
     def options(self, **options: Unpack[TrackingOptions]) -> AbstractContextManager[None]:
         """Set how mail inside a ``with`` block is tracked, also mail that other libraries send.
 
@@ -157,3 +214,15 @@ class SendingMail:
             Of a recipient who has got the mail of the ``key`` before, the copy of that call.
         """
         return sent_copies(message)
+
+
+def _templates(app: Flask) -> tuple[Callable[[str, bool], Template], Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """Return what reads a text as the host's templates are read, and what adds the host's values to a context."""
+    bare = app.jinja_env.overlay(autoescape=False)
+
+    def values(context: Mapping[str, Any]) -> dict[str, Any]:
+        found = dict(context)
+        app.update_template_context(found)
+        return found
+
+    return lambda text, html: (app.jinja_env if html else bare).from_string(text), values

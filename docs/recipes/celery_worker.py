@@ -1,4 +1,4 @@
-"""Mail that a Celery worker sends. The task has an app context; nothing else is needed.
+"""Mail that Celery workers send, one by one and as a campaign. A task has an app context; nothing else is needed.
 
 celery --app celery_worker.celery worker
 """
@@ -8,6 +8,7 @@ from flask import Flask, request
 from flask_mail import Mail, Message
 from flask_sqlalchemy import SQLAlchemy
 from flask_mailtrack import Mailtrack
+from flask_mailtrack.errors import KeyNotClaimed, OptOutsUnavailable
 
 db, mail = SQLAlchemy(), Mail()
 mailtrack = Mailtrack(mail=mail, db=db)
@@ -48,3 +49,16 @@ def confirm(address):
     message = Message("Your order", recipients=[address], html=html)
     mail.send(mailtrack.track(message, tag="order"))
     return [copy.status.value for copy in mailtrack.sent(message)]
+
+
+@celery.task(acks_late=True, autoretry_for=(OSError, KeyNotClaimed, OptOutsUnavailable), retry_backoff=True)
+def news_to(people):
+    """Send the newsletter to some people. However often the task runs, nobody gets the mail twice."""
+    letter = Message("News", html='<p><a href="https://shop.example/news">News</a></p>')
+    return str(mailtrack.send_each(letter, people, key="news-2026-05", tag="news-2026-05"))
+
+
+def send_news(people):
+    """Hand the newsletter to the workers, a task for a thousand people."""
+    for first in range(0, len(people), 1_000):
+        news_to.delay(people[first : first + 1_000])

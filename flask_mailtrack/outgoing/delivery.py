@@ -302,7 +302,7 @@ class Delivery:
             # Servers limit the messages of one connection. Without Mailtrack the copies would be one message,
             # so a connection that ends between two copies is renewed here, once.
             between = self.delivered or self.refused or self.trouble
-            if not between or watch.in_data or watch.done or not _connection_ended(error):
+            if not between or watch.in_data or watch.done or not has_ended(error):
                 raise
             log.info("the server ended the connection between two copies: connecting again")
             self.connection.host = self.connection.configure_host()
@@ -380,7 +380,8 @@ def _without_others(said: str, others: Set[str], own: str) -> str:
     return _ADDRESS.sub(other, said)
 
 
-def _connection_ended(error: smtplib.SMTPException) -> bool:
+def has_ended(error: BaseException) -> bool:
+    """Say whether the server has ended the connection."""
     code = getattr(error, "smtp_code", None)
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(reply[0] == 421 for reply in error.recipients.values())

@@ -239,6 +239,26 @@ def _dispatched(message: Message) -> Dispatched:
     return Dispatched(message.as_bytes(), str(message.sender or ""), subject, rows, written)
 
 
+class MailLine:
+    """A connection of Flask-Mail's, for a campaign."""
+
+    def __init__(self, mail: Mail) -> None:
+        self._mail = mail
+        self._connection: Any = None
+
+    def open(self) -> None:
+        """Connect."""
+        self._connection = self._mail.connect().__enter__()
+
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        self._connection.send(message)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._connection.__exit__(None, None, None)
+
+
 def _with_plain_bodies(message: Message) -> Message:
     """Return *message*, or a copy of it, with bodies that are plain strings.
 

@@ -90,6 +90,27 @@ class _BackendLine:
         return self.host
 
 
+class MailmanLine:
+    """A backend of Flask-Mailman's, for a campaign."""
+
+    def __init__(self, mail: Any) -> None:
+        self._mail = mail
+        self._backend: Any = None
+
+    def open(self) -> None:
+        """Connect."""
+        self._backend = self._mail.get_connection()
+        self._backend.open()
+
+    def send(self, message: Any) -> None:
+        """Send a message."""
+        self._backend.send_messages([message])
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._backend.close()
+
+
 class TrackedBackend:
     """Put on top of a backend of Flask-Mailman."""
 

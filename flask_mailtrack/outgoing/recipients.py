@@ -77,7 +77,7 @@ def held_for(
     """
     if not choice.key:
         return Held(), []
-    held = claims.hold(choice.key, {r.address: not r.gone for r in recipients}, named, choice.retry_unknown)
+    held = claims.hold(choice.key, {r.address: not r.gone for r in recipients}, choice.retry_unknown)
     if held.others:
         log.info("%d of %d have got the mail of the key %r already", len(held.others), len(recipients), choice.key)
     return held, [SentCopy(named(each.message_id), address, each.status) for address, each in held.others.items()]

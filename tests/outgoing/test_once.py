@@ -99,7 +99,7 @@ def test_of_two_machines_one_sends(make_site: MakeSite, database_url: str) -> No
     def race() -> None:
         other = claims.Claims(site.mailtrack._state_of(site.app).database, site.mailtrack._state_of(site.app).signer)
         start.wait()
-        held = other.hold(KEY, dict.fromkeys(people, True), lambda each: each)
+        held = other.hold(KEY, dict.fromkeys(people, True))
         won.extend(each for each in people if held.has(each))
 
     threads = [threading.Thread(target=race) for _ in range(4)]

@@ -106,6 +106,12 @@ def test_celery_worker(cook: Cook) -> None:
     shop.outbox.to("ada@example.com").open()
     assert_opened("ada@example.com")
     assert shop.module.confirm.delay("bob@example.com").get() == ["sent"]
+    shop.outbox.clear()
+    people = [f"reader{number}@example.com" for number in range(3)]
+    for _ in range(2):  # a worker that was killed gets its task again
+        shop.module.send_news(people)
+    assert [message.recipients for message in shop.outbox] == [[each] for each in people]
+    assert "before=3" in shop.module.news_to.delay(people).get()
 
 
 def test_flask_security_mail(cook: Cook) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flask_mailtrack.errors import KeyNotClaimed
 from flask_mailtrack.events import Status, born, new_id, now
+from flask_mailtrack.modes import Mode, marked
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.tokens import Signer
 
@@ -124,17 +125,10 @@ class Claims:
         self._database = database
         self._refs = signer.claim_refs
 
-    def hold(
-        self,
-        key: str,
-        wanted: Mapping[str, bool],
-        named: Callable[[uuid.UUID], uuid.UUID],
-        retry: bool = False,
-    ) -> Held:
+    def hold(self, key: str, wanted: Mapping[str, bool], retry: bool = False) -> Held:
         """Take the claims of a send call.
 
         :param wanted: the addresses, normalised; of each, whether the mail goes out, or is suppressed.
-        :param named: makes the id of a message row of that of a claim.
         :param retry: see :meth:`Claim.is_free`.
         :raises KeyNotClaimed: nothing could be written, and nobody may be written to.
         """
@@ -146,11 +140,10 @@ class Claims:
             more = {each: ids[each] for each in wanted if each not in taken}
             found = {each: claim for each, (_, claim) in taken.items()} | (self._take(key, more) if more else {})
             others = {address: claim for address, claim in found.items() if claim.message_id != ids[address]}
-            if others:
-                others = self._learnt(others, named)
-                free = {each: claim for each, claim in others.items() if wanted[each] and claim.is_free(retry)}
-                mine = self._taken_over(free) if free else {}
-                ids, others = {**ids, **mine}, {each: claim for each, claim in others.items() if each not in mine}
+        if others:
+            others = self._learnt(others)
+            mine = self._taken_over({each: own for each, own in others.items() if wanted[each] and own.is_free(retry)})
+            ids, others = {**ids, **mine}, {each: claim for each, claim in others.items() if each not in mine}
         return Held({each: ids[each] for each in found if each not in others}, others, write)
 
     @contextmanager
@@ -167,6 +160,7 @@ class Claims:
         ids = {address: new_id() for address in addresses}
         with _told(key):
             found = self._take(key, ids, fates)
+        found |= self._learnt({address: claim for address, claim in found.items() if claim.message_id != ids[address]})
         fates.clear()
         ready = {address: (ids[address], claim) for address, claim in found.items()}
         before = _ahead.set(_Ahead(key, ready, fates))
@@ -225,30 +219,43 @@ class Claims:
                 lost = status == Status.SENDING and born(message_id) < late
                 yield key, Claim(message_id, Status.UNKNOWN if lost else Status(status))
 
-    def _learnt(self, claims: Mapping[str, Claim], named: Callable[[uuid.UUID], uuid.UUID]) -> dict[str, Claim]:
+    def _learnt(self, claims: Mapping[str, Claim]) -> dict[str, Claim]:
         """Return *claims* with fates that only the rows of their messages know: those of a process that died."""
-        unsure = {named(each.message_id) for each in claims.values() if each.status in (Status.SENDING, Status.UNKNOWN)}
+        unsure = {a: each for a, each in claims.items() if each.status in (Status.SENDING, Status.UNKNOWN)}
+        rows = {form: a for a, each in unsure.items() for form in _forms(each.message_id)}
         message = self._database.message
-        known: dict[uuid.UUID, Status] = {}
-        for some in chunked(unsure):
-            rows = self._database.rows(select(message.c.id, message.c.status).where(message.c.id.in_(some)))
-            known |= {key: Status(said) for key, said in rows if said in (Status.SENT, Status.FAILED, Status.UNKNOWN)}
-        return {
-            address: each._replace(status=known.get(named(each.message_id), each.status))
-            for address, each in claims.items()
-        }
+        known: dict[str, Claim] = {}
+        try:
+            for some in chunked(rows):
+                told = message.c.status.in_([Status.SENT, Status.FAILED, Status.UNKNOWN])
+                query = select(message.c.id, message.c.status).where(message.c.id.in_(some), told)
+                for key, status in self._database.rows(query):
+                    known[rows[key]] = unsure[rows[key]]._replace(status=Status(status))
+        except Exception:  # they stay as they are, and are not sent to
+            log.exception("what became of %d keyed mails cannot be read", len(unsure))
+        if sent := {each.message_id: each.status for each in known.values() if each.status == Status.SENT}:
+            self.settle(sent)
+        return {**claims, **known}
 
     def _taken_over(self, free: Mapping[str, Claim]) -> dict[str, uuid.UUID]:
         """Take claims over, and return the new ids of those that nobody else has taken over meanwhile."""
         table, mine = self._table, {address: new_id() for address in free}
-        with self._database.transaction() as connection:
+
+        def take(connection: Connection) -> dict[str, uuid.UUID]:
+            taken = {}
             for address, claim in sorted(free.items()):
                 # Only one of several that try finds the id that they have all read.
                 still = (table.c.message_id == claim.message_id, table.c.status != Status.SENT)
                 change = update(table).where(*still).values(message_id=mine[address], status=Status.SENDING.value)
-                if not connection.execute(change).rowcount:
-                    del mine[address]
-        return mine
+                if connection.execute(change).rowcount:
+                    taken[address] = mine[address]
+            return taken
+
+        try:
+            return self._written(take) if free else {}
+        except Exception:  # they stay as they are, and are not sent to
+            log.exception("the claims of %d keyed mails cannot be taken over", len(free))
+            return {}
 
     def _settle(self, connection: Connection, fates: Fates) -> None:
         table = self._table
@@ -292,6 +299,11 @@ def _told(key: str) -> Iterator[None]:
         missing = any(word in said for word in ("no such table", "exist"))
         cure = "Run db.create_all() or a migration." if missing else "Commit your own transaction first, or try again."
         raise KeyNotClaimed(key, said, cure) from error
+
+
+def _forms(claimed: uuid.UUID) -> tuple[uuid.UUID, ...]:
+    """Return the ids that the row of a message may have, which name its mode."""
+    return claimed, marked(claimed, Mode.DELIVERABILITY)
 
 
 def _number(ref: str) -> int:
