@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flask_mailtrack.outside import connected
 from flask_mailtrack.phrases import NOTHING, Phrase
-
-CONNECT_SECONDS = 5.0
 
 # OpenSSL's numbers, as in SSLCertVerificationError.verify_code.
 _EXPIRED, _NOT_YET, _SELF_SIGNED, _SELF_SIGNED_IN_CHAIN, _NO_ISSUER, _UNVERIFIED_LEAF, _HOST, _ADDRESS = (
@@ -96,11 +94,6 @@ def _bad(host: str, error: ssl.SSLCertVerificationError, ends: datetime | None) 
     if ends and error.verify_code == _EXPIRED:
         what = Phrase("has expired (%(day)s)", day=ends.date())
     return Certificate(False, True, Phrase("The certificate of %(host)s %(what)s.", host=host, what=what), cure, ends)
-
-
-def connected(address: str, port: int, seconds: float = CONNECT_SECONDS) -> socket.socket:
-    """Return a connection to *address* itself. Every later wait on it ends after *seconds*, too."""
-    return socket.create_connection((address, port), timeout=seconds)
 
 
 def _ends(shown: Any) -> datetime | None:

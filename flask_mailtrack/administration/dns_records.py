@@ -10,9 +10,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from flask_mailtrack.errors import ConfigError
+from flask_mailtrack.outside import is_public
 from flask_mailtrack.phrases import NOTHING, Phrase
-
-from .host_names import is_public
 
 _LACKING = find_spec("dns") is None
 if TYPE_CHECKING or not _LACKING:  # without the extra "domains", nothing here is called before require() has said so

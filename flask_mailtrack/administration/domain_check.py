@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import ssl
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hmac import compare_digest
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from secrets import token_hex
 
 from flask_mailtrack.events import DOMAIN_PATH
+from flask_mailtrack.outside import fetch, has_route, is_public
 from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.storage.tables.domains import urgency
 from flask_mailtrack.tokens import Signer
 
 from . import certificates
-from .certificates import Certificate, connected
+from .certificates import Certificate
 from .dns_records import Names, Records, RecordState
-from .host_names import has_route, is_public
-
-ALL_SECONDS = 8.0
-LONGEST_ANSWER = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,42 +92,6 @@ def _redirected(host: str, where: str) -> Phrase:
     if re.search(r"log-?in|sign-?in|auth|sso", where, re.IGNORECASE):
         return Phrase("%(what)s It looks like a login page.", what=text)
     return text
-
-
-def fetch(
-    host: str, address: str, port: int, path: str, context: ssl.SSLContext | None, longest: int = LONGEST_ANSWER
-) -> tuple[int, dict[str, str], str]:
-    """Return status, headers and the beginning of the body, in a limited time. Redirects are not followed.
-
-    :param context: of TLS; ``None``: plain HTTP.
-    :param longest: octets of the body that are read.
-    :raises OSError: nobody answered in time, or the certificate is bad.
-    :raises HTTPException: the answer is not HTTP.
-    """
-    plain = connected(address, port)
-    with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
-        # The socket limits each wait, but not all of them together, and a server may send single bytes.
-        late = threading.Event()
-        end = threading.Timer(ALL_SECONDS, _cut, [connection, late])
-        end.daemon = True
-        end.start()
-        try:
-            talk = HTTPConnection(host, port)
-            talk.sock = connection
-            talk.request("GET", path, headers={"User-Agent": "flask-mailtrack domain check", "Connection": "close"})
-            response = talk.getresponse()
-            body = response.read(longest).decode("latin-1")
-        finally:
-            end.cancel()
-        if late.is_set():
-            raise TimeoutError("the answer did not come to its end")
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, body
-
-
-def _cut(connection: socket.socket, late: threading.Event) -> None:
-    late.set()
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 MOST_ADDRESSES = 4

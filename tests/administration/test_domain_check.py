@@ -14,7 +14,8 @@ import trustme
 from dns_server import NameServer, name_server
 from tls_server import Answer, web_server
 
-from flask_mailtrack.administration import certificates, domain_check
+from flask_mailtrack import outside
+from flask_mailtrack.administration import domain_check
 from flask_mailtrack.administration.dns_records import Names
 from flask_mailtrack.administration.domain_check import DomainChecker, DomainReport, DomainStatus
 from flask_mailtrack.administration.sender_records import mail_records
@@ -191,8 +192,7 @@ def test_a_closed_port_is_definite_and_a_silent_one_is_not(
     server: NameServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody who listens is a fact; nobody who answers may be the way there."""
-    monkeypatch.setattr(certificates, "CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(certificates.connected, "__defaults__", (0.2,))
+    monkeypatch.setattr(outside.connected, "__defaults__", (0.2,))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         waiting = checker(server, authority, port).check(HOST)
@@ -268,7 +268,7 @@ def test_private_addresses_are_not_asked(server: NameServer, authority: trustme.
 
 def test_a_server_that_does_not_end_costs_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that never comes to its end is given up, and proves nothing."""
-    monkeypatch.setattr(domain_check, "ALL_SECONDS", 0.3)
+    monkeypatch.setitem(outside.fetch.__kwdefaults__, "seconds", 0.3)
 
     def begin(listener: socket.socket) -> None:
         connection, _ = listener.accept()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_mailtrack.administration.host_names import has_route, is_public
+from flask_mailtrack.outside import has_route, is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:2800:220:1::1", "2a00::1", "::ffff:8.8.8.8"])
