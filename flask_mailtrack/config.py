@@ -47,6 +47,7 @@ from .checks import (
     utm_parameters,
     with_extra,
 )
+from .endpoints import Endpoint, webhooks
 from .languages import LANGUAGES
 from .modes import Mode
 from .thresholds import Thresholds
@@ -264,6 +265,12 @@ class Settings:
         "", text, "Entry of SQLALCHEMY_BINDS that reports read, such as a replica. Empty: where the tables are."
     )
 
+    webhooks: dict[str, Endpoint] = _setting(
+        {},
+        with_extra(webhooks, "standardwebhooks", "webhooks"),
+        "Who is told of events, by URL: {'https://example.com/hook': {'secret': 'whsec_…', 'events': "
+        "['message.clicked']}}. Without events: of all.",
+    )
     max_seconds: float = _setting(2, number(0.05, 60), "Bodies that take longer to prepare go out untracked.")
 
     @property

@@ -41,6 +41,7 @@ from .errors import ConfigError
 from .events import new_id
 from .figures import Breakdown, Cohort, EarlyEvent, Figure
 from .notified import Notified
+from .webhook import WebhookDelivery
 
 __all__ = [
     "AuditMixin",
@@ -180,10 +181,9 @@ class EventMixin(Judged, Keyed):
 class OptOutMixin(Keyed):
     """A standing refusal. ``list_id`` empty: everything. ``kind``: ``unsubscribe`` or ``tracking``.
 
-    ``ref`` is the recipient's reference in links. By this reference a link can undo the opt-out of the address,
-    even when the row of its message is gone. ``refusals`` holds the way of each refusal behind the row, by the
-    id of the refusal; the row goes when all of them are lifted. ``refusals`` is NULL in rows from before there
-    were ids.
+    ``ref`` is the recipient's reference in links. By this reference a link can undo the opt-out of the address, even
+    when the row of its message is gone. ``refusals`` holds the way of each refusal behind the row, by the id of the
+    refusal; the row goes when all of them are lifted. ``refusals`` is NULL in rows from before there were ids.
     """
 
     __tablename__ = "mailtrack_optout"
@@ -232,8 +232,7 @@ class LinkMixin(Keyed):
 class AuditMixin(Keyed):
     """One row per change of an opt-out, as its proof: person, request, time and way; and one per erasure.
 
-    A row names no recipient: ``ref`` is a keyed hash of the address, so the row may outlive an erasure. Rows
-    are never changed.
+    A row names no recipient: ``ref`` is a keyed hash of the address. So it may outlive an erasure. No row changes.
     """
 
     __tablename__ = "mailtrack_audit"
@@ -258,9 +257,8 @@ class AuditMixin(Keyed):
 class SettingMixin(OnBase):
     """One row per change that an operator made to a setting. The newest row of a setting is in force.
 
-    ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``. ``subject`` is the domain, address or tag, and
-    empty for the account. A tag that is ``off`` is retired. ``value`` is ``on`` or ``off``, or a word; empty: unset.
-    ``replaced_at`` is NULL as long as the row is in force.
+    ``scope`` is ``account``, ``domain``, ``sender`` or ``tag``. ``subject`` is the domain, address or tag. A tag that
+    is ``off`` is retired. ``value`` is ``on``, ``off`` or a word; empty: unset. In force, ``replaced_at`` is NULL.
     """
 
     __tablename__ = "mailtrack_setting"
@@ -332,6 +330,7 @@ class Models:
     EarlyEvent: type[EarlyEvent]
     Body: type[ArchivedBody]
     Claim: type[SendClaim]
+    Delivery: type[WebhookDelivery]
 
     def __iter__(self) -> Iterator[Any]:
         return (getattr(self, each.name) for each in fields(self))
@@ -351,6 +350,7 @@ _MIXINS = {
     "EarlyEvent": EarlyEvent,
     "Body": ArchivedBody,
     "Claim": SendClaim,
+    "Delivery": WebhookDelivery,
 }
 
 

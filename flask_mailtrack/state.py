@@ -50,6 +50,7 @@ from .storage.tables.domains import DomainTable
 from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.host_columns import CURE, UNFILLED, Fill
 from .storage.tables.optouts import OptOuts
+from .storage.tables.outbox import WebhookOutbox
 from .storage.tables.references import References
 from .storage.tables.refused import Refused
 from .storage.tables.second_look import Enrichment, Hindsight
@@ -57,6 +58,7 @@ from .storage.tables.unwanted import TEMPORARY, Silence, answers
 from .storage.tables.writer import Writer
 from .templating import template_of
 from .tokens import Signer
+from .webhooks.couriers import Couriers
 
 log: logging.Logger = logging.getLogger("flask_mailtrack")
 
@@ -87,6 +89,8 @@ class State:
     """The host's."""
     readable: Database
     """Where reports read: the same, or a replica."""
+    couriers: Couriers
+    """Of webhooks."""
 
     def health(self) -> Health:
         """Return the health of the journal and the drain. Never raises, and never waits for the database."""
@@ -101,7 +105,7 @@ class State:
 
     def chores(self) -> Chores:
         """Return what whoever drains does now and then."""
-        return _chores(self.settings, self.database, self.drain, self.administration)
+        return _chores(self.settings, self.database, self.drain, self.administration, self.couriers)
 
     def unwatched(self) -> list[str]:
         """Return the classes of connections by which mail of the current app leaves untracked; empty if none."""
@@ -191,9 +195,7 @@ def build(
     :param fill: the host's function for its own columns.
     """
     signer, announcer = Signer(settings.secret_keys, settings.app_id), Announcer(app)
-    bind = models.Message.__table__.metadata.info.get("bind_key")
-    engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
-    database = _looked_at(Database(engines[bind], models, _filler(app, fill)))
+    engines, database = _databases(app, db, settings, models, fill)
     administration = Administration.of(settings, signer, database, announcer, _senders(app))
     # A database in memory dies with the process. Its waiting records must not go into the database of the next process.
     own = "MAILTRACK_SPOOL_DIR" in app.config and settings.enabled
@@ -209,10 +211,11 @@ def build(
     # The drain asks the opt-outs, too, but these opt-outs must not start another run of the drain.
     asked_late = question(PendingChoices(choices, stream, hurried=True))
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
-    writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer)
+    couriers = Couriers.of(WebhookOutbox(database, settings.webhooks.values()), journals[0].directory)
+    writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer, couriers.outbox)
     drain = _drain(journals, writer, announcer, stream)
     optouts = question(PendingChoices(choices, stream, drain), remember=remember)
-    _listen(journals, announcer, optouts, _woken(settings, database, drain, administration))
+    _listen(journals, announcer, optouts, _woken(settings, database, drain, administration, couriers))
     references = References(database, found.first)
     state = app.extensions[KEY] = State(
         settings=settings,
@@ -231,6 +234,7 @@ def build(
         administration=administration,
         mail=mail,
         readable=_readable(settings, engines, models) or database,
+        couriers=couriers,
     )
     if passing:
         weakref.finalize(state, shutil.rmtree, found.first.parent, ignore_errors=True)
@@ -251,6 +255,18 @@ def _office(
     return SendServices(preparer, ledger, weakref.ref(app))
 
 
+def _databases(
+    app: Flask, db: SQLAlchemy, settings: Settings, models: Models, fill: Fill | None
+) -> tuple[dict[str | None, Any], Database]:
+    """Return the engines of the host's binds, and the database of the tables. Rows that will be refused are named."""
+    bind = models.Message.__table__.metadata.info.get("bind_key")
+    engines = _engines(app, db) if settings.enabled else {bind: passing_engine([each.__table__ for each in models])}
+    database = Database(engines[bind], models, _filler(app, fill))
+    for column in database.host.unfilled()[0]:
+        log.warning("%s: %s: %s", column, UNFILLED, CURE)
+    return engines, database
+
+
 def _engines(app: Flask, db: SQLAlchemy) -> dict[str | None, Any]:
     with app.app_context():
         return {key: own_engine(engine) for key, engine in db.engines.items()}
@@ -267,18 +283,22 @@ def _drain(journals: Sequence[Journal], writer: Writer, announcer: Announcer, st
 
 
 def _woken(
-    settings: Settings, database: Database, drain: Drain, administration: Administration
+    settings: Settings, database: Database, drain: Drain, administration: Administration, couriers: Couriers
 ) -> tuple[Listener, ...]:
     """Return the listeners that drain when something has been written."""
     if settings.drain == "manual":
         return ()
     if settings.drain == "inline" or database.shared:  # a thread would commit the host's work on that connection
         return (InlineDrain(drain),)
-    return (DrainThread(drain, settings.drain_seconds, _chores(settings, database, drain, administration)),)
+    chores = _chores(settings, database, drain, administration, couriers)
+    return (DrainThread(drain, settings.drain_seconds, chores),)
 
 
-def _chores(settings: Settings, database: Database, drain: Drain, administration: Administration) -> Chores:
-    return Chores([administration.watch, daily(database, settings.keep_days, drain, settings.drain_seconds)])
+def _chores(
+    settings: Settings, database: Database, drain: Drain, administration: Administration, couriers: Couriers
+) -> Chores:
+    purge = daily(database, settings.keep_days, drain, settings.drain_seconds)
+    return Chores([administration.watch, purge, *couriers.chores()])
 
 
 def _listen(
@@ -354,13 +374,6 @@ def _readable(settings: Settings, engines: Mapping[str | None, Any], models: Mod
         cure = f"Name an entry of SQLALCHEMY_BINDS; there are: {known}."
         raise ConfigError("E121", "MAILTRACK_REPORTS_BIND", f"is {bind!r}.", cure)
     return Database(engines[bind], models)
-
-
-def _looked_at(database: Database) -> Database:
-    """Warn at start-up of rows that will be refused, and not only when somebody leaves a list."""
-    for column in database.host.unfilled()[0]:
-        log.warning("%s: %s: %s", column, UNFILLED, CURE)
-    return database
 
 
 def _filler(app: Flask, fill: Fill | None) -> Fill | None:

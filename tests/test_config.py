@@ -236,7 +236,9 @@ def test_a_wrong_value_is_explained(name: str, value: Any) -> None:
 
 def test_every_key_has_wrong_values() -> None:
     """No key is without a check; the secrets have tests of their own, for they are never shown."""
-    assert {f"MAILTRACK_{name}" for name in WRONG} | {"MAILTRACK_SECRET_KEYS"} == {key for key, _, _ in keys()}
+    assert {f"MAILTRACK_{name}" for name in WRONG} | {"MAILTRACK_SECRET_KEYS", "MAILTRACK_WEBHOOKS"} == {
+        key for key, _, _ in keys()
+    }
 
 
 @pytest.mark.parametrize(

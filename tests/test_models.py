@@ -45,7 +45,7 @@ from flask_mailtrack.testing import Reader
 
 START = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
-NAMES = "audit body breakdown claim cohort domain early_event event figure link message optout setting"
+NAMES = "audit body breakdown claim cohort domain early_event event figure link message optout setting webhook_delivery"
 TABLES = [f"mailtrack_{name}" for name in NAMES.split()]
 
 
@@ -226,7 +226,8 @@ def test_a_host_may_bring_all_models(db: SQLAlchemy, run: Run) -> None:
         }.items()
     }
     run(db, **{f"{name.lower()}_model": model for name, model in own.items()})
-    sums = {f"mailtrack_{name}" for name in ("body", "breakdown", "claim", "cohort", "early_event", "figure")}
+    ours = ("body", "breakdown", "claim", "cohort", "early_event", "figure", "webhook_delivery")
+    sums = {f"mailtrack_{name}" for name in ours}
     theirs = {table.replace("mailtrack", "own") for table in TABLES if table not in sums}
     assert set(names(db.engine)) == theirs | sums
 
@@ -317,6 +318,7 @@ def test_a_naming_convention_of_the_host_is_kept(tmp_path: Path) -> None:
         "primary_mailtrack_early_event",
         "primary_mailtrack_body",
         "primary_mailtrack_claim",
+        "primary_mailtrack_webhook_delivery",
     ]
 
 

@@ -12,14 +12,29 @@ from typing import Any
 Answer = tuple[int, dict[str, str], str]
 Answers = Callable[[str, str], Answer]
 """Given the host and the path of a request, what is answered."""
+Received = tuple[dict[str, str], bytes]
 
 
 @contextmanager
-def web_server(answers: Answers, context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Yield the port of a server on 127.0.0.1; without a *context* it speaks plain HTTP."""
+def web_server(
+    answers: Answers, context: ssl.SSLContext | None = None, received: list[Received] | None = None
+) -> Iterator[int]:
+    """Yield the port of a server on 127.0.0.1; without a *context* it speaks plain HTTP.
+
+    :param received: takes headers and body of each POST.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            if received is not None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                received.append((dict(self.headers), body))
+            self.answer()
+
+        def answer(self) -> None:
             status, headers, body = answers(self.headers.get("Host", ""), self.path)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():

@@ -18,6 +18,7 @@ from .people import audit, erase, export, purge, suppress
 from .relay import relay
 from .report import report
 from .settings import settings, tags
+from .webhooks import webhooks
 
 mailtrack: AppGroup = AppGroup("mailtrack", help="E-mail tracking: figures, checks, the spool.")
 
@@ -27,7 +28,7 @@ for _command in (
     *(drain, recover, rebuild, partitions),
     *(classify, networks),
     *(suppress, purge, export, erase, audit),
-    *(settings, domains, tags),
+    *(settings, domains, tags, webhooks),
     relay,
 ):
     mailtrack.add_command(_command)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from flask.cli import with_appcontext
@@ -25,7 +22,7 @@ from flask_mailtrack.storage.journal.directory import bad_files
 from flask_mailtrack.storage.tables.counts import Recount
 from flask_mailtrack.storage.tables.rebuild import Rebuild
 
-from .terminal import TIME, printable
+from .terminal import TIME, printable, told_to_end
 
 
 @click.command("drain")
@@ -38,7 +35,7 @@ def drain(watch: bool) -> None:
     """
     state = current_state()
     if watch:
-        with _told_to_end() as over:
+        with told_to_end() as over:
             _watch(state, over)
         return
     try:
@@ -93,31 +90,6 @@ def rebuild(since: datetime | None) -> None:
     with click.progressbar(length=done, label="sums", file=sys.stderr) as bar:
         summed = anew.run(bar.update)
     click.echo(f"{summed} messages summed")
-
-
-@contextmanager
-def _told_to_end() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set, so that a batch is not cut in two."""
-    over = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield over
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def end(*_: Any) -> None:
-        over.set()
-        restore()  # a second signal ends the process even if the run hangs
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    for number in usual:
-        signal.signal(number, end)
-    try:
-        yield over
-    finally:
-        restore()
 
 
 def _watch(state: State, over: threading.Event) -> None:

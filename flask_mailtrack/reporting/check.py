@@ -19,11 +19,12 @@ from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables.database import Database, missing_columns, missing_tables, try_to_write
 from flask_mailtrack.storage.tables.host_columns import CURE as FILL
 from flask_mailtrack.storage.tables.host_columns import UNFILLED, UNFILLED_WITHOUT_MAIL
+from flask_mailtrack.storage.tables.outbox import WebhookOutbox
 from flask_mailtrack.storage.tables.second_look import Enrichment
 from flask_mailtrack.tokens import Signer
 
 from .remedies import Finding
-from .waiting_check import journal_findings, stream_finding
+from .waiting_check import journal_findings, stream_finding, webhook_finding
 from .walls import blame, wall
 
 GOOD_SECRET_BYTES = 32
@@ -59,6 +60,8 @@ def findings(
         yield _guarded("C25", lambda: stream_finding(stream, settings.sink_max))
     yield _guarded("C30", lambda: _tables(database))
     yield from _columns(database)
+    if settings.webhooks:
+        yield _guarded("C33", lambda: webhook_finding(WebhookOutbox(database, settings.webhooks.values())))
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
     yield _guarded("C42", lambda: _front_door(app, settings))

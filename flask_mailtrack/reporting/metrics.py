@@ -141,6 +141,8 @@ def _of_machine(health: Health) -> Iterator[Gauges]:
         yield Gauges("mailtrack_drain_last_success_timestamp_seconds", "When a run last stored something.", success)
     if health.streamed is not None:
         yield Gauges("mailtrack_redis_records", "Records of all machines that wait in Redis.", health.streamed)
+    states: dict[Labels, int] = {("waiting",): health.webhooks_waiting, ("dead",): health.webhooks_dead}
+    yield _labelled("mailtrack_webhooks", "Webhooks that wait or are put aside.", ("state",), states)
     yield Gauges("mailtrack_bad_signatures", "Links of the last hour that no key has signed.", health.bad_signatures)
 
 

@@ -102,6 +102,22 @@ MISTAKES: dict[str, Mistake] = {
         "`MAILTRACK_REPORTS_BIND` names no entry of `SQLALCHEMY_BINDS`.",
         "Write one of the names that the message lists.",
     ),
+    "E122": Mistake(
+        "`MAILTRACK_WEBHOOKS` is no dict of endpoints, or an endpoint has an option that does not exist.",
+        "Write `{'https://example.com/hook': {'secret': 'whsec_…', 'events': ['message.clicked']}}`.",
+    ),
+    "E123": Mistake(
+        "the URL of a webhook cannot be asked, or is not https.",
+        "Write an https URL in ASCII, without user name and fragment. For plain HTTP set `allow_http`.",
+    ),
+    "E124": Mistake(
+        "the secret of a webhook is none of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64.",
+        "Make one with the command that the message prints.",
+    ),
+    "E125": Mistake(
+        "the events of a webhook are no list, or name an event that does not exist.",
+        "Write some of the types that the message lists.",
+    ),
     "E130": Mistake(
         "a directory of the journal is open to others, is a link, or belongs to somebody else. Anybody who can "
         "write there can put rows into your database.",

@@ -115,6 +115,11 @@ REMEDIES: dict[str, Remedy] = {
         "A column gets its value only from a mail, and some rows have no mail.",
         "Likewise.",
     ),
+    "C33": Remedy(
+        "webhooks",
+        "An endpoint of `MAILTRACK_WEBHOOKS` has not taken its events for three days, or said that it is gone.",
+        "Mend the endpoint, try it with `flask mailtrack webhooks test URL`, and run `flask mailtrack webhooks retry`.",
+    ),
     "C40": Remedy(
         "pixel",
         "The pixel is not answered, or sets a cookie. Something stands before the routes.",

@@ -1,4 +1,4 @@
-"""The findings about what waits for the database: in the directories of the journal, and in Redis."""
+"""The findings about what waits: for the database, in the journal and in Redis, and for the endpoints of webhooks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from flask_mailtrack.storage.journal.directory import bad_files, foreign_segment
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, REFUSED, Stream
+from flask_mailtrack.storage.tables.outbox import WebhookOutbox
+from flask_mailtrack.webhook import DeliveryState
 
 from .remedies import Finding
 
@@ -159,3 +161,17 @@ def _kept_in_redis(stream: Stream, bad: int, refused: int) -> Finding:
         )
         text = Phrase("%(text)s, %(more)s", text=text, more=more)
     return Finding("C25", "error" if refused or others else "warning", text)
+
+
+def webhook_finding(outbox: WebhookOutbox) -> Finding:
+    """Return the finding about the webhooks that wait or are put aside."""
+    found = outbox.backlogs()
+    if dead := sum(each.number for each in found if each.state == DeliveryState.DEAD):
+        text = Phrase.counted(
+            dead,
+            "%(number)s webhook was put aside after three days: run flask mailtrack webhooks list",
+            "%(number)s webhooks were put aside after three days: run flask mailtrack webhooks list",
+        )
+        return Finding("C33", "warning", text)
+    waiting = sum(each.number for each in found)
+    return Finding("C33", "ok", Phrase.counted(waiting, "%(number)s webhook waits", "%(number)s webhooks wait"))

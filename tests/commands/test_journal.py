@@ -100,7 +100,7 @@ def test_watching_waits_longer_after_each_failure(make_site: MakeSite, monkeypat
     site = make_site(MAILTRACK_DRAIN="manual", MAILTRACK_DRAIN_SECONDS=7, tables=False)
     site.send("<p>Hello</p>")
     told = Told(5, lambda run: site.db.create_all() if run == 3 else None)
-    monkeypatch.setattr("flask_mailtrack.commands.journal._told_to_end", lambda: nullcontext(told))
+    monkeypatch.setattr("flask_mailtrack.commands.journal.told_to_end", lambda: nullcontext(told))
     result = run(site, "drain", "--watch")
     first, second, third, *after = told.waited
     assert (7 <= first <= 14, 14 <= second <= 28, 28 <= third <= 56, after) == (True, True, True, [7, 7])

@@ -6,9 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flask_mailtrack.phrases import Phrase
+from flask_mailtrack.storage.journal.directory import WEBHOOKS, read_note, write_note
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.signatures import Signatures
 from flask_mailtrack.storage.tables.database import Database
@@ -48,6 +50,11 @@ class Health:
     bad_signatures: int = 0
     """Links of the right form, in the last hour, that none of the keys has signed; 0 if there were few."""
 
+    webhooks_waiting: int = 0
+    """Webhooks that wait for their endpoints, as this machine last looked, some minutes ago."""
+    webhooks_dead: int = 0
+    """Webhooks that are put aside after three days; see ``flask mailtrack webhooks list``."""
+
     problems: tuple[Phrase, ...] = ()
     """The causes, in words, for which rows are not stored, or choices and switches are not obeyed."""
 
@@ -56,6 +63,17 @@ class Health:
         """Whether nothing is lost, refused or stuck, the last run went well, and nothing waits for five minutes."""
         trouble = self.lost or self.refused_optouts or self.last_error or self.problems
         return self.oldest_seconds <= OLD_SECONDS and not trouble
+
+
+def keep_backlog(directory: Path, numbers: Mapping[str, int]) -> None:
+    """Note how many webhooks wait, and how many are dead, for each process of this machine."""
+    write_note(directory / WEBHOOKS, numbers)
+
+
+def backlog(directory: Path) -> dict[str, int]:
+    """Return the latest note."""
+    told = read_note(directory / WEBHOOKS)
+    return {name: int(told[name]) for name in ("waiting", "dead") if isinstance(told.get(name), int)}
 
 
 def health(
@@ -92,5 +110,6 @@ def health(
         last_success=datetime.fromtimestamp(runs.succeeded_at, UTC) if runs.succeeded_at else None,
         streamed=waiting.streamed,
         bad_signatures=signatures.read(),
+        **{f"webhooks_{name}": number for name, number in backlog(journals[0].directory).items()},
         problems=(*waiting.troubles, *unknown, *gone, *old, *([text] if stuck else [])),
     )

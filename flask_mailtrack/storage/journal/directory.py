@@ -31,10 +31,16 @@ BAD = "bad"
 LOCK = "drain.lock"
 PROGRESS = "drain.json"
 SIGNATURES = "signatures.json"
+WEBHOOKS = "webhooks.json"
 SHELF = "links.sqlite3"
 LEASE = "tenant.lock"
 TENANT = "tenant.json"
-_KNOWN = (LOCK, LEASE, SHELF, *(start for name in (PROGRESS, SIGNATURES, TENANT) for start in (name, f".{name}-")))
+_KNOWN = (
+    LOCK,
+    LEASE,
+    SHELF,
+    *(start for name in (PROGRESS, SIGNATURES, WEBHOOKS, TENANT) for start in (name, f".{name}-")),
+)
 _APP = re.compile(r"[0-9a-f]{12}(-second|-imports)?")
 """A folder of one app in a directory that several apps share: a journal, or the imports."""
 

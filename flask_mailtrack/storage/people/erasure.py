@@ -2,8 +2,8 @@
 
 Rows of messages and events stay, without address, subject, metadata, IP address, user agent and comment, and without
 names and destinations of links with the address. A kept body goes if nobody else has got it, or if the address is in
-it. Opt-outs stay under the keyed hash of the address, so that the person stays unsubscribed. Old links go on working: a
-token carries that hash, and a redirect needs no row at all.
+it. Webhooks about the person go, also those that wait. Opt-outs stay under the keyed hash of the address, so that the
+person stays unsubscribed. Old links go on working: a token carries that hash, and a redirect needs no row at all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flask_mailtrack.storage.drain import recovery
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.redis import Stream
-from flask_mailtrack.storage.tables import body_shelf, register
+from flask_mailtrack.storage.tables import body_shelf, outbox, register
 from flask_mailtrack.storage.tables.database import Database, chunked
 from flask_mailtrack.storage.tables.optouts import held
 from flask_mailtrack.storage.tables.refused import REF, bare
@@ -82,6 +82,7 @@ class Erasure:
         if not self._within:
             with database.transaction() as connection:
                 done += self._note(connection, Erased(links=_links(database, connection, self._spellings)))
+                outbox.forget(database, connection, self._refs)
         while True:
             with database.transaction() as connection:
                 ids = self._some_messages(connection)
@@ -91,6 +92,7 @@ class Erasure:
                     break
                 forgotten += map(str, [*ids, *self._bodies(connection, ids)])
                 events = _messages(database, connection, ids, self._spellings)
+                outbox.forget(database, connection, list(map(str, ids)))
                 done += self._note(connection, Erased(len(ids), events))
         left = partial(bare, recipient=self._recipient, ref=self._refs[0])
         return done + Erased(quarantined=recovery.forget(spools, forgotten, left, stream) if forgotten else 0)
@@ -112,6 +114,7 @@ class Erasure:
         if self._within:
             return Erased(optouts=optouts)
         gone = register.gone_messages(database, self._refs, lambda asked: connection.execute(asked).all())
+        outbox.forget(database, connection, list(map(str, gone)))
         personal = or_(*(database.event.c[name] != "" for name in PERSONAL))
         return Erased(optouts=optouts, events=_events(database, connection, gone, self._spellings, personal))
 

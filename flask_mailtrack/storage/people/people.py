@@ -16,7 +16,7 @@ from flask_mailtrack.storage.drain.drain import Drain
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import batched, to_json
 from flask_mailtrack.storage.redis import Stream
-from flask_mailtrack.storage.tables import body_shelf, register
+from flask_mailtrack.storage.tables import body_shelf, outbox, register
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.optouts import MARKED, OptOuts
 from flask_mailtrack.storage.tables.references import References
@@ -50,6 +50,7 @@ def about(database: Database, recipient: str, refs: Sequence[str], within: Scope
         "events": [_plain(row) for row in events],
         "optouts": [_plain(row) for row in _rows(database, optout, [whose, *optouts_inside(database, within)])],
         "audit": audit_trail(database, refs, within),
+        "webhooks": [] if within else outbox.of_person(database, [*map(str, ids), *refs]),
         "bodies": body_shelf.of_messages(database, [row["id"] for row in messages]),
     }
 

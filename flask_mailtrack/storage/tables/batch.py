@@ -35,6 +35,7 @@ from . import body_shelf, counts, register
 from .cohorts import Cohorts, provider_domain
 from .database import Database, chunked
 from .optouts import mark
+from .outbox import WebhookOutbox
 from .refused import OPT_OUTS, REF
 from .register import Register, about_list
 from .second_look import LOOKED_AT, Hindsight, Visit, corrected, standing, visit
@@ -62,6 +63,7 @@ class Batch:
     :param hindsight: corrects the verdicts of the batch, and of earlier events.
     :param signer: makes the references of an address under each signing key; none: there are none.
     :param cohorts: of the process; else of this batch.
+    :param outbox: for webhooks about the records.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Batch:
         hindsight: Hindsight | None = None,
         signer: Signer | None = None,
         cohorts: Cohorts | None = None,
+        outbox: WebhookOutbox | None = None,
     ) -> None:
         self._signer = signer
+        self._outbox = outbox or WebhookOutbox(database, ())
         self._database = database
         self._connection = connection
         self._hindsight = hindsight or Hindsight()
@@ -98,6 +102,7 @@ class Batch:
         for record in records:
             every[type(record)].append(record)
         links, bodies, messages, hits, changes = every.values()
+        known = self._outbox.known(self._connection, records)
         if sights := [hit for hit in hits if is_sight(hit)]:
             hits = [hit for hit in hits if not is_sight(hit)]
         self._links(links)
@@ -119,9 +124,11 @@ class Batch:
         self._database.recount(self._connection, touched - several.keys())
         # Suppressions come after the hits, because the host's decision is stronger.
         changed = register.write(self._database, self._connection, changes) if changes else []
+        told = [*links, *bodies, *messages, *stored, *changed]
+        self._outbox.enqueue(self._connection, told, known)
         # Last of all, because other machines may wait for the same sums.
         self.touched.write(fresh, self._corrected)
-        return [*links, *bodies, *messages, *stored, *changed], self.touched.missing | self.touched.new
+        return told, self.touched.missing | self.touched.new
 
     def catch_up(self, ids: set[uuid.UUID]) -> None:
         """Count events that one machine and their messages that another one has written at the same moment.

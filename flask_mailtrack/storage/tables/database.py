@@ -88,6 +88,7 @@ class Database:
         self.early_event: Table = models.EarlyEvent.__table__
         self.body: Table = models.Body.__table__
         self.claim: Table = models.Claim.__table__
+        self.delivery: Table = models.Delivery.__table__
         self.file: SqliteFile = SqliteFile(engine)
         self._prepared: dict[tuple[Any, ...], Prepared | None] = {}
 
@@ -133,7 +134,8 @@ class Database:
     def tables(self) -> tuple[Table, ...]:
         """All tables."""
         ours = (self.message, self.event, self.optout, self.link, self.audit, self.setting, self.domain)
-        return (*ours, self.cohort, self.figure, self.breakdown, self.early_event, self.body, self.claim)
+        sums = (self.cohort, self.figure, self.breakdown, self.early_event)
+        return (*ours, *sums, self.body, self.claim, self.delivery)
 
     def add(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert *rows*. A row whose key is there already stays as it is."""

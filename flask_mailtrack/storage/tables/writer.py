@@ -28,6 +28,7 @@ from flask_mailtrack.tokens import Signer
 from .batch import Batch
 from .cohorts import Cohorts
 from .database import Database
+from .outbox import WebhookOutbox
 from .refused import OPT_OUTS, Refused, refuses
 from .second_look import Enrichment, Hindsight
 from .touched import Overtaken
@@ -124,6 +125,7 @@ class Writer:
     :param silence: removes the parts of a batch that must not be stored.
     :param announcer: tells the host of each record that is put aside.
     :param signer: makes the references of an address under each signing key.
+    :param outbox: for webhooks about the records.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Writer:
         silence: Silence | None = None,
         announcer: Announcer | None = None,
         signer: Signer | None = None,
+        outbox: WebhookOutbox | None = None,
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
@@ -141,6 +144,7 @@ class Writer:
         self._silence = silence
         self._announcer = announcer
         self._signer = signer
+        self._outbox = outbox
         self._cohorts = Cohorts(database, signer)
         self._refused = Refused(database)
 
@@ -216,7 +220,8 @@ class Writer:
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    return work(Batch(self._database, connection, self._hindsight, self._signer, self._cohorts), asked)
+                    parts = (self._hindsight, self._signer, self._cohorts, self._outbox)
+                    return work(Batch(self._database, connection, *parts), asked)
             except DBAPIError as error:
                 # The server has closed a pooled connection. Now all connections of the pool are fresh.
                 if error.connection_invalidated and attempt == 0:
