@@ -96,9 +96,9 @@ class Relay:
     def __init__(self, door: RelayDoor, answer: Callable[[Given], str]) -> None:
         self.door = door
         self.answer = answer
-        self.pool = ThreadPoolExecutor(THREADS, "mailtrack-relay")
+        self.pool: ThreadPoolExecutor = ThreadPoolExecutor(THREADS, "mailtrack-relay")
         self.talks: set[_Talk] = set()
-        self.is_ending = False
+        self.is_ending: bool = False
 
     async def serve(self, until: asyncio.Event, ready: Callable[[], object] = lambda: None) -> None:
         """Take mail. When *until* is set, answer the mails that are under way, and end.
@@ -192,7 +192,7 @@ class _Talk(SMTP):
     envelope: Any
     transport: Any
     _handler_coroutine: Any
-    line_length_limit = _PIECE  # of the buffer; a mail itself may have lines of any length
+    line_length_limit: int = _PIECE  # of the buffer; a mail itself may have lines of any length
 
     def __init__(self, relay: Relay) -> None:
         rules = _Rules(relay.door)

@@ -214,7 +214,7 @@ class Claims:
     def _read(self, connection: Connection, ids: Collection[uuid.UUID]) -> Iterator[tuple[uuid.UUID, Claim]]:
         table, late = self._table, now() - IN_FLIGHT
         for some in chunked(ids):
-            query = select(*(table.c[name] for name in _COLUMNS)).where(table.c.id.in_(some))
+            query = select(table.c.id, table.c.message_id, table.c.status).where(table.c.id.in_(some))
             for key, message_id, status in connection.execute(query):
                 lost = status == Status.SENDING and born(message_id) < late
                 yield key, Claim(message_id, Status.UNKNOWN if lost else Status(status))
