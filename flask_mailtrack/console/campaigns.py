@@ -40,8 +40,8 @@ _ORDERS: dict[str, Callable[[Line], Any]] = {
 class CampaignRow:
     """One line of the table.
 
-    :param here: the address of the page of the campaign.
-    :param messages: the address of its messages of the period, to be gone on with by ``&``.
+    :param here: the address of the page of the campaign; empty: its tag holds an address, which no link may have.
+    :param messages: the address of its messages of the period, to be gone on with by ``&``; empty likewise.
     """
 
     name: str
@@ -122,6 +122,7 @@ def _in_order(table: CampaignTable) -> tuple[str, list[Line]]:
 def _row(desk: Desk, line: Line, subjects: list[str]) -> CampaignRow:
     tag, totals = line.name or "", line.totals
     query = urlencode({**desk.look.query(tag=None, untagged=None), **named(tag)})
+    linked = desk.linkable(tag)
     return CampaignRow(
         tag,
         min(subjects) if subjects else "",
@@ -129,8 +130,8 @@ def _row(desk: Desk, line: Line, subjects: list[str]) -> CampaignRow:
         totals,
         machines_of(totals),
         is_lasting(totals),
-        f"{desk.root}campaign?{urlencode({'tag': tag})}",
-        f"{desk.root}messages?{query}",
+        f"{desk.root}campaign?{urlencode({'tag': tag})}" if linked else "",
+        f"{desk.root}messages?{query}" if linked else "",
     )
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 from flask import Blueprint, Request, abort, current_app, g, request
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, default_exceptions
 from werkzeug.wrappers import Response
 
 from flask_mailtrack.entrance import from_elsewhere, only_the_method_is_wrong
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.languages import reader_words
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.seal import sealed
 from flask_mailtrack.state import current_state
@@ -35,6 +37,12 @@ _PLAIN_PAGES = {route.name: route.rule for route in ROUTES if "GET" in route.met
 _STATIC = Path(__file__).parents[1] / "static"
 _FILES = {"console.css": "text/css", "console.js": "text/javascript"}
 _NEEDS = {route.name: route.needs for route in ROUTES} | {"static": "view"}
+_PLAINLY = {
+    404: Phrase("There is no such page."),
+    405: Phrase("This page takes no form."),
+    413: Phrase("The form is too long. Nothing was read."),
+}
+_REFUSED = Phrase("This was refused. Load the page again.")
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -138,7 +146,10 @@ def _refused(error: HTTPException) -> ResponseReturnValue:
     desk: Desk | None = g.get("mailtrack_desk")
     if desk is None or error.response is not None:
         return _of_host(error)
-    return desk.page("error.html", status=error.code or 500, error=error, back=_page_of_form())
+    code = error.code or 500
+    # What our views say is translated; what Werkzeug says by itself is English, and more than a reader needs.
+    said = error.description if isinstance(error.description, Markup) else desk.say(_PLAINLY.get(code, _REFUSED))
+    return desk.page("error.html", status=code, missing=code == 404, said=said, back=_page_of_form())
 
 
 def _of_host(error: HTTPException) -> ResponseReturnValue:
@@ -176,7 +187,7 @@ def _guarded(route: Route) -> Callable[..., ResponseReturnValue]:
         except HTTPException:
             raise
         except ReportError as error:
-            return desk.page("error.html", status=400, error=error)
+            return desk.page("error.html", status=400, said=desk.cause(error))
         except Exception:
             log.exception("the page %s of the console fails", route.name)
             return desk.page("away.html", status=503)

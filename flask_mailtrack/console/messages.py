@@ -54,7 +54,7 @@ def messages(desk: Desk) -> ResponseReturnValue:
         statuses=STATUSES,
         activities=ACTIVITIES,
         dated=_dated(),
-        tags=sorted({row.tag for row in found.rows if row.tag and desk.text(row.tag) == row.tag}),
+        tags=sorted({row.tag for row in found.rows if row.tag and desk.linkable(row.tag)}),
         lists=sorted({row.list_id for row in found.rows if row.list_id}.union(_configured_lists(desk))),
     )
 
@@ -67,7 +67,7 @@ def messages_search(desk: Desk) -> ResponseReturnValue:
     """Lead to the messages that a form describes. An address becomes the id of a row: no log shall have it."""
     said = {name: request.form.get(name, "").strip()[:_LONGEST] for name in ("q", *_FIELDS)}
     wanted = said.pop("q")
-    query = {name: value for name, value in said.items() if value}
+    query = {name: value for name, value in said.items() if value and desk.linkable(value)}
     if "@" in wanted:
         handle = desk.reports.handle_of(wanted)
         if handle is None:

@@ -65,6 +65,8 @@ def behind(desk: Desk, concern: Concern) -> tuple[str, str]:
     if concern.selection is None:
         return desk.url("health"), "Health"
     tag, list_id = concern.selection.tag, concern.selection.list_id
+    if not desk.linkable(tag or ""):
+        return desk.to("campaigns", keep=False), "Campaigns"
     mine: dict[str, Any] = named(tag or "")
     if concern.kind == "unsubscribes":
         return desk.to("unsubscribes", **mine), "Read the reasons"
@@ -98,7 +100,7 @@ def _column(desk: Desk, point: Point, step: str, count: int) -> Column:
     name = {"hour": f"{day}, {start:%H:%M}", "month": whole}.get(step, day)
     opens, clicks = figures.opened.total, figures.clicked.total
     title = t(
-        "%(name)s: %(opens)s opens, %(clicks)s clicks, %(machines)s by machines",
+        "%(name)s. Opens: %(opens)s. Clicks: %(clicks)s. By machines: %(machines)s.",
         name=name,
         opens=number(opens, t),
         clicks=number(clicks, t),

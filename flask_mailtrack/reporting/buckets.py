@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.figures import SLOT_SECONDS, SLOTS_A_DAY
+from flask_mailtrack.phrases import Numeral, Phrase
 
 STEPS = ("hour", "day", "week", "month")
 MOST = 10_000
@@ -86,9 +87,15 @@ class Buckets:
                 yield start, end
                 start = end
         except OverflowError:
-            raise ReportError("since or until is at the end of all dates. Choose a shorter period.") from None
-        cure = "Choose a shorter period, or a coarser step."
-        raise ReportError(f"by is {self.step!r}, which cuts the period into more than {MOST:,} pieces. {cure}")
+            text = Phrase("since or until is at the end of all dates. Choose a shorter period.")
+            raise ReportError(text) from None
+        text = Phrase(
+            "by is %(step)s, which cuts the period into more than %(most)s pieces. Choose a shorter period, or a "
+            "coarser step.",
+            step=repr(self.step),
+            most=Numeral(f"{MOST:,}"),
+        )
+        raise ReportError(text)
 
     def of_slot(self, slot: int) -> datetime:
         """Return the beginning of the bucket in which a slot is."""

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 
 from flask_mailtrack.drawing import AuthoredBody, LinkPlace, Manner, draw
 from flask_mailtrack.errors import ReportError
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.tenants import messages_inside
@@ -142,7 +143,7 @@ def _id(value: uuid.UUID | str, name: str) -> uuid.UUID:
     try:
         return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
     except (ValueError, AttributeError, TypeError):
-        raise ReportError(f"{name} is {value!r}. Write an id.") from None
+        raise ReportError(Phrase("%(name)s is %(value)s. Write an id.", name=name, value=repr(value))) from None
 
 
 def _mapped(places: Iterable[LinkPlace], figures: LinkFigures) -> dict[int, MappedLink]:

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, first_id
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.register import BY_MESSAGE
 
@@ -132,4 +133,5 @@ def _read(page: str) -> uuid.UUID:
     try:
         return uuid.UUID(page)
     except (ValueError, AttributeError, TypeError):
-        raise ReportError(f"page is {page!r}. Write `next` of the page before, or leave it out.") from None
+        text = Phrase("page is %(value)s. Write `next` of the page before, or leave it out.", value=repr(page))
+        raise ReportError(text) from None

@@ -18,6 +18,7 @@ from flask_mailtrack.audience import by_people
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import Status, first_id
 from flask_mailtrack.notified import NOTIFIED
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
@@ -325,4 +326,5 @@ def _read(page: str) -> tuple[datetime, uuid.UUID] | None:
         moment, _, key = page.rpartition("_")
         return datetime.fromisoformat(moment).astimezone(UTC), uuid.UUID(key)
     except (ValueError, AttributeError, OverflowError):
-        raise ReportError(f"page is {page!r}. Write `next` of the page before, or leave it out.") from None
+        text = Phrase("page is %(value)s. Write `next` of the page before, or leave it out.", value=repr(page))
+        raise ReportError(text) from None

@@ -16,6 +16,7 @@ from typing import Any, Unpack
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import EventType, now
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.drain.health import Health
 from flask_mailtrack.storage.tables.database import Database
@@ -272,7 +273,8 @@ class Reports(Listings):
         try:
             before = since - (until - since)
         except OverflowError:
-            raise ReportError(f"since is {since.isoformat()}, before which there is no such period.") from None
+            text = Phrase("since is %(time)s, before which there is no such period.", time=since.isoformat())
+            raise ReportError(text) from None
         this = self.totals(about.narrowed(since=since, until=until))
         last = self.totals(about.narrowed(since=before, until=since))
         return answers.comparison(this, last, before, since, until)

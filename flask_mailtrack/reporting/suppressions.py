@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import BY_LINK, OptOutKind
+from flask_mailtrack.phrases import Phrase
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
@@ -171,7 +172,8 @@ def _after(table: Any, page: str) -> list[ColumnElement[bool]]:
         moment = datetime.fromisoformat(said).astimezone(UTC)
         text_of("page", page)
     except (ValueError, AttributeError, OverflowError):
-        raise ReportError(f"page is {page!r}. Write `next` of the page before, or leave it out.") from None
+        text = Phrase("page is %(value)s. Write `next` of the page before, or leave it out.", value=repr(page))
+        raise ReportError(text) from None
     later = and_(table.ref == ref, table.list_id < list_id)
     return [table.created_at <= moment, or_(table.created_at < moment, table.ref < ref, later)]
 

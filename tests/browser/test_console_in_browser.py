@@ -168,7 +168,7 @@ def test_a_file_of_suppressions_is_imported(host: str, support: Support) -> None
     content = b"email\nnew@example.com\nangry@example.com\nnobody\n"
     page.get_by_label("CSV file").set_input_files({"name": "old.csv", "mimeType": "text/csv", "buffer": content})
     page.get_by_role("button", name="Count").click()
-    expect(page.get_by_role("heading", name="1 new, 1 known, 1 bad lines")).to_be_visible(timeout=2 * SLOWEST)
+    expect(page.get_by_role("heading", name="New: 1. Known: 1. Bad lines: 1.")).to_be_visible(timeout=2 * SLOWEST)
     page.get_by_role("button", name="Import").click()
     expect(page.get_by_role("heading", name="Done")).to_be_visible(timeout=2 * SLOWEST)
 

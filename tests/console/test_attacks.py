@@ -260,13 +260,20 @@ def test_s86_no_address_stands_in_any_url(site: Site, caplog: pytest.LogCaptureF
     Reader(
         site.client, site.send(to="eve@secret.example", tag="welcome", list_id="news", subject=f"For {ADDRESS}")
     ).unsubscribe()
+    site.send(to=ADDRESS, list_id="news", tag="welcome", subject="The first")
+    tagged = Reader(site.client, site.send(to="bob@secret.example", tag=f"order of {ADDRESS}", list_id="news"))
+    tagged.unsubscribe()
     seen = Visitor(site, ALL)
-    key = site.rows("Message")[0].id
-    for path in (f"/messages/{key}", f"/people/{key}", "/campaign?tag=welcome", *PAGES):
-        for target in re.findall(r'(?:href|src|action)="([^"]*)"', seen.client.get(f"/mt{path}").text):
+    keys = [row.id for row in site.rows("Message")]
+    each = [f"/{page}/{key}" for page in ("messages", "people") for key in keys]
+    for path in (*each, "/campaign?tag=welcome", *PAGES):
+        for target in re.findall(r'(?:href|src|action|option value)="([^"]*)"', seen.client.get(f"/mt{path}").text):
             assert "secret.example" not in target, (path, target)
             assert "%40" not in target, (path, target)
             assert "@" not in target.removeprefix("mailto:"), (path, target)
+    assert f"order of {ADDRESS}" in seen.get("/campaigns")
+    searched = seen.submit("/messages", "/messages/search", tag=f"order of {ADDRESS}", list="news")
+    assert searched.endswith("/messages?list=news")
 
 
 def test_s87_the_log_takes_no_line_of_a_stranger(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ def test_a_file_is_counted_then_confirmed_then_imported(site: Site) -> None:
     seen = Visitor(site, name="mara")
     page = bring(seen)
     text = seen.get(page)
-    assert "2 new, 0 known, 1 bad lines" in words(text)
+    assert "New: 2. Known: 0. Bad lines: 1." in words(text)
     assert "Line 4 is not an address" in words(text)
     assert "<script>alert" not in text
     assert not site.rows("OptOut")

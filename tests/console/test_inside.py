@@ -31,7 +31,7 @@ def test_each_rule_is_told_in_words_with_its_counts(site: Site) -> None:
     seen = Visitor(site)
     page = words(seen.get("/machines"))
     assert "It was a browser, and nothing spoke against a person. Person ua_browser 1" in page
-    assert "By machines ? 66.7% 2 of 3 opens and clicks" in page
+    assert "By machines ? 66.7% Opens and clicks: 2 of 3" in page
     assert re.search(r"The list of networks of machines is of \d+ \w+", page)
     lines = seen.get("/machines?format=csv").splitlines()
     assert lines[0] == "verdict,rule,in words,opens,clicks,people,machines,unknown"

@@ -8,8 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from catalogues import PLACEHOLDER, TRANSLATED, catalogue, keeps_places, loses_its_stop, pairs, phrases
-from conftest import MakeSite
+from catalogues import (
+    MARKED,
+    PLACEHOLDER,
+    TRANSLATED,
+    catalogue,
+    keeps_places,
+    loses_its_stop,
+    pairs,
+    phrases,
+    unmarked,
+)
+from conftest import MakeSite, Site
 from console_visitor import Visitor
 from jinja2 import Environment, nodes
 from markupsafe import Markup
@@ -231,6 +241,27 @@ def test_no_page_says_what_the_search_does_not_find(make_site: MakeSite, monkeyp
         assert visitor.client.get(visitor.prefix + path).status_code in (200, 404)
     assert len(asked) > 200
     assert asked - SAID - set(phrases()) - {""} == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/messages?page=x", 400, "Write `next` of the page before, or leave it out."),
+        ("/unsubscribes?page=x", 400, "Write `next` of the page before, or leave it out."),
+        ("/suppressions?page=x", 400, "Write `next` of the page before, or leave it out."),
+        ("/domains/none.example.com", 404, "There is no such domain."),
+        ("/static/none.css", 404, "There is no such page."),
+    ],
+)
+def test_what_cannot_be_shown_is_told_in_the_language_of_the_page(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, status: int, told: str
+) -> None:
+    """A page that asks for what is not there, or that says nothing by itself, stands in the reader's language."""
+    visitor = Visitor(site, name="1")
+    monkeypatch.setattr(console, "reader_words", lambda babel, header: MARKED)
+    page = visitor.get(path, status=status)
+    assert told in re.sub("[⟦⟧]", "", page)
+    assert set(unmarked(page)) <= {"Mail", "UTC"}
 
 
 def test_figures_have_the_signs_of_the_language() -> None:
