@@ -149,15 +149,16 @@ def test_a_crash_between_claim_and_smtp_sends_nothing_twice(
     assert send(site, ADA, retry_unknown=True) == ([], {ADA: "sent"})
 
 
-def test_what_the_server_refused_may_be_sent_again(refusing: Callable[[Script], Site]) -> None:
+@pytest.mark.parametrize("parts", [{"html": "<p>Hello</p>"}, {"body": "Hello"}], ids=["a copy each", "one copy"])
+def test_what_the_server_refused_may_be_sent_again(refusing: Callable[[Script], Site], parts: dict[str, str]) -> None:
     """Of two recipients one is refused: a retry writes to that one only."""
-    site = refusing(
-        Script(rcpt=lambda argument, number: "450 later" if "bob" in argument and number == 2 else "250 OK")
-    )
-    message = site.mailtrack.track(Message("Hello", recipients=[ADA, BOB], html="<p>Hello</p>"), key=KEY)
+    refuses = [True]
+    site = refusing(Script(rcpt=lambda to, number: "450 later" if "bob" in to and refuses[0] else "250 OK"))
+    message = site.mailtrack.track(Message("Hello", recipients=[ADA, BOB], **parts), key=KEY)
     site.mail.send(message)
     assert states(site, message) == {ADA: "sent", BOB: "failed"}
     assert len(site.rows("Claim")) == 1
+    refuses[0] = False
     site.mail.send(message)
     assert states(site, message) == {ADA: "sent", BOB: "sent"}
 
