@@ -22,8 +22,9 @@ from flask_mailtrack.privacy import legible
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.tables.claims import Claims
 
-from .delivery import MAX_REPLY, compared, has_ended
+from .delivery import compared
 from .office import sent_copies
+from .watch import MAX_REPLY, has_ended
 
 __all__ = ["Pace", "SendReport"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import smtplib
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from email.generator import BytesGenerator
@@ -20,18 +19,16 @@ from flask_mailtrack.events import SentCopy, Status
 from flask_mailtrack.privacy import legible, normalise
 from flask_mailtrack.storage.tables.claims import Held
 
-from .delivery import MAX_REPLY, Address, Copy, Mailing, SendLog, Watch, compared, name_and_address
+from .delivery import Address, Copy, Mailing, SendLog, compared, name_and_address
 from .dispatched import Dispatched
 from .mime import Mime
 from .office import SendServices, remember, without_ours
 from .options import ATTRIBUTE, HEADER, Options
+from .watch import MAX_REPLY, Watch
 
 __all__ = ["PreparedCopy", "PreparedMail"]
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
-
-_UNSURE = (smtplib.SMTPServerDisconnected, TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
-"""Errors after which the server may have taken the mail all the same."""
 
 
 class _MimeLetter:
@@ -275,14 +272,4 @@ def _fate(error: BaseException | str) -> tuple[Status, str]:
         return Status.FAILED, legible(error, MAX_REPLY)
     if not isinstance(error, Exception):  # the process was told to stop
         return Status.UNKNOWN, type(error).__name__
-    status, said = Watch().fate(error)
-    return (Status.UNKNOWN if any(isinstance(each, _UNSURE) for each in _behind(error)) else status), said
-
-
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what stands behind it: the clients of services wrap those of the standard library."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+    return Watch(blind=True).fate(error)

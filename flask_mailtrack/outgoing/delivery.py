@@ -10,21 +10,21 @@ import logging
 import re
 import smtplib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from functools import lru_cache
-from itertools import islice
 from typing import Any, Protocol
 from uuid import UUID
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.events import LinkTarget, MailBody, SentCopy, SentMessage, Status, now
-from flask_mailtrack.privacy import legible, normalise
+from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.storage.tables.claims import Held
 from flask_mailtrack.storage.tables.references import References
+
+from .watch import MAX_REPLY, Watch, has_ended, reply
 
 Address = str | tuple[str, str]
 Shared = LinkTarget | MailBody | SentMessage
@@ -218,7 +218,7 @@ class SendLog:
         self.fate([row for row in rows if row not in refused] if refused else rows, Status.SENT)
         several = {row.recipient for row in rows} if refused else set()
         for row in refused:
-            said = _reply(*answers[row.recipient])
+            said = reply(*answers[row.recipient])
             self.fate([row], Status.FAILED, _without_others(said, several, row.recipient))
 
     def lost(self, rows: Sequence[SentMessage], error: BaseException | None, status: Status, text: str) -> None:
@@ -244,9 +244,6 @@ class SendLog:
             yield self._begun[row.id]
 
 
-MAX_REPLY = 500
-"""Characters of an SMTP server's answer that are kept. MariaDB has 64 kB for it, and a server may send megabytes."""
-_SEVERAL = 20
 _ADDRESS = re.compile(r"[^\s<>()\[\],;:\"']+@[\w-]+(?:\.[\w-]+)*")
 
 
@@ -310,62 +307,6 @@ class Delivery:
                 self.transmit(message)
 
 
-@dataclass
-class Watch:
-    """Learns facts that Flask-Mail does not tell: the refused recipients, and how far a copy came."""
-
-    in_data: bool = False
-    done: bool = False
-    refused: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-
-    @contextmanager
-    def over(self, host: Any) -> Iterator[None]:
-        """Watch ``sendmail`` and ``data`` of this one connection while a copy is sent."""
-        if host is None:  # MAIL_SUPPRESS_SEND
-            yield
-            return
-        sendmail, data = host.sendmail, host.data
-
-        def watched_data(*args: Any, **kwargs: Any) -> Any:
-            self.in_data = True
-            reply = data(*args, **kwargs)
-            self.in_data = False
-            return reply
-
-        def watched_sendmail(*args: Any, **kwargs: Any) -> Any:
-            refused = sendmail(*args, **kwargs)
-            self.done = True
-            if isinstance(refused, dict):
-                self.refused = {normalise(address): reply for address, reply in refused.items()}
-            return refused
-
-        host.sendmail, host.data = watched_sendmail, watched_data
-        try:
-            yield
-        finally:
-            host.sendmail, host.data = sendmail, data
-
-    @staticmethod
-    def replies(error: BaseException | None) -> dict[str, str]:
-        """Return the server's answer for each recipient that it refused by name."""
-        if not isinstance(error, smtplib.SMTPRecipientsRefused):
-            return {}
-        return {normalise(address): _reply(*reply) for address, reply in error.recipients.items()}
-
-    def fate(self, error: Exception) -> tuple[Status, str]:
-        """Return the fate of a copy whose sending raised *error*."""
-        if self.done:  # the error came afterwards, from a receiver of email_dispatched or from the reconnect
-            return Status.SENT, ""
-        if isinstance(error, smtplib.SMTPRecipientsRefused):
-            some = islice(error.recipients.values(), _SEVERAL)
-            return Status.FAILED, legible("; ".join(_reply(*reply) for reply in some), MAX_REPLY)
-        if isinstance(error, smtplib.SMTPResponseException):
-            return Status.FAILED, _reply(error.smtp_code, error.smtp_error)
-        if self.in_data:
-            return Status.UNKNOWN, legible(f"connection lost after DATA: {error}", MAX_REPLY)
-        return Status.FAILED, legible(f"{type(error).__name__}: {error}", MAX_REPLY)
-
-
 def _without_others(said: str, others: Set[str], own: str) -> str:
     """Return a server's answer for the row of one person, without the addresses of others who got the same copy."""
     if len(others) == 1:
@@ -378,15 +319,3 @@ def _without_others(said: str, others: Set[str], own: str) -> str:
         return "" if address in others and address != own else found[0]
 
     return _ADDRESS.sub(other, said)
-
-
-def has_ended(error: BaseException) -> bool:
-    """Say whether the server has ended the connection."""
-    code = getattr(error, "smtp_code", None)
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return all(reply[0] == 421 for reply in error.recipients.values())
-    return code == 421 or isinstance(error, smtplib.SMTPServerDisconnected)
-
-
-def _reply(code: int, text: bytes | str) -> str:
-    return legible(f"{code} {legible(text, MAX_REPLY)}", MAX_REPLY)

@@ -24,10 +24,11 @@ from flask_mailtrack import signals
 from flask_mailtrack.errors import OptOutsUnavailable
 from flask_mailtrack.events import SentMessage, Status, new_id, now
 from flask_mailtrack.outgoing import links, prepare
-from flask_mailtrack.outgoing.delivery import MAX_REPLY, Delivery, SendLog
+from flask_mailtrack.outgoing.delivery import Delivery, SendLog
 from flask_mailtrack.outgoing.headers import MAX_LINE
 from flask_mailtrack.outgoing.mail import TrackedCopy, _lines_fit
 from flask_mailtrack.outgoing.office import _sent
+from flask_mailtrack.outgoing.watch import MAX_REPLY
 
 THREE = ["ada@example.com", "bob@example.com", "cyd@example.com"]
 Connect = Callable[[Script], tuple[Site, RawServer]]

@@ -21,6 +21,7 @@ from flask import Flask
 from flask_mail import Message
 from flask_mailman import EmailMessage as MailmanMessage
 from flask_mailman import Mail as Mailman
+from flask_mailman.backends.base import BaseEmailBackend
 from flask_sqlalchemy import SQLAlchemy
 from smtp_server import RawServer, Script
 
@@ -339,6 +340,52 @@ def test_flask_mailman_sends_once(tmp_path: Path) -> None:
             assert mailtrack.track(MailmanMessage("Hello", "Hello", to=[ADA]), key=KEY).send() == 1
         assert len(app.extensions["mailman"].outbox) == 1
         db.engine.dispose()
+
+
+class ByHttp(BaseEmailBackend):
+    """A backend that speaks to a service, whose answer does not come."""
+
+    def send_messages(self, messages: Any) -> int:
+        try:
+            raise TimeoutError("read timed out")
+        except TimeoutError as error:
+            raise LookupError("the client of the service") from error
+
+
+def test_a_backend_that_gets_no_answer_leaves_the_copy_unknown(tmp_path: Path) -> None:
+    """Where nobody can watch the dialogue, a lost connection may mean a mail that was taken: no second copy."""
+    app = Flask("house", instance_path=str(tmp_path))
+    app.config.update(TESTING=True, SECRET_KEY=SECRET, MAILTRACK_BASE_URL=BASE_URL, MAIL_DEFAULT_SENDER="a@example.org")
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'house.sqlite3'}"
+    db, mail = SQLAlchemy(app), Mailman(app)
+    mailtrack = Mailtrack(app, mail=mail, db=db)
+    with app.app_context():
+        db.create_all()
+        message = mailtrack.track(MailmanMessage("Hello", "Hello", to=[ADA]), key=KEY)
+        message.connection = mail.get_connection(backend=ByHttp)
+        with pytest.raises(LookupError):
+            message.send()
+        assert message.send() == 0
+        assert [str(copy.status) for copy in mailtrack.sent(message)] == ["unknown"]
+        db.engine.dispose()
+
+
+def test_a_task_that_is_stopped_right_behind_the_content_leaves_the_copy_unknown(
+    make_site: MakeSite, smtp: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time limit may strike between the server's answer and the end of the call: the mail is out."""
+    site = make_site(MAIL_SUPPRESS_SEND=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=smtp.port)
+    sendmail = smtplib.SMTP.sendmail
+
+    def stopped(client: smtplib.SMTP, *args: Any) -> None:
+        sendmail(client, *args)
+        raise RuntimeError("time limit")
+
+    monkeypatch.setattr(smtplib.SMTP, "sendmail", stopped)
+    message = site.mailtrack.track(Message("Hello", recipients=[ADA], html="<p>Hello</p>"), key=KEY)
+    with pytest.raises(RuntimeError):
+        site.mail.send(message)
+    assert (states(site, message), len(smtp.envelopes)) == ({ADA: "unknown"}, 1)
 
 
 def test_switched_off_each_call_sends_and_says_so(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
