@@ -203,7 +203,7 @@ def test_the_mailbox_is_not_empty_at_first(make: Make) -> None:
     page = make().test_client().get("/mailbox/").text
     assert page.count("data-line=") == len(MAILS)
     assert page.count(">Opened</span>") == 2
-    assert page.count(">clicked</span>") == 1
+    assert page.count(">Clicked</span>") == 1
 
 
 def test_a_newcomers_minute(app: Flask, client: FlaskClient) -> None:
