@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import MakeSite, Site
+from console_visitor import Visitor
 
 from flask_mailtrack import signals
 from flask_mailtrack.events import EventType, Hit, new_id, now
@@ -64,6 +65,23 @@ def test_each_is_an_event_a_mark_a_figure_and_a_sentence(
     assert getattr(message, f"{kind}_at") == first.occurred_at
     assert (getattr(totals, kind).unique, getattr(totals, kind).of) == (1, 1)
     assert [row.id for row in listed or ()] == [message.id]
+
+
+def test_who_may_not_see_addresses_sees_none_in_what_a_server_said(make_site: MakeSite) -> None:
+    """Servers name the address that they refuse, and the live page and the timeline show what they said."""
+    site = make_site()
+    seen = Visitor(site)
+    site.send(to="ada@example.com")
+    tell(site, EventType.BOUNCED, reason="hard", comment="550 <ada@example.com>: no such user")
+    key = site.rows("Message")[0].id
+    seen.permissions = ("view",)
+    for path in ("/live", f"/messages/{key}"):
+        page = seen.get(path)
+        assert "no such user" in page
+        assert "ada@example.com" not in page
+    seen.permissions = ("view", "addresses")
+    assert page != seen.get(path)
+    assert "550 &lt;ada@example.com&gt;" in seen.get(path)
 
 
 def test_a_signal_tells_of_each(make_site: MakeSite) -> None:

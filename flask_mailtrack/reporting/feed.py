@@ -26,7 +26,7 @@ _LOOKED_AT = 2_000
 """Newest events of all, among which those of one tenant are looked for first."""
 _SLOTS = 4
 """Quarter hours of a tenant's own that are looked into after that."""
-_READ = ("id", "occurred_at", "type", "message_id", "url", "list_id", "reason", "client", "os", "link_name")
+_READ = ("id", "occurred_at", "type", "message_id", "url", "list_id", "reason", "client", "os", "link_name", "comment")
 
 
 @dataclass(frozen=True, slots=True)
