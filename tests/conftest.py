@@ -20,6 +20,9 @@ from flask.testing import FlaskClient
 from flask_mail import Mail, Message
 from flask_sqlalchemy import SQLAlchemy
 from hypothesis import settings
+from mariadb_server import is_there as mariadb_is_there
+from mariadb_server import mariadb_server
+from postgresql_server import postgresql_server, programs
 
 from flask_mailtrack import Mailtrack
 from flask_mailtrack.outgoing.placeholders import Placeholders
@@ -185,13 +188,39 @@ def _site(make_site: MakeSite) -> Site:
     return make_site()
 
 
+OWN_SERVERS = bool(os.environ.get("MAILTRACK_OWN_SERVERS"))
+"""Whether each worker starts servers of its own, which trust the system to write to the disk: several times as fast."""
+
+
+@pytest.fixture(name="postgresql_url", scope="session")
+def _postgresql_url() -> Iterator[str]:
+    """Where PostgreSQL is."""
+    binaries = programs() if OWN_SERVERS else None
+    if binaries is None:
+        yield URLS["postgresql"]
+        return
+    with postgresql_server(binaries) as server:
+        yield server.url
+
+
+@pytest.fixture(name="mariadb_url", scope="session")
+def _mariadb_url() -> Iterator[str]:
+    """Where MariaDB is."""
+    if not (OWN_SERVERS and mariadb_is_there()):
+        yield URLS["mariadb"]
+        return
+    quick = ("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--skip-innodb-doublewrite")
+    with mariadb_server(*quick, "--max-allowed-packet=16777216") as url:
+        yield url
+
+
 @pytest.fixture(name="database_url", params=["sqlite", "postgresql", "mariadb"])
 def _database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of each kind, gone afterwards."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'each.sqlite3'}"
         return
-    url = sa.make_url(URLS[request.param])
+    url = sa.make_url(request.getfixturevalue(f"{request.param}_url"))
     name = f"mailtrack_{uuid.uuid4().hex[:12]}"
     server = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import random
 import re
 import time
@@ -14,6 +13,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import some
 
 from flask_mailtrack import tokens
 from flask_mailtrack.errors import TokenError
@@ -229,8 +229,7 @@ def edits(text: str) -> Iterator[str]:
             yield head + other + letter + tail
 
 
-# All that was promised in CI, which has the time; enough to notice a broken comparison elsewhere.
-FORGED = 1_000 if os.environ.get("CI") or os.environ.get("MAILTRACK_REQUIRE_SERVICES") else 50
+FORGED = some(1_000, 20)
 
 
 def test_no_edit_of_a_token_gives_another() -> None:
@@ -371,7 +370,7 @@ fragments = st.sampled_from([TOKEN, DESTINATION, TOKEN[:40], "/", "=\r\n", "=", 
 any_path = st.text() | st.lists(fragments | st.text(st.characters(), max_size=5), max_size=12).map("".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=some(400))
 @given(path=any_path, kind=st.sampled_from(Kind))
 def test_any_text_is_read_or_refused(path: str, kind: Kind) -> None:
     """Whatever a request brings, there is a token that we signed, or a refusal, and nothing else."""
@@ -383,7 +382,7 @@ def test_any_text_is_read_or_refused(path: str, kind: Kind) -> None:
     assert {payload(token) for token in found} <= {(Kind.CLICK, ID, 3, STAMP.ref)}
 
 
-@settings(max_examples=400)
+@settings(max_examples=some(400))
 @given(segment=st.text(st.characters()) | st.from_regex(r"[A-Za-z0-9_-]{1,80}", fullmatch=True))
 def test_any_destination_is_followed_or_not(segment: str) -> None:
     """Whatever follows a good token, the destination is the signed one or none."""

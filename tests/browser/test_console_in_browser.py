@@ -14,6 +14,7 @@ from conftest import BASE_URL, SECRET, Site
 from flask import Flask, request
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
+from thorough import share
 from werkzeug.serving import make_server
 
 from flask_mailtrack import Mailtrack
@@ -221,7 +222,7 @@ def look_at(page: Page, path: str) -> None:
     """Look at a page with axe, with everything open, and at whether it fits."""
     page.evaluate(Axe().axe_script)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    for scheme, width in LOOKS:
+    for scheme, width in share(LOOKS, 2):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
         found = page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]

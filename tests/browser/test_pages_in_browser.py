@@ -16,6 +16,7 @@ from conftest import SECRET
 from flask import Flask, render_template_string
 from flask_mail import Mail, Message
 from flask_sqlalchemy import SQLAlchemy
+from thorough import share
 from werkzeug.serving import make_server
 
 from flask_mailtrack import Mailtrack
@@ -129,10 +130,13 @@ def look(page: Page, where: str) -> None:
     assert page.locator("main h1").count() == 1, where
 
 
+LOOKS = tuple(product(("light", "dark"), (320, 390, 1280)))
+
+
 def flawless(page: Page, where: str) -> None:
     """Look at a page in every size and scheme, with axe."""
     page.evaluate(Axe().axe_script)  # once for all looks, as it is half a megabyte
-    for scheme, width in product(("light", "dark"), (320, 390, 1280)):
+    for scheme, width in share(LOOKS, 5):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.set_viewport_size({"width": width, "height": 800})
         look(page, f"{where}, {width}")

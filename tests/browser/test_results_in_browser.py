@@ -6,12 +6,14 @@ import csv
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import RULES, SLOWEST, Axe, Page, chromium, expect
 from conftest import MakeSite
+from thorough import share
 from werkzeug.serving import make_server
 from written_rows import mail, message, summed
 
@@ -66,16 +68,15 @@ def flawless(page: Page, where: str) -> None:
     page.goto(where)
     page.evaluate(Axe().axe_script)  # once for all looks, as it is half a megabyte
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    for scheme in ("light", "dark"):
+    for scheme, width in share(tuple(product(("light", "dark"), (320, 390, 1280)))):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for width in (320, 390, 1280):
-            page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (where, width)
-            assert page.evaluate(TOO_WIDE) == [], (where, width)
-            assert page.evaluate(TOO_SMALL) == [], (where, width)
-            options: dict[str, Any] = {**RULES, "iframes": False}
-            found = page.evaluate("rules => axe.run(document, rules)", options)["violations"]
-            assert [(rule["id"], [n["html"] for n in rule["nodes"]]) for rule in found] == [], (where, scheme, width)
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (where, width)
+        assert page.evaluate(TOO_WIDE) == [], (where, width)
+        assert page.evaluate(TOO_SMALL) == [], (where, width)
+        options: dict[str, Any] = {**RULES, "iframes": False}
+        found = page.evaluate("rules => axe.run(document, rules)", options)["violations"]
+        assert [(rule["id"], [n["html"] for n in rule["nodes"]]) for rule in found] == [], (where, scheme, width)
 
 
 def test_a_marketer_reads_the_results(page: Page, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from administration.test_domain_check import checker, context_of
 from chromium import RULES, Axe, Browser, Page, expect
 from conftest import MakeSite, Site
 from dns_server import name_server
+from thorough import share
 from tls_server import web_server
 from werkzeug.serving import make_server
 
@@ -275,12 +276,15 @@ def states(office: Office) -> Iterator[str]:
         yield f"denied {path}"
 
 
+LOOKS = (("light", 320), ("dark", 390), ("light", 1280), ("dark", 1280))
+
+
 def test_no_page_breaks_a_rule(office: Office) -> None:
     """Each state, light and dark, on two phones and a desktop: axe finds nothing, and nothing is cut off."""
     page = office.page
     for where in states(office):
         page.evaluate(Axe().axe_script)
-        for scheme, width in (("light", 320), ("dark", 390), ("light", 1280), ("dark", 1280)):
+        for scheme, width in share(LOOKS, 3):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate(WIDER) == [], (where, width)

@@ -16,6 +16,7 @@ import pytest
 from chaos.run import WRONG
 from conftest import missing
 from postgresql_server import programs
+from thorough import share
 
 PATIENT = "250"
 """By hand 20 ms are asked for. CI has neighbours; and what waits for a hanging database waits for seconds."""
@@ -59,7 +60,7 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize(("guard", "damage"), FOUND, ids=[guard for guard, _ in FOUND])
+@pytest.mark.parametrize(("guard", "damage"), share(FOUND), ids=[guard for guard, _ in share(FOUND)])
 def test_the_run_would_see_a_missing_guard(guard: str, damage: set[str]) -> None:
     """With a guard switched off the same run, shorter, finds lost or doubled hits, or mail to who has left."""
     # Chance decides which records a killed worker leaves behind, and a slow machine does less in a second: the damage

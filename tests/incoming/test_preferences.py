@@ -13,6 +13,7 @@ from flask import render_template_string
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import DictLoader
+from thorough import some
 from werkzeug.datastructures import MultiDict
 
 from flask_mailtrack.errors import SpoolError
@@ -186,7 +187,7 @@ def test_what_the_page_does_not_offer_is_left_out(site: Site, path: str, form: l
 
 
 @given(st.lists(st.tuples(st.sampled_from(["on", "off", "list", "measured", "measure", "action", "x"]), st.text())))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=some(200))
 def test_any_form_gives_choices_about_offered_lists_only(form: list[tuple[str, str]]) -> None:
     """Whatever is posted, what comes of it names a list of the page, the mail's own, or everything by its button."""
     for kind in (Kind.UNSUBSCRIBE, Kind.PREFERENCES):

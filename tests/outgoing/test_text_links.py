@@ -13,6 +13,7 @@ import pytest
 from cpu_time import cpu_seconds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from thorough import some
 
 from flask_mailtrack.destination import refusal
 from flask_mailtrack.outgoing.placeholders import Placeholders
@@ -611,7 +612,7 @@ soup = st.one_of(st.lists(st.sampled_from(PIECES), max_size=24).map("".join), st
 TRACKED = "https://t.example/m/c/abc{}"
 
 
-@settings(deadline=None, max_examples=1_500)
+@settings(deadline=None, max_examples=some(1_500))
 @given(soup)
 @example("<https://e.org/a\r\n b> https://e.org")
 @example("x<https://e.org/x<https://e.org/x>")
@@ -629,7 +630,7 @@ def test_spans_are_in_order_and_hold_no_white_space(body: str) -> None:
             assert re.match(r"\s*>", body[link.end :])
 
 
-@settings(deadline=None, max_examples=1_500)
+@settings(deadline=None, max_examples=some(1_500))
 @given(soup)
 @example("<https://e.org/a\r\n b> https://e.org")
 def test_rendering_with_the_same_urls_gives_the_text_back(body: str) -> None:
@@ -645,7 +646,7 @@ def test_rendering_with_the_same_urls_gives_the_text_back(body: str) -> None:
         assert template.render(template.links) == body
 
 
-@settings(deadline=None, max_examples=1_500)
+@settings(deadline=None, max_examples=some(1_500))
 @given(soup)
 @example("https://e.org'x https://e.org,https://f.org")
 @example("_https://e.org_ 'https://e.org/it's'")

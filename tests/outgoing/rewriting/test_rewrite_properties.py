@@ -6,6 +6,7 @@ import re
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from thorough import some
 
 from flask_mailtrack.errors import RewriteError
 from flask_mailtrack.outgoing.rewriting import proof
@@ -98,7 +99,7 @@ def keeps_promises_or_declines(html: str, *, start: bool = False, attribute: str
             raise
 
 
-@settings(relaxed, max_examples=600)
+@settings(relaxed, max_examples=some(600))
 @given(soup)
 @example('<meta charset=latin1><v:rect href="https://eleven.test/"><body>')
 @example('<head><o:p><body><img src="x.png"><a href="https://one.test/">one</a>')
@@ -107,21 +108,21 @@ def test_soup_of_tags_keeps_every_promise(html: str) -> None:
     keeps_promises_or_declines(html)
 
 
-@settings(relaxed, max_examples=600)
+@settings(relaxed, max_examples=some(600))
 @given(soup, st.booleans(), st.sampled_from(["", ADDED]))
 def test_soup_of_tags_keeps_every_promise_with_everything_on(html: str, start: bool, attribute: str) -> None:
     """The place at the start and the added attribute cost none of the promises."""
     keeps_promises_or_declines(html, start=start, attribute=attribute)
 
 
-@settings(relaxed, max_examples=300)
+@settings(relaxed, max_examples=some(300))
 @given(soup, st.sampled_from(SCRAPS), st.sampled_from(["", "x", "<a href='https://decoy.test/'>", "</body>"]))
 def test_document_that_breaks_off_keeps_every_promise(html: str, scrap: str, rest: str) -> None:
     """A document that ends inside a tag, a comment or a script is rewritten rightly or declined."""
     keeps_promises_or_declines(html + scrap + rest)
 
 
-@settings(relaxed, max_examples=300)
+@settings(relaxed, max_examples=some(300))
 @given(st.text(alphabet="<>/=\"'!-&;# \n\r\tahrefA[]if", max_size=60))
 @example('<a href="https://x.test/')
 def test_any_text_at_all_never_raises_anything_else(text: str) -> None:
@@ -129,7 +130,7 @@ def test_any_text_at_all_never_raises_anything_else(text: str) -> None:
     keeps_promises_or_declines(text)
 
 
-@settings(relaxed, max_examples=300)
+@settings(relaxed, max_examples=some(300))
 @given(st.text(max_size=40))
 def test_any_url_can_be_rendered_without_leaving_its_attribute(url: str) -> None:
     """Whatever URL is rendered, it is read back as the same URL and ends no attribute."""
@@ -142,7 +143,7 @@ def test_any_url_can_be_rendered_without_leaving_its_attribute(url: str) -> None
     assert browser_url(value) == browser_url(url.replace("&", "&amp;"))
 
 
-@settings(relaxed, max_examples=1500)
+@settings(relaxed, max_examples=some(1500))
 @given(st.lists(st.one_of(soup, st.sampled_from(FOREIGN + SCRAPS)), max_size=4).map("".join), st.data())
 def test_short_proof_never_believes_what_the_long_comparison_would_not(html: str, data: st.DataObject) -> None:
     """However wrong the scanner may be, the quick road is no way around the judge."""
@@ -182,7 +183,7 @@ REFERENCES = [
 ]
 
 
-@settings(relaxed, max_examples=500)
+@settings(relaxed, max_examples=some(500))
 @given(st.lists(st.sampled_from(REFERENCES), max_size=8).map("".join))
 def test_what_the_judge_takes_literally_is_read_so_by_everybody(value: str) -> None:
     """An address is not read a second time only where no parser could read another one."""

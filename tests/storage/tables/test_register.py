@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import DeclarativeBase
+from thorough import some
 
 from flask_mailtrack.events import EventType, Hit, OptOutKind, SentMessage, Suppression, new_id
 from flask_mailtrack.models import models_for
@@ -102,7 +103,7 @@ def test_a_clock_that_is_ahead_lifts_nothing_that_it_has_not_seen() -> None:
     assert not off(database)
 
 
-@settings(max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=some(60), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.data())
 def test_the_order_of_the_records_decides_nothing(data: st.DataObject) -> None:
     """What stands in the end is what was refused and is named by no undo, however often and late each comes."""
