@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy as copied
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -198,9 +199,13 @@ def test_a_key_that_cannot_be_claimed_stops_the_mail(make_site: MakeSite, tmp_pa
     site = make_site(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=options)
     site.db.session.execute(sa.delete(site.mailtrack.models.Link))  # the host has written, and not committed
     message = site.mailtrack.track(Message("Hello", recipients=[ADA], html="<p>Hello</p>"), key=KEY)
-    with site.mail.record_messages() as outbox, pytest.raises(KeyNotClaimed, match=r"locked.*Commit your own"):
+    with (
+        site.mail.record_messages() as outbox,
+        pytest.raises(KeyNotClaimed, match=r"locked.*Commit your own") as stopped,
+    ):
         site.mail.send(message)
     assert outbox == []
+    assert str(copied(stopped.value)) == str(stopped.value)  # as pickle does, for the queue of a worker
     site.db.session.commit()
     assert send(site, ADA)[0] == [ADA]
 

@@ -39,6 +39,7 @@ _HEAD = 80
 _LOW = (1 << 61) - 1
 _SHAPE = 8 << 76 | 2 << 62 | 1 << 61
 """A UUIDv8. MariaDB sorts one without the lowest of these bits as a UUIDv1."""
+_CURE = "Commit your own transaction, and end open queries, first; or try again."
 _COLUMNS = ("id", "message_id", "status")
 
 
@@ -297,7 +298,7 @@ def _told(key: str) -> Iterator[None]:
     except Exception as error:
         said = str(getattr(error, "orig", None) or error)
         missing = any(word in said for word in ("no such table", "exist"))
-        cure = "Run db.create_all() or a migration." if missing else "Commit your own transaction first, or try again."
+        cure = "Run db.create_all() or a migration." if missing else _CURE
         raise KeyNotClaimed(key, said, cure) from error
 
 
