@@ -50,7 +50,6 @@ from .storage.tables.domains import DomainTable
 from .storage.tables.engine import own_engine, passing_engine
 from .storage.tables.host_columns import CURE, UNFILLED, Fill
 from .storage.tables.optouts import OptOuts
-from .storage.tables.outbox import WebhookOutbox
 from .storage.tables.references import References
 from .storage.tables.refused import Refused
 from .storage.tables.second_look import Enrichment, Hindsight
@@ -211,7 +210,7 @@ def build(
     # The drain asks the opt-outs, too, but these opt-outs must not start another run of the drain.
     asked_late = question(PendingChoices(choices, stream, hurried=True))
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
-    couriers = Couriers.of(WebhookOutbox(database, settings.webhooks.values()), journals[0].directory)
+    couriers = Couriers.of(database, settings.webhooks.values(), settings.keep_days, events.directory)
     writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer, couriers.outbox)
     drain = _drain(journals, writer, announcer, stream)
     optouts = question(PendingChoices(choices, stream, drain), remember=remember)

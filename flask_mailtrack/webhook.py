@@ -49,7 +49,9 @@ class WebhookDelivery(Keyed):
     attempts: Mapped[int] = count("Number of attempts.")
     due_at: Mapped[datetime] = moment("When the next attempt is due, or the claim ends.", nullable=False)
     claimed_by: Mapped[str] = mapped_column(String(16), nullable=False, default="", doc="The claim; empty: nobody's.")
-    status: Mapped[int | None] = mapped_column(Integer, doc="HTTP status of the last answer; NULL: there was none.")
+    status: Mapped[int | None] = mapped_column(
+        Integer, doc="HTTP status of the last failure; NULL: there was no answer."
+    )
     error: Mapped[str] = word(255, "Why the last attempt failed.")
     created_at: Mapped[datetime] = moment("When the event was stored.", nullable=False)
     ends_at: Mapped[datetime] = moment("When the last attempt is due; after it, when the row goes.", nullable=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from flask.cli import AppGroup
@@ -29,18 +31,20 @@ def list_() -> None:
 
     Exit code 1 if a delivery is put aside. Example: flask mailtrack webhooks list
     """
-    state = current_state()
-    outbox = state.couriers.outbox
+    outbox = current_state().couriers.outbox
     numbers: defaultdict[str, dict[DeliveryState, int]] = defaultdict(dict)
-    for each in outbox.backlogs() if outbox.endpoints else ():
-        numbers[each.endpoint][each.state] = each.number
+    with _database_asked():
+        for each in outbox.backlogs():
+            numbers[each.endpoint][each.state] = each.number
+        dead = outbox.dead(_SHOWN)
     known = {key: _shown(endpoint) for key, endpoint in outbox.endpoints.items()}
     for key in [*known, *(key for key in numbers if key not in known)]:
         told = ", ".join(
             f"{numbers[key].get(state, 0)} {state.value}" for state in (DeliveryState.WAITING, DeliveryState.DEAD)
         )
         click.echo(f"{known.get(key, f'{key} (not in MAILTRACK_WEBHOOKS)')}: {told}")
-    dead = outbox.dead(_SHOWN) if numbers else []
+    if not known:
+        click.echo("MAILTRACK_WEBHOOKS names no endpoint.")
     for line in dead:
         what = f"{line.id}  {line.created_at:%Y-%m-%d %H:%M}  {line.type}, {line.attempts} attempts"
         click.echo(f"  {what}: {printable(line.error)}")
@@ -70,8 +74,9 @@ def retry(ids: tuple[uuid.UUID, ...], url: str) -> None:
     """
     state = current_state()
     endpoint = _courier(state, url).endpoint.key if url else ""
-    number = state.couriers.outbox.retry(endpoint, ids)
-    state.couriers.sweep()
+    with _database_asked():
+        number = state.couriers.outbox.retry(endpoint, ids)
+        state.couriers.sweep()
     click.echo(f"{number} {'delivery waits' if number == 1 else 'deliveries wait'} again")
 
 
@@ -91,10 +96,18 @@ def run(watch: bool) -> None:
                     chore.wake()
                 over.wait(pause.after(True))
         return
-    try:
+    with _database_asked():
         click.echo(f"{couriers.run()} delivered")
-    except Exception as error:  # its text may hold rows
-        raise click.ClickException(f"the database cannot be asked: {type(error).__name__}") from None
+
+
+@contextmanager
+def _database_asked() -> Iterator[None]:
+    """Show a failure of the database by its type. Its text may hold rows."""
+    try:
+        yield
+    except Exception as error:
+        cure = "run flask mailtrack check"
+        raise click.ClickException(f"the database cannot be asked ({type(error).__name__}): {cure}") from None
 
 
 def _courier(state: State, url: str) -> Courier:

@@ -25,11 +25,15 @@ log: logging.Logger = logging.getLogger("flask_mailtrack.webhooks")
 
 SECONDS = 15.0
 """Seconds that an endpoint may take for one answer."""
-MOST = 5
+MOST = 50
 """Deliveries of one claim."""
 MOST_ADDRESSES = 2
-CLAIM = timedelta(seconds=MOST * MOST_ADDRESSES * (SECONDS + CONNECT_SECONDS) + 60)
-"""Longer than all attempts of a claim together, and the look-up of the name."""
+AT_MOST_SECONDS = 60.0
+"""Seconds after which no other delivery of a claim is begun."""
+CLAIM = timedelta(seconds=AT_MOST_SECONDS + MOST_ADDRESSES * (SECONDS + CONNECT_SECONDS) + 80)
+"""Longer than all attempts of a claim, and the look-up of the name."""
+NOTED_SECONDS = 1.0
+"""Seconds for which deliveries are taken before that is noted: a process that dies posts as many again."""
 FIRST_SECONDS, FACTOR, LONGEST_SECONDS = 5.0, 5.0, 6 * 3600.0
 """The longest wait after the first failure, how much longer it is after each other one, and the longest of all."""
 LONGEST_REST = 300.0
@@ -108,32 +112,42 @@ class Courier:
         """
         done = 0
         while self._passed() >= self._rests_until and (claimed := self._outbox.claim(self.endpoint.key, MOST, CLAIM)):
-            for place, delivery in enumerate(claimed):
-                reply = self._post(delivery.webhook_id, delivery.body)
-                done += self._settled(delivery, reply)
-                if reply.busy:
-                    self._outbox.give_back(claimed[place + 1 :])
-                    break
+            done += self._deliver(claimed)
         return done
+
+    def _deliver(self, claimed: Sequence[ClaimedDelivery]) -> int:
+        """Post the deliveries of a claim, note what came of each, and return how many the endpoint took."""
+        begun = noted = self._passed()
+        taken: list[ClaimedDelivery] = []
+        done, left = 0, list(reversed(claimed))
+        while left:
+            delivery = left.pop()
+            reply = self._post(delivery.webhook_id, delivery.body)
+            if reply.error:
+                self._note_failure(delivery, reply)
+            else:
+                self._failures = 0
+                taken.append(delivery)
+            if self._passed() - noted > NOTED_SECONDS:
+                done += self._outbox.delivered(taken)
+                taken, noted = [], self._passed()
+            if reply.busy or self._passed() - begun > AT_MOST_SECONDS:
+                break
+        self._outbox.give_back(left)
+        return done + self._outbox.delivered(taken)
 
     def test(self) -> Attempt:
         """Post an event of the type ``mailtrack.test``, once, and return what came of it."""
         told = of_test(str(new_id()))
         return self._post(told.webhook_id, told.body)
 
-    def _settled(self, delivery: ClaimedDelivery, reply: Attempt) -> bool:
-        """Note what came of an attempt, and say whether the endpoint took the delivery."""
-        if not reply.error:
-            self._failures = 0
-            self._outbox.delivered(delivery, reply.status or 0)
-            return True
+    def _note_failure(self, delivery: ClaimedDelivery, reply: Attempt) -> None:
         wait = max(backoff(delivery.attempts + 1), reply.wait)
         final = reply.status == GONE
         if not self._outbox.failed(delivery, timedelta(seconds=wait), reply.status, reply.error, final=final):
             log.error("a webhook to %s is put aside: %s", self.endpoint.host, reply.error)
         if reply.busy:
             self._rest(reply)
-        return False
 
     def _rest(self, reply: Attempt) -> None:
         if not self._failures:

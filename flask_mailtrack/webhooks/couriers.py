@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from flask_mailtrack.endpoints import Endpoint
 from flask_mailtrack.storage.drain.chores import Chore
 from flask_mailtrack.storage.drain.health import keep_backlog
-from flask_mailtrack.storage.tables.outbox import WebhookOutbox
+from flask_mailtrack.storage.tables.database import Database
+from flask_mailtrack.storage.tables.outbox import DEAD_FOR, WebhookOutbox
 from flask_mailtrack.webhook import DeliveryState
 
 from .courier import Courier
@@ -32,8 +36,15 @@ class Couriers:
     """Where the health is told how many wait."""
 
     @classmethod
-    def of(cls, outbox: WebhookOutbox, directory: Path) -> Couriers:
-        """Return the couriers of an outbox."""
+    def of(
+        cls, database: Database, endpoints: Collection[Endpoint], keep_days: Mapping[str, float], directory: Path
+    ) -> Couriers:
+        """Return the couriers of an app.
+
+        :param keep_days: how long rows are kept, as the host has told its readers.
+        """
+        kept = min([DEAD_FOR, *(timedelta(days=days) for days in keep_days.values())])
+        outbox = WebhookOutbox(database, endpoints, kept)
         every = tuple(Courier(endpoint, outbox) for endpoint in outbox.endpoints.values())
         return cls(outbox, every, directory)
 
@@ -57,7 +68,7 @@ class Couriers:
         """
         if self.every:
             self.outbox.sweep()
-            numbers = dict.fromkeys((DeliveryState.WAITING.value, DeliveryState.DEAD.value), 0)
+            numbers: dict[str, int] = {DeliveryState.WAITING.value: 0, DeliveryState.DEAD.value: 0}
             for each in self.outbox.backlogs():
                 numbers[each.state.value] += each.number
             keep_backlog(self.directory, numbers)

@@ -30,6 +30,7 @@ TRIED_FOR = timedelta(days=3)
 KEPT_FOR = timedelta(days=1)
 """How long a delivered row stays, without its body."""
 DEAD_FOR = timedelta(days=30)
+"""How long at most a dead row stays, and one that waits for an endpoint that nobody asks any more."""
 _HASHED = (1 << 61) - 1
 _SHAPE = 1 << 61
 """MariaDB takes a UUIDv8 without this bit, which the id of a quiet message is, for a UUIDv1 in an order of its own."""
@@ -78,15 +79,21 @@ class WebhookOutbox:
     """The deliveries in one database.
 
     :param endpoints: the receivers; without any, nothing is written, and the table need not be there.
+    :param dead_for: how long a dead delivery stays: no longer than the rows that it tells of.
     :param clock: returns the present moment.
     """
 
     def __init__(
-        self, database: Database, endpoints: Collection[Endpoint], clock: Callable[[], datetime] = now
+        self,
+        database: Database,
+        endpoints: Collection[Endpoint],
+        dead_for: timedelta = DEAD_FOR,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self.endpoints = {each.key: each for each in endpoints}
         self._database = database
         self._table = database.delivery
+        self._dead_for = dead_for
         self._clock = clock
 
     def known(self, connection: Connection, records: Iterable[Record]) -> set[str]:
@@ -147,11 +154,17 @@ class WebhookOutbox:
             rows = connection.execute(select(*taken).where(table.id.in_(ids), table.claimed_by == name)).all()
         return [ClaimedDelivery(*row, claim=name) for row in rows]
 
-    def delivered(self, delivery: ClaimedDelivery, status: int) -> bool:
-        """Note that the endpoint took a delivery, and say whether it was this process's still."""
+    def delivered(self, deliveries: Sequence[ClaimedDelivery]) -> int:
+        """Note that the endpoint took deliveries, and return how many of them were this process's still."""
         moment = self._clock()
-        done = {"state": DeliveryState.DELIVERED, "body": "", "status": status, "error": "", "due_at": moment}
-        return self._settle(delivery, **done, attempts=delivery.attempts + 1, ends_at=moment + KEPT_FOR)
+        done = {
+            "state": DeliveryState.DELIVERED,
+            "body": "",
+            "error": "",
+            "due_at": moment,
+            "ends_at": moment + KEPT_FOR,
+        }
+        return self._settle(deliveries, **done, status=None, attempts=self._table.c.attempts + 1)
 
     def failed(
         self, delivery: ClaimedDelivery, wait: timedelta, status: int | None, error: str, *, final: bool
@@ -164,15 +177,14 @@ class WebhookOutbox:
         moment = self._clock()
         told = {"attempts": delivery.attempts + 1, "status": status, "error": error[:255]}
         if final or moment >= delivery.ends_at:
-            self._settle(delivery, **told, state=DeliveryState.DEAD, due_at=moment, ends_at=moment + DEAD_FOR)
+            self._settle([delivery], **told, state=DeliveryState.DEAD, due_at=moment, ends_at=moment + self._dead_for)
             return False
-        self._settle(delivery, **told, due_at=min(moment + wait, delivery.ends_at))
+        self._settle([delivery], **told, due_at=min(moment + wait, delivery.ends_at))
         return True
 
-    def give_back(self, deliveries: Iterable[ClaimedDelivery]) -> None:
+    def give_back(self, deliveries: Sequence[ClaimedDelivery]) -> None:
         """Leave deliveries that were not tried to whoever comes first."""
-        for delivery in deliveries:
-            self._settle(delivery, due_at=self._clock())
+        self._settle(deliveries, due_at=self._clock())
 
     def backlogs(self) -> list[Backlog]:
         """Return how many deliveries wait or are dead, by endpoint."""
@@ -207,20 +219,22 @@ class WebhookOutbox:
     def sweep(self) -> int:
         """Delete what is over: delivered or dead for long, or for an endpoint that is gone; return how many rows."""
         table, moment, gone = self._table.c, self._clock(), 0
-        over = [table.state != DeliveryState.WAITING, table.ends_at < moment]
-        lost = [table.state == DeliveryState.WAITING, table.ends_at < moment - DEAD_FOR]
+        over = [table.state.in_((DeliveryState.DELIVERED, DeliveryState.DEAD)), table.ends_at < moment]
+        lost = [table.state == DeliveryState.WAITING, table.ends_at < moment - self._dead_for]
         for conditions in (over, lost):
             while ids := [key for (key,) in self._database.rows(select(table.id).where(*conditions).limit(_AT_ONCE))]:
                 with self._database.transaction() as connection:
                     gone += int(connection.execute(self._table.delete().where(table.id.in_(ids))).rowcount)
         return gone
 
-    def _settle(self, delivery: ClaimedDelivery, **values: Any) -> bool:
-        """Change a delivery that is this process's still. A slow process must not undo what another one has done."""
-        table = self._table.c
-        mine = update(self._table).where(table.id == delivery.id, table.claimed_by == delivery.claim)
+    def _settle(self, deliveries: Sequence[ClaimedDelivery], **values: Any) -> int:
+        """Change deliveries of one claim that are this process's still: a slow one must not undo what others did."""
+        if not deliveries:
+            return 0
+        table, ids = self._table.c, [each.id for each in deliveries]
+        mine = update(self._table).where(table.id.in_(ids), table.claimed_by == deliveries[0].claim)
         with self._database.transaction() as connection:
-            return bool(connection.execute(mine.values(claimed_by="", **values)).rowcount)
+            return int(connection.execute(mine.values(claimed_by="", **values)).rowcount)
 
     def _messages(self, connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Mapping[str, Any]]:
         table = self._database.message.c
