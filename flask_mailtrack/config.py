@@ -48,6 +48,7 @@ from .checks import (
     with_extra,
 )
 from .endpoints import Endpoint, webhooks
+from .events import EventType
 from .languages import LANGUAGES
 from .modes import Mode
 from .thresholds import Thresholds
@@ -141,6 +142,8 @@ class Settings:
         one_of("", "alidm", "mailgun", "mailjet", "mandrill", "postmark", "sendgrid", "ses", "sparkpost"),
         "The service that relays the mail. The mail tells the service not to wrap our links again.",
     )
+    suppress_complaints: bool = _setting(True, boolean, "Send no list mail any more to whoever has called a mail spam.")
+    suppress_bounces: bool = _setting(True, boolean, "Likewise to an address whose mail has come back for good.")
     foreign_headers: bool = _setting(False, boolean, "Obey, and remove, the tracking headers of other services.")
     apple_app_site_association: dict[str, Any] = _setting(
         {}, json_object, "File that tracking hosts serve at /.well-known/, for links with data-mailtrack-app."
@@ -292,6 +295,12 @@ class Settings:
             "/.well-known/assetlinks.json": self.assetlinks,
         }
         return {path: json.dumps(content).encode() for path, content in files.items() if content}
+
+    @property
+    def suppress_after(self) -> frozenset[str]:
+        """The types of events after which somebody is suppressed."""
+        asked = {EventType.COMPLAINED: self.suppress_complaints, EventType.BOUNCED: self.suppress_bounces}
+        return frozenset(kind.value for kind, on in asked.items() if on)
 
     def base_urls(self) -> list[str]:
         """Return all base URLs that links may have, the default first."""

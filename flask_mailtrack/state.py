@@ -45,6 +45,7 @@ from .storage.journal.signatures import Signatures
 from .storage.people.people import People
 from .storage.redis import Stream
 from .storage.tables.claims import Claims
+from .storage.tables.consequences import Consequences
 from .storage.tables.database import Database
 from .storage.tables.domains import DomainTable
 from .storage.tables.engine import own_engine, passing_engine
@@ -85,7 +86,6 @@ class State:
     signatures: Signatures
     administration: Administration
     mail: Mail
-    """The host's."""
     readable: Database
     """Where reports read: the same, or a replica."""
     couriers: Couriers
@@ -211,7 +211,8 @@ def build(
     asked_late = question(PendingChoices(choices, stream, hurried=True))
     silence = Silence(database, asked_late, consent, settings.keep_days.get("events", 0), administration.switches)
     couriers = Couriers.of(database, settings.webhooks.values(), settings.keep_days, events.directory)
-    writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer, couriers.outbox)
+    follows = Consequences(signer, settings.suppress_after)
+    writer = Writer(database, enrichment, _hindsight(settings), silence, announcer, signer, couriers.outbox, follows)
     drain = _drain(journals, writer, announcer, stream)
     optouts = question(PendingChoices(choices, stream, drain), remember=remember)
     _listen(journals, announcer, optouts, _woken(settings, database, drain, administration, couriers))

@@ -130,6 +130,8 @@ WRONG: dict[str, list[Any]] = {
     "SINK_MAX": [0, 1.5, "9", None, True, 1_000_000_001],
     "SINK_VOLATILE": [1, "yes", None],
     "SKIP_LINKS": ["(", "[a", 1, None, "a\0"],
+    "SUPPRESS_BOUNCES": [None, 1, "no"],
+    "SUPPRESS_COMPLAINTS": [None, 0, "yes"],
     "TEXT_CLICKS": [1, "on", None],
     "THRESHOLDS": [
         None,

@@ -10,7 +10,7 @@ from conftest import MakeSite, Site
 from console_visitor import Visitor
 
 from flask_mailtrack import signals
-from flask_mailtrack.events import EventType, Hit, new_id, now
+from flask_mailtrack.events import EventType, Hit, SentMessage, Status, new_id, now
 from flask_mailtrack.reporting.attention import of_mails
 from flask_mailtrack.reporting.selection import Selection
 from flask_mailtrack.storage.records import to_json
@@ -130,3 +130,71 @@ def test_an_erasure_removes_what_servers_said(make_site: MakeSite) -> None:
     with site.app.app_context():
         site.mailtrack.erase("ada@example.com")
     assert "ada@" not in "".join(event.comment for event in site.rows("Event"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "word"), [(EventType.COMPLAINED, "", "complaint"), (EventType.BOUNCED, "hard", "bounce")]
+)
+def test_a_complaint_and_a_hard_bounce_end_list_mail(
+    make_site: MakeSite, kind: EventType, reason: str, word: str
+) -> None:
+    """The address is suppressed in the same moment, with its proof; who lifts that is not overruled by a replay."""
+    site = make_site()
+    site.send(to="ada@example.com", list_id="news")
+    tell(site, kind, reason=reason)
+    (refusal,) = site.rows("OptOut")
+    assert (refusal.recipient, refusal.list_id, refusal.method, refusal.reason) == ("ada@example.com", "", word, word)
+    assert site.send(to="ada@example.com", list_id="offers") == []
+    (proof,) = site.rows("Audit")
+    (event,) = site.rows("Event")
+    assert (proof.change, proof.source) == ("unsubscribed", f"event:{event.id}")
+    with site.app.app_context():
+        site.mailtrack.unsuppress("ada@example.com")
+    state = site.mailtrack._state_of(site.app)
+    again = Hit(event.id, event.message_id, kind, event.occurred_at, method="webhook", reason=reason)
+    state.journals[0].append(to_json(again))
+    state.drain.run()
+    assert site.rows("OptOut") == []
+    assert site.send(to="ada@example.com", list_id="offers") != []
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "reason"),
+    [
+        ({"MAILTRACK_SUPPRESS_BOUNCES": False}, EventType.BOUNCED, "hard"),
+        ({"MAILTRACK_SUPPRESS_COMPLAINTS": False}, EventType.COMPLAINED, ""),
+        ({}, EventType.BOUNCED, "soft"),
+        ({}, EventType.REJECTED, ""),
+        ({}, EventType.DELIVERED, ""),
+    ],
+)
+def test_nothing_else_suppresses(make_site: MakeSite, config: dict[str, Any], kind: EventType, reason: str) -> None:
+    """A full mailbox, a service's own refusal, and what the host has switched off cost nobody a letter."""
+    site = make_site(**config)
+    site.send(to="ada@example.com", list_id="news")
+    tell(site, kind, reason=reason)
+    assert site.rows("OptOut") == []
+
+
+def test_a_bounce_before_its_mail_suppresses_when_the_mail_comes(database_url: str, make_site: MakeSite) -> None:
+    """Two machines drain in any order: the refusal follows as soon as it is known whose mail it was."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=database_url, MAILTRACK_DRAIN="manual")
+    state = site.mailtrack._state_of(site.app)
+    key, moment = new_id(), now()
+    bounced = Hit(new_id(), key, EventType.BOUNCED, moment, method="webhook", reason="hard")
+    state.journals[0].append(to_json(bounced))
+    state.drain.run()
+    assert site.rows("OptOut") == []
+    about = ("ada@example.com", "a@example.org", "Hello", "<1@x>", moment, Status.SENT)
+    state.journals[0].append(to_json(SentMessage(key, key, *about)))
+    state.drain.run()
+    assert [row.recipient for row in site.rows("OptOut")] == ["ada@example.com"]
+
+
+def test_a_copy_that_several_got_suppresses_nobody(make_site: MakeSite) -> None:
+    """Nobody knows whose mailbox it was."""
+    site = make_site(MAILTRACK_SPLIT=False)
+    site.send(to=["ada@example.com", "bob@example.com"], tag="both")
+    assert site.rows("Message")[-1].shared
+    tell(site, EventType.BOUNCED, reason="hard")
+    assert site.rows("OptOut") == []

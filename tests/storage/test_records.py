@@ -106,7 +106,7 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
         ("id", 5),
         ("id", "zzz"),
         ("message_id", None),
-        ("type", "bounced"),
+        ("type", "returned"),
         ("occurred_at", "yesterday"),
         ("occurred_at", "2026-01-01T00:00:00"),
         ("occurred_at", "0001-01-01T00:00:00+14:00"),

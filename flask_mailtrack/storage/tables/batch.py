@@ -33,6 +33,7 @@ from flask_mailtrack.tokens import Signer
 
 from . import body_shelf, counts, register
 from .cohorts import Cohorts, provider_domain
+from .consequences import Consequences
 from .database import Database, chunked
 from .optouts import mark
 from .outbox import WebhookOutbox
@@ -64,6 +65,7 @@ class Batch:
     :param signer: makes the references of an address under each signing key; none: there are none.
     :param cohorts: of the process; else of this batch.
     :param outbox: for webhooks about the records.
+    :param consequences: of what servers tell; none: there are none.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Batch:
         signer: Signer | None = None,
         cohorts: Cohorts | None = None,
         outbox: WebhookOutbox | None = None,
+        consequences: Consequences | None = None,
     ) -> None:
         self._signer = signer
+        self._consequences = consequences
         self._outbox = outbox or WebhookOutbox(database, ())
         self._database = database
         self._connection = connection
@@ -123,6 +127,7 @@ class Batch:
         counts.add(self._database, self._connection, several, fresh, corrected)
         self._database.recount(self._connection, touched - several.keys())
         # Suppressions come after the hits, because the host's decision is stronger.
+        changes += self._following(fresh)
         changed = register.write(self._database, self._connection, changes) if changes else []
         told = [*links, *bodies, *messages, *stored, *changed]
         self._outbox.enqueue(self._connection, told, known)
@@ -140,7 +145,15 @@ class Batch:
             return
         self.touched.read(self._database.lock(self._connection, ids), (), (), ())
         self._database.recount(self._connection, ids)
+        if changes := self._following(()):
+            register.write(self._database, self._connection, changes)
         self.touched.write((), {})
+
+    def _following(self, fresh: Iterable[Hit]) -> list[Suppression]:
+        """Return the refusals that follow from new events, and from those that have waited for their message."""
+        if self._consequences is None:
+            return []
+        return self._consequences.of(self._database, self._connection, [*fresh, *self.touched.came_late()])
 
     def agree(self, records: Sequence[Record]) -> None:
         """Match undos and refusals that two machines have written at the same moment.

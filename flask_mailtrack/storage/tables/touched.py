@@ -94,6 +94,11 @@ class Touched:
         self._load_by_id(key for name in self._early.keys() & self._crowded for key in self._early[name])
         self._may_wait = wanted | (set(hit) & self._sent.keys())
 
+    def came_late(self) -> list[Seen]:
+        """Return the events that have waited for a message, and are counted by this transaction."""
+        pairs = ((self._events[name], key) for name, keys in self._early.items() for key in keys)
+        return [known[key] for known, key in pairs if key in known]
+
     def waiting(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Return those of some messages for which events wait."""
         key = self._database.early_event.c.message_id

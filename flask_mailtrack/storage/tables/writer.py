@@ -27,6 +27,7 @@ from flask_mailtrack.tokens import Signer
 
 from .batch import Batch
 from .cohorts import Cohorts
+from .consequences import Consequences
 from .database import Database
 from .outbox import WebhookOutbox
 from .refused import OPT_OUTS, Refused, refuses
@@ -137,6 +138,7 @@ class Writer:
         announcer: Announcer | None = None,
         signer: Signer | None = None,
         outbox: WebhookOutbox | None = None,
+        consequences: Consequences | None = None,
     ) -> None:
         self._database = database
         self._enrichment = enrichment or Enrichment()
@@ -145,6 +147,7 @@ class Writer:
         self._announcer = announcer
         self._signer = signer
         self._outbox = outbox
+        self._consequences = consequences
         self._cohorts = Cohorts(database, signer)
         self._refused = Refused(database)
 
@@ -220,7 +223,7 @@ class Writer:
         for attempt in count():
             try:
                 with self._database.transaction(patient) as connection:
-                    parts = (self._hindsight, self._signer, self._cohorts, self._outbox)
+                    parts = (self._hindsight, self._signer, self._cohorts, self._outbox, self._consequences)
                     return work(Batch(self._database, connection, *parts), asked)
             except DBAPIError as error:
                 # The server has closed a pooled connection. Now all connections of the pool are fresh.
