@@ -190,8 +190,7 @@ def build(
     """Build the state of *app*.
 
     :param db: the host's Flask-SQLAlchemy object. Like *mail*, it is already initialised for the app.
-    :param asked: the host's function for consent, or its columns.
-    :param fill: the host's function for its own columns.
+    :param asked: the host's function for consent, or its columns; *fill* is its function for its own columns.
     """
     signer, announcer = Signer(settings.secret_keys, settings.app_id), Announcer(app)
     engines, database = _databases(app, db, settings, models, fill)
