@@ -51,6 +51,7 @@ from .endpoints import Endpoint, webhooks
 from .events import EventType
 from .languages import LANGUAGES
 from .modes import Mode
+from .services import CARRIERS, Service, services
 from .thresholds import Thresholds
 
 log: logging.Logger = logging.getLogger("flask_mailtrack")
@@ -139,11 +140,16 @@ class Settings:
     )
     downstream: str = _setting(
         "",
-        one_of("", "alidm", "mailgun", "mailjet", "mandrill", "postmark", "sendgrid", "ses", "sparkpost"),
+        one_of("", "ses", *CARRIERS),
         "The service that relays the mail. The mail tells the service not to wrap our links again.",
     )
     suppress_complaints: bool = _setting(True, boolean, "Send no list mail any more to whoever has called a mail spam.")
     suppress_bounces: bool = _setting(True, boolean, "Likewise to an address whose mail has come back for good.")
+    services: dict[str, Service] = _setting(
+        {},
+        services,
+        "Services that tell what became of a mail: {'postmark': {'secret': '…'}}. They call /m/in/<service>/<secret>.",
+    )
     foreign_headers: bool = _setting(False, boolean, "Obey, and remove, the tracking headers of other services.")
     apple_app_site_association: dict[str, Any] = _setting(
         {}, json_object, "File that tracking hosts serve at /.well-known/, for links with data-mailtrack-app."

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     PREFERENCES = "preferences"
     HONEYPOT = "honeypot"
     ONLINE = "online"
+    COPY = "copy"  # no link: it names a copy to the service that relays the mail
 
 
 PATHS = {
@@ -58,7 +59,6 @@ APP_PATH = "a"
 
 NOTICE = "flask_mailtrack.notice"
 """Key of a WSGI environ. The caller puts a list there, and the front door of an app adds its app to the list."""
-
 
 DOMAIN_PATH = "d"
 """Two paths: one proves that a tracking domain reaches this app, the other tells a web server which hosts to serve."""

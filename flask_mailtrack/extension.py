@@ -18,6 +18,7 @@ from .consent import ConsentColumn, Consulted
 from .console.console import Console
 from .errors import ConfigError, NotInitialised
 from .events import EventType, Hit
+from .incoming.calls import Calls
 from .incoming.door import serve, watch_for_leftovers
 from .incoming.hits import Recorder
 from .incoming.pages import Pages
@@ -129,7 +130,8 @@ class Mailtrack(SendingMail, Rights):
         recorder = Recorder(settings, state.signer, *state.journals, state.references, state.networks, state.signatures)
         pages, in_use = Pages(app, settings, shown_to_readers(state)), state.administration.in_use
         hosts = OwnHosts(state.signer, in_use, settings.ask_secret)
-        serve(app, settings, recorder, pages, hosts, shown_online(state), in_use)
+        calls = Calls(settings, state.signer, *state.journals)
+        serve(app, settings, recorder, pages, hosts, shown_online(state), in_use, calls)
         if mailman.is_mailman(self._mail):
             mailman.install(app, self._mail, _office)
         else:

@@ -31,6 +31,7 @@ from flask_mailtrack.storage.tables.domains import DomainsInUse
 
 from . import answer
 from .answer import Reply, kept
+from .calls import Calls
 from .hits import Recorder
 from .online import Online
 from .pages import Pages
@@ -208,9 +209,10 @@ def serve(
     hosts: OwnHosts,
     online: Online,
     in_use: DomainsInUse,
+    calls: Calls,
 ) -> None:
     """Let *app* answer readers: by the front door, or else by the routes of the blueprint."""
-    views, deep_links = Views(recorder, pages, hosts, online), DeepLinks(settings, in_use)
+    views, deep_links = Views(recorder, pages, hosts, online, calls), DeepLinks(settings, in_use)
     # The routes are there with the door, too, for url_for and flask routes.
     blueprint = create_blueprint(settings, views)
     app.register_blueprint(blueprint)

@@ -33,11 +33,13 @@ from flask_mailtrack.destination import host_of, location
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import APP_PATH, DOMAIN_PATH, PATHS, Kind
 from flask_mailtrack.privacy import bare_ip
+from flask_mailtrack.services import SERVICE_PATH
 from flask_mailtrack.storage.tables.domains import DomainsInUse
 from flask_mailtrack.tokens import Signer, Token
 
 from . import answer, online
 from .answer import Reply
+from .calls import Calls
 from .choices import Wish, shown_on, wished
 from .hits import HEADERS_READ, Recorder, Visitor
 from .online import Online
@@ -236,9 +238,11 @@ class Views:
     :param pages: renders the pages.
     :param hosts: answers the questions about host names.
     :param online: shows mails in a browser.
+    :param calls: answers services.
     """
 
-    def __init__(self, recorder: Recorder, pages: Pages, hosts: OwnHosts, online: Online) -> None:
+    def __init__(self, recorder: Recorder, pages: Pages, hosts: OwnHosts, online: Online, calls: Calls) -> None:
+        self._calls = calls
         self._hosts = hosts
         self._online = online
         self._refusals = Refusals()
@@ -255,12 +259,17 @@ class Views:
             PATHS[Kind.PREFERENCES]: (self.preferences, WRITE),
             PATHS[Kind.ONLINE]: (self.online, READ),
             DOMAIN_PATH: (self.domain, READ),
+            SERVICE_PATH: (self.service, WRITE),
         }
         """View and methods, by the path segment behind the prefix."""
 
     def domain(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The proof that a host name reaches this app, and the answer to a web server that wants a certificate."""
         return self._hosts.answer(environ, path)
+
+    def service(self, environ: Mapping[str, Any], path: str) -> Reply:
+        """The address at which a service tells what became of a mail."""
+        return self._calls.answer(environ, path)
 
     def open(self, environ: Mapping[str, Any], path: str) -> Reply:
         """The pixel. The answer is always the same 200, so that it does not show whether a token is good."""

@@ -5,7 +5,8 @@ the author. The first is in no standard. The second says whether a mail is an an
 3834, section 5), and only the author knows that.
 
 A provider that tracks by itself would wrap our links a second time. ``MAILTRACK_DOWNSTREAM`` names the provider, and
-each mail then carries the provider's own header against tracking. A template for another service may carry that
+each mail then carries the provider's own header against tracking; and, if ``MAILTRACK_SERVICES`` has the provider, too,
+the token of its copy, which the provider gives back in what it tells. A template for another service may carry that
 service's switches; with ``MAILTRACK_FOREIGN_HEADERS`` this package obeys them.
 """
 
@@ -22,6 +23,8 @@ from email.policy import SMTP, Policy
 from typing import Any
 from urllib.parse import quote
 from zlib import crc32
+
+from flask_mailtrack.services import CARRIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,15 @@ RELAYS: dict[str, Provider] = {
             )
         },
     ),
+    "brevo": Provider(),
+    "resend": Provider(),
+    "sendcloud": Provider(),
     "ses": Provider("ses:no-track "),
     "sparkpost": Provider(
         'data-msys-clicktrack="0" ',
         {"X-MSYS-API": json.dumps({"options": {"open_tracking": False, "click_tracking": False}})},
     ),
+    "tencent": Provider(),
 }
 """The providers, by the names for ``MAILTRACK_DOWNSTREAM``."""
 
@@ -75,6 +82,25 @@ def headers_for(relay: str, given: Mapping[str, str]) -> dict[str, str]:
         elif merged := _merged(given[own], ours):
             found[own] = merged
     return found
+
+
+def naming(relay: str, token: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the header by which *relay* names a copy in what it tells; empty if the author uses that header.
+
+    :param token: of the copy.
+    :param given: the other headers of the copy.
+    """
+    name, path = CARRIERS[relay]
+    name = next((own for own in given if own.lower() == name.lower()), name)
+    value: Any = token
+    for key in reversed(path):
+        value = {key: value}
+    if not path:
+        return {} if name in given else {name: Unfolded(name, token)}
+    named = json.dumps(value)
+    both = _merged(given[name], named) if name in given else named
+    whole = both and len(both) <= MAX_LINE // 2 and "<" not in both  # between two "<…>" a value of that class is folded
+    return {name: Unfolded(name, both) if whole else both} if both else {}
 
 
 def _merged(theirs: str, ours: str) -> str | None:

@@ -259,6 +259,10 @@ class Links:
         """Return the URL of the recipient's preferences."""
         return self._own(Kind.PREFERENCES)
 
+    def copy(self) -> str:
+        """Return the token by which a service names the copy in what it tells."""
+        return self._tokens.recipient(Kind.COPY, self._ref)
+
     def personal(self, slot: str) -> str:
         """Return the URL for a slot of a personal link."""
         if slot == "online":

@@ -110,6 +110,8 @@ class _Work:
         self._broken = False
         self._held = Held()
         self._counter = _counter(choice, sender) if choice.mode == Mode.AGGREGATE else None
+        self._is_told = choice.store and self._settings.downstream in self._settings.services
+        """Whether the service that relays the mail tells what becomes of each copy."""
         self._same_in_each_row: dict[str, Any] = {
             "batch_id": new_id(),
             "sender": clean(sender, 320),
@@ -172,7 +174,8 @@ class _Work:
         # A copy for several people must not hold a link or a pixel of one of them.
         seen = self._settings.split or self._choice.mode == Mode.DELIVERABILITY
         measured = seen and self._is_measured and not all(r.silent for r in wanted)
-        if personal or self._choice.unsubscribe or measured:
+        told = self._settings.split and self._is_told
+        if personal or self._choice.unsubscribe or measured or told:
             return [(recipient,) for recipient in wanted]
         return [tuple(wanted)] if wanted else []
 
@@ -246,7 +249,7 @@ class _Work:
         except Exception:
             log.exception("the placeholders of a message stay as they are")
         said = self._choice.encoding
-        return Copy((recipient.written,), (row,), html, body, dict(letter.alts), self._headers(links), said)
+        return Copy((recipient.written,), (row,), html, body, dict(letter.alts), self._headers(links, True), said)
 
     def _filled(self, body: Body, links: Links) -> str:
         return body.render(links, False, self._fill(body.found, links))
@@ -266,7 +269,7 @@ class _Work:
             html=html,
             body=self._written_text(links, clicks),
             alts=self._alts(links),
-            extra_headers=self._headers(links),
+            extra_headers=self._headers(links, len(rows) == 1),
             encoding=self._choice.encoding,
         )
 
@@ -276,12 +279,14 @@ class _Work:
             return []
         return [RewriteError("clipped", f"{length} characters of HTML, Gmail shows {CLIPPED_FROM}")]
 
-    def _headers(self, links: Links) -> dict[str, str]:
+    def _headers(self, links: Links, alone: bool) -> dict[str, str]:
+        named = headers.naming(self._settings.downstream, links.copy(), self._given) if self._is_told and alone else {}
+        given = {**self._given, **named}
         if not self._choice.unsubscribe:
-            return dict(self._given)
+            return given
         domain, mailbox = self._sender.rpartition("@")[2], self._settings.unsubscribe_mailto
         mailto = links.unsubscribe_mailto(mailbox) if mailbox else ""
-        return headers.for_list(links.unsubscribe(), self._choice.list_name, domain, self._given, mailto)
+        return headers.for_list(links.unsubscribe(), self._choice.list_name, domain, given, mailto)
 
     def _alts(self, links: Links) -> dict[str, str]:
         """Return the other alternatives, such as an AMP part: as written, except placeholders and footer."""

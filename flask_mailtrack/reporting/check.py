@@ -14,7 +14,9 @@ from flask_mailtrack import networks
 from flask_mailtrack.config import Settings
 from flask_mailtrack.events import NOTICE, PATHS, Kind, new_id, now
 from flask_mailtrack.phrases import NOTHING, Phrase, foreign
+from flask_mailtrack.storage.journal.directory import UNREAD
 from flask_mailtrack.storage.journal.journal import Journal
+from flask_mailtrack.storage.journal.service_calls import ServiceCalls
 from flask_mailtrack.storage.redis import Stream
 from flask_mailtrack.storage.tables.database import Database, missing_columns, missing_tables, try_to_write
 from flask_mailtrack.storage.tables.host_columns import CURE as FILL
@@ -24,7 +26,7 @@ from flask_mailtrack.storage.tables.second_look import Enrichment
 from flask_mailtrack.tokens import Signer
 
 from .remedies import Finding
-from .waiting_check import journal_findings, stream_finding, webhook_finding
+from .waiting_check import journal_findings, service_findings, stream_finding, webhook_finding
 from .walls import blame, wall
 
 GOOD_SECRET_BYTES = 32
@@ -62,6 +64,9 @@ def findings(
     yield from _columns(database)
     if settings.webhooks:
         yield _guarded("C33", lambda: webhook_finding(WebhookOutbox(database, settings.webhooks.values())))
+    if settings.services:
+        directory = spools[0].directory
+        yield from service_findings(settings, ServiceCalls(directory), directory / UNREAD)
     yield _guarded("C40", lambda: _pixel(app, settings))
     yield _guarded("C41", lambda: _one_click(app, settings))
     yield _guarded("C42", lambda: _front_door(app, settings))

@@ -135,6 +135,18 @@ MISTAKES: dict[str, Mistake] = {
         "`MAILTRACK_BLOCKED` is no list.",
         "Write a list of hosts, URLs or ids of messages.",
     ),
+    "E152": Mistake(
+        "`MAILTRACK_SERVICES` is no dict of dicts, or names a service or an option that cannot be.",
+        'Write `{"postmark": {"secret": "…"}}`. The message names what is known.',
+    ),
+    "E153": Mistake(
+        "the secret of a service is missing, short, or has letters that an address would change.",
+        "Take the output of `python -c 'import secrets; print(secrets.token_urlsafe())'`.",
+    ),
+    "E154": Mistake(
+        "the key by which a service signs its calls is missing, or is no key of that service.",
+        "Copy the key that the service shows beside the address of the webhook.",
+    ),
     "E160": Mistake(
         "`Mailtrack` was called with `mail` or `db` by position.",
         "Write `Mailtrack(app, mail=mail, db=db)`.",

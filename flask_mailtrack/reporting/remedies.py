@@ -120,6 +120,12 @@ REMEDIES: dict[str, Remedy] = {
         "An endpoint of `MAILTRACK_WEBHOOKS` has not taken its events for three days, or said that it is gone.",
         "Mend the endpoint, try it with `flask mailtrack webhooks test URL`, and run `flask mailtrack webhooks retry`.",
     ),
+    "C34": Remedy(
+        "services",
+        "A service of `MAILTRACK_SERVICES` has not called, cannot name the mail, or made calls that nobody can read.",
+        "Give the service its address, and name it in `MAILTRACK_DOWNSTREAM`. What is in the file with the "
+        "calls was not counted. Delete the file when you have seen it.",
+    ),
     "C40": Remedy(
         "pixel",
         "The pixel is not answered, or sets a cookie. Something stands before the routes.",

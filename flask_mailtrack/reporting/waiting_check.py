@@ -1,4 +1,4 @@
-"""The findings about what waits: for the database, in the journal and in Redis, and for the endpoints of webhooks."""
+"""The findings about what waits in the journal, in Redis and for the endpoints of webhooks, and about who calls."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flask_mailtrack.config import Settings
 from flask_mailtrack.phrases import Phrase
+from flask_mailtrack.services import SERVICE_PATH
 from flask_mailtrack.storage.drain.shipping import CURE
 from flask_mailtrack.storage.journal.backlog import weakness
 from flask_mailtrack.storage.journal.directory import bad_files, foreign_segments, intrusion, make, strangers
 from flask_mailtrack.storage.journal.journal import Journal
+from flask_mailtrack.storage.journal.service_calls import CallCount, ServiceCalls
 from flask_mailtrack.storage.journal.signatures import CAUSE, Signatures
 from flask_mailtrack.storage.redis import BAD, EVENTS, OPTOUTS, REFUSED, Stream
 from flask_mailtrack.storage.tables.outbox import WebhookOutbox
@@ -161,6 +164,33 @@ def _kept_in_redis(stream: Stream, bad: int, refused: int) -> Finding:
         )
         text = Phrase("%(text)s, %(more)s", text=text, more=more)
     return Finding("C25", "error" if refused or others else "warning", text)
+
+
+def service_findings(settings: Settings, calls: ServiceCalls, unread: Path) -> Iterator[Finding]:
+    """Yield a finding about each service that may call.
+
+    :param unread: the file with the calls that could not be read.
+    """
+    counts = calls.read()
+    for name in settings.services:
+        count, url = counts.get(name, CallCount()), f"{settings.base_url}{settings.url_prefix}/{SERVICE_PATH}/{name}/…"
+        if name != settings.downstream:
+            text = Phrase("%(service)s cannot name our mail: name it in MAILTRACK_DOWNSTREAM", service=name)
+        elif count.unread:
+            text = Phrase("calls of %(service)s could not be read: they are in %(path)s", service=name, path=unread)
+        elif not count.calls:
+            text = Phrase("%(service)s has not called yet: give it the address %(url)s", service=name, url=url)
+        else:
+            numbers = {each: str(getattr(count, each)) for each in ("calls", "events", "unmatched", "refused")}
+            text = Phrase(
+                "%(service)s: %(calls)s calls, events of our mail: %(events)s, of other mail: %(unmatched)s; "
+                "%(refused)s calls refused",
+                service=name,
+                **numbers,
+            )
+            yield Finding("C34", "ok", text)
+            continue
+        yield Finding("C34", "warning", text)
 
 
 def webhook_finding(outbox: WebhookOutbox) -> Finding:

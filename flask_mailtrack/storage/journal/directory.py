@@ -32,14 +32,14 @@ LOCK = "drain.lock"
 PROGRESS = "drain.json"
 SIGNATURES = "signatures.json"
 WEBHOOKS = "webhooks.json"
+SERVICES = "services.json"
+UNREAD = "unread-calls.jsonl"
 SHELF = "links.sqlite3"
 LEASE = "tenant.lock"
 TENANT = "tenant.json"
 _KNOWN = (
-    LOCK,
-    LEASE,
-    SHELF,
-    *(start for name in (PROGRESS, SIGNATURES, WEBHOOKS, TENANT) for start in (name, f".{name}-")),
+    *(LOCK, LEASE, SHELF, UNREAD),
+    *(start for name in (PROGRESS, SIGNATURES, WEBHOOKS, SERVICES, TENANT) for start in (name, f".{name}-")),
 )
 _APP = re.compile(r"[0-9a-f]{12}(-second|-imports)?")
 """A folder of one app in a directory that several apps share: a journal, or the imports."""
