@@ -99,9 +99,11 @@ def webhooks(key: str, value: Any) -> dict[str, Endpoint]:
 
 def _endpoint(key: str, url: Any, options: Any) -> Endpoint:
     """Return the checked endpoint. *key* has a number in place of the URL, which may hold a secret."""
-    if not isinstance(options, Mapping) or (wrong := [name for name in options if name not in _OPTIONS]):
-        what = f"has {wrong[0]!r}." if isinstance(options, Mapping) else "has no dict of options."
-        raise bad("E122", key, what, f"Known: {', '.join(_OPTIONS)}.")
+    known = f"Known: {', '.join(_OPTIONS)}."
+    if not isinstance(options, Mapping):
+        raise bad("E122", key, "has no dict of options.", known)
+    if wrong := [name for name in options if name not in _OPTIONS]:
+        raise bad("E122", key, f"has {wrong[0]!r}.", known)
     flags = {name: boolean(f"{key}[{name!r}]", options.get(name, False)) for name in _OPTIONS[2:]}
     return Endpoint(_url(key, url, flags["allow_http"]), _secrets(key, options), _events(key, options), **flags)
 

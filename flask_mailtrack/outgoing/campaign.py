@@ -239,6 +239,7 @@ class Readable(Protocol):
 
     def render(self, values: Mapping[str, Any], /) -> str:
         """Return the text for one person."""
+        ...
 
 
 def filled(
