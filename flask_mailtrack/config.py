@@ -140,7 +140,7 @@ class Settings:
     )
     downstream: str = _setting(
         "",
-        one_of("", "ses", *CARRIERS),
+        one_of("", *CARRIERS),
         "The service that relays the mail. The mail tells the service not to wrap our links again.",
     )
     suppress_complaints: bool = _setting(True, boolean, "Send no list mail any more to whoever has called a mail spam.")

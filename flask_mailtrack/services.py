@@ -41,11 +41,13 @@ CARRIERS: dict[str, Carrier] = {
     "sendcloud": Carrier("SC-Custom-Mailtrack"),
     # SendGrid puts it among the other fields of an event.
     "sendgrid": Carrier("X-SMTPAPI", ("unique_args", MARK)),
+    "ses": _OWN,
     "sparkpost": Carrier("X-MSYS-API", ("metadata", MARK)),
     "tencent": Carrier("X-Tencentcloudses-Cb-Custom"),
 }
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}", re.ASCII)
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "alidm": (),
     "brevo": (),
@@ -56,6 +58,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "resend": ("key",),
     "sendcloud": ("key",),
     "sendgrid": ("key",),
+    "ses": ("topics",),
     "sparkpost": (),
     "tencent": (),
 }
@@ -73,6 +76,8 @@ class Service:
     """The secrets of the address; several while they are exchanged."""
     keys: tuple[str, ...] = field(default=(), repr=False)
     """The keys by which the service signs; empty if it does not."""
+    topics: tuple[str, ...] = ()
+    """The topics of Amazon SNS that may call."""
     url: str = ""
     """The address that the service has been given, without the secret, if that is not the address of this app."""
 
@@ -99,8 +104,11 @@ def _service(key: str, name: Any, about: Any) -> Service:
         cure = "Write the output of: python -c 'import secrets; print(secrets.token_urlsafe())'"
         raise bad("E153", f"{here}['secret']", "is not 16 or more letters, digits, '-' and '_'.", cure)
     keys = _keys(name, here, about.get("key")) if "key" in known else ()
+    topics = _several(about.get("topics"))
+    if "topics" in known and not (topics and all(map(_TOPIC.fullmatch, topics))):
+        raise bad("E154", f"{here}['topics']", "names no topic.", "Write ['arn:aws:sns:eu-west-1:111122223333:mail'].")
     url = base_url(f"{here}['url']", about["url"]) if "url" in about else ""
-    return Service(secrets, keys, url)
+    return Service(secrets, keys, topics, url)
 
 
 def _several(value: Any) -> tuple[str, ...]:

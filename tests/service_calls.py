@@ -23,11 +23,13 @@ SENDGRID = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = base64.b64encode(SENDGRID.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 KEYS = {"mailgun": KEY, "mandrill": KEY, "sendcloud": KEY, "resend": WHSEC, "sendgrid": PUBLIC}
 JSON = "application/json"
+TOPIC = "arn:aws:sns:eu-west-1:111122223333:mail"
 
 
-def services(*names: str) -> dict[str, dict[str, str]]:
+def services(*names: str) -> dict[str, dict[str, Any]]:
     """The setting for *names*."""
-    return {name: {"secret": SECRET} | ({"key": KEYS[name]} if name in KEYS else {}) for name in names}
+    more: dict[str, dict[str, Any]] = {name: {"key": key} for name, key in KEYS.items()} | {"ses": {"topics": [TOPIC]}}
+    return {name: {"secret": SECRET} | more.get(name, {}) for name in names}
 
 
 def address(service: str) -> str:
@@ -45,6 +47,9 @@ def signed(service: str, told: Any) -> tuple[bytes, dict[str, str]]:
     if service == "mailgun":
         proof = {"timestamp": "1795766400", "token": "t" * 50, "signature": by_hmac("1795766400", "t" * 50)}
         told = {"signature": proof, "event-data": told}
+    if service == "ses":
+        envelope = {"Type": "Notification", "MessageId": "5a", "TopicArn": TOPIC, "Message": json.dumps(told)}
+        return json.dumps(envelope).encode(), {"Content-Type": "text/plain; charset=UTF-8"}
     if service == "sendcloud":
         told = told | {"token": "t" * 50, "signature": by_hmac(str(told["timestamp"]), "t" * 50)}
         return urlencode(told).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
@@ -131,6 +136,14 @@ def bounce(service: str, copy: str, at: float) -> Any:
                 **{"sg_message_id": "w1.f2", "status": "5.1.1", "reason": why, "mailtrack": copy},
             }
         ],
+        "ses": {
+            "eventType": "Bounce",
+            "bounce": {
+                **{"bounceType": "Permanent", "bounceSubType": "NoEmail", "timestamp": iso, "feedbackId": "f-1"},
+                "bouncedRecipients": [{"emailAddress": who, "status": "5.1.1", "diagnosticCode": why}],
+            },
+            "mail": {"messageId": "0102", "headers": [{"name": "X-Mailtrack-Copy", "value": copy}]},
+        },
         "sparkpost": [
             {
                 "msys": {

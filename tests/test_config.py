@@ -68,6 +68,7 @@ WRONG: dict[str, list[Any]] = {
         *({"mailgun": {"secret": "a" * 16} | more} for more in ({}, {"key": ""}, {"key": 1}, {"key": []})),
         *({"resend": {"secret": "a" * 16, "key": key}} for key in ("x", "whsec_", "whsec_äöü")),
         *({"sendgrid": {"secret": "a" * 16, "key": key}} for key in ("x", "AAAA", "MFkwEwYHKoZIzj0CAQ==")),
+        *({"ses": {"secret": "a" * 16, "topics": topics}} for topics in ("mail", [], ["arn:aws:sqs:eu-west-1:1:x"])),
         {"mandrill": {"secret": "a" * 16, "key": "x", "url": "example.com"}},
     ],
     "DOWNSTREAM": [None, "smtp", "SendGrid", True],

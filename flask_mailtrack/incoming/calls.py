@@ -39,6 +39,7 @@ from .services.postmark import POSTMARK
 from .services.resend import RESEND
 from .services.sendcloud import SENDCLOUD
 from .services.sendgrid import SENDGRID
+from .services.ses import SES
 from .services.sparkpost import SPARKPOST
 from .services.tencent import TENCENT
 
@@ -54,6 +55,7 @@ DIALECTS: dict[str, Dialect] = {
     "resend": RESEND,
     "sendcloud": SENDCLOUD,
     "sendgrid": SENDGRID,
+    "ses": SES,
     "sparkpost": SPARKPOST,
     "tencent": TENCENT,
 }

@@ -144,8 +144,8 @@ MISTAKES: dict[str, Mistake] = {
         "Take the output of `python -c 'import secrets; print(secrets.token_urlsafe())'`.",
     ),
     "E154": Mistake(
-        "the key by which a service signs its calls is missing, or is no key of that service.",
-        "Copy the key that the service shows beside the address of the webhook.",
+        "the key by which a service signs its calls is missing or of another form; or Amazon SES has no topic.",
+        "Copy the key that the service shows beside the address of the webhook, or the ARN of the topic.",
     ),
     "E160": Mistake(
         "`Mailtrack` was called with `mail` or `db` by position.",

@@ -14,7 +14,7 @@ import pytest
 from conftest import Inbox, MakeSite, Site
 from flask_mail import Message
 from flask_wtf import CSRFProtect
-from service_calls import JSON, KEY, SECRET, _by_svix, address, bounce, call, services, signed
+from service_calls import JSON, KEY, SECRET, TOPIC, _by_svix, address, bounce, call, services, signed
 
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind, new_id, now
@@ -124,6 +124,7 @@ BAD: dict[str, Any] = {
     "resend": lambda body, headers: (body + b" ", headers),
     "sendcloud": lambda body, headers: (body.replace(b"ttt", b"uuu"), headers),
     "sendgrid": lambda body, headers: (body + b"\r\n", headers),
+    "ses": lambda body, headers: (body.replace(b":mail", b":hers"), headers),
 }
 """Ways to alter what a service signs."""
 
@@ -335,6 +336,15 @@ SAID: list[tuple[str, Any, tuple[str, str, str] | None]] = [
     ("sendcloud", {"event": "soft_bounce", "message": "450"}, ("bounced", "soft", "450")),
     ("sendcloud", {"event": "report_spam"}, ("complained", "", "")),
     ("sendcloud", {"event": "open"}, None),
+    ("ses", {"eventType": "Send"}, None),
+    ("ses", {"eventType": "Delivery", "delivery": {"smtpResponse": "250 OK"}}, ("delivered", "", "250 OK")),
+    ("ses", {"notificationType": "Bounce", "bounce": {"bounceType": "Transient"}}, ("bounced", "soft", "")),
+    ("ses", {"eventType": "Bounce", "bounce": {"bounceSubType": "Suppressed"}}, ("rejected", "", "")),
+    ("ses", {"eventType": "DeliveryDelay", "deliveryDelay": {"delayType": "MailboxFull"}}, ("deferred", "", "")),
+    ("ses", {"eventType": "Complaint", "complaint": {}}, ("complained", "", "")),
+    ("ses", {"eventType": "Complaint", "complaint": {"complaintFeedbackType": "not-spam"}}, None),
+    ("ses", {"eventType": "Reject", "reject": {"reason": "Bad content"}}, ("rejected", "", "Bad content")),
+    ("ses", {"eventType": "Rendering Failure", "failure": {"errorMessage": "x"}}, ("rejected", "", "x")),
     ("tencent", {"event": "delivered"}, ("delivered", "", "")),
     ("tencent", {"event": "bounce", "bounceType": "soft"}, ("bounced", "soft", "")),
     ("tencent", {"event": "dropped"}, ("rejected", "", "")),
@@ -452,3 +462,19 @@ def test_the_check_says_what_the_services_have_told(make_site: MakeSite) -> None
     site.client.post(address("postmark"), data=b"?")
     assert "unread-calls.jsonl" in found()[0]
     assert SECRET not in "".join(found())
+
+
+def test_a_topic_asks_to_be_confirmed(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator reads the address in the log and confirms; nothing is asked outside, and a foreign topic is 401."""
+    site = make_site(MAILTRACK_SERVICES=services("ses"))
+    url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=1"
+    asked = {"Type": "SubscriptionConfirmation", "TopicArn": TOPIC, "SubscribeURL": url}
+    assert site.client.post(address("ses"), data=json.dumps(asked)).status_code == 200
+    assert [record.getMessage() for record in caplog.records] == [f"SNS asks to confirm {TOPIC}: open {url}"]
+    assert site.client.post(address("ses"), data=json.dumps(asked | {"TopicArn": TOPIC + "s"})).status_code == 401
+    works = {"Type": "Notification", "TopicArn": TOPIC, "Message": "Successfully validated SNS topic"}
+    assert site.client.post(address("ses"), data=json.dumps(works)).status_code == 200
+    assert counts(site, "ses").unread == 0
+    for other in ("https://bucket.s3.amazonaws.com/", f"{url}\n", url.replace(".com", ".com.evil"), "x", None):
+        assert site.client.post(address("ses"), data=json.dumps(asked | {"SubscribeURL": other})).status_code == 200
+    assert counts(site, "ses").unread == 5
