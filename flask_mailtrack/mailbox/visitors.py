@@ -49,8 +49,7 @@ class Outcome(NamedTuple):
 
 def _suppressed_by(reason: str) -> Phrase:
     return Phrase(
-        "The address is suppressed, by %(call)s: that is what a program would call that reads what mail servers "
-        "report. No such program is part of the package yet. Lists send it nothing more.",
+        "The address is suppressed, by %(call)s, as after such a report of a service. Lists send it nothing more.",
         call=f'mailtrack.suppress(address, reason="{reason}")',
     )
 

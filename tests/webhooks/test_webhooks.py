@@ -135,14 +135,16 @@ def test_a_receiver_hears_what_became_of_a_mail(told: Site, receiver: Receiver) 
 
 
 def test_a_receiver_hears_what_servers_tell(told: Site, receiver: Receiver) -> None:
-    """A bounce that a service tells later comes with its message, as every other event does."""
+    """A bounce that a service tells later comes with its message, as every event does; and so does its consequence."""
     told.send()
     (sent,) = told.rows("Message")
     bounced = Hit(new_id(), sent.id, EventType.BOUNCED, now(), reason="hard")
     told.mailtrack._state().journals[0].append(to_json(bounced))
     told.mailtrack.flush()
-    assert deliver(told) == 2
-    body = next(json.loads(body) for _, body in receiver.received if b"bounced" in body)
+    assert deliver(told) == 3
+    types = [json.loads(body)["type"] for _, body in receiver.received]
+    assert sorted(types) == ["message.bounced", "message.sent", "recipient.suppressed"]
+    body = next(json.loads(body) for _, body in receiver.received if b"message.bounced" in body)
     assert (body["type"], body["data"]["event"]["reason"]) == ("message.bounced", "hard")
     assert body["data"]["message"]["recipient"] == "ada@example.com"
 
