@@ -19,6 +19,7 @@ from service_calls import JSON, KEY, SECRET, TOPIC, _by_svix, address, bounce, c
 from flask_mailtrack.errors import SpoolError
 from flask_mailtrack.events import Kind, new_id, now
 from flask_mailtrack.incoming.calls import DIALECTS, MAX_CALL
+from flask_mailtrack.modes import Mode
 from flask_mailtrack.services import CARRIERS
 from flask_mailtrack.storage.journal.service_calls import CallCount, ServiceCalls
 
@@ -478,3 +479,37 @@ def test_a_topic_asks_to_be_confirmed(make_site: MakeSite, caplog: pytest.LogCap
     for other in ("https://bucket.s3.amazonaws.com/", f"{url}\n", url.replace(".com", ".com.evil"), "x", None):
         assert site.client.post(address("ses"), data=json.dumps(asked | {"SubscribeURL": other})).status_code == 200
     assert counts(site, "ses").unread == 5
+
+
+@pytest.mark.parametrize("service", EVERY)
+def test_mail_of_the_other_doors_names_its_copies(service: str, make_site: MakeSite) -> None:
+    """A mail that the host sends by itself has the header, too; and JSON of the author, folded over lines, is kept."""
+    site = make_site(MAILTRACK_DOWNSTREAM=service, MAILTRACK_SERVICES=services(service))
+    written = (
+        b"From: news@example.org\r\nTo: ada@example.com, bob@example.com\r\nSubject: Hello\r\n"
+        b'X-SMTPAPI: {"unique_args":\r\n {"order": "7"}}\r\nX-MSYS-API: {"campaign_id":\r\n "c"}\r\n\r\nHello\r\n'
+    )
+    found = []
+    for copy in site.mailtrack.prepare(written):
+        with copy:
+            headers = message_from_bytes(copy.as_bytes(), policy=policy.default)
+            found.append(find(headers, service))
+            assert json.loads(headers["X-SMTPAPI"])["unique_args"]["order"] == "7"
+            assert json.loads(headers["X-MSYS-API"])["campaign_id"] == "c"
+            assert len(headers.get_all(CARRIERS[service].header)) == 1
+    assert len(set(found)) == 2
+    for token in found:
+        assert call(site, service, bounce(service, token, time.time())).status_code == 200
+    assert [row.bounced_at is not None for row in site.rows("Message")] == [True, True]
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_every_mode_hears_of_its_mail(mode: Mode, make_site: MakeSite) -> None:
+    """Whether a mail came back is no measure of a person, so each mode keeps it, on the row of the copy."""
+    site = make_site(
+        MAILTRACK_MODE=mode.value, MAILTRACK_DOWNSTREAM="postmark", MAILTRACK_SERVICES=services("postmark")
+    )
+    sent = site.send('<a href="https://example.com/">x</a>', list_id="news")
+    call(site, "postmark", bounce("postmark", sent.extra_headers["X-PM-Metadata-mailtrack"], time.time()))
+    assert [row.recipient for row in site.rows("Message") if row.bounced_at] == ["ada@example.com"]
+    assert told(site) == [("bounced", "hard", "550 5.1.1 No such user")]
