@@ -68,7 +68,7 @@ def test_every_id_can_be_stored(
     """On each database, whatever bits it has; MariaDB's own type is particular."""
     site = make_site(SQLALCHEMY_DATABASE_URI=database_url)
     plain = uuid.UUID("019de0d5-c800-7000-8000-000000000000")
-    monkeypatch.setattr("flask_mailtrack.outgoing.prepare.new_id", lambda: plain)
+    monkeypatch.setattr("flask_mailtrack.storage.tables.claims.new_id", lambda: plain)
     monkeypatch.setattr("flask_mailtrack.outgoing.prepare.counter_id", lambda *about: marked(plain, Mode.AGGREGATE))
     site.send(HTML, mode=mode)
     site.mailtrack.flush()

@@ -56,7 +56,7 @@ def test_the_help_of_each_command_ends_at_an_example(site: Site) -> None:
 GIVEN = {
     "inspect": ["x"], "preview": ["-"], "classify": ["curl/8"], "export": ["a@example.com"], "audit": ["a@example.com"],
     "erase": ["a@example.com", "--yes"], "recover": ["-"], "add": ["a@example.com"], "remove": ["a@example.com"],
-    "import": ["-"], "update": ["-"],
+    "import": ["-"], "update": ["-"], "relay": ["--new-password", "shop"],
 }  # fmt: skip
 
 
