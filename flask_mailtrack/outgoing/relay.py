@@ -32,6 +32,10 @@ MOST_RECIPIENTS = 100
 THREADS = 8
 IDLE_SECONDS = 600.0
 """After which a silent program is hung up on; longer than a mail may take."""
+LOGIN_SECONDS = 30.0
+"""After which a program that has not logged in is hung up on, where users are configured."""
+CLOSE_SECONDS = 10.0
+"""After which a program that does not take the end of its connection is cut off."""
 LAST_SECONDS = 60.0
 """Within which mails that are under way are answered when the relay ends."""
 _TLS_SECONDS = 10.0
@@ -211,17 +215,22 @@ class _Talk(SMTP):
         )
         self._relay = relay
         self._is_busy = False
+        self._timers: list[asyncio.TimerHandle] = []
         self.gone: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""
         self._relay.talks.add(self)
         super().connection_made(transport)
+        if self._relay.door.users:
+            self._timers.append(self.loop.call_later(LOGIN_SECONDS, self._end_if_stranger))
 
     def connection_lost(self, error: Exception | None) -> None:
         """End. A mail whose answer nobody waits for is handed on all the same."""
         super().connection_lost(error)
         self._relay.talks.discard(self)
+        for timer in self._timers:
+            timer.cancel()
         if not self.gone.done():
             self.gone.set_result(None)
 
@@ -230,6 +239,16 @@ class _Talk(SMTP):
         if not self._is_busy and self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"421 4.3.2 the relay ends\r\n")
             self.transport.close()
+
+    def _end_if_stranger(self) -> None:
+        """Hang up on a program that has not logged in: its place is needed."""
+        if not self.session.authenticated:
+            self._timeout_cb()
+
+    def _timeout_cb(self) -> None:
+        """Hang up. A transport that closes waits for its reader, who may never read."""
+        self.transport.close()
+        self._timers.append(self.loop.call_later(CLOSE_SECONDS, self.transport.abort))
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         """Take a mail, and answer when the server has answered.

@@ -250,6 +250,18 @@ def test_with_users_nobody_else_sends() -> None:
     assert all(b" with ESMTPA; " in mail.trace for mail in kept.mails)
 
 
+def test_who_does_not_log_in_leaves_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger is hung up on after a while, and cut off if nothing is read; who has logged in stays."""
+    monkeypatch.setattr(module, "LOGIN_SECONDS", 0.5)
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)
+    with running(Kept(), users={"shop": HASH}) as (port, _), smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("shop", PASSWORD)
+        assert talk(port, b"EHLO x\r\n").endswith(b"250 HELP\r\n")
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as deaf, pytest.raises(ConnectionError):
+            deaf.sendall(b"HELP\r\n" * 2_000_000)
+        assert client.noop()[0] == 250
+
+
 def test_without_users_no_login_is_offered() -> None:
     """A program of this machine needs none, and one that logs in all the same is told so."""
     with running(Kept()) as (port, _):
