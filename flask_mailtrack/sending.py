@@ -156,8 +156,9 @@ class SendingMail:
         :param progress: show a bar on the terminal.
         :param options: the options of :meth:`track`, such as ``list_id``, ``tag`` and ``retry_unknown``.
         :return: the numbers of recipients by what became of them. A refused recipient is one of them, and no exception.
-        :raises Exception: the server takes nothing any more, or cannot be reached; the function raises; or
-            ``KeyNotClaimed``, ``OptOutsUnavailable``, ``UnknownList``, ``UnknownTag``. Call again to go on.
+        :raises Exception: the server takes nothing any more, or cannot be reached; the function raises; an error is not
+            about one mail, such as the time limit of a queue; or ``KeyNotClaimed``,
+            ``OptOutsUnavailable``, ``UnknownList``, ``UnknownTag``. Call again to go on.
         """
         if ahead < 1:
             raise ValueError(f"ahead is {ahead}: write a number of people, at least 1.")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from email.errors import MessageError
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -36,6 +37,8 @@ MOST_IN_A_ROW = 5
 """Mails that the server does not take, one after the other, whoever the recipient is, before the run stops."""
 EVERYBODY = "*"
 _OURS = (KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag)
+_OF_A_MAIL = (OSError, ValueError, AssertionError, RuntimeError, MessageError)
+"""What mail libraries raise about one mail, and smtplib, whose errors are OSErrors."""
 Compose = Callable[[str, Mapping[str, Any]], Any]
 
 
@@ -198,12 +201,15 @@ class Run:
         return _fate(address, message, Status.SENT)
 
     def _failed(self, address: str, message: Any, error: Exception) -> SentCopy:
-        """Return the fate of a copy that was not sent. Raise the error if the server takes nothing at all."""
+        """Return the fate of a copy that was not sent.
+
+        The error is raised if the server takes nothing at all, or if it is about the run, such as a time limit.
+        """
         copy = _fate(address, message, error=legible(str(error), MAX_REPLY))
         refused = isinstance(error, smtplib.SMTPRecipientsRefused) and not has_ended(error)
         self._in_a_row = 0 if refused else self._in_a_row + 1
         log.info("a mail of the campaign %r was not sent: %s", self.key, type(error).__name__)
-        if self._in_a_row >= MOST_IN_A_ROW:
+        if self._in_a_row >= MOST_IN_A_ROW or not isinstance(error, _OF_A_MAIL):
             error.add_note(f"The campaign {self.key!r} stops here: {self.report}. Call send_each again to go on.")
             raise error
         if isinstance(error, OSError) and not refused:

@@ -114,7 +114,8 @@ class Mailing:
     held: Held = field(default_factory=Held)
     """The claims of the send key."""
     repeated: Sequence[SentCopy] = ()
-    """The copies of earlier calls with the same key, whose recipients get none."""
+    """The copies of earlier calls with the same key, whose recipients get none, and those of suppressed recipients of
+    whom no row is kept."""
 
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")

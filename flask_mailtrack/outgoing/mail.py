@@ -251,8 +251,14 @@ class MailLine:
         self._connection = self._mail.connect().__enter__()
 
     def send(self, message: Message) -> None:
-        """Send a message."""
-        self._connection.send(message)
+        """Send a message.
+
+        :raises ValueError: a header would break out of its line.
+        """
+        try:
+            self._connection.send(message)
+        except BadHeaderError as error:  # which is no ValueError in Flask-Mail
+            raise ValueError(str(error)) from error
 
     def close(self) -> None:
         """Say goodbye."""

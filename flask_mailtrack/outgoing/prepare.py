@@ -139,7 +139,10 @@ class _Work:
         gone = [r for r in recipients if r.gone]
         wanted = [r for r in recipients if not r.gone]
         self._held.tell([r.address for r in gone], Status.SUPPRESSED)
-        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone if self._choice.store]
+        suppressed = [self._row(r, status=Status.SUPPRESSED) for r in gone]
+        if not self._choice.store:  # they are told of, and not written down
+            repeated = [*repeated, *(SentCopy(row.id, row.recipient, row.status) for row in suppressed)]
+            suppressed = []
         kept = self._kept()
         copies = self._copies(self._envelopes(wanted, personal))
         # An error in the first copy would be in all copies, so the first copy is made before anything is sent.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import BASE_URL, SECRET, MakeSite, Site
 from flask import Flask
-from flask_mail import Message
+from flask_mail import BadHeaderError, Message
 from flask_mailman import EmailMultiAlternatives
 from flask_mailman import Mail as Mailman
 from flask_sqlalchemy import SQLAlchemy
@@ -196,6 +196,39 @@ def test_mail_that_is_not_kept_is_counted_too(serve: Serve) -> None:
     assert site.mailtrack.send_each(plain, PEOPLE, key=KEY, store=False) == SendReport(sent=6, failed=1)
     assert site.mailtrack.send_each(plain, PEOPLE, key=KEY, store=False) == SendReport(failed=1, before=6)
     assert site.rows("Message") == []
+
+
+def test_who_has_left_is_not_counted_as_reached_by_mail_that_is_not_kept(site: Site) -> None:
+    """With store=False there is no row that says so, and no mail either."""
+    site.mailtrack.suppress(PEOPLE[2], "news")
+    options: dict[str, Any] = {"key": KEY, "list_id": "news", "store": False}
+    assert site.mailtrack.send_each(plain, PEOPLE, **options) == SendReport(sent=6, suppressed=1)
+    assert site.mailtrack.send_each(plain, PEOPLE, **options) == SendReport(suppressed=1, before=6)
+    assert site.rows("Message") == []
+
+
+class TimeIsUpError(Exception):
+    """As a queue raises it in a task that takes too long."""
+
+
+@pytest.mark.parametrize(("error", "stops"), [(TimeIsUpError("soon"), True), (BadHeaderError("a"), False)])
+def test_an_error_that_is_not_about_a_mail_ends_the_run(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception, stops: bool
+) -> None:
+    """A time limit ends the run, with the fate of that copy noted; a header that cannot be written does not."""
+
+    def fails(connection: Any, message: Any, *args: Any) -> None:
+        if PEOPLE[3] in message.send_to:
+            raise error
+
+    monkeypatch.setattr("flask_mail.Connection.send", fails)
+    if not stops:
+        assert site.mailtrack.send_each(plain, PEOPLE, key=KEY) == SendReport(sent=6, failed=1)
+        return
+    with pytest.raises(TimeIsUpError) as ended:
+        site.mailtrack.send_each(plain, PEOPLE, key=KEY)
+    assert "sent=3" in ended.value.__notes__[0]
+    assert [row.status for row in site.rows("Message")] == ["sent"] * 3 + ["failed"]
 
 
 @pytest.mark.parametrize("error", [KeyNotClaimed("k", "away", "Wait."), OptOutsUnavailable("away")])
