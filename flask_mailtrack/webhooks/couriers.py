@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask_mailtrack.endpoints import Endpoint
 from flask_mailtrack.storage.drain.chores import Chore
-from flask_mailtrack.storage.drain.health import keep_backlog
+from flask_mailtrack.storage.drain.health import backlog, keep_backlog
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.outbox import DEAD_FOR, WebhookOutbox
 from flask_mailtrack.webhook import DeliveryState
@@ -28,7 +28,7 @@ SWEEP_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Couriers:
-    """The outbox, and a courier for each endpoint. Without an endpoint there is nothing to do."""
+    """The outbox, and a courier for each endpoint. Without an endpoint, old rows are deleted all the same."""
 
     outbox: WebhookOutbox
     every: tuple[Courier, ...]
@@ -66,19 +66,19 @@ class Couriers:
 
         :raises SQLAlchemyError: the database cannot be asked.
         """
-        if self.every:
-            self.outbox.sweep()
-            numbers: dict[str, int] = {DeliveryState.WAITING.value: 0, DeliveryState.DEAD.value: 0}
-            for each in self.outbox.backlogs():
-                numbers[each.state.value] += each.number
+        if not self.every and not self.outbox.is_made():
+            return
+        self.outbox.sweep()
+        numbers: dict[str, int] = {DeliveryState.WAITING.value: 0, DeliveryState.DEAD.value: 0}
+        for each in self.outbox.backlogs():
+            numbers[each.state.value] += each.number
+        if self.every or backlog(self.directory):  # an app that never had one says nothing
             keep_backlog(self.directory, numbers)
 
     def chores(self) -> list[Chore]:
         """Return what whoever drains does now and then: a chore for each endpoint, and one for all."""
-        if not self.every:
-            return []
         trouble = "webhooks cannot be delivered now"
-        sweep = Chore("mailtrack-outbox", SWEEP_SECONDS, self.sweep, trouble, log)
+        sweep = Chore("mailtrack-outbox", SWEEP_SECONDS, self.sweep, trouble, log, at_once=bool(self.every))
         return [*map(partial(_chore, trouble=trouble), self.every), sweep]
 
 

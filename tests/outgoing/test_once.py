@@ -30,6 +30,7 @@ from flask_mailtrack import Mailtrack
 from flask_mailtrack.errors import KeyNotClaimed
 from flask_mailtrack.outgoing.copies import PreparedMail
 from flask_mailtrack.storage.tables import claims
+from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.retention import Overdue, Retention
 
 KEY = "order-7-confirmation"
@@ -284,6 +285,31 @@ def test_a_claim_names_nobody_and_goes_with_old_mail(site: Site, monkeypatch: py
     state = site.mailtrack._state()
     Retention(state.database, {"messages": 1}).purge(Overdue("messages", claims.now() + timedelta(days=1)))
     assert site.rows("Claim") == []
+
+
+def test_a_host_without_the_table_purges(site: Site) -> None:
+    """A host that has not migrated yet deletes old mail as before."""
+    send(site, ADA)
+    site.mailtrack.flush()
+    site.mailtrack.models.Claim.__table__.drop(site.db.engine)
+    state = site.mailtrack._state()
+    old = Overdue("messages", claims.now() + timedelta(days=1))
+    assert Retention(state.database, {"messages": 1}).purge(old) == 1
+
+
+def test_a_claim_that_another_process_gives_back_is_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was there when ours was inserted, and gone when it was read: we insert once more, or say that we cannot."""
+    pour, given_back = Database.pour, [True]
+
+    def pours(database: Database, connection: Any, table: Any, *rows: Any) -> None:
+        if table is not database.claim or not given_back or not given_back.pop():
+            pour(database, connection, table, *rows)
+
+    monkeypatch.setattr(Database, "pour", pours)
+    assert send(site, ADA) == ([ADA], {ADA: "sent"})
+    given_back.extend([True] * 9)
+    with pytest.raises(KeyNotClaimed, match="at this moment"):
+        send(site, BOB)
 
 
 def test_a_fate_that_was_not_written_is_learnt_from_the_row(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from conftest import MakeSite, Site
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from tls_server import Received, web_server
 
-from flask_mailtrack.events import EventType, Hit, new_id, now
+from flask_mailtrack.events import EventType, Hit, SentMessage, Status, new_id, now
 from flask_mailtrack.storage.records import to_json
 from flask_mailtrack.testing import SCANNER, Reader
 from flask_mailtrack.webhooks import courier as couriers
@@ -409,6 +409,30 @@ def test_a_forgotten_person_is_not_told_about(told: Site, receiver: Receiver) ->
     told.mailtrack.erase("ada@example.com")
     assert deliver(told) == 1
     assert b"ada@example.com" not in b"".join(body for _, body in receiver.received)
+
+
+def test_the_fate_of_a_forgotten_person_names_nobody(told: Site, receiver: Receiver) -> None:
+    """A fate that reaches the database after the person was forgotten is told without address and subject."""
+    state = told.mailtrack._state()
+    texts = ("ada@example.com", "shop@example.org", "Your order", "<1@example.org>")
+    begun = SentMessage(new_id(), new_id(), *texts, created_at=now())
+    for record in (begun, begun._replace(status=Status.FAILED, error="550 ada@example.com is unknown")):
+        state.journals[0].append(to_json(record))
+        told.mailtrack.flush()
+        told.mailtrack.erase("ada@example.com")
+    (row,) = told.rows("Delivery")
+    assert (row.type, row.about) == ("message.failed", str(begun.id))
+    assert not [text for text in ("ada@", "Your order", "<1@") if text in row.body]
+
+
+def test_without_an_endpoint_old_rows_go_all_the_same(told: Site, make_site: MakeSite) -> None:
+    """A host that takes its last endpoint away does not keep the addresses that waited for it."""
+    told.send()
+    later(told, days=40)
+    site = make_site(tables=False, SQLALCHEMY_DATABASE_URI=told.app.config["SQLALCHEMY_DATABASE_URI"])
+    (sweep,) = site.mailtrack._state().couriers.chores()
+    sweep.look()
+    assert site.rows("Delivery") == []
 
 
 def test_what_is_over_is_swept(told: Site, receiver: Receiver) -> None:

@@ -27,7 +27,7 @@ from flask_mailtrack.storage.drain import recovery
 from flask_mailtrack.storage.journal.spool import Spool
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.storage.redis import Stream
-from flask_mailtrack.storage.tables import body_shelf, outbox, register
+from flask_mailtrack.storage.tables import body_shelf, envelope, outbox, register
 from flask_mailtrack.storage.tables.database import Database, chunked
 from flask_mailtrack.storage.tables.optouts import held
 from flask_mailtrack.storage.tables.refused import REF, bare
@@ -136,14 +136,7 @@ def _messages(database: Database, connection: Connection, ids: list[uuid.UUID], 
     message = database.message
     database.lock(connection, ids)  # no drain may add an event meanwhile
     _errors(database, connection, ids, spellings)
-    nobody: dict[str, Any] = {
-        "recipient": "",
-        "subject": "",
-        "header_message_id": "",
-        "details": {},
-        "error": "",
-        "seen_on": None,
-    }
+    nobody = {**envelope.NOBODY, "seen_on": None}
     connection.execute(update(message).where(message.c.id.in_(ids)).values(nobody))
     return _events(database, connection, ids, spellings)
 

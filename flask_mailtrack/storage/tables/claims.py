@@ -192,9 +192,16 @@ class Claims:
         def take(connection: Connection) -> dict[str, Claim]:
             self._settle(connection, fates)
             # The insert comes first: a transaction that has read may not write in SQLite when another one has written.
-            for some in batched(rows, 10 * _AT_ONCE):
-                self._database.pour(connection, self._table, _COLUMNS, some)
-            found = {owners[each]: claim for each, claim in self._read(connection, owners)}
+            found, missing = dict[str, Claim](), rows
+            for _ in range(_TRIES):
+                for some in batched(missing, 10 * _AT_ONCE):
+                    self._database.pour(connection, self._table, _COLUMNS, some)
+                found |= {owners[key]: claim for key, claim in self._read(connection, [row[0] for row in missing])}
+                # A claim that was there when ours was inserted may be given back before it is read.
+                if not (missing := [row for row in missing if owners[row[0]] not in found]):
+                    break
+            else:
+                raise LookupError("other processes give claims back at this moment")
             before = {older[each]: claim for each, claim in self._read(connection, older)}
             self._settle(connection, {ids[address]: Status.FAILED for address in before})
             return found | before

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, StaticPool, Table, create_engine, event
+from sqlalchemy import Connection, Engine, StaticPool, Table, create_engine, event, inspect
 from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import ResourceClosedError, StatementError
 from sqlalchemy.pool import AssertionPool, Pool, QueuePool
@@ -128,6 +128,11 @@ class _OwnEngine(OptionEngine):
     def _close(self, _host: Any) -> None:
         if own := self._pools.pop(os.getpid(), None):
             own.dispose()
+
+
+def is_made(connection: Connection, table: Table) -> bool:
+    """Say whether the database has a table. A host that has not migrated yet lacks new ones."""
+    return inspect(connection).has_table(table.name, connection.schema_for_object(table))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flask_mailtrack.endpoints import RELEASED, SUPPRESSED, TEST, type_of
@@ -17,6 +18,10 @@ METADATA_BYTES = 16_000
 
 OF_MESSAGE = ("id", "recipient", "tag", "list_id", "details", "mode", "shared")
 """What a hit tells of its message, by the columns of its row."""
+NOBODY: Mapping[str, Any] = MappingProxyType(
+    {"recipient": "", "subject": "", "header_message_id": "", "details": {}, "error": ""}
+)
+"""What a message says when its recipient is forgotten."""
 _INTERNAL = ("ref", "wording", "lifts", "first_verdict", "first_verdict_reasons")
 _OF_SENT = ("sender", "subject", "header_message_id", "status", "error", "created_at", "sent_at")
 _OF_SUPPRESSION = ("recipient", "list_id", "kind", "method", "reason", "actor")

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import Connection, false, func, inspect, select, update
+from sqlalchemy import Connection, false, func, select, update
 
 from flask_mailtrack.endpoints import RELEASED, SUPPRESSED, Endpoint, type_of
 from flask_mailtrack.events import Hit, SentMessage, Status, Suppression, new_id, now
@@ -23,7 +23,7 @@ from flask_mailtrack.webhook import DeliveryState
 
 from . import counts, envelope
 from .database import Database, chunked
-from .engine import reading
+from .engine import is_made, reading
 from .envelope import Envelope
 
 TRIED_FOR = timedelta(days=3)
@@ -129,8 +129,8 @@ class WebhookOutbox:
             key = str(getattr(record, "id", ""))
             if _type(record) in wanted and key not in known:
                 fresh.setdefault(key, record)  # the first fate is final, as in the table
-        hits = {record.message_id for record in fresh.values() if isinstance(record, Hit)}
-        messages = self._messages(connection, hits)
+        about = {each.message_id if isinstance(each, Hit) else each.id for each in fresh.values()}
+        messages = self._messages(connection, about)
         rows = [row for record in fresh.values() for row in self._rows(record, messages)]
         for some in batched(rows, _AT_ONCE):
             self._database.add(connection, self._table, some)
@@ -185,6 +185,11 @@ class WebhookOutbox:
     def give_back(self, deliveries: Sequence[ClaimedDelivery]) -> None:
         """Leave deliveries that were not tried to whoever comes first."""
         self._settle(deliveries, due_at=self._clock())
+
+    def is_made(self) -> bool:
+        """Say whether the database has the table."""
+        with reading(self._database.file) as connection:
+            return is_made(connection, self._table)
 
     def backlogs(self) -> list[Backlog]:
         """Return how many deliveries wait or are dead, by endpoint."""
@@ -266,7 +271,7 @@ def forget(database: Database, connection: Connection, about: Sequence[str]) -> 
     A host that has not made the table yet has no deliveries.
     """
     table = database.delivery
-    if inspect(connection).has_table(table.name, table.schema):
+    if is_made(connection, table):
         for some in batched(about, _AT_ONCE):
             connection.execute(table.delete().where(table.c.about.in_(some)))
 
@@ -278,7 +283,7 @@ def of_person(database: Database, about: Sequence[str]) -> list[dict[str, str]]:
     """
     table = database.delivery
     with reading(database.file) as connection:
-        if not inspect(connection).has_table(table.name, table.schema):
+        if not is_made(connection, table):
             return []
     query = select(table.c.created_at, table.c.type, table.c.state, table.c.webhook_id).order_by(table.c.id)
     rows = [row for some in batched(about, _AT_ONCE) for row in database.rows(query.where(table.c.about.in_(some)))]
@@ -301,7 +306,11 @@ def _of_suppression(change: Suppression) -> str:
 def _envelope(record: Record, messages: Mapping[uuid.UUID, Mapping[str, Any]]) -> Envelope:
     if isinstance(record, Hit):
         return envelope.of_hit(record, messages.get(record.message_id, {}))
-    return envelope.of_message(record) if isinstance(record, SentMessage) else envelope.of_suppression(record)  # type: ignore[arg-type]
+    if isinstance(record, SentMessage):
+        row = messages.get(record.id)
+        # The fate may come after the person was forgotten. Then the row says so, and the record does not.
+        return envelope.of_message(record if row is None or row["recipient"] else record._replace(**envelope.NOBODY))
+    return envelope.of_suppression(record)  # type: ignore[arg-type]
 
 
 def _id(record: uuid.UUID, webhook_id: str, endpoint: str) -> uuid.UUID:

@@ -13,6 +13,7 @@ from flask_mailtrack.events import first_id, now
 
 from . import body_shelf
 from .database import Database
+from .engine import is_made, reading
 from .partitions import Partitions
 from .rollup import EARLY_DAYS
 from .unwanted import PERSONAL
@@ -66,10 +67,17 @@ class Retention:
         gone = self._drop(overdue, progress) + self._delete(*self._old(overdue.table, overdue.before), progress)
         if overdue.table == "messages":
             self._clear(overdue.before)
-            claim = self._database.claim
-            self._delete(claim, claim.c.message_id, [claim.c.message_id < first_id(overdue.before)], lambda rows: None)
+            self._forget_claims(overdue.before)
             body_shelf.sweep(self._database, overdue.before, self._between)
         return gone
+
+    def _forget_claims(self, before: datetime) -> None:
+        claim = self._database.claim
+        with reading(self._database.file) as connection:
+            there = is_made(connection, claim)
+        if there:
+            old = claim.c.message_id < first_id(before)
+            self._delete(claim, claim.c.message_id, [old], lambda rows: None)
 
     def make_ahead(self) -> None:
         """Make the months that come, where the events are partitioned.
