@@ -10,7 +10,7 @@ from conftest import MakeSite, Site
 from console_visitor import Visitor
 
 from flask_mailtrack import signals
-from flask_mailtrack.events import EventType, Hit, SentMessage, Status, new_id, now
+from flask_mailtrack.events import EventType, Hit, SentMessage, Status, first_id, new_id, now
 from flask_mailtrack.reporting.attention import of_mails
 from flask_mailtrack.reporting.selection import Selection
 from flask_mailtrack.storage.records import to_json
@@ -198,3 +198,40 @@ def test_a_copy_that_several_got_suppresses_nobody(make_site: MakeSite) -> None:
     assert site.rows("Message")[-1].shared
     tell(site, EventType.BOUNCED, reason="hard")
     assert site.rows("OptOut") == []
+
+
+def test_a_complaint_about_an_old_mail_suppresses_and_leaves_its_figures(make_site: MakeSite) -> None:
+    """Whoever calls a mail spam after its events were deleted gets no list mail, and the mail stays opened."""
+    site = make_site(MAILTRACK_KEEP_DAYS={"events": 10})
+    site.send(to="ada@example.com")
+    state = site.mailtrack._state_of(site.app)
+    moment = now() - timedelta(days=20)
+    table, old = state.database.message, first_id(moment)
+    with state.database.transaction() as connection:
+        opened = {"id": old, "created_at": moment, "opened_at": moment, "open_count": 3}
+        connection.execute(table.update().values(opened))
+    for kind in (EventType.DELIVERED, EventType.COMPLAINED, EventType.COMPLAINED):
+        tell(site, kind)
+    assert [event.type for event in site.rows("Event")] == ["complained"] * 2
+    assert [row.recipient for row in site.rows("OptOut")] == ["ada@example.com"]
+    (message,) = site.rows("Message")
+    assert (message.open_count, message.opened_at is None, message.complained_at is None) == (3, False, False)
+
+
+def test_a_complaint_is_stronger_than_a_bounce(make_site: MakeSite) -> None:
+    """A suppressed address about which a complaint comes stands as a complaint, with a proof, in either order."""
+    for kinds in ([EventType.BOUNCED, EventType.COMPLAINED], [EventType.COMPLAINED, EventType.BOUNCED]):
+        for together in (False, True):
+            site = make_site(MAILTRACK_DRAIN="manual")
+            site.send(to="ada@example.com")
+            site.mailtrack.flush()
+            state = site.mailtrack._state_of(site.app)
+            (message,) = site.rows("Message")
+            for kind in kinds:
+                state.journals[0].append(to_json(Hit(new_id(), message.id, kind, now(), reason="hard")))
+                if not together:
+                    state.drain.run()
+            state.drain.run()
+            (row,) = site.rows("OptOut")
+            assert (row.method, row.reason, len(row.refusals)) == ("complaint", "complaint", 2)
+            assert len(site.rows("Audit")) == (2 if kinds[0] == EventType.BOUNCED else 1)

@@ -42,6 +42,9 @@ WAYS = {
     "cli": "Command line",
     "import": "Import",
     "console": "Console",
+    "webhook": "Mail service",
+    COMPLAINT: "Complaint",
+    "bounce": "Bounce",
 }
 """The ways of a change, in words."""
 

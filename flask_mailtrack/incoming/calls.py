@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from flask_mailtrack.config import Settings
 from flask_mailtrack.errors import SpoolError, TokenError
 from flask_mailtrack.events import EventType, Hit, Kind, born, now
-from flask_mailtrack.privacy import clean
+from flask_mailtrack.privacy import legible
 from flask_mailtrack.services import SERVICE_PATH, Service
 from flask_mailtrack.storage.journal.journal import Journal
 from flask_mailtrack.storage.journal.service_calls import ServiceCalls
@@ -67,6 +67,8 @@ MAX_COMMENT = 500
 METHOD = "webhook"
 _HEADERS = "HTTP_"
 _DAY = timedelta(days=1)
+_AHEAD = timedelta(minutes=2)
+"""How far the clock of a service may be ahead of ours."""
 # Brevo tries again after no other answer (as of 2026-11).
 _LATER = {"brevo": answer.text("", 429, ("Retry-After", "60"))}
 _TAKEN, _REFUSED, _TOO_LARGE = (answer.text("", status) for status in (200, 401, 413))
@@ -183,25 +185,28 @@ def _read(dialect: Dialect, call: Call) -> tuple[list[Notification | None], str]
 
 
 def _hit(name: str, notification: Notification, token: Token) -> Hit:
-    moment, known = _when(notification.occurred_at, token)
+    moment = _when(notification.occurred_at, token)
     return Hit(
         id=_identifier(moment, name, notification, token),
         message_id=token.message_id,
         type=notification.type,
-        occurred_at=min(moment, now()) if known else now(),
+        occurred_at=moment,
         method=METHOD,
         provider=name,
         reason=notification.reason,
-        comment=clean(notification.comment, MAX_COMMENT),
+        comment=legible(notification.comment, MAX_COMMENT),
         ref=token.ref,
     )
 
 
-def _when(told: datetime | None, token: Token) -> tuple[datetime, bool]:
-    """Return the moment of an event: neither before the mail nor in the future. Say whether the service has told it."""
+def _when(told: datetime | None, token: Token) -> datetime:
+    """Return the moment of an event, neither before the mail nor in the future; else that of the mail.
+
+    It is the same for a call that comes again. Reports look for an event around the moment in its id, so there is no
+    other one.
+    """
     sent = born(token.message_id)
-    known = told is not None and sent - _DAY <= told <= now() + _DAY
-    return (told if told is not None and known else sent), known
+    return told if told is not None and sent - _DAY <= told <= now() + _AHEAD else sent
 
 
 def _identifier(moment: datetime, name: str, told: Notification, token: Token) -> uuid.UUID:

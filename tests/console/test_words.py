@@ -40,12 +40,15 @@ from flask_mailtrack.console import (
     suppressions,
 )
 from flask_mailtrack.console.outcomes import ACTIVITIES, STATUSES
+from flask_mailtrack.console.preferences import WAYS
 from flask_mailtrack.console.sentences import DONE
 from flask_mailtrack.events import now
+from flask_mailtrack.incoming.calls import METHOD
 from flask_mailtrack.languages import FOLDER, Words, words
 from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.timeline import _WHY
 from flask_mailtrack.storage.people import import_jobs
+from flask_mailtrack.storage.tables.consequences import REASONS
 
 TEMPLATES = FOLDER.parent / "templates" / "mailtrack"
 MODULES = FOLDER.parent / "console"
@@ -277,3 +280,8 @@ def test_figures_have_the_signs_of_the_language() -> None:
 def test_a_text_that_nobody_has_translated_is_text() -> None:
     """What no catalogue knows stands as it is, and never as HTML."""
     assert words("de")("<b>") == words("en")("<b>") == "&lt;b&gt;"
+
+
+def test_each_way_of_a_suppression_by_a_service_has_its_word() -> None:
+    """The reader of an audit sees no word of the program for what a service has told."""
+    assert {METHOD, *REASONS.values()} <= WAYS.keys()

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +18,11 @@ from flask_wtf import CSRFProtect
 from service_calls import JSON, KEY, SECRET, TOPIC, _by_svix, address, bounce, call, services, signed
 
 from flask_mailtrack.errors import SpoolError
-from flask_mailtrack.events import Kind, new_id, now
+from flask_mailtrack.events import Kind, born, new_id, now
 from flask_mailtrack.incoming.calls import DIALECTS, MAX_CALL
 from flask_mailtrack.modes import Mode
 from flask_mailtrack.services import CARRIERS
-from flask_mailtrack.storage.journal.service_calls import CallCount, ServiceCalls
+from flask_mailtrack.storage.journal.service_calls import MAX_UNREAD, CallCount, ServiceCalls
 
 EVERY = sorted(DIALECTS)
 
@@ -513,3 +514,47 @@ def test_every_mode_hears_of_its_mail(mode: Mode, make_site: MakeSite) -> None:
     call(site, "postmark", bounce("postmark", sent.extra_headers["X-PM-Metadata-mailtrack"], time.time()))
     assert [row.recipient for row in site.rows("Message") if row.bounced_at] == ["ada@example.com"]
     assert told(site) == [("bounced", "hard", "550 5.1.1 No such user")]
+
+
+@pytest.mark.parametrize("ahead", [None, 60, 3_600, -600])
+def test_an_event_is_of_the_moment_in_its_id(ahead: float | None, make_site: MakeSite) -> None:
+    """Reports look for events around their ids, so a missing moment, or one hours ahead, is that of the mail."""
+    site = make_site(MAILTRACK_SERVICES=services("tencent"))
+    site.send()
+    moment = "" if ahead is None else time.time() + ahead
+    call(site, "tencent", bounce("tencent", copy_of(site), time.time()) | {"timestamp": moment})
+    (event,) = site.rows("Event")
+    at = event.occurred_at.replace(tzinfo=None)
+    assert abs((born(event.id).replace(tzinfo=None) - at).total_seconds()) < 1
+    assert (at - now().replace(tzinfo=None)).total_seconds() < 120
+
+
+def test_what_a_server_says_is_one_legible_line(make_site: MakeSite) -> None:
+    """A server of a stranger cannot turn the text around, colour a terminal, or begin a line."""
+    site = make_site(MAILTRACK_SERVICES=services("postmark"))
+    site.send()
+    said = bounce("postmark", copy_of(site), time.time()) | {"Details": "550\r\n\x1b[31mNo\u202esuch user"}
+    said = said | {"Description": said["Details"]}
+    call(site, "postmark", said)
+    (event,) = site.rows("Event")
+    assert event.comment == "550 [31mNo such user"
+
+
+def test_calls_that_cannot_be_read_take_no_more_than_is_said(tmp_path: Path) -> None:
+    """Control characters are six times as long in JSON, and a reason may hold the whole call."""
+    calls = ServiceCalls(tmp_path)
+    for _ in range(3):
+        calls.keep("brevo", "ValueError: " + "x" * MAX_CALL, b"\x01" * MAX_CALL)
+    sizes = [path.stat().st_size for path in tmp_path.glob("unread-calls*")]
+    assert len(sizes) == 2
+    assert max(sizes) <= MAX_UNREAD
+
+
+def test_counts_wait_for_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written is written with the next call."""
+    calls = ServiceCalls(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("flask_mailtrack.storage.journal.service_calls.write_note", lambda *_: False)
+        calls.count("brevo", calls=1)
+    calls.count("brevo", calls=1)
+    assert ServiceCalls(tmp_path).read()["brevo"].calls == 2

@@ -142,13 +142,15 @@ def read_note(path: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def write_note(path: Path, told: Mapping[str, Any]) -> None:
-    """Write a small file whole or not at all. If there is no room for the file, the old one stays."""
+def write_note(path: Path, told: Mapping[str, Any]) -> bool:
+    """Write a small file whole or not at all, and say which. If there is no room for the file, the old one stays."""
     fresh = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     with suppress(OSError):
         with open(open_safely(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)
         fresh.replace(path)
+        return True
+    return False
 
 
 def segments(directory: Path, *streams: str) -> Iterator[Path]:

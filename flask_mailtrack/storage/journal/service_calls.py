@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flask_mailtrack.privacy import legible
+
 from .directory import SERVICES, UNREAD, make, open_safely, read_note, write_note
 
 SECONDS = 5.0
@@ -26,6 +28,7 @@ SECONDS = 5.0
 MAX_UNREAD = 8_000_000
 """Octets of a file of calls."""
 _QUIET_SECONDS = 60.0
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,8 @@ class ServiceCalls:
 
         :raises OSError: it could not be written.
         """
-        try:
-            said = {"body": body.decode()}
-        except UnicodeDecodeError:
-            said = {"base64": base64.b64encode(body).decode()}
-        line = json.dumps({"service": service, "reason": reason, "at": self._clock(), **said}).encode() + b"\n"
+        about = {"service": service, "reason": legible(reason, _LONGEST_REASON), "at": self._clock()}
+        line = json.dumps(about | _written(body)).encode() + b"\n"
         make(self._directory)
         path = self._directory / UNREAD
         with self._alone():
@@ -117,8 +117,8 @@ class ServiceCalls:
                     about = Counter({key: value for key, value in told.get(name, {}).items() if key != "last"})
                     last = max(self._last.get(name, 0.0), told.get(name, {}).get("last", 0.0))
                     told[name] = {**(about + numbers), "last": last}
-                write_note(self._directory / SERVICES, told)
-            self._fresh.clear()
+                if write_note(self._directory / SERVICES, told):
+                    self._fresh.clear()
 
     def _known(self) -> dict[str, dict[str, Any]]:
         fields = CallCount.__dataclass_fields__
@@ -139,3 +139,13 @@ class ServiceCalls:
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # a forked child may hold the file, too
             os.close(lock)
+
+
+def _written(body: bytes) -> dict[str, str]:
+    """Return a body as text, or in base64 if it is none, or if its escapes would make it longer than that."""
+    coded = base64.b64encode(body).decode()
+    with suppress(UnicodeDecodeError):
+        text = body.decode()
+        if len(json.dumps(text)) <= len(coded) + len('""'):
+            return {"body": text}
+    return {"base64": coded}

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -24,6 +25,7 @@ from flask_mailtrack.events import (
     SentMessage,
     Status,
     Suppression,
+    first_id,
     new_id,
     now,
 )
@@ -33,7 +35,7 @@ from flask_mailtrack.tokens import Signer
 
 from . import body_shelf, counts, register
 from .cohorts import Cohorts, provider_domain
-from .consequences import Consequences
+from .consequences import REASONS, Consequences
 from .database import Database, chunked
 from .optouts import mark
 from .outbox import WebhookOutbox
@@ -116,7 +118,7 @@ class Batch:
         touched = {m.id for m in messages} | {h.message_id for h in hits}
         # An opt-out of the host is about no message, and must not wait for that table.
         locked = self._database.lock(self._connection, touched) if touched else set[uuid.UUID]()
-        several = counts.crowded(self._database, self._connection, locked - {m.id for m in messages})
+        several = counts.crowded(self._database, self._connection, locked - {m.id for m in messages}, _old(hits))
         self.touched.read(locked, touched - locked, {h.message_id for h in hits}, several.keys())
         self._several = {h.message_id for h in hits} - (self.touched.there.keys() - several.keys())
         replays = counts.stored(self._database, self._connection, {h.id for h in hits if h.message_id in several})
@@ -127,12 +129,14 @@ class Batch:
         counts.add(self._database, self._connection, several, fresh, corrected)
         self._database.recount(self._connection, touched - several.keys())
         # Suppressions come after the hits, because the host's decision is stronger.
-        changes += self._following(fresh)
+        changes += self._following([*fresh, *self.touched.came_late()])
         changed = register.write(self._database, self._connection, changes) if changes else []
         told = [*links, *bodies, *messages, *stored, *changed]
         self._outbox.enqueue(self._connection, told, known)
         # Last of all, because other machines may wait for the same sums.
-        self.touched.write(fresh, self._corrected)
+        later = self._refuse_after(self.touched.write(fresh, self._corrected))
+        self._outbox.enqueue(self._connection, later, known)
+        told += later
         return told, self.touched.missing | self.touched.new
 
     def catch_up(self, ids: set[uuid.UUID]) -> None:
@@ -145,15 +149,17 @@ class Batch:
             return
         self.touched.read(self._database.lock(self._connection, ids), (), (), ())
         self._database.recount(self._connection, ids)
-        if changes := self._following(()):
-            register.write(self._database, self._connection, changes)
-        self.touched.write((), {})
+        self._refuse_after(self.touched.came_late())
+        self._refuse_after(self.touched.write((), {}))
 
-    def _following(self, fresh: Iterable[Hit]) -> list[Suppression]:
-        """Return the refusals that follow from new events, and from those that have waited for their message."""
-        if self._consequences is None:
-            return []
-        return self._consequences.of(self._database, self._connection, [*fresh, *self.touched.came_late()])
+    def _following(self, events: Sequence[Any]) -> list[Suppression]:
+        """Return the refusals that follow from events: new ones, or such as have waited for their message."""
+        return self._consequences.of(self._database, self._connection, events) if self._consequences else []
+
+    def _refuse_after(self, events: Sequence[Any]) -> list[Suppression]:
+        """Write the refusals that follow from *events*, and return those that were news."""
+        changes = self._following(events)
+        return register.write(self._database, self._connection, changes) if changes else []
 
     def agree(self, records: Sequence[Record]) -> None:
         """Match undos and refusals that two machines have written at the same moment.
@@ -369,6 +375,12 @@ def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
     if message is None or not message.recipient:
         return REF + hit.ref, True
     return message.recipient, False
+
+
+def _old(hits: Iterable[Hit]) -> set[uuid.UUID]:
+    """Return the messages whose events may be purged, and which get an event in spite of that."""
+    day_ago = first_id(now() - timedelta(days=1))
+    return {hit.message_id for hit in hits if hit.type in REASONS and hit.message_id < day_ago}
 
 
 def event_row(hit: Hit) -> tuple[Any, ...]:

@@ -20,7 +20,9 @@ from .database import Database, chunked
 
 HARD = "hard"
 """The reason of a bounce that no other try can mend, as the service says: there is no such mailbox."""
-REASONS = {EventType.COMPLAINED.value: "complaint", EventType.BOUNCED.value: "bounce"}
+COMPLAINT = "complaint"
+"""The reason that is stronger than any other: the console lifts no such refusal."""
+REASONS = {EventType.COMPLAINED.value: COMPLAINT, EventType.BOUNCED.value: "bounce"}
 """The reason of the refusal that may follow, by the type of the event."""
 _OF_EVENT = 1 << 61
 """The bit in which the id of a refusal differs from that of its event: among the random ones, so in no other id."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
 from flask_mailtrack.audience import by_a_person, by_people
 from flask_mailtrack.events import EventType, Hit, Verdict, first_id, now
@@ -28,14 +28,20 @@ _STATE = ("opened_at", "clicked_at", *_FIRST.values(), "open_count", "click_coun
 _OF_PEOPLE = {EventType.OPENED: ("opened_at", "open_count"), EventType.CLICKED: ("clicked_at", "click_count")}
 
 
-def crowded(database: Database, connection: Connection, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
-    """Return the states of locked messages with many events. A fixed number of events of each is read."""
+def crowded(
+    database: Database, connection: Connection, ids: Iterable[uuid.UUID], old: Collection[uuid.UUID] = ()
+) -> dict[uuid.UUID, dict[str, Any]]:
+    """Return the states of locked messages with many events. A fixed number of events of each is read.
+
+    :param old: messages whose events may be purged, so that these count as well.
+    """
     message, event = database.message, database.event
     several = select(literal(1)).where(event.c.message_id == message.c.id).limit(1).offset(CROWDED).scalar_subquery()
     found: dict[uuid.UUID, dict[str, Any]] = {}
     for some in chunked(ids):
         query = select(message.c.id, *(message.c[name] for name in _STATE)).where(message.c.id.in_(some))
-        for key, *state in connection.execute(query.where(several.is_not(None))):
+        added = or_(several.is_not(None), message.c.id.in_([key for key in some if key in old]))
+        for key, *state in connection.execute(query.where(added)):
             found[key] = dict(zip(_STATE, state, strict=True))
     return found
 

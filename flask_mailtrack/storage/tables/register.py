@@ -22,6 +22,7 @@ from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppress
 from flask_mailtrack.lists import folded
 from flask_mailtrack.storage.records import batched
 
+from .consequences import COMPLAINT
 from .database import Database, chunked
 from .optouts import MARKED, held, mark, marks_on
 from .refused import REF, Change
@@ -211,13 +212,13 @@ class Register:
         return found
 
     def join(self, changes: Sequence[tuple[Any, uuid.UUID, str, str]]) -> None:
-        """Join refusals, each with its way and reason, to the standing rows. The host's refusal is the stronger one."""
+        """Join refusals, each with its way and reason, to the standing rows. The stronger one says way and reason."""
         table = self._database.optout
         after: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row, refusal, method, reason in changes:
             key = tuple(getattr(row, name) for name in _KEY)
             was = after.get(key, {"refusals": held(row), "method": row.method, "reason": row.reason})
-            stronger = was["method"] in BY_LINK and method not in BY_LINK
+            stronger = _is_stronger(method, reason, was["method"], was["reason"])
             said = {"method": method, "reason": reason} if stronger else {}
             after[key] = was | said | {"refusals": _joined(was["refusals"], refusal.hex, method)}
         if after:
@@ -236,6 +237,13 @@ class Register:
 def about_list(list_id: str) -> Callable[[Any], bool]:
     """Return a function that says whether a row is about a list."""
     return lambda row: folded(row.list_id) == list_id
+
+
+def _is_stronger(method: str, reason: str, other_method: str, other_reason: str) -> bool:
+    """Say whether a refusal is stronger than another: the host's than a person's, and a complaint than all else."""
+    if method in BY_LINK or other_method in BY_LINK:
+        return method not in BY_LINK
+    return reason == COMPLAINT and other_reason != COMPLAINT
 
 
 def _joined(before: Mapping[str, str], refusal: str, method: str) -> dict[str, str]:
@@ -275,15 +283,17 @@ def write(
             happened = _lift(database, register, change)
             standing = register.standing({change.recipient for change in changes})
         elif key in added:
-            added[key]["refusals"][change.id.hex] = change.method
-            happened = False
+            row = added[key]
+            row["refusals"][change.id.hex] = change.method
+            if happened := _is_stronger(change.method, change.reason, row["method"], row["reason"]):
+                row |= {"method": change.method, "reason": change.reason}
         elif key not in standing:
             row = _row(change)
             (added[key],) = database.host.complete(database.optout, [row], [change], {})
             happened = True
         else:
             joined.append((standing[key], change.id, change.method, change.reason))
-            happened = standing[key].method in BY_LINK
+            happened = _is_stronger(change.method, change.reason, standing[key].method, standing[key].reason)
         if happened:
             news.append(change)
     _write(register, added, joined)

@@ -105,18 +105,20 @@ class Touched:
         asked = (select(key).where(key.in_(some)) for some in chunked(ids))
         return {row for query in asked for row in self._connection.execute(query).scalars()}
 
-    def write(self, hits: Iterable[Hit], corrected: Mapping[uuid.UUID, tuple[Any, str]]) -> None:
+    def write(self, hits: Iterable[Hit], corrected: Mapping[uuid.UUID, tuple[Any, str]]) -> list[Seen]:
         """Change the sums: last of all in the transaction.
 
         :param hits: that are in the table, of which some may have been there before.
         :param corrected: events whose verdict has been corrected: the row as it was, and why.
+        :return: the events that have waited since :meth:`read`, and are counted by this transaction.
         :raises Overtaken: a mail that had no row has one now.
         """
         # With the mail, the same event may have come, which is in the table then, and was counted there.
         if self._of_messages(self._alone):
             raise Overtaken
         # What others have committed since waits, though it is in the events that were read, or is one of these hits.
-        self._load_by_id(self._take_early(self._may_wait))
+        taken = self._take_early(self._may_wait)
+        self._load_by_id(taken)
         fresh: defaultdict[uuid.UUID, dict[uuid.UUID, Seen]] = defaultdict(dict)
         for one in hits:
             if one.type in COUNTED and one.id not in self._events[one.message_id]:
@@ -131,6 +133,7 @@ class Touched:
                 why = {key: corrected[key][1] for key in was[name]}
                 self._count(name, fresh[name], was[name], why)
         self._rollup.write(self._database, self._connection, self._wider.__getitem__)
+        return [seen for seen in self.came_late() if seen.id in taken]
 
     def explained(self, rows: Sequence[Any], reason: str) -> None:
         """Count the reason of unsubscribes that was given after them.

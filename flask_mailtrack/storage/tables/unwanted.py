@@ -25,6 +25,7 @@ from flask_mailtrack.notified import ABOUT_MAIL
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.records import Record, batched
 
+from .consequences import REASONS
 from .database import Database, chunked
 from .optouts import OptOuts
 from .refused import OPT_OUTS
@@ -126,7 +127,7 @@ class Silence:
     :param optouts: knows the people who have declined.
     :param consent: the host's knowledge of consent.
     :param keep_days: days for which events are kept, counted from the mail; 0: for ever. A hit on an older mail would
-        be purged at once, and would spoil the counts on its message.
+        be purged at once, and would spoil the counts on its message. What suppresses somebody is taken at any age.
     :param switches: the operator's switches; the operator may have all hits thrown away.
     """
 
@@ -167,7 +168,7 @@ class Silence:
             no = measures and (owner.recipient in denied[hit.type] or _said_no(declined, owner, hit))
             if hit.type in OPT_OUTS:
                 kept[hit.id] = _choice(hit, owner, no)
-            elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest):
+            elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest and hit.type not in REASONS):
                 kept[hit.id] = None
             else:
                 kept[hit.id] = _without(hit) if _is_gone(hit, owner) else hit

@@ -22,7 +22,8 @@ from flask_mailtrack.notified import NOTIFIED
 from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.storage.records import Record, decode, encode, to_json
 from flask_mailtrack.storage.tables import census, counts, rebuild
-from flask_mailtrack.storage.tables.batch import Batch
+from flask_mailtrack.storage.tables.batch import EVENT_COLUMNS, Batch, event_row
+from flask_mailtrack.storage.tables.consequences import REASONS, Consequences
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.rebuild import Rebuild
 from flask_mailtrack.storage.tables.rollup import Rollup
@@ -546,3 +547,39 @@ def test_a_drain_waits_for_a_rebuild(store: Store, monkeypatch: pytest.MonkeyPat
     thread.join()
     assert done.is_set()
     store.check()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("again", [False, True], ids=["with a hit", "looking again"])
+def test_a_complaint_that_is_committed_meanwhile_has_its_consequence(
+    store: Store, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for its mail while another batch about the mail is written: that batch counts it, and suppresses."""
+    database, mail = store.database, message(random.Random(1))._replace(mode=Mode.INDIVIDUAL, status=Status.SENT)
+    mail = mail._replace(shared=False)
+    opened = Hit(new_id(), mail.id, EventType.OPENED, NOW, verdict=Verdict.HUMAN)
+    waiting = [Hit(new_id(), mail.id, EventType.COMPLAINED, NOW)]
+    store.put(mail)
+    read = Touched.read
+
+    def wait(connection: sa.Connection, event: Hit) -> None:
+        database.pour(connection, database.event, EVENT_COLUMNS, [event_row(event)])
+        database.add(connection, database.early_event, [{"id": event.id, "message_id": event.message_id}])
+
+    def meanwhile(self: Touched, *about: Any) -> None:
+        read(self, *about)
+        while waiting:
+            wait(self._connection, waiting.pop())
+
+    monkeypatch.setattr(Touched, "read", meanwhile)
+    with database.transaction() as connection:
+        batch = Batch(database, connection, consequences=Consequences(SIGNER, REASONS))
+        if again:
+            wait(connection, opened)
+            batch.catch_up({mail.id})
+        else:
+            batch.write([opened])
+    store.check()
+    assert database.rows(sa.select(database.optout.c.recipient, database.optout.c.reason)) == [
+        (mail.recipient, "complaint")
+    ]
