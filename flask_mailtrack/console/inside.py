@@ -40,7 +40,7 @@ _GROUPS = (
     ("Journal", ("C20", "C21", "C22", "C23", "C24", "C26", "C27", "C28")),
     ("Redis", ("C25",)),
     ("Database", ("C30", "C31", "C32")),
-    ("Webhooks", ("C33",)),
+    ("Webhooks", ("C33", "C34")),
     ("Public routes", ("C40", "C41", "C42", "C43", "C44")),
     ("Networks and countries", ("C50", "C51")),
     ("Settings", ("C63",)),
