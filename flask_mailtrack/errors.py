@@ -175,7 +175,9 @@ class KeyNotClaimed(MailtrackError):
 
     def __init__(self, key: str, problem: str, cure: str) -> None:
         super().__init__(f"The send key {key!r} cannot be claimed, so nothing was sent: {problem}. {cure}")
-        self.key, self.problem, self.cure = key, problem, cure
+        self.key: str = key
+        self.problem: str = problem
+        self.cure: str = cure
 
     def __reduce__(self) -> tuple[type[KeyNotClaimed], tuple[str, str, str]]:
         return type(self), (self.key, self.problem, self.cure)  # a worker hands it to its queue by pickle

@@ -90,7 +90,7 @@ class WebhookOutbox:
         dead_for: timedelta = DEAD_FOR,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self.endpoints = {each.key: each for each in endpoints}
+        self.endpoints: dict[str, Endpoint] = {each.key: each for each in endpoints}
         self._database = database
         self._table = database.delivery
         self._dead_for = dead_for
