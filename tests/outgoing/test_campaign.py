@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BASE_URL, SECRET, MakeSite, Site
-from flask import Flask
+from conftest import MakeSite, Site
 from flask_mail import BadHeaderError, Message
 from flask_mailman import EmailMultiAlternatives
-from flask_mailman import Mail as Mailman
-from flask_sqlalchemy import SQLAlchemy
+from mailman_house import open_house
 from smtp_server import RawServer, Script
 
-from flask_mailtrack import Mailtrack
 from flask_mailtrack.errors import KeyNotClaimed, OptOutsUnavailable
 from flask_mailtrack.events import SentCopy
 from flask_mailtrack.outgoing.campaign import MOST_IN_A_ROW, Pace, SendReport
@@ -294,19 +291,12 @@ def test_a_terminal_shows_a_bar(site: Site, capsys: pytest.CaptureFixture[str]) 
 
 def test_flask_mailman_sends_campaigns(tmp_path: Path) -> None:
     """Its messages are templates, too, with their alternatives."""
-    app = Flask("house", instance_path=str(tmp_path))
-    app.config.update(TESTING=True, SECRET_KEY=SECRET, MAILTRACK_BASE_URL=BASE_URL, MAIL_DEFAULT_SENDER="a@example.org")
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'house.sqlite3'}"
-    db, mail = SQLAlchemy(app), Mailman(app)
-    mailtrack = Mailtrack(app, mail=mail, db=db)
-    with app.app_context():
-        db.create_all()
+    with open_house(tmp_path) as house:
         message = EmailMultiAlternatives("Hi {{ name }}", "Hi {{ name }}", to=[])
         message.attach_alternative('<a href="https://example.com/">{{ name }}</a>', "text/html")
         people = [("ada@example.com", {"name": "<Ada>"}), ("bob@example.com", {"name": "Bob"})]
         for expected in (SendReport(sent=2), SendReport(before=2)):
-            assert mailtrack.send_each(message, people, key=KEY) == expected
-        first, _ = app.extensions["mailman"].outbox
+            assert house.mailtrack.send_each(message, people, key=KEY) == expected
+        first, _ = house.outbox
         assert (first.subject, first.to) == ("Hi <Ada>", ["ada@example.com"])
         assert "&lt;Ada&gt;" in first.message().as_string()
-        db.engine.dispose()

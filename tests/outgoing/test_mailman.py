@@ -9,8 +9,10 @@ import pickle
 import smtplib
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from email.message import EmailMessage
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +26,7 @@ from flask_mailman import Mail as Mailman
 from flask_security import Security, SQLAlchemyUserDatastore
 from flask_security.models import fsqla_v3
 from flask_sqlalchemy import SQLAlchemy
+from mailman_house import House, open_house
 from smtp_server import RawServer, Script
 
 from flask_mailtrack import Mailtrack
@@ -32,54 +35,21 @@ from flask_mailtrack.outgoing.options import Options
 from flask_mailtrack.testing import Reader
 
 PAGE = '<p>Hello <a href="https://shop.example/offer">Our offer</a></p>'
-Make = Callable[..., "House"]
 
-
-class House:
-    """An app with Flask-Mailman and Mailtrack."""
-
-    def __init__(self, folder: Path, **config: Any) -> None:
-        self.app = Flask("house", instance_path=str(folder))
-        self.app.config.update(
-            TESTING=True,
-            SECRET_KEY="a secret that is long enough for anybody",
-            SQLALCHEMY_DATABASE_URI=f"sqlite:///{folder / 'house.sqlite3'}",
-            MAILTRACK_BASE_URL=BASE_URL,
-            MAIL_DEFAULT_SENDER="News <news@example.org>",
-        )
-        self.app.config.update(config)
-        self.db, self.mail = SQLAlchemy(self.app), Mailman(self.app)
-        self.mailtrack = Mailtrack(self.app, mail=self.mail, db=self.db)
-
-    @property
-    def outbox(self) -> list[Any]:
-        return list(self.app.extensions["mailman"].outbox)
-
-    def states(self) -> dict[str, str]:
-        self.db.session.rollback()
-        rows = self.db.session.execute(sa.select(self.mailtrack.models.Message)).scalars()
-        return {row.recipient: row.status for row in rows}
+Make = Callable[..., House]
 
 
 @pytest.fixture(name="make")
 def _make(tmp_path: Path) -> Iterator[Make]:
-    opened: list[tuple[House, Any]] = []
+    with ExitStack() as opened:
+        numbers = count()
 
-    def make(**config: Any) -> House:
-        folder = tmp_path / str(len(opened))
-        folder.mkdir()
-        house = House(folder, **config)
-        context = house.app.app_context()
-        context.push()
-        opened.append((house, context))
-        house.db.create_all()
-        return house
+        def make(**config: Any) -> House:
+            folder = tmp_path / str(next(numbers))
+            folder.mkdir()
+            return opened.enter_context(open_house(folder, **config))
 
-    yield make
-    for house, context in reversed(opened):
-        house.db.session.remove()
-        house.db.engine.dispose()
-        context.pop()
+        yield make
 
 
 def message(*to: str, **parts: Any) -> EmailMultiAlternatives:

@@ -18,15 +18,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from conftest import BASE_URL, SECRET, Inbox, MakeSite, Site
-from flask import Flask
 from flask_mail import Message
 from flask_mailman import EmailMessage as MailmanMessage
-from flask_mailman import Mail as Mailman
 from flask_mailman.backends.base import BaseEmailBackend
-from flask_sqlalchemy import SQLAlchemy
+from mailman_house import open_house
 from smtp_server import RawServer, Script
 
-from flask_mailtrack import Mailtrack
 from flask_mailtrack.errors import KeyNotClaimed
 from flask_mailtrack.outgoing.copies import PreparedMail
 from flask_mailtrack.storage.tables import claims
@@ -360,17 +357,10 @@ def test_the_standard_librarys_client_sends_once(site: Site, smtp: Inbox) -> Non
 
 def test_flask_mailman_sends_once(tmp_path: Path) -> None:
     """A message that has reached somebody before counts as one that does."""
-    app = Flask("house", instance_path=str(tmp_path))
-    app.config.update(TESTING=True, SECRET_KEY=SECRET, MAILTRACK_BASE_URL=BASE_URL, MAIL_DEFAULT_SENDER="a@example.org")
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'house.sqlite3'}"
-    db, mail = SQLAlchemy(app), Mailman(app)
-    mailtrack = Mailtrack(app, mail=mail, db=db)
-    with app.app_context():
-        db.create_all()
+    with open_house(tmp_path) as house:
         for _ in range(2):
-            assert mailtrack.track(MailmanMessage("Hello", "Hello", to=[ADA]), key=KEY).send() == 1
-        assert len(app.extensions["mailman"].outbox) == 1
-        db.engine.dispose()
+            assert house.mailtrack.track(MailmanMessage("Hello", "Hello", to=[ADA]), key=KEY).send() == 1
+        assert len(house.outbox) == 1
 
 
 class ByHttp(BaseEmailBackend):
@@ -385,20 +375,13 @@ class ByHttp(BaseEmailBackend):
 
 def test_a_backend_that_gets_no_answer_leaves_the_copy_unknown(tmp_path: Path) -> None:
     """Where nobody can watch the dialogue, a lost connection may mean a mail that was taken: no second copy."""
-    app = Flask("house", instance_path=str(tmp_path))
-    app.config.update(TESTING=True, SECRET_KEY=SECRET, MAILTRACK_BASE_URL=BASE_URL, MAIL_DEFAULT_SENDER="a@example.org")
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'house.sqlite3'}"
-    db, mail = SQLAlchemy(app), Mailman(app)
-    mailtrack = Mailtrack(app, mail=mail, db=db)
-    with app.app_context():
-        db.create_all()
-        message = mailtrack.track(MailmanMessage("Hello", "Hello", to=[ADA]), key=KEY)
-        message.connection = mail.get_connection(backend=ByHttp)
+    with open_house(tmp_path) as house:
+        message = house.mailtrack.track(MailmanMessage("Hello", "Hello", to=[ADA]), key=KEY)
+        message.connection = house.mail.get_connection(backend=ByHttp)
         with pytest.raises(LookupError):
             message.send()
         assert message.send() == 0
-        assert [str(copy.status) for copy in mailtrack.sent(message)] == ["unknown"]
-        db.engine.dispose()
+        assert [str(copy.status) for copy in house.mailtrack.sent(message)] == ["unknown"]
 
 
 def test_a_task_that_is_stopped_right_behind_the_content_leaves_the_copy_unknown(
