@@ -19,7 +19,8 @@ SECRET_BYTES = range(24, 65)
 """Standard Webhooks 1.0.0: from 24 to 64 random bytes."""
 LONGEST_URL = 2_048
 _OPTIONS = ("secret", "events", "allow_http", "allow_private")
-_OPEN = (Status.SENDING, Status.COUNTER)
+OPEN = (Status.SENDING, Status.COUNTER)
+"""The statuses of which nobody is told: nothing has become of the mail yet, or the row is no mail."""
 SUPPRESSED, RELEASED = "recipient.suppressed", "recipient.released"
 TEST = "mailtrack.test"
 
@@ -30,7 +31,7 @@ def type_of(word: str) -> str:
 
 
 TYPES: tuple[str, ...] = (
-    *(type_of(status.value) for status in Status if status not in _OPEN),
+    *(type_of(status.value) for status in Status if status not in OPEN),
     *(type_of(kind.value) for kind in EventType),
     SUPPRESSED,
     RELEASED,

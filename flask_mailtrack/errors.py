@@ -181,3 +181,7 @@ class KeyNotClaimed(MailtrackError):
 
     def __reduce__(self) -> tuple[type[KeyNotClaimed], tuple[str, str, str]]:
         return type(self), (self.key, self.problem, self.cure)  # a worker hands it to its queue by pickle
+
+
+STOPPING = (KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag)
+"""The exceptions that stop a mail. Whatever else fails in tracking, the mail goes out."""

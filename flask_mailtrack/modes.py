@@ -26,16 +26,16 @@ class Mode(StrEnum):
 
 _VERSION = 76
 _WHICH = 1 << 75
-# MariaDB's type refuses a UUIDv8 with only zeros behind the variant, which is one in 64. It takes such an id for a
-# UUIDv1 in MariaDB's own order for sorting.
-_NOT_TURNED = 1 << 61
+NOT_TURNED = 1 << 61
+"""A bit that each UUIDv8 here has. MariaDB's type refuses one with only zeros behind the variant, which is one in 64.
+It takes such an id for a UUIDv1 in MariaDB's own order for sorting."""
 
 
 def marked(identifier: uuid.UUID, mode: Mode) -> uuid.UUID:
     """Return *identifier*, a UUIDv7, changed to name *mode*. For ``individual`` it stays as it is."""
     if mode == Mode.INDIVIDUAL:
         return identifier
-    bare = identifier.int & ~(0xF << _VERSION | _WHICH) | _NOT_TURNED
+    bare = identifier.int & ~(0xF << _VERSION | _WHICH) | NOT_TURNED
     return uuid.UUID(int=bare | 8 << _VERSION | (_WHICH if mode == Mode.DELIVERABILITY else 0))
 
 

@@ -14,6 +14,11 @@ NOTIFIED = (EventType.DELIVERED, EventType.BOUNCED, EventType.COMPLAINED, EventT
 ABOUT_MAIL = (*NOTIFIED, EventType.DEFERRED)
 """The types that are about a mail and its servers. They are no measure of a person, so no consent is asked."""
 
+HARD, SOFT = "hard", "soft"
+"""The reasons of a bounce. It is hard if the service says that no other try can mend it: there is no such mailbox."""
+COMPLAINT, BOUNCE = "complaint", "bounce"
+"""The reasons of a refusal that follows from what servers tell. The console lifts no complaint."""
+
 
 @for_checkers_only
 class Notified(OnBase):

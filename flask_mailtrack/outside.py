@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection
 
@@ -63,6 +63,11 @@ def has_route(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def reachable(addresses: Sequence[str], most: int) -> list[str]:
+    """Return the first of the addresses to which this machine has a route; of all, if it has a route to none."""
+    return ([each for each in addresses if has_route(each)] or list(addresses))[:most]
 
 
 def connected(address: str, port: int, seconds: float = CONNECT_SECONDS) -> socket.socket:

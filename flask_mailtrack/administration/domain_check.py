@@ -14,7 +14,7 @@ from http.client import HTTPException
 from secrets import token_hex
 
 from flask_mailtrack.events import DOMAIN_PATH
-from flask_mailtrack.outside import fetch, has_route, is_public
+from flask_mailtrack.outside import fetch, is_public, reachable
 from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.storage.tables.domains import urgency
 from flask_mailtrack.tokens import Signer
@@ -176,7 +176,7 @@ class DomainChecker:
         if (refusal := self._refusal(host, records)) is not None:
             return DomainReport(DomainStatus.PENDING, True, (named, refusal))
         # A machine without IPv6 cannot judge an IPv6 address. Only if no address can be reached, that is the finding.
-        addresses = ([each for each in records.addresses if has_route(each)] or records.addresses)[:MOST_ADDRESSES]
+        addresses = reachable(records.addresses, MOST_ADDRESSES)
         shown = self._certificates(host, addresses)
         ends = min((each.ends for each in shown if each.ends), default=None)
         secured = [_secured(host, each) for each in _worst(shown)]

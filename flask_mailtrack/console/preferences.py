@@ -10,11 +10,11 @@ from werkzeug.datastructures import MultiDict
 
 from flask_mailtrack.events import REASONS, EventType, OptOutKind
 from flask_mailtrack.lists import folded
+from flask_mailtrack.notified import BOUNCE, COMPLAINT
 from flask_mailtrack.reporting.messages import Person
 
 from .desk import Desk
 
-COMPLAINT = "complaint"
 """The reason of an opt-out that nobody takes back: they reported us as spam."""
 MEASURING = "measuring"
 _MOST = 50
@@ -28,7 +28,7 @@ _CHANGES = {
 WHY = {
     **REASONS,
     COMPLAINT: "They reported us as spam",
-    "bounce": "Mail to them bounced",
+    BOUNCE: "Mail to them bounced",
     "by_hand": "By hand",
     "import": "Import",
 }
@@ -44,7 +44,7 @@ WAYS = {
     "console": "Console",
     "webhook": "Mail service",
     COMPLAINT: "Complaint",
-    "bounce": "Bounce",
+    BOUNCE: "Bounce",
 }
 """The ways of a change, in words."""
 

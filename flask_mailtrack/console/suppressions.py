@@ -12,16 +12,17 @@ from flask.typing import ResponseReturnValue
 
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import OptOutKind
+from flask_mailtrack.notified import BOUNCE, COMPLAINT
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.reporting.exports import every
 from flask_mailtrack.reporting.messages import StandingRefusal
 
 from . import imports
 from .desk import Desk
-from .preferences import COMPLAINT, WAYS
+from .preferences import WAYS
 from .route import Route
 
-REASONS = {"by_hand": "By hand", COMPLAINT: "Complaint", "bounce": "Bounce", "import": "Import"}
+REASONS = {"by_hand": "By hand", COMPLAINT: "Complaint", BOUNCE: "Bounce", "import": "Import"}
 GONE = "Nothing of this kind stands against that address."
 _LONGEST = 320
 _LONGEST_NOTE = 200

@@ -17,7 +17,7 @@ from email.errors import MessageError
 from typing import Any, Protocol
 from uuid import UUID
 
-from flask_mailtrack.errors import KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag
+from flask_mailtrack.errors import STOPPING
 from flask_mailtrack.events import SentCopy, Status, new_id
 from flask_mailtrack.privacy import legible
 from flask_mailtrack.storage.records import batched
@@ -36,7 +36,6 @@ AHEAD = 50
 MOST_IN_A_ROW = 5
 """Mails that the server does not take, one after the other, whoever the recipient is, before the run stops."""
 EVERYBODY = "*"
-_OURS = (KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag)
 _OF_A_MAIL = (OSError, ValueError, AssertionError, RuntimeError, MessageError)
 """What mail libraries raise about one mail, and smtplib, whose errors are OSErrors."""
 Compose = Callable[[str, Mapping[str, Any]], Any]
@@ -193,7 +192,7 @@ class Run:
                     raise
                 self._renew()
                 self.line.send(message)
-        except _OURS:
+        except STOPPING:
             raise
         except Exception as error:
             return self._failed(address, message, error)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from flask_mailtrack.errors import KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag
+from flask_mailtrack.errors import STOPPING, KeyNotClaimed, OptOutsUnavailable
 from flask_mailtrack.events import SentCopy
 
 from .delivery import Copy, Delivery, Ledger, Letter, Mailing
@@ -50,7 +50,7 @@ class SendServices:
         """
         try:
             return work()
-        except (KeyNotClaimed, OptOutsUnavailable, UnknownList, UnknownTag):
+        except STOPPING:
             raise
         except Exception as error:
             if names_a_list(letter):

@@ -14,6 +14,7 @@ from flask_mailtrack.audience import by_a_person
 from flask_mailtrack.errors import ReportError
 from flask_mailtrack.events import OWN_NETWORK, REASONS, EventType, OptOutKind, Status, Verdict, now
 from flask_mailtrack.modes import Mode
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.phrases import NOTHING, Phrase
 from flask_mailtrack.scope import Scope
 from flask_mailtrack.storage.tables.database import Database
@@ -149,7 +150,7 @@ _TOLD = {
     EventType.REJECTED: Phrase("Not sent on by the service"),
 }
 """What servers told."""
-_BOUNCES = {"hard": Phrase("Came back for good"), "soft": Phrase("Came back for now")}
+_BOUNCES = {HARD: Phrase("Came back for good"), SOFT: Phrase("Came back for now")}
 _HITS = (EventType.OPENED, EventType.CLICKED, EventType.TRAPPED)
 _MACHINES = {
     Verdict.PROXY: Phrase("a privacy proxy"),

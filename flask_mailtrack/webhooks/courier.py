@@ -15,7 +15,7 @@ from http.client import HTTPException
 
 from flask_mailtrack.endpoints import Endpoint
 from flask_mailtrack.events import new_id, now
-from flask_mailtrack.outside import CONNECT_SECONDS, fetch, has_route, is_public
+from flask_mailtrack.outside import CONNECT_SECONDS, fetch, is_public, reachable
 from flask_mailtrack.storage.tables.envelope import of_test
 from flask_mailtrack.storage.tables.outbox import ClaimedDelivery, WebhookOutbox
 
@@ -181,7 +181,7 @@ class Courier:
         if inside or not addresses:
             raise NotAsked("the host has an address that is not public" if inside else "the host has no address")
         failed: OSError | None = None
-        for address in ([each for each in addresses if has_route(each)] or addresses)[:MOST_ADDRESSES]:
+        for address in reachable(addresses, MOST_ADDRESSES):
             try:
                 status, told, _ = fetch(
                     endpoint.host,

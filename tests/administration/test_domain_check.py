@@ -94,7 +94,7 @@ def test_an_address_that_this_machine_has_no_way_to_is_not_asked(
     authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host with IPv6 is verified, and stays so, by a machine that has IPv4 alone."""
-    monkeypatch.setattr(domain_check, "has_route", lambda address: ":" not in address)
+    monkeypatch.setattr(outside, "has_route", lambda address: ":" not in address)
     vendor = "track IN A 127.0.0.1\ntrack IN AAAA 2001:db8::1\n"
     with name_server() as server, web_server(app, context_of(authority.issue_cert(HOST))) as port:
         server.serve({"customer.test": "click IN CNAME track.vendor.test.\n", "vendor.test": vendor})

@@ -48,7 +48,7 @@ from flask_mailtrack.languages import FOLDER, Words, words
 from flask_mailtrack.reporting.definitions import DEFINITIONS
 from flask_mailtrack.reporting.timeline import _WHY
 from flask_mailtrack.storage.people import import_jobs
-from flask_mailtrack.storage.tables.consequences import REASONS
+from flask_mailtrack.storage.tables.consequences import SUPPRESSING
 
 TEMPLATES = FOLDER.parent / "templates" / "mailtrack"
 MODULES = FOLDER.parent / "console"
@@ -284,4 +284,4 @@ def test_a_text_that_nobody_has_translated_is_text() -> None:
 
 def test_each_way_of_a_suppression_by_a_service_has_its_word() -> None:
     """The reader of an audit sees no word of the program for what a service has told."""
-    assert {METHOD, *REASONS.values()} <= WAYS.keys()
+    assert {METHOD, *SUPPRESSING.values()} <= WAYS.keys()

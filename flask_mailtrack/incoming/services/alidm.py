@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import CARRIERS
 
-from .dialect import HARD, SOFT, Dialect, Notification, at, header, moment, said
+from .dialect import Dialect, Notification, at, header, moment, said
 
 _HEADER = CARRIERS["alidm"].header
 _NO_MAILBOX = "SmtpNxBox"

@@ -15,8 +15,6 @@ from flask_mailtrack.events import EventType
 from flask_mailtrack.services import Service
 from flask_mailtrack.storage.records import DEEPEST, is_deeper
 
-HARD, SOFT = "hard", "soft"
-
 _MILLISECONDS_FROM = 100_000_000_000
 """A greater number counts milliseconds: as seconds it would lie in the year 5138."""
 _FIELDS = 1_000

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import MARK, Service
 
-from .dialect import HARD, SOFT, Call, Dialect, Notification, at, by_token, moment, said
+from .dialect import Call, Dialect, Notification, at, by_token, moment, said
 
 _KINDS = {
     "delivered": (EventType.DELIVERED, ""),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 
-from .dialect import HARD, SOFT, Dialect, Notification, at, moment, said, told_of
+from .dialect import Dialect, Notification, at, moment, said, told_of
 
 _KINDS = {
     "sent": EventType.DELIVERED,  # the server of the recipient has accepted it

@@ -8,9 +8,10 @@ from hmac import digest
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import MARK, Service
 
-from .dialect import HARD, SOFT, Call, Dialect, Notification, among, at, moment, parsed, said, told_of
+from .dialect import Call, Dialect, Notification, among, at, moment, parsed, said, told_of
 
 _KINDS = {
     "delivered": (EventType.DELIVERED, ""),

@@ -9,9 +9,10 @@ from hmac import digest
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import CARRIERS, Service, octets
 
-from .dialect import HARD, SOFT, Call, Dialect, Notification, among, at, header, moment, said
+from .dialect import Call, Dialect, Notification, among, at, header, moment, said
 
 _ID, _TIMESTAMP, _SIGNATURE = "svix-id", "svix-timestamp", "svix-signature"
 _SECONDS = 300

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import MARK, Service, octets
 
-from .dialect import HARD, SOFT, Call, Dialect, Notification, moment, said
+from .dialect import Call, Dialect, Notification, moment, said
 
 if TYPE_CHECKING or find_spec("cryptography"):  # the check of the configuration asks for the extra
     from cryptography.exceptions import InvalidSignature

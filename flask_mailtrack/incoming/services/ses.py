@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import CARRIERS, Service
 
-from .dialect import HARD, SOFT, Call, Dialect, Notification, among, at, header, moment, parsed, said
+from .dialect import Call, Dialect, Notification, among, at, header, moment, parsed, said
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.services")
 

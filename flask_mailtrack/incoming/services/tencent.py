@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask_mailtrack.events import EventType
+from flask_mailtrack.notified import HARD, SOFT
 from flask_mailtrack.services import CARRIERS
 
-from .dialect import HARD, SOFT, Dialect, Notification, moment, said, told_of
+from .dialect import Dialect, Notification, moment, said, told_of
 
 _HEADER = CARRIERS["tencent"].header
 _KINDS = {

@@ -35,7 +35,7 @@ from flask_mailtrack.tokens import Signer
 
 from . import body_shelf, counts, register
 from .cohorts import Cohorts, provider_domain
-from .consequences import REASONS, Consequences
+from .consequences import SUPPRESSING, Consequences
 from .database import Database, chunked
 from .optouts import mark
 from .outbox import WebhookOutbox
@@ -380,7 +380,7 @@ def _whose(hit: Hit, message: Any) -> tuple[str, bool]:
 def _old(hits: Iterable[Hit]) -> set[uuid.UUID]:
     """Return the messages whose events may be purged, and which get an event in spite of that."""
     day_ago = first_id(now() - timedelta(days=1))
-    return {hit.message_id for hit in hits if hit.type in REASONS and hit.message_id < day_ago}
+    return {hit.message_id for hit in hits if hit.type in SUPPRESSING and hit.message_id < day_ago}
 
 
 def event_row(hit: Hit) -> tuple[Any, ...]:

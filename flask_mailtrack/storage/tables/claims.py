@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flask_mailtrack.errors import KeyNotClaimed
 from flask_mailtrack.events import Status, born, new_id, now
-from flask_mailtrack.modes import Mode, marked
+from flask_mailtrack.modes import NOT_TURNED, Mode, marked
 from flask_mailtrack.storage.records import batched
 from flask_mailtrack.tokens import Signer
 
@@ -36,9 +36,9 @@ IN_FLIGHT = timedelta(minutes=10)
 _TRIES = 3
 _AT_ONCE = 50
 _HEAD = 80
-_LOW = (1 << 61) - 1
-_SHAPE = 8 << 76 | 2 << 62 | 1 << 61
-"""A UUIDv8. MariaDB sorts one without the lowest of these bits as a UUIDv1."""
+_LOW = NOT_TURNED - 1
+_SHAPE = 8 << 76 | 2 << 62 | NOT_TURNED
+"""Of a UUIDv8."""
 _CURE = "Commit your own transaction, and end open queries, first; or try again."
 _COLUMNS = ("id", "message_id", "status")
 

@@ -14,15 +14,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from flask_mailtrack.events import EventType, Suppression
+from flask_mailtrack.notified import BOUNCE, COMPLAINT, HARD
 from flask_mailtrack.tokens import Signer
 
 from .database import Database, chunked
 
-HARD = "hard"
-"""The reason of a bounce that no other try can mend, as the service says: there is no such mailbox."""
-COMPLAINT = "complaint"
-"""The reason that is stronger than any other: the console lifts no such refusal."""
-REASONS = {EventType.COMPLAINED.value: COMPLAINT, EventType.BOUNCED.value: "bounce"}
+SUPPRESSING = {EventType.COMPLAINED.value: COMPLAINT, EventType.BOUNCED.value: BOUNCE}
 """The reason of the refusal that may follow, by the type of the event."""
 _OF_EVENT = 1 << 61
 """The bit in which the id of a refusal differs from that of its event: among the random ones, so in no other id."""
@@ -33,7 +30,7 @@ class Consequences:
     """Says who is suppressed.
 
     :param signer: makes the references of an address.
-    :param after: the types of events after which somebody is: of :data:`REASONS`.
+    :param after: the types of events after which somebody is: of :data:`SUPPRESSING`.
     """
 
     signer: Signer
@@ -60,8 +57,8 @@ class Consequences:
             recipient=recipient,
             occurred_at=event.occurred_at,
             refs=tuple(self.signer.recipient_refs(recipient)),
-            method=REASONS[event.type],
-            reason=REASONS[event.type],
+            method=SUPPRESSING[event.type],
+            reason=SUPPRESSING[event.type],
             source=f"event:{event.id}",
         )
 

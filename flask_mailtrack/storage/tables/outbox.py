@@ -16,8 +16,9 @@ from typing import Any
 
 from sqlalchemy import Connection, false, func, select, update
 
-from flask_mailtrack.endpoints import RELEASED, SUPPRESSED, Endpoint, type_of
-from flask_mailtrack.events import Hit, SentMessage, Status, Suppression, new_id, now
+from flask_mailtrack.endpoints import OPEN, RELEASED, SUPPRESSED, Endpoint, type_of
+from flask_mailtrack.events import Hit, SentMessage, Suppression, new_id, now
+from flask_mailtrack.modes import NOT_TURNED
 from flask_mailtrack.storage.records import Record, batched
 from flask_mailtrack.webhook import DeliveryState
 
@@ -31,11 +32,9 @@ KEPT_FOR = timedelta(days=1)
 """How long a delivered row stays, without its body."""
 DEAD_FOR = timedelta(days=30)
 """How long at most a dead row stays, and one that waits for an endpoint that nobody asks any more."""
-_HASHED = (1 << 61) - 1
-_SHAPE = 1 << 61
-"""MariaDB takes a UUIDv8 without this bit, which the id of a quiet message is, for a UUIDv1 in an order of its own."""
+_HASHED = NOT_TURNED - 1
+"""The bits of a hash. What stands before them is of the id of a message or an event, which may be a UUIDv8."""
 _AT_ONCE = 500
-_OPEN = (Status.SENDING, Status.COUNTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class WebhookOutbox:
         if connection.dialect.name == "sqlite":  # what has read may not write any more when another one has written
             connection.execute(update(self._table).where(false()).values(claimed_by=""))
         message, audit = self._database.message.c, self._database.audit.c
-        settled = select(message.id).where(message.status.not_in(_OPEN))
+        settled = select(message.id).where(message.status.not_in(OPEN))
         found = counts.stored(self._database, connection, ids[Hit])
         for some in chunked(ids[SentMessage]):
             found |= set(connection.execute(settled.where(message.id.in_(some))).scalars())
@@ -295,7 +294,7 @@ def _type(record: Record) -> str:
     if isinstance(record, Hit):
         return type_of(record.type.value)
     if isinstance(record, SentMessage):
-        return "" if record.status in _OPEN else type_of(record.status.value)
+        return "" if record.status in OPEN else type_of(record.status.value)
     return _of_suppression(record) if isinstance(record, Suppression) else ""
 
 
@@ -316,4 +315,4 @@ def _envelope(record: Record, messages: Mapping[uuid.UUID, Mapping[str, Any]]) -
 def _id(record: uuid.UUID, webhook_id: str, endpoint: str) -> uuid.UUID:
     """Return the key of a row: in order of time as the id of the event is, and the same if the event comes again."""
     hashed = int.from_bytes(blake2b(f"{webhook_id} {endpoint}".encode(), digest_size=8).digest()) & _HASHED
-    return uuid.UUID(int=record.int & ~_HASHED | _SHAPE | hashed)
+    return uuid.UUID(int=record.int & ~_HASHED | NOT_TURNED | hashed)

@@ -20,9 +20,9 @@ from sqlalchemy import ColumnElement, Connection, Executable, bindparam, false, 
 
 from flask_mailtrack.events import BY_LINK, EventType, Hit, OptOutKind, Suppression, new_id, now
 from flask_mailtrack.lists import folded
+from flask_mailtrack.notified import COMPLAINT
 from flask_mailtrack.storage.records import batched
 
-from .consequences import COMPLAINT
 from .database import Database, chunked
 from .optouts import MARKED, held, mark, marks_on
 from .refused import REF, Change

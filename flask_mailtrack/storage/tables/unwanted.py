@@ -25,7 +25,7 @@ from flask_mailtrack.notified import ABOUT_MAIL
 from flask_mailtrack.privacy import normalise
 from flask_mailtrack.storage.records import Record, batched
 
-from .consequences import REASONS
+from .consequences import SUPPRESSING
 from .database import Database, chunked
 from .optouts import OptOuts
 from .refused import OPT_OUTS
@@ -168,7 +168,7 @@ class Silence:
             no = measures and (owner.recipient in denied[hit.type] or _said_no(declined, owner, hit))
             if hit.type in OPT_OUTS:
                 kept[hit.id] = _choice(hit, owner, no)
-            elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest and hit.type not in REASONS):
+            elif no or _is_nobodys(hit, owner) or (oldest and hit.message_id < oldest and hit.type not in SUPPRESSING):
                 kept[hit.id] = None
             else:
                 kept[hit.id] = _without(hit) if _is_gone(hit, owner) else hit

@@ -23,7 +23,7 @@ from flask_mailtrack.reporting.reports import Reports
 from flask_mailtrack.storage.records import Record, decode, encode, to_json
 from flask_mailtrack.storage.tables import census, counts, rebuild
 from flask_mailtrack.storage.tables.batch import EVENT_COLUMNS, Batch, event_row
-from flask_mailtrack.storage.tables.consequences import REASONS, Consequences
+from flask_mailtrack.storage.tables.consequences import SUPPRESSING, Consequences
 from flask_mailtrack.storage.tables.database import Database
 from flask_mailtrack.storage.tables.rebuild import Rebuild
 from flask_mailtrack.storage.tables.rollup import Rollup
@@ -573,7 +573,7 @@ def test_a_complaint_that_is_committed_meanwhile_has_its_consequence(
 
     monkeypatch.setattr(Touched, "read", meanwhile)
     with database.transaction() as connection:
-        batch = Batch(database, connection, consequences=Consequences(SIGNER, REASONS))
+        batch = Batch(database, connection, consequences=Consequences(SIGNER, SUPPRESSING))
         if again:
             wait(connection, opened)
             batch.catch_up({mail.id})
