@@ -68,6 +68,12 @@ class ConfigError(MailtrackError):
 class NotInitialised(MailtrackError):
     """The current app has no Mailtrack, because ``init_app`` was not called for this app."""
 
+    @classmethod
+    def of(cls, app: object) -> NotInitialised:
+        """Return the error about *app*, with its cure."""
+        cure = "call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
+        return cls(f"{app!r} is not set up: {cure}")
+
 
 class RewriteError(MailtrackError):
     """A body cannot be rewritten with certainty, so the mail goes out as the author wrote it.

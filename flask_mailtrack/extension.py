@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Never
 
-from flask import Blueprint, Flask, current_app
+from flask import Blueprint, Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from . import models
@@ -16,7 +16,7 @@ from .commands import mailtrack as commands
 from .config import Settings, load
 from .consent import ConsentColumn, Consulted
 from .console.console import Console
-from .errors import ConfigError, NotInitialised
+from .errors import ConfigError
 from .events import EventType, Hit
 from .incoming.calls import Calls
 from .incoming.door import serve, watch_for_leftovers
@@ -24,6 +24,7 @@ from .incoming.hits import Recorder
 from .incoming.pages import Pages
 from .incoming.verdict import Evidence, hit_of
 from .incoming.views import OwnHosts
+from .installed import KEY
 from .mailbox.routes import mailbox
 from .outgoing import mailman
 from .outgoing.bodies import Preview
@@ -36,11 +37,9 @@ from .reporting.selection import Moment
 from .reporting.stats import Stats, inactive
 from .rights import Rights
 from .sending import SendingMail
-from .state import State, build, check_order, shown_online, shown_to_readers, stand_aside, state_of
+from .state import build, check_order, shown_online, shown_to_readers, stand_aside
 from .storage.drain.health import Health
 from .storage.tables.host_columns import Fill
-
-KEY = "mailtrack"
 
 
 class Mailtrack(SendingMail, Rights):
@@ -253,21 +252,6 @@ class Mailtrack(SendingMail, Rights):
     def tags(self) -> Tags:
         """The tags that mail of the current app may carry."""
         return self._state().administration.tags
-
-    def _state(self) -> State:
-        """Return the state of the current app.
-
-        :raises NotInitialised: it has not been set up.
-        """
-        return self._state_of(current_app._get_current_object())  # type: ignore[attr-defined]
-
-    def _state_of(self, app: Flask) -> State:
-        """Return the state of *app*, or raise ``NotInitialised``."""
-        if app.extensions.get(KEY) is not self:
-            raise NotInitialised(
-                f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
-            )
-        return state_of(app)
 
 
 def _office(app: Flask) -> SendServices:

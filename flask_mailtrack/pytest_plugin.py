@@ -26,7 +26,8 @@ import pytest
 from flask import Flask, current_app, has_app_context
 
 from . import events
-from .extension import KEY, Mailtrack
+from .extension import Mailtrack
+from .installed import KEY
 from .lists import folded
 from .privacy import normalise
 from .testing import Reader, SentMail, record_mails

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .events import PATHS, Kind, OptOutKind
+from .installed import Installed
 from .outgoing.options import check_list
 from .scope import Scope
-from .state import State
 from .storage.people.erasure import Erased
 
 
-class Rights:
+class Rights(Installed):
     """The part of :class:`~flask_mailtrack.Mailtrack` that is about one person."""
-
-    def _state(self) -> State:
-        """Return the state of the current app."""
-        raise NotImplementedError
 
     def suppress(
         self,

@@ -14,6 +14,7 @@ from flask import Flask, current_app, has_app_context
 from jinja2 import Template
 
 from .events import SentCopy
+from .installed import Installed
 from .models import Models
 from .outgoing import mailman, smtp
 from .outgoing.campaign import AHEAD, CampaignLine, Pace, Run, SendReport, filled
@@ -21,21 +22,17 @@ from .outgoing.copies import PreparedMail, prepared
 from .outgoing.mail import MailLine
 from .outgoing.office import sent_copies
 from .outgoing.options import ATTRIBUTE, Options, TrackingOptions, block, check_list, said_in_code
-from .state import State, known_state
+from .state import known_state
 from .storage.tables.host_columns import check
 
 log: logging.Logger = logging.getLogger("flask_mailtrack.send")
 M = TypeVar("M")
 
 
-class SendingMail:
+class SendingMail(Installed):
     """The part of :class:`~flask_mailtrack.Mailtrack` that sends."""
 
     models: Models
-
-    def _state(self) -> State:
-        """Return the state of the current app."""
-        raise NotImplementedError
 
     def track(self, message: M, **options: Unpack[TrackingOptions]) -> M:
         """Set how one message is tracked, and return the message. Wider settings decide about missing options.

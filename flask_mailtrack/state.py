@@ -123,9 +123,7 @@ def state_of(app: Flask) -> State:
     """
     state = known_state(app) or app.extensions.get(_LATER, lambda _: None)(app)
     if state is None:
-        raise NotInitialised(
-            f"{app!r} is not set up: call mailtrack.init_app(app) after mail.init_app(app) and db.init_app(app)."
-        )
+        raise NotInitialised.of(app)
     return state
 
 
